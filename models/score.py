@@ -1,0 +1,193 @@
+"""Scores an ONNX model on held-out scans, as the demo does: simulate, reconstruct, stitch, compare with the truth.
+
+    python models/score.py models/ptychonn_64.onnx [--png scan.png]
+
+What always holds: the objects here (a Siemens star, discs, a smooth background) are drawn by other code than the
+training objects and by other seeds; frames carry true Poisson noise as int16; the model runs in onnxruntime.
+Every figure is for phase with the constant removed, in radians:
+
+    median     median |error| of the stitched phase over the well-covered area
+    constant   the same for a constant phase, median |phase - median phase|
+    ratio      median / constant: required at most 0.5, aimed at 0.33
+    patch      |P|^2-weighted mean |error| of single patches over the same of a constant, before stitching
+    amplitude  median |error| of the stitched amplitude
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from simulate import N, expose, intensity, probe_weight
+
+STEP, JITTER, SIDE = 6, 1, 30
+
+
+def scene(seed: int, materials: int) -> tuple[np.ndarray, np.ndarray]:
+    """Amplitude and phase of a held-out object that spans 2 to 3 rad, float32, large enough for the scan.
+
+    With one material, absorption goes with phase; with three, star, discs and ground absorb each in its own ratio.
+    """
+    rng = np.random.default_rng(seed)
+    size = (SIDE - 1) * STEP + N + 2 * JITTER
+    y, x = np.mgrid[0:size, 0:size].astype(np.float64)
+    cy, cx = size / 2 + rng.uniform(-15, 15, 2)
+    angle, r = np.arctan2(y - cy, x - cx), np.hypot(y - cy, x - cx)
+    spokes = rng.integers(10, 19)
+    edge = np.sin(spokes * angle + rng.uniform(0, 6)) * r / spokes  # signed distance to the nearest edge, roughly
+    star = np.clip(0.5 + edge, 0, 1) * np.clip(rng.uniform(60, 80) - r, 0, 1) * np.clip(r - 8, 0, 1)
+    cells = np.zeros_like(r)
+    for _ in range(rng.integers(10, 18)):
+        dy, dx, a = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(6, 18)
+        q = np.hypot(y - dy, x - dx) / a
+        shape = np.sqrt(np.clip(1 - q * q, 0, 1)) if rng.random() < 0.6 else np.clip((1 - q) * a, 0, 1)
+        cells = np.maximum(cells, shape * rng.uniform(0.5, 1.0))
+    u, v, w = rng.uniform(0.008, 0.022, 3)
+    smooth = 0.5 + 0.25 * np.sin(u * 2 * x + 1) * np.cos(v * 2 * y) + 0.25 * np.sin(w * (x + y) + seed)
+    star = rng.uniform(0.8, 1.0) * np.where(cells > 0, 0, star)
+    smooth = rng.uniform(0.5, 1.0) * smooth
+    thick = star + cells + smooth
+    thick = (thick - thick.min()) / np.ptp(thick)
+    phase = rng.uniform(2.0, 3.0) * rng.choice([-1, 1]) * thick
+    if materials == 1:
+        amplitude = 0.98 - rng.uniform(0.1, 0.35) * thick
+    else:
+        ratios = rng.uniform((0.2, 0.1, 0.0), (0.35, 0.25, 0.08))
+        amplitude = 0.98 - np.tensordot(ratios, np.stack((star, cells, smooth)), 1)
+    return amplitude.astype(np.float32), phase.astype(np.float32)
+
+
+def scan(amplitude: np.ndarray, phase: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (SIDE^2, N, N) int16 and the corner (y, x) of each patch, in raster order."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.mgrid[0:SIDE, 0:SIDE], -1).reshape(-1, 2) * STEP + JITTER
+    corners = grid + rng.integers(-JITTER, JITTER + 1, grid.shape)
+    a = torch.from_numpy(cut(amplitude, corners))
+    patterns = intensity(a, torch.from_numpy(cut(phase, corners)))
+    return expose(patterns, torch.Generator().manual_seed(seed)).numpy().astype(np.int16), corners
+
+
+def cut(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """The N x N patches at these corners."""
+    return np.stack([image[y : y + N, x : x + N] for y, x in corners])
+
+
+def stitch(
+    patches: np.ndarray, corners: np.ndarray, shape: tuple[int, int], free: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean image and its weight. With `free`, each patch may move by a constant, fitted by least squares.
+
+    Weights are |P|^2. In raster order each patch is moved onto what lies there already; then, patch by patch,
+    onto the mean of all, until none moves by more than 1e-4 (Gauss-Seidel).
+    """
+    w = probe_weight().numpy().astype(np.float64)
+    total, weight = np.zeros(shape), np.zeros(shape)
+    offset = np.zeros(len(patches))
+    at = [(slice(y, y + N), slice(x, x + N)) for y, x in corners]
+    for j, (patch, here) in enumerate(zip(patches, at)):
+        if free and j:
+            seen = w * weight[here]
+            mean = total[here] / np.maximum(weight[here], 1e-12)
+            offset[j] = np.sum(seen * (mean - patch)) / max(np.sum(seen), 1e-30)
+        total[here] += w * (patch + offset[j])
+        weight[here] += w
+    for _ in range(500 if free else 0):
+        most = 0.0
+        for j, (patch, here) in enumerate(zip(patches, at)):
+            move = np.sum(w * (total[here] / np.maximum(weight[here], 1e-12) - patch)) - offset[j]
+            offset[j] += move
+            total[here] += w * move
+            most = max(most, abs(move))
+        if most < 1e-4:
+            break
+    return total / np.maximum(weight, 1e-12), weight
+
+
+def score(session: onnxruntime.InferenceSession, seed: int, materials: int) -> tuple[dict, tuple]:
+    """One scan's figures, and the images (truth, reconstruction, error, covered)."""
+    true_amplitude, true_phase = scene(seed, materials)
+    frames, corners = scan(true_amplitude, true_phase, seed)
+    began = time.perf_counter()
+    parts = [session.run(["amplitude", "phase"], {"diffraction": f[:, None].astype(np.float32)})
+             for f in np.array_split(frames, len(frames) // 8)]  # fmt: skip
+    seconds = time.perf_counter() - began
+    amplitude, phase = (np.concatenate(p)[:, 0].astype(np.float64) for p in zip(*parts))
+    w = probe_weight().numpy()
+    truth = cut(true_phase, corners)
+    truth = truth - np.sum(truth * w, (1, 2), keepdims=True)
+    patch = np.mean(np.sum(np.abs(phase - truth) * w, (1, 2))) / np.mean(np.sum(np.abs(truth) * w, (1, 2)))
+    image, weight = stitch(phase, corners, true_phase.shape, free=True)
+    covered = weight > 0.5 * np.median(weight[weight > 0.1 * weight.max()])
+    error = image - true_phase
+    error -= np.median(error[covered])
+    median = np.median(np.abs(error[covered]))
+    constant = np.median(np.abs(true_phase[covered] - np.median(true_phase[covered])))
+    seen = stitch(amplitude, corners, true_phase.shape, free=False)[0]
+    figures = {
+        "seed": seed,
+        "materials": materials,
+        "span": float(np.ptp(true_phase[covered])),
+        "median": median,
+        "constant": float(constant),
+        "ratio": median / constant,
+        "patch": patch,
+        "amplitude": np.median(np.abs(seen - true_amplitude)[covered]),
+        "frames/s": len(frames) / seconds,
+    }
+    return figures, (true_phase, error + true_phase, error, covered)
+
+
+def draw(images: tuple, path: Path) -> None:
+    """Truth, reconstruction and difference side by side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    true, found, error, covered = images
+    low, high = true[covered].min(), true[covered].max()
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
+    for axis, image, title, limits in (
+        (axes[0], true, "true phase", (low, high)),
+        (axes[1], found, "reconstructed phase", (low, high)),
+        (axes[2], error, "difference", (-1, 1)),
+    ):
+        shown = axis.imshow(np.where(covered, image, np.nan), vmin=limits[0], vmax=limits[1], cmap="viridis")
+        axis.set_title(title + " (rad)")
+        axis.axis("off")
+        figure.colorbar(shown, ax=axis, shrink=0.8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--seeds", type=int, default=4, help="scans of objects of one material, and as many of three")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--png", type=Path, help="draw the first scan here")
+    args = parser.parse_args()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    session = onnxruntime.InferenceSession(str(args.model), options, providers=["CPUExecutionProvider"])
+    rows = []
+    for materials in (1, 3):
+        for seed in range(100, 100 + args.seeds):
+            figures, images = score(session, seed, materials)
+            if not rows:
+                print("".join(f"{name:>11}" for name in figures))
+                if args.png:
+                    draw(images, args.png)
+            rows.append(figures)
+            cells = (f"{v:11.3f}" if isinstance(v, float) else f"{v!s:>11}" for v in figures.values())
+            print("".join(cells), flush=True)
+    for name in ("median", "ratio", "patch", "amplitude"):
+        values = [row[name] for row in rows]
+        print(f"{name:>10}: mean {np.mean(values):.3f}, worst {np.max(values):.3f}")
+
+
+if __name__ == "__main__":
+    main()

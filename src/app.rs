@@ -1,0 +1,281 @@
+//! Wiring: engine → lanes → handler → server, from start to drained stop.
+//!
+//! The order is the promise: the model is loaded and warmed up before the socket exists, so whoever can
+//! connect is served; the socket is gone before the engine is.
+
+use crate::batch::Ring;
+use crate::batch::slot::Slot;
+use crate::config::{Config, ConfigError, Mode};
+use crate::engine::lane::Lanes;
+use crate::engine::{self, BatchDimension, EngineError};
+use crate::frame::OutputDtype;
+use crate::handler::{AnswerPolicy, FrameHandler};
+use crate::read_batch::ReadBatchWatch;
+use crate::schedule::{Concurrent, Limits, Pipelined, Resources, Schedule, Sequential};
+use crate::server::{Server, ServerConfig, ServerError};
+use crate::telemetry::counts::Counts;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// gRPC messages on both sides of numa.
+const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
+
+/// Why the sidecar stopped, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A setting does not go with the model.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The socket could not be served.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The last lane was lost.
+    #[error("the last lane is lost and cannot be replaced; a restart of the container is needed")]
+    DeviceLost,
+    /// `--on-failure abort`.
+    #[error("frames failed and --on-failure is abort")]
+    Aborted,
+    /// The operating system refused something.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A task of this program ended by itself: a defect.
+    #[error("loading the model broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl AppError {
+    /// Whether a flag is to blame: the exit code is then 64.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_) | Self::Engine(EngineError::Simulated(_))
+        )
+    }
+}
+
+/// A sidecar with its model loaded and warmed up, not yet listening.
+pub struct Sidecar {
+    /// The SDK's `BatchMapper`, to be hosted by our server or the SDK's.
+    pub handler: Arc<FrameHandler>,
+    /// How outcomes become messages.
+    pub policy: AnswerPolicy,
+    /// Totals of this process.
+    pub counts: Arc<Counts>,
+    /// Cancelled when the last lane is lost.
+    pub lost: CancellationToken,
+    /// Cancelled when `--on-failure abort` applies.
+    pub abort: CancellationToken,
+}
+
+impl Sidecar {
+    /// Loads the model, starts its lanes and warms them up. Blocks while it does.
+    ///
+    /// # Errors
+    /// [`AppError::Engine`] or [`AppError::Config`].
+    pub fn load(config: &Config) -> Result<Self, AppError> {
+        let engine = engine::load(&config.model_path)?;
+        let model = engine.model();
+        let suited = config.suit(model)?;
+        warn_of_costs(config, model.batch);
+
+        let in_flight = config.in_flight();
+        let lane_count = engine.useful_lanes().unwrap_or(in_flight).min(in_flight);
+        let lanes = Lanes::start(Arc::clone(&engine), lane_count, config.batch_size)?;
+        let lost = lanes.lost();
+        let ring = {
+            let engine = Arc::clone(&engine);
+            let batch_size = config.batch_size;
+            Ring::new(config.slots(), move || {
+                Slot::new(engine.as_ref(), batch_size)
+            })?
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            mode = %config.mode,
+            model = %config.model_path,
+            engine = %engine.description(),
+            lanes = lane_count,
+            in_flight,
+            batch = config.batch_size,
+            input = %model.input,
+            outputs = suited.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
+            "The model is loaded and warm."
+        );
+
+        let tags = match suited.outputs.as_slice() {
+            [_] => Vec::new(),
+            several => several.iter().map(|output| output.name.clone()).collect(),
+        };
+        let policy = AnswerPolicy {
+            on_invalid: config.on_invalid.clone(),
+            on_failure: config.on_failure,
+            tags,
+        };
+        let counts = Arc::<Counts>::default();
+        let resources = Arc::new(Resources {
+            decoder: suited.decoder,
+            ring,
+            lanes,
+            outputs: suited.outputs,
+            limits: Limits {
+                batch_timeout: config.batch_timeout,
+                inference_timeout: config.inference_timeout,
+            },
+            counts: Arc::clone(&counts),
+        });
+        let abort = CancellationToken::new();
+        let handler = Arc::new(FrameHandler::new(
+            schedule(config, resources),
+            policy.clone(),
+            Arc::clone(&counts),
+            ReadBatchWatch::new(config.useful_read_batch()),
+            abort.clone(),
+        ));
+        Ok(Self {
+            handler,
+            policy,
+            counts,
+            lost,
+            abort,
+        })
+    }
+
+    /// Listens and answers until `shutdown` is cancelled or the device is lost; then finishes the calls
+    /// in hand.
+    ///
+    /// # Errors
+    /// [`AppError::Server`], [`AppError::DeviceLost`] or [`AppError::Aborted`].
+    pub async fn serve(self, config: &Config, shutdown: CancellationToken) -> Result<(), AppError> {
+        let server_config = ServerConfig {
+            sock_path: config.sock_path.clone(),
+            server_info_path: config.server_info_path.clone(),
+            // One batch on its way to the collector while another is being converted.
+            read_ahead: config.batch_size,
+            max_message_size: MAX_MESSAGE_SIZE,
+        };
+        let policy = self.policy;
+        let server = Server::new(self.handler, server_config, move |id| policy.unanswered(id));
+        let drain = shutdown.child_token();
+        let lost = self.lost.clone();
+        let drain_when_lost = async {
+            lost.cancelled().await;
+            tracing::error!(
+                "The last lane is lost; calls in hand are answered, then the process ends."
+            );
+            drain.cancel();
+            std::future::pending::<()>().await
+        };
+        let served = tokio::select! {
+            served = server.serve(drain.clone()) => served.map_err(AppError::from),
+            () = drain_when_lost => Ok(()),
+            () = self.abort.cancelled() => Err(AppError::Aborted),
+        };
+        let totals = self.counts.totals();
+        tracing::info!(
+            calls = totals.calls,
+            frames = totals.frames,
+            done = totals.done,
+            rejected = totals.rejected,
+            failed = totals.failed,
+            batches = totals.batches,
+            retries = totals.retries,
+            lanes_replaced = totals.lanes_replaced,
+            rejections = ?totals.rejections,
+            "The sidecar stops; these are its totals."
+        );
+        served?;
+        if self.lost.is_cancelled() {
+            return Err(AppError::DeviceLost);
+        }
+        Ok(())
+    }
+}
+
+/// Loads, serves until SIGTERM or SIGINT, drains.
+///
+/// # Errors
+/// [`AppError`], saying why the sidecar did not start or had to stop.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    let shutdown = CancellationToken::new();
+    watch_signals(shutdown.clone())?;
+    let loading = {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || Sidecar::load(&config))
+    };
+    let sidecar = tokio::select! {
+        loaded = loading => loaded??,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    sidecar.serve(&config, shutdown).await
+}
+
+/// The first SIGTERM or SIGINT drains; the second ends the process at once.
+fn watch_signals(shutdown: CancellationToken) -> Result<(), AppError> {
+    let listen = |kind| {
+        signal(kind).map_err(|source| AppError::System {
+            doing: "listen for signals",
+            source,
+        })
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                tracing::warn!(
+                    "A second signal: the process ends without waiting for calls in hand."
+                );
+                std::process::exit(1);
+            }
+            tracing::info!("A signal to stop: calls in hand are answered, then the process ends.");
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}
+
+fn schedule(config: &Config, resources: Arc<Resources>) -> Box<dyn Schedule> {
+    match config.mode {
+        Mode::Sequential => Box::new(Sequential { resources }),
+        Mode::Concurrent => Box::new(Concurrent {
+            resources,
+            workers: config.max_concurrent_batches,
+        }),
+        Mode::Pipelined => Box::new(Pipelined {
+            resources,
+            depth: config.pipeline_depth,
+        }),
+    }
+}
+
+fn warn_of_costs(config: &Config, batch: BatchDimension) {
+    if let BatchDimension::Static(rows) = batch
+        && rows > config.batch_size
+    {
+        tracing::warn!(
+            model_batch = rows,
+            batch = config.batch_size,
+            "The model's batch is fixed and larger than --bsz-size: every run computes {} rows for nothing. Set --bsz-size {rows}.",
+            rows - config.batch_size
+        );
+    }
+    if config.output_dtype == OutputDtype::Int16 {
+        tracing::warn!(
+            "--output-dtype int16 truncates results towards zero: radians lose their fraction."
+        );
+    }
+}

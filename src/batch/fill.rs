@@ -1,0 +1,97 @@
+//! When a batch closes.
+//!
+//! Pure policy: it is told of frames and of the time, and says when the batch is done. It reads no
+//! clock and sleeps nowhere, so its tests need neither.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why a batch closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// It had as many frames as a batch holds.
+    Full,
+    /// Its oldest frame had waited as long as `--batch-timeout` allows.
+    TimedOut,
+    /// The read batch ended.
+    EndOfStream,
+}
+
+impl Close {
+    /// A short, bounded name for logs and counts.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::TimedOut => "timeout",
+            Self::EndOfStream => "end",
+        }
+    }
+}
+
+/// The fill of one batch so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    capacity: usize,
+    frames: usize,
+    deadline: Option<Instant>,
+}
+
+impl Fill {
+    /// A batch whose first frame is put in at `now`.
+    #[must_use]
+    pub fn opened(now: Instant, capacity: usize, timeout: Option<Duration>) -> Self {
+        Self {
+            capacity,
+            frames: 0,
+            deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
+        }
+    }
+
+    /// Counts one more frame; says whether the batch is now full.
+    pub fn add(&mut self) -> bool {
+        self.frames += 1;
+        self.frames >= self.capacity
+    }
+
+    /// When the oldest frame will have waited long enough; `None` if it may wait for ever.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_full_at_its_capacity_and_not_before() {
+        let mut fill = Fill::opened(Instant::now(), 3, None);
+        assert_eq!([fill.add(), fill.add(), fill.add()], [false, false, true]);
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_oldest_frame_and_later_frames_do_not_move_it() {
+        let start = Instant::now();
+        let mut fill = Fill::opened(start, 3, Some(Duration::from_millis(20)));
+        fill.add();
+        let before = fill.deadline();
+        fill.add();
+        assert_eq!(before, Some(start + Duration::from_millis(20)));
+        assert_eq!(fill.deadline(), before);
+    }
+
+    #[test]
+    fn without_a_time_out_a_batch_waits_for_ever() {
+        assert_eq!(Fill::opened(Instant::now(), 3, None).deadline(), None);
+    }
+
+    #[test]
+    fn a_time_out_beyond_the_clock_is_no_time_out_rather_than_a_panic() {
+        assert_eq!(
+            Fill::opened(Instant::now(), 3, Some(Duration::MAX)).deadline(),
+            None
+        );
+    }
+}

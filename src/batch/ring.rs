@@ -1,0 +1,164 @@
+//! The ring of slots: the only back pressure there is.
+//!
+//! A ring is made with a fixed number of slots, in-flight limit + 1: one fills while the others are
+//! computed. [`Ring::lease`] waits until a slot is free; dropping the [`Lease`] returns it, wherever
+//! that happens. A slot that hangs in a lost lane is written off with [`Claim::write_off`], which puts a
+//! new one in its place; if the lost one comes back after all, it is thrown away.
+
+use super::slot::Slot;
+use crate::engine::EngineError;
+use crate::engine::lane::Work;
+use crate::engine::{Session, StageTimes};
+use parking_lot::Mutex;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+
+type MakeSlot = dyn Fn() -> Result<Slot, EngineError> + Send + Sync;
+
+struct Shared {
+    free: Mutex<Vec<Slot>>,
+    /// As many permits as there are free slots.
+    available: Semaphore,
+    make: Box<MakeSlot>,
+}
+
+impl Shared {
+    fn put(&self, slot: Slot) {
+        self.free.lock().push(slot);
+        self.available.add_permits(1);
+    }
+}
+
+/// A fixed number of slots. See the module's essay.
+#[derive(Clone)]
+pub struct Ring {
+    shared: Arc<Shared>,
+    slots: usize,
+}
+
+impl Ring {
+    /// A ring of `slots` slots, each made by `make`.
+    ///
+    /// # Errors
+    /// What `make` says, if it cannot make them all.
+    pub fn new(
+        slots: usize,
+        make: impl Fn() -> Result<Slot, EngineError> + Send + Sync + 'static,
+    ) -> Result<Self, EngineError> {
+        let free = (0..slots).map(|_| make()).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                free: Mutex::new(free),
+                available: Semaphore::new(slots),
+                make: Box::new(make),
+            }),
+            slots,
+        })
+    }
+
+    /// Waits for a free slot; it comes empty.
+    pub async fn lease(&self) -> Lease {
+        loop {
+            // The semaphore is never closed; should it be, waiting for ever is the safe answer.
+            let Ok(permit) = self.shared.available.acquire().await else {
+                std::future::pending().await
+            };
+            permit.forget();
+            let slot = self.shared.free.lock().pop();
+            if let Some(mut slot) = slot {
+                slot.clear();
+                return Lease {
+                    slot,
+                    claim: Claim {
+                        shared: Arc::clone(&self.shared),
+                        closed: Arc::default(),
+                    },
+                };
+            }
+        }
+    }
+
+    /// Slots in the ring.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Slots that nobody holds right now.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.shared.available.available_permits()
+    }
+}
+
+/// A slot on loan; dropping it returns the slot to its ring.
+pub struct Lease {
+    slot: Slot,
+    claim: Claim,
+}
+
+impl Lease {
+    /// A claim on this slot's place in the ring, to be kept while the lease is with a lane.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        self.claim.clone()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.claim.close() {
+            let slot = std::mem::replace(&mut self.slot, Slot::vacant());
+            self.claim.shared.put(slot);
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        &self.slot
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Slot {
+        &mut self.slot
+    }
+}
+
+/// The right to a leased slot's place in the ring, used once: by the lease that returns the slot,
+/// or by whoever gives the slot up for lost.
+#[derive(Clone)]
+pub struct Claim {
+    shared: Arc<Shared>,
+    closed: Arc<AtomicBool>,
+}
+
+impl Claim {
+    /// True for the first caller only.
+    fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the leased slot up for lost and puts a new one in its place. Does nothing if the slot
+    /// has been returned meanwhile.
+    ///
+    /// # Errors
+    /// What the engine says if the new slot cannot be made; the ring then stays one slot short.
+    pub fn write_off(&self) -> Result<(), EngineError> {
+        if self.close() {
+            self.shared.put((self.shared.make)()?);
+        }
+        Ok(())
+    }
+}
+
+impl Work for Lease {
+    fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError> {
+        self.slot.run(session)
+    }
+}

@@ -1,0 +1,138 @@
+//! A sidecar in a process of its own: this program, started again to serve on a temporary socket.
+
+use crate::driver::{Driver, DriverError};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// Long enough for a model to be loaded and warmed up on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// Why a sidecar of our own did not start, answer or end as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// The process cannot be started.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It did not come up.
+    #[error("the sidecar did not become ready: {source}\n{log}")]
+    NotReady {
+        /// What the driver met.
+        source: Box<DriverError>,
+        /// The end of its log.
+        log: String,
+    },
+    /// It did not stop cleanly.
+    #[error("the sidecar ended with {status} after SIGTERM\n{log}")]
+    Unclean {
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// A running sidecar process; killed when dropped.
+#[derive(Debug)]
+pub struct ChildSidecar {
+    process: Child,
+    log: PathBuf,
+    sock: PathBuf,
+    server_info: PathBuf,
+}
+
+impl ChildSidecar {
+    /// Starts `program` with `flags` in `folder`, which must exist: socket, server info and log go there.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    pub fn start(program: &Path, folder: &Path, flags: &[String]) -> Result<Self, ChildError> {
+        let log = folder.join("sidecar.log");
+        let sock = folder.join("batchmap.sock");
+        let server_info = folder.join("mapper-server-info");
+        let system = |doing| move |source| ChildError::System { doing, source };
+        let log_file = std::fs::File::create(&log).map_err(system("write the sidecar's log"))?;
+        let process = Command::new(program)
+            .arg("--sock-path")
+            .arg(&sock)
+            .arg("--server-info-path")
+            .arg(&server_info)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(system("start the sidecar"))?;
+        Ok(Self {
+            process,
+            log,
+            sock,
+            server_info,
+        })
+    }
+
+    /// Waits until the sidecar is ready, as numa does, and connects. A sidecar that ends instead is
+    /// noticed at once.
+    ///
+    /// # Errors
+    /// [`ChildError::NotReady`] with the end of its log.
+    pub async fn connect(&mut self) -> Result<Driver, ChildError> {
+        let ready = Driver::wait_ready(&self.server_info, &self.sock, READY_WITHIN);
+        let outcome = tokio::select! {
+            ready = ready => ready,
+            _ = self.process.wait() => Err(DriverError::Closed),
+        };
+        outcome.map_err(|source| ChildError::NotReady {
+            source: Box::new(source),
+            log: self.log_tail(),
+        })
+    }
+
+    /// Asks it to stop as Kubernetes does, and waits until it has.
+    ///
+    /// # Errors
+    /// [`ChildError::Unclean`] unless it exits with code 0.
+    pub async fn stop(mut self) -> Result<(), ChildError> {
+        let pid = self.process.id().and_then(|id| Pid::from_raw(id as i32));
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::TERM).map_err(|error| ChildError::System {
+                doing: "signal the sidecar",
+                source: error.into(),
+            })?;
+        }
+        let status = self
+            .process
+            .wait()
+            .await
+            .map_err(|source| ChildError::System {
+                doing: "wait for the sidecar",
+                source,
+            })?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(ChildError::Unclean {
+            status,
+            log: self.log_tail(),
+        })
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines
+            .get(lines.len().saturating_sub(10)..)
+            .unwrap_or_default()
+            .join("\n")
+    }
+}

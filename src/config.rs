@@ -1,0 +1,315 @@
+//! The settings of a serving sidecar, checked.
+//!
+//! [`Config`] is made from the command line once; whoever holds one need not check anything again.
+//! What depends on the model (does the batch fit, is there such an output) is checked when the model is known, by
+//! [`Config::suit`].
+
+use crate::cli::ServeArgs;
+use crate::engine::{BatchDimension, ModelSpec};
+use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::handler::{OnFailure, OnInvalid};
+use crate::schedule::SelectedOutput;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// When batches are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Collect all datums of a read batch, then compute batch after batch.
+    Sequential,
+    /// Collector, queue and workers, side by side.
+    Concurrent,
+    /// Compute each batch the moment it fills.
+    Pipelined,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sequential => "sequential",
+            Self::Concurrent => "concurrent",
+            Self::Pipelined => "pipelined",
+        })
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For collectors: one JSON object per line.
+    Json,
+}
+
+/// The settings of a serving sidecar. See the module's essay.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// When batches are computed.
+    pub mode: Mode,
+    /// The model file, or `sim:…`.
+    pub model_path: String,
+    /// Frames per batch.
+    pub batch_size: usize,
+    /// Batches in flight in pipelined mode.
+    pub pipeline_depth: usize,
+    /// Batches in flight in concurrent mode.
+    pub max_concurrent_batches: usize,
+    /// The part of each output that is sent on.
+    pub output_size: OutputSize,
+    /// How long a batch's oldest frame may wait for it to fill; `None`: for ever.
+    pub batch_timeout: Option<Duration>,
+    /// How long a lane may take over one batch.
+    pub inference_timeout: Duration,
+    /// The dtype of raw frames without a dtype header.
+    pub frame_dtype: Dtype,
+    /// The dtype of results.
+    pub output_dtype: OutputDtype,
+    /// The format of results.
+    pub output_format: OutputFormat,
+    /// The outputs sent on, by name, in this order; all of the model's if empty.
+    pub outputs: Vec<String>,
+    /// What is answered for a frame that is wrong in itself.
+    pub on_invalid: OnInvalid,
+    /// What is answered for a frame that the engine failed.
+    pub on_failure: OnFailure,
+    /// The Unix socket that numa connects to.
+    pub sock_path: PathBuf,
+    /// The file that tells numa of the socket.
+    pub server_info_path: PathBuf,
+}
+
+/// A setting that does not go with the model.
+#[derive(Debug, thiserror::Error)]
+#[error("{flag}: '{given}' is not allowed: {allowed}")]
+pub struct ConfigError {
+    /// The flag.
+    pub flag: &'static str,
+    /// What was given.
+    pub given: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+/// What the settings mean for one model.
+#[derive(Debug)]
+pub struct Suited {
+    /// What frames are.
+    pub decoder: Decoder,
+    /// The results sent on, in order.
+    pub outputs: Vec<SelectedOutput>,
+}
+
+impl From<ServeArgs> for Config {
+    fn from(args: ServeArgs) -> Self {
+        Self {
+            mode: args.mode,
+            model_path: args.model_path,
+            batch_size: args.bsz_size,
+            pipeline_depth: args.pipeline_depth,
+            max_concurrent_batches: args.max_concurrent_batches,
+            output_size: args.output_size,
+            batch_timeout: args.batch_timeout.0,
+            inference_timeout: args.inference_timeout,
+            frame_dtype: args.frame_dtype,
+            output_dtype: args.output_dtype,
+            output_format: args.output_format,
+            outputs: args.outputs,
+            on_invalid: args.on_invalid,
+            on_failure: args.on_failure,
+            sock_path: args.sock_path,
+            server_info_path: args.server_info_path,
+        }
+    }
+}
+
+impl Config {
+    /// Batches that may be in flight at once in the chosen mode.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        match self.mode {
+            Mode::Sequential => 1,
+            Mode::Concurrent => self.max_concurrent_batches,
+            Mode::Pipelined => self.pipeline_depth,
+        }
+    }
+
+    /// Slots in the ring: one fills while the others are in flight.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.in_flight() + 1
+    }
+
+    /// Datums that a read batch must hold for every slot to be used. Sequential mode fills
+    /// one slot after another and is content with a batch.
+    #[must_use]
+    pub fn useful_read_batch(&self) -> usize {
+        match self.mode {
+            Mode::Sequential => self.batch_size,
+            Mode::Concurrent | Mode::Pipelined => self.slots() * self.batch_size,
+        }
+    }
+
+    /// Checks the settings that depend on the model.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] naming the flag, what was given and what the model allows.
+    pub fn suit(&self, model: &ModelSpec) -> Result<Suited, ConfigError> {
+        if let BatchDimension::Static(rows) = model.batch
+            && self.batch_size > rows
+        {
+            return Err(ConfigError {
+                flag: "--bsz-size",
+                given: self.batch_size.to_string(),
+                allowed: format!("this model's batch is fixed at {rows}, so at most {rows} is"),
+            });
+        }
+        let selected = if self.outputs.is_empty() {
+            (0..model.outputs.len()).collect()
+        } else {
+            self.outputs
+                .iter()
+                .map(|name| self.find_output(model, name))
+                .collect::<Result<Vec<_>, _>>()?
+        };
+        let outputs = selected
+            .into_iter()
+            .filter_map(|index| Some((index, model.outputs.get(index)?)))
+            .map(|(index, output)| {
+                let envelope = Envelope::new(
+                    &output.shape,
+                    self.output_size,
+                    self.output_dtype,
+                    self.output_format,
+                )
+                .map_err(|error| ConfigError {
+                    flag: "--output-size",
+                    given: self.output_size.to_string(),
+                    allowed: format!("output '{}': {error}", output.name),
+                })?;
+                Ok(SelectedOutput {
+                    index,
+                    name: output.name.clone(),
+                    envelope,
+                })
+            })
+            .collect::<Result<_, ConfigError>>()?;
+        Ok(Suited {
+            decoder: Decoder::new(self.frame_dtype, self.frame_shape(model)?),
+            outputs,
+        })
+    }
+
+    fn find_output(&self, model: &ModelSpec, name: &str) -> Result<usize, ConfigError> {
+        model
+            .outputs
+            .iter()
+            .position(|output| output.name == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = model.outputs.iter().map(|o| o.name.as_str()).collect();
+                ConfigError {
+                    flag: "--output",
+                    given: name.to_owned(),
+                    allowed: format!("this model's outputs are {}", names.join(", ")),
+                }
+            })
+    }
+
+    /// Height and width of the model's frames: the last two axes of its input.
+    fn frame_shape(&self, model: &ModelSpec) -> Result<FrameShape, ConfigError> {
+        match model.input.shape.as_slice() {
+            [channels @ .., height, width] if channels.iter().all(|n| *n == 1) => Ok(FrameShape {
+                height: *height,
+                width: *width,
+            }),
+            _ => Err(ConfigError {
+                flag: "--model-path",
+                given: self.model_path.clone(),
+                allowed: format!(
+                    "its input {} is no image of one channel, as detector frames are",
+                    model.input
+                ),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::TensorSpec;
+    use clap::Parser;
+
+    fn config(flags: &[&str]) -> Config {
+        let cli = crate::cli::Cli::try_parse_from(["beamflow"].iter().chain(flags)).unwrap();
+        Config::from(cli.serve)
+    }
+
+    fn model(batch: BatchDimension, input: &[usize]) -> ModelSpec {
+        let tensor = |name: &str, shape: &[usize]| TensorSpec {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+        };
+        ModelSpec {
+            input: tensor("diffraction", input),
+            outputs: ["amplitude", "phase"].map(|n| tensor(n, input)).to_vec(),
+            batch,
+        }
+    }
+
+    fn refused(flags: &[&str], batch: BatchDimension, input: &[usize]) -> String {
+        config(flags)
+            .suit(&model(batch, input))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn what_does_not_go_with_the_model_is_refused_with_flag_value_and_remedy() {
+        let image = [1, 128, 128];
+        let text = refused(&["--bsz-size", "16"], BatchDimension::Static(8), &image);
+        assert!(
+            text.contains("--bsz-size: '16'") && text.contains("at most 8"),
+            "{text}"
+        );
+
+        let text = refused(&["--output", "phases"], BatchDimension::Dynamic, &image);
+        assert!(
+            text.contains("'phases'") && text.contains("amplitude, phase"),
+            "{text}"
+        );
+
+        let text = refused(
+            &["--output-size", "256x64"],
+            BatchDimension::Dynamic,
+            &image,
+        );
+        assert!(
+            text.contains("--output-size: '256x64'") && text.contains("128"),
+            "{text}"
+        );
+
+        let text = refused(&[], BatchDimension::Dynamic, &[3, 128, 128]);
+        assert!(text.contains("one channel"), "{text}");
+    }
+
+    #[test]
+    fn outputs_are_sent_on_in_the_order_asked_for() {
+        let suited = config(&["--output", "phase,amplitude"])
+            .suit(&model(BatchDimension::Static(8), &[1, 128, 128]))
+            .unwrap();
+        let indices: Vec<_> = suited.outputs.iter().map(|o| o.index).collect();
+        assert_eq!(indices, [1, 0]);
+    }
+
+    #[test]
+    fn one_slot_fills_while_the_allowed_number_is_in_flight() {
+        let slots = |mode| config(&["--mode", mode, "--pipeline-depth", "5"]).slots();
+        assert_eq!(
+            [slots("sequential"), slots("concurrent"), slots("pipelined")],
+            [2, 5, 6]
+        );
+        assert_eq!(config(&["--mode", "pipelined"]).useful_read_batch(), 32);
+    }
+}

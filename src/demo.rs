@@ -1,0 +1,287 @@
+//! `beamflow demo`: the newcomer's first command.
+//!
+//! Simulates a ptychographic scan of a known object, starts this program as a sidecar on a temporary socket,
+//! drives it as Numaflow would, in all three modes, stitches the phase patches that come back, and draws
+//! them beside the truth. Needs no GPU, no Kubernetes, no download: the model is built in.
+
+use crate::child::{ChildError, ChildSidecar};
+use crate::config::Mode;
+use crate::detector::{DetectorError, Raster, SimulatedScan};
+use crate::drive::{Pace, Report, drive};
+use crate::driver::{Answer, Driver, DriverError};
+use crate::picture::{PhasePicture, PictureError};
+use crate::stack::FrameStack;
+use crate::stitch::{PhaseError, StitchError, Stitched, Stitcher};
+use crate::{experiment, table};
+use clap::Args;
+use ndarray::Array2;
+use std::path::{Path, PathBuf};
+
+/// The project's own model; models/README.md says how it was trained.
+const MODEL: &[u8] = include_bytes!("../models/ptychonn_64.onnx");
+
+/// The output that is stitched.
+const PHASE: &str = "phase";
+
+/// Flags of `beamflow demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Scan points along each side; the scan has as many frames as the square of it.
+    #[arg(long, default_value = "30", value_name = "POINTS", value_parser = crate::cli::whole_number::<2, 100>)]
+    points: usize,
+
+    /// Frames per second that the detector delivers; as fast as they are answered if not given.
+    #[arg(long, value_name = "RATE", value_parser = experiment::rate)]
+    fps: Option<f64>,
+
+    /// Datums in a read batch: limits.readBatchSize of the vertex.
+    #[arg(long, default_value = "64", value_name = "DATUMS", value_parser = crate::cli::whole_number::<1, 100_000>)]
+    read_batch: usize,
+
+    /// Where to write the picture.
+    #[arg(long, default_value = "beamflow-demo.png", value_name = "FILE")]
+    picture: PathBuf,
+
+    /// Decides the jitter of the scan and the shot noise.
+    #[arg(long, default_value = "1", value_name = "SEED")]
+    seed: u64,
+}
+
+/// Why the demo broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The scan cannot be simulated.
+    #[error(transparent)]
+    Detector(#[from] DetectorError),
+    /// The sidecar did not start or stop.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// The sidecar broke a promise.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The patches do not fit together.
+    #[error(transparent)]
+    Stitch(#[from] StitchError),
+    /// The picture cannot be drawn.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The operating system refused something.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A result is not what the sidecar promises.
+    #[error("the phase of frame {frame} is no array of {expected} values: {reason}")]
+    Result {
+        /// The frame.
+        frame: usize,
+        /// Its pixels.
+        expected: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// One mode's run.
+struct Run {
+    mode: Mode,
+    report: Report,
+    /// By frame; `None` where there was no result.
+    phases: Vec<Option<Array2<f32>>>,
+}
+
+/// Runs the demo and prints what came of it.
+///
+/// # Errors
+/// [`DemoError`].
+pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
+    let scan = experiment::scan(Raster {
+        rows: args.points,
+        columns: args.points,
+        seed: args.seed,
+        ..experiment::RASTER
+    })?;
+    println!(
+        "Simulating a ptychographic scan: {} × {} points, frames of {} × {} counts.",
+        args.points,
+        args.points,
+        scan.size(),
+        scan.size()
+    );
+    let bar = table::progress("taking frames", scan.len() as u64);
+    let stack = FrameStack::simulate(&scan, || bar.inc(1))?;
+    bar.finish_and_clear();
+
+    let folder = tempfile::tempdir().map_err(system("make a temporary folder"))?;
+    let model = folder.path().join("ptychonn_64.onnx");
+    std::fs::write(&model, MODEL).map_err(system("write the model"))?;
+    let mut runs = Vec::new();
+    for mode in [Mode::Sequential, Mode::Concurrent, Mode::Pipelined] {
+        runs.push(run_mode(mode, &args, &stack, folder.path(), &model).await?);
+    }
+    report(&args, &scan, &runs)
+}
+
+/// Starts a sidecar in `mode`, sends it every frame, and stops it.
+async fn run_mode(
+    mode: Mode,
+    args: &DemoArgs,
+    stack: &FrameStack,
+    folder: &Path,
+    model: &Path,
+) -> Result<Run, DemoError> {
+    let folder = folder.join(mode.to_string());
+    std::fs::create_dir(&folder).map_err(system("make a temporary folder"))?;
+    let program = std::env::current_exe().map_err(system("find this program"))?;
+    let flags = [
+        "--mode".to_owned(),
+        mode.to_string(),
+        "--model-path".to_owned(),
+        model.to_string_lossy().into_owned(),
+        "--output-size".to_owned(),
+        "full".to_owned(),
+    ];
+    let mut sidecar = ChildSidecar::start(&program, &folder, &flags)?;
+    let mut driver: Driver = sidecar.connect().await?;
+
+    let frames = stack.frames();
+    let pace = Pace {
+        read_batch: args.read_batch,
+        fps: args.fps,
+    };
+    let bar = table::progress(&format!("{mode} mode"), frames as u64);
+    let mut answers = Vec::new();
+    let report = drive(
+        &mut driver,
+        pace,
+        frames,
+        |k| stack.datum(k),
+        |answer| {
+            bar.inc(answer.len() as u64);
+            answers.push(answer);
+        },
+    )
+    .await?;
+    bar.finish_and_clear();
+    driver.finish().await?;
+    sidecar.stop().await?;
+    let phases = (0..frames)
+        .map(|frame| phase_of(frame, &answers, stack))
+        .collect::<Result<_, _>>()?;
+    Ok(Run {
+        mode,
+        report,
+        phases,
+    })
+}
+
+/// The phase that came back for `frame`; none if it was dropped.
+fn phase_of(
+    frame: usize,
+    answers: &[Answer],
+    stack: &FrameStack,
+) -> Result<Option<Array2<f32>>, DemoError> {
+    let id = frame.to_string();
+    let message = answers
+        .iter()
+        .find_map(|answer| answer.get(&id))
+        .unwrap_or_default()
+        .iter()
+        .find(|message| message.tags.iter().any(|tag| tag == PHASE));
+    let Some(message) = message else {
+        return Ok(None);
+    };
+    let shape = (stack.shape().height, stack.shape().width);
+    let wrong = |reason: String| DemoError::Result {
+        frame,
+        expected: shape.0 * shape.1,
+        reason,
+    };
+    let values = npyz::NpyFile::new(message.value.as_slice())
+        .and_then(npyz::NpyFile::into_vec::<f32>)
+        .map_err(|error| wrong(error.to_string()))?;
+    Array2::from_shape_vec(shape, values)
+        .map(Some)
+        .map_err(|error| wrong(error.to_string()))
+}
+
+/// Stitches, measures, draws, prints.
+fn report(args: &DemoArgs, scan: &SimulatedScan, runs: &[Run]) -> Result<(), DemoError> {
+    let truth = scan.object().phase();
+    let mut rows = vec![table::HEADER.map(str::to_owned)];
+    rows.extend(
+        runs.iter()
+            .map(|run| table::row(&run.mode.to_string(), &run.report)),
+    );
+    println!("\n{}", table::render(&rows));
+
+    // Every mode is stitched from its own results, so that a mode that went wrong would show.
+    let mut errors = vec![
+        [
+            "mode",
+            "phase error",
+            "constant phase",
+            "ratio",
+            "span of the object",
+        ]
+        .map(str::to_owned),
+    ];
+    let mut last: Option<(Stitched, PhaseError)> = None;
+    for run in runs {
+        let stitched = stitch(scan, run)?;
+        let error = PhaseError::measure(&stitched, truth.view())?;
+        errors.push([
+            run.mode.to_string(),
+            format!("{:.3} rad", error.median),
+            format!("{:.3} rad", error.constant_median),
+            format!("{:.2}", error.ratio),
+            format!("{:.2} rad", error.span),
+        ]);
+        last = Some((stitched, error));
+    }
+    println!("{}", table::render(&errors));
+    let same = runs.windows(2).all(|pair| match pair {
+        [a, b] => a.phases == b.phases,
+        _ => true,
+    });
+    println!(
+        "  The modes' results are {}.",
+        if same {
+            "bit-identical"
+        } else {
+            "NOT identical, which is a defect"
+        }
+    );
+
+    if let Some((stitched, error)) = last {
+        let reconstruction = stitched.trusted_phase(error.offset);
+        PhasePicture::new(truth.view(), reconstruction.view())
+            .caption(format!(
+                "{} simulated frames of {} x {} counts. Median error {:.3} rad; a constant phase scores {:.3} rad.",
+                scan.len(),
+                scan.size(),
+                scan.size(),
+                error.median,
+                error.constant_median
+            ))
+            .write_png(&args.picture)?;
+        println!("  The picture is in {}.", args.picture.display());
+    }
+    Ok(())
+}
+
+fn stitch(scan: &SimulatedScan, run: &Run) -> Result<Stitched, StitchError> {
+    let patches = scan
+        .positions()
+        .iter()
+        .zip(&run.phases)
+        .filter_map(|(position, phase)| Some((*position, phase.as_ref()?.view())));
+    Stitcher::new(scan.object().shape(), &scan.probe().intensity())?.stitch(patches)
+}
+
+fn system(doing: &'static str) -> impl FnOnce(std::io::Error) -> DemoError {
+    move |source| DemoError::System { doing, source }
+}

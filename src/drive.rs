@@ -1,0 +1,171 @@
+//! Many read batches through a running sidecar, paced as Numaflow would pace them, and what came of it.
+//!
+//! Numa reads what the source has, up to `limits.readBatchSize` datums and for at most its read time-out, hands that to
+//! the sidecar, and reads again when it is answered. So does [`drive`].
+
+use crate::driver::{Answer, Datum, Driver, DriverError};
+use futures::stream;
+use numaflow::shared::{DROP, NACK};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Numaflow's default `limits.readTimeout`.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How datums come.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Datums in a read batch at most: `limits.readBatchSize`.
+    pub read_batch: usize,
+    /// Frames per second that the detector delivers; `None`: always as many as are read.
+    pub fps: Option<f64>,
+}
+
+impl Pace {
+    /// Waits as numa's reader would, and says how many of the `left` frames it then has, where `sent`
+    /// have gone since `start`.
+    async fn gather(&self, start: Instant, sent: usize, left: usize) -> usize {
+        let wanted = self.read_batch.min(left);
+        let Some(fps) = self.fps else {
+            return wanted;
+        };
+        let due = |frames: usize| start + Duration::from_secs_f64(frames as f64 / fps);
+        let give_up = Instant::now() + READ_TIMEOUT;
+        sleep_until(due(sent + wanted).min(give_up)).await;
+        let now = Instant::now();
+        let there = (1..=wanted).rev().find(|n| due(sent + n) <= now);
+        // A reader that has nothing yet reads again; here it waits for the one frame.
+        match there {
+            Some(n) => n,
+            None => {
+                sleep_until(due(sent + 1)).await;
+                1
+            }
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Datums sent, all of them answered.
+    pub frames: usize,
+    /// Of these, answered by a result.
+    pub results: usize,
+    /// Of these, answered by a DROP message.
+    pub dropped: usize,
+    /// Of these, answered by a NACK message.
+    pub nacked: usize,
+    /// From the first datum to the last answer.
+    pub elapsed: Duration,
+    /// Duration of each call, in ascending order.
+    pub calls: Vec<Duration>,
+}
+
+impl Report {
+    /// Frames answered per second.
+    #[must_use]
+    pub fn frames_per_second(&self) -> f64 {
+        self.frames as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The duration that `fraction` of the calls did not exceed (nearest rank).
+    #[must_use]
+    pub fn percentile(&self, fraction: f64) -> Duration {
+        let rank = (fraction * self.calls.len() as f64).ceil() as usize;
+        let index = rank.clamp(1, self.calls.len().max(1)) - 1;
+        self.calls.get(index).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, answer: &Answer) {
+        self.frames += answer.len();
+        self.calls.push(answer.duration);
+        for (_, messages) in &answer.responses {
+            let tagged = |tag: &str| messages.iter().any(|m| m.tags.iter().any(|t| t == tag));
+            if tagged(DROP) {
+                self.dropped += 1;
+            } else if tagged(NACK) {
+                self.nacked += 1;
+            } else {
+                self.results += 1;
+            }
+        }
+    }
+}
+
+/// Sends frames `0..count`, each made by `datum`, in read batches at `pace`; hands every answer to `take`.
+///
+/// # Errors
+/// A [`DriverError`] when the sidecar breaks a promise or goes away.
+pub async fn drive(
+    driver: &mut Driver,
+    pace: Pace,
+    count: usize,
+    datum: impl Fn(usize) -> Datum,
+    mut take: impl FnMut(Answer),
+) -> Result<Report, DriverError> {
+    let mut report = Report::default();
+    let start = Instant::now();
+    let mut sent = 0;
+    while sent < count {
+        let frames = pace.gather(start, sent, count - sent).await;
+        let answer = driver
+            .call(stream::iter((sent..sent + frames).map(&datum)))
+            .await?;
+        sent += frames;
+        report.add(&answer);
+        take(answer);
+    }
+    report.elapsed = start.elapsed();
+    report.calls.sort_unstable();
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let report = Report {
+            calls: (1..=100).map(Duration::from_millis).collect(),
+            ..Report::default()
+        };
+        assert_eq!(report.percentile(0.50), Duration::from_millis(50));
+        assert_eq!(report.percentile(0.99), Duration::from_millis(99));
+        assert_eq!(report.percentile(1.0), Duration::from_millis(100));
+        assert_eq!(Report::default().percentile(0.5), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_detector_gives_what_it_has_when_the_reader_gives_up() {
+        let pace = Pace {
+            read_batch: 64,
+            fps: Some(10.0),
+        };
+        let start = Instant::now();
+        assert_eq!(pace.gather(start, 0, 1000).await, 10);
+        assert_eq!(pace.gather(start, 10, 1000).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fast_detector_fills_the_read_batch() {
+        let pace = Pace {
+            read_batch: 64,
+            fps: Some(1000.0),
+        };
+        let start = Instant::now();
+        assert_eq!(pace.gather(start, 0, 1000).await, 64);
+        assert_eq!(start.elapsed().as_millis(), 64);
+        assert_eq!(pace.gather(start, 64, 3).await, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_detector_slower_than_the_reader_gives_one_frame_at_a_time() {
+        let pace = Pace {
+            read_batch: 64,
+            fps: Some(0.2),
+        };
+        assert_eq!(pace.gather(Instant::now(), 0, 1000).await, 1);
+    }
+}

@@ -1,0 +1,144 @@
+//! What came back for one read batch, and the books the driver keeps until it is whole.
+//!
+//! What always holds: an `Answer` exists only when each datum sent was answered exactly once, by
+//! at least one message, before the sidecar's end of transmission.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use numaflow::proto::map::map_response::Result as Message;
+use numaflow::proto::map::{MapRequest, MapResponse};
+use numaflow::shared::DROP;
+
+use super::DriverError;
+
+/// The responses to one read batch.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Id and messages of each datum, in the order in which they came back.
+    pub responses: Vec<(String, Vec<Message>)>,
+    /// From the first message sent to the end of transmission received.
+    pub duration: Duration,
+    /// Where in `responses` an id is, at its first.
+    places: HashMap<String, usize>,
+}
+
+impl Answer {
+    /// The messages a datum was answered with; the first such datum's, if several had the id.
+    pub fn get(&self, id: &str) -> Option<&[Message]> {
+        let place = self.places.get(id)?;
+        let (_, messages) = self.responses.get(*place)?;
+        Some(messages)
+    }
+
+    /// Whether a datum was answered by a DROP message.
+    pub fn is_dropped(&self, id: &str) -> bool {
+        self.tags(id).any(|tag| tag == DROP)
+    }
+
+    /// The tags on a datum's messages, one after another.
+    pub fn tags(&self, id: &str) -> impl Iterator<Item = &str> {
+        let messages = self.get(id).unwrap_or_default();
+        messages
+            .iter()
+            .flat_map(|message| message.tags.iter().map(String::as_str))
+    }
+
+    /// Datums answered.
+    pub fn len(&self) -> usize {
+        self.responses.len()
+    }
+
+    /// Whether the read batch was empty.
+    pub fn is_empty(&self) -> bool {
+        self.responses.is_empty()
+    }
+}
+
+/// The account of a read batch under way.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    /// By id: datums sent and not answered.
+    open: HashMap<String, usize>,
+    answer: Answer,
+    began: Option<Instant>,
+    /// Every datum of the batch is sent.
+    complete: bool,
+}
+
+impl Books {
+    /// Whether nothing is sent yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.began.is_none()
+    }
+
+    /// Enters what is sent.
+    pub(super) fn sent(&mut self, request: &MapRequest) {
+        self.began.get_or_insert_with(Instant::now);
+        if request.request.is_some() {
+            *self.open.entry(request.id.clone()).or_default() += 1;
+        }
+        self.complete |= request.status.as_ref().is_some_and(|status| status.eot);
+    }
+
+    /// Our half of the stream is closed: that ends the batch as well.
+    pub(super) fn no_more_datums(&mut self) {
+        self.complete = true;
+    }
+
+    /// Enters what came back. The answer, if that was its last message.
+    ///
+    /// # Errors
+    /// When the sidecar broke a promise.
+    pub(super) fn received(
+        &mut self,
+        response: MapResponse,
+    ) -> Result<Option<Answer>, DriverError> {
+        if response.status.is_some_and(|status| status.eot) {
+            return self.close().map(Some);
+        }
+        let MapResponse { id, results, .. } = response;
+        match self.open.get_mut(&id) {
+            Some(0) => return Err(DriverError::Repeated { id }),
+            None => return Err(DriverError::Unknown { id }),
+            Some(_) if results.is_empty() => return Err(DriverError::Empty { id }),
+            Some(open) => *open -= 1,
+        }
+        let place = self.answer.responses.len();
+        self.answer.places.entry(id.clone()).or_insert(place);
+        self.answer.responses.push((id, results));
+        Ok(None)
+    }
+
+    /// The error of a stream that ended within the batch.
+    pub(super) fn ended(&self) -> DriverError {
+        DriverError::Ended {
+            unanswered: self.unanswered(),
+        }
+    }
+
+    /// Closes the books at the sidecar's end of transmission, and opens new ones.
+    fn close(&mut self) -> Result<Answer, DriverError> {
+        let unanswered = self.unanswered();
+        if !self.complete {
+            return Err(DriverError::EarlyEot { unanswered });
+        }
+        if !unanswered.is_empty() {
+            return Err(DriverError::Missing { unanswered });
+        }
+        let books = std::mem::take(self);
+        let duration = books.began.map(|began| began.elapsed()).unwrap_or_default();
+        Ok(Answer {
+            duration,
+            ..books.answer
+        })
+    }
+
+    /// Ids sent and not answered, sorted.
+    fn unanswered(&self) -> Vec<String> {
+        let open = self.open.iter().filter(|(_, open)| **open > 0);
+        let mut ids: Vec<String> = open.map(|(id, _)| id.clone()).collect();
+        ids.sort_unstable();
+        ids
+    }
+}

@@ -1,0 +1,415 @@
+//! Lanes: named OS threads that own sessions, and the queue of work before them.
+//!
+//! Each lane opens its own session, warms it up, and then runs one job after another from a
+//! queue that all lanes share: whichever is idle takes the next, so a slow batch holds up
+//! nobody. A job is a piece of [`Work`] that owns its buffers; it comes back with its [`Reply`].
+//!
+//! What always holds:
+//! - one session per lane, opened, used and dropped on the lane's thread;
+//! - every job that was accepted is replied to, unless its lane hangs; then its owner, who has a
+//!   time-out, calls [`Lanes::abandon`] and a new lane takes the hung one's place;
+//! - a panic in a session costs its job a [`Failure::Panicked`] and its lane a fresh session, not the process;
+//! - when the last lane is gone, queued and later jobs fail with [`Failure::NoLane`] and [`Lanes::lost`]
+//!   is cancelled;
+//! - the queue holds no more jobs than there are slots, because every job owns one.
+
+use super::{Engine, EngineError, Session, StageTimes};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// Something a lane can run on its session.
+pub trait Work: Send + 'static {
+    /// Runs on `session`, on the lane's thread.
+    ///
+    /// # Errors
+    /// What the session says.
+    fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError>;
+}
+
+/// Which lane; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LaneId(usize);
+
+impl std::fmt::Display for LaneId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "lane-{}", self.0)
+    }
+}
+
+/// Why a frame that is fine has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The engine said so.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The session panicked.
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+    /// The batch took longer than `--inference-timeout`.
+    #[error("the batch took longer than the inference time-out of {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// There is no lane left to run on.
+    #[error("no lane is left to run on")]
+    NoLane,
+    /// The call ended before this frame was settled: a defect of this program, answered all the same.
+    #[error("the frame was never settled")]
+    Unsettled,
+}
+
+impl Failure {
+    /// Every label that [`Failure::kind`] can give.
+    pub const KINDS: [&'static str; 6] = [
+        "engine",
+        "device_lost",
+        "panic",
+        "timeout",
+        "no_lane",
+        "unsettled",
+    ];
+
+    /// A short, bounded name for logs and counts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Engine(error) if error.is_fatal() => "device_lost",
+            Self::Engine(_) => "engine",
+            Self::Panicked(_) => "panic",
+            Self::TimedOut(_) => "timeout",
+            Self::NoLane => "no_lane",
+            Self::Unsettled => "unsettled",
+        }
+    }
+}
+
+/// A job's return.
+pub struct Reply<W> {
+    /// The work, with its buffers.
+    pub work: W,
+    /// The lane that ran it; `None` if none did.
+    pub lane: Option<LaneId>,
+    /// How it went.
+    pub result: Result<StageTimes, Failure>,
+}
+
+/// A job on its way: first `started` resolves, then `done`. Either is closed without a
+/// value if the job's lane was abandoned.
+pub struct Pending<W> {
+    /// Resolves when a lane takes the job up; closed if none ever does.
+    pub started: oneshot::Receiver<LaneId>,
+    /// Resolves with the outcome.
+    pub done: oneshot::Receiver<Reply<W>>,
+}
+
+struct Job<W> {
+    work: W,
+    avoid: Option<LaneId>,
+    started: oneshot::Sender<LaneId>,
+    done: oneshot::Sender<Reply<W>>,
+}
+
+struct Queue<W> {
+    jobs: VecDeque<Job<W>>,
+    next_id: usize,
+    alive: HashSet<LaneId>,
+    closed: bool,
+}
+
+struct Shared<W> {
+    queue: Mutex<Queue<W>>,
+    changed: Condvar,
+    engine: Arc<dyn Engine>,
+    rows: usize,
+    lost: CancellationToken,
+}
+
+/// The lanes of one engine. See the module's essay. Dropping it ends them once they are idle.
+pub struct Lanes<W: Work> {
+    shared: Arc<Shared<W>>,
+}
+
+impl<W: Work> Lanes<W> {
+    /// Starts `count` lanes and waits until each has its session open and warmed up with `rows` rows.
+    ///
+    /// # Errors
+    /// The first [`EngineError`] met; no lane is left running then.
+    pub fn start(engine: Arc<dyn Engine>, count: usize, rows: usize) -> Result<Self, EngineError> {
+        let lanes = Self {
+            shared: Arc::new(Shared {
+                queue: Mutex::new(Queue {
+                    jobs: VecDeque::new(),
+                    next_id: 0,
+                    alive: HashSet::new(),
+                    closed: false,
+                }),
+                changed: Condvar::new(),
+                engine,
+                rows,
+                lost: CancellationToken::new(),
+            }),
+        };
+        let (opened_tx, opened_rx) = mpsc::sync_channel(count);
+        for _ in 0..count {
+            lanes.spawn(Some(opened_tx.clone()))?;
+        }
+        drop(opened_tx);
+        opened_rx.iter().collect::<Result<(), _>>()?;
+        Ok(lanes)
+    }
+
+    /// Hands a job to the lanes. It is run on a lane other than `avoid`, unless that is the only one.
+    pub fn submit(&self, work: W, avoid: Option<LaneId>) -> Pending<W> {
+        let (started, started_rx) = oneshot::channel();
+        let (done, done_rx) = oneshot::channel();
+        let job = Job {
+            work,
+            avoid,
+            started,
+            done,
+        };
+        let mut queue = self.shared.queue.lock();
+        if queue.alive.is_empty() {
+            drop(queue);
+            job.fail(Failure::NoLane);
+        } else {
+            queue.jobs.push_back(job);
+            drop(queue);
+            // All are woken: the one that would be woken alone may be the one to avoid.
+            self.shared.changed.notify_all();
+        }
+        Pending {
+            started: started_rx,
+            done: done_rx,
+        }
+    }
+
+    /// Gives up on a lane whose session hangs and starts another in its place. The hung thread ends by
+    /// itself if its session ever returns; what it brings back is thrown away.
+    pub fn abandon(&self, lane: LaneId) {
+        if !self.shared.queue.lock().alive.remove(&lane) {
+            return;
+        }
+        tracing::error!(%lane, "The lane hangs; it is abandoned and another is started in its place.");
+        if let Err(error) = self.spawn(None) {
+            tracing::error!(%error, "No lane could be started in place of the abandoned one.");
+            self.shared.give_up_if_none_is_left();
+        }
+    }
+
+    /// Lanes that are running or being started.
+    #[must_use]
+    pub fn alive(&self) -> usize {
+        self.shared.queue.lock().alive.len()
+    }
+
+    /// Cancelled when the last lane is gone.
+    #[must_use]
+    pub fn lost(&self) -> CancellationToken {
+        self.shared.lost.clone()
+    }
+
+    fn spawn(
+        &self,
+        opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
+    ) -> Result<(), EngineError> {
+        let lane = {
+            let mut queue = self.shared.queue.lock();
+            let lane = LaneId(queue.next_id);
+            queue.next_id += 1;
+            queue.alive.insert(lane);
+            lane
+        };
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new()
+            .name(lane.to_string())
+            .spawn(move || shared.run_lane(lane, opened))
+            .map(drop)
+            .map_err(|error| {
+                self.shared.queue.lock().alive.remove(&lane);
+                EngineError::Session {
+                    lane: lane.0,
+                    reason: format!("no thread could be started: {error}"),
+                }
+            })
+    }
+}
+
+impl<W: Work> Drop for Lanes<W> {
+    fn drop(&mut self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl<W: Work> Shared<W> {
+    /// A lane's life.
+    fn run_lane(&self, lane: LaneId, opened: Option<mpsc::SyncSender<Result<(), EngineError>>>) {
+        let mut session = match self.open_session(lane) {
+            Ok(session) => {
+                opened.map(|opened| opened.send(Ok(())));
+                session
+            }
+            Err(error) => {
+                tracing::error!(%lane, %error, "The lane has no session and ends.");
+                self.retire(lane);
+                opened.map(|opened| opened.send(Err(error)));
+                return;
+            }
+        };
+        while let Some(job) = self.take(lane) {
+            if job.done.is_closed() {
+                continue; // Nobody waits for it any more; its slot goes back to the ring.
+            }
+            let Some(broken) = self.run_job(lane, session.as_mut(), job) else {
+                continue;
+            };
+            if !self.queue.lock().alive.contains(&lane) {
+                return;
+            }
+            drop(session);
+            tracing::warn!(%lane, error = %broken, "The session is lost; the lane opens another.");
+            session = match self.open_session(lane) {
+                Ok(session) => session,
+                Err(error) => {
+                    tracing::error!(%lane, %error, "The lane cannot open another session and ends.");
+                    self.retire(lane);
+                    return;
+                }
+            };
+        }
+    }
+
+    /// Runs one job and replies; gives the failure if it cost the session.
+    fn run_job(&self, lane: LaneId, session: &mut dyn Session, job: Job<W>) -> Option<Failure> {
+        let Job {
+            mut work,
+            started,
+            done,
+            ..
+        } = job;
+        // Nobody need be listening: a call may end before its last batch does.
+        let _ = started.send(lane);
+        let run = catch_unwind(AssertUnwindSafe(|| work.run(session)));
+        let (result, broken) = match run {
+            Ok(Ok(times)) => (Ok(times), None),
+            Ok(Err(error)) => {
+                let fatal = error.is_fatal();
+                let failure = Failure::Engine(error);
+                (Err(failure.clone()), fatal.then_some(failure))
+            }
+            Err(panic) => {
+                let failure = Failure::Panicked(panic_message(panic.as_ref()));
+                (Err(failure.clone()), Some(failure))
+            }
+        };
+        let _ = done.send(Reply {
+            work,
+            lane: Some(lane),
+            result,
+        });
+        broken
+    }
+
+    fn open_session(&self, lane: LaneId) -> Result<Box<dyn Session>, EngineError> {
+        let open = || {
+            let mut session = self.engine.open_session(lane.0)?;
+            if self.engine.needs_warm_up() {
+                warm_up(self.engine.as_ref(), session.as_mut(), self.rows)?;
+            }
+            Ok(session)
+        };
+        catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+            Err(EngineError::Session {
+                lane: lane.0,
+                reason: format!("the engine panicked: {}", panic_message(panic.as_ref())),
+            })
+        })
+    }
+
+    /// Waits for the next job that `lane` may run; `None` when it is to end.
+    fn take(&self, lane: LaneId) -> Option<Job<W>> {
+        let mut queue = self.queue.lock();
+        loop {
+            if !queue.alive.contains(&lane) {
+                return None;
+            }
+            let only_one = queue.alive.len() == 1;
+            let next = queue
+                .jobs
+                .iter()
+                .position(|job| only_one || job.avoid != Some(lane));
+            if let Some(job) = next.and_then(|n| queue.jobs.remove(n)) {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            self.changed.wait(&mut queue);
+        }
+    }
+
+    /// Takes `lane` off the list.
+    fn retire(&self, lane: LaneId) {
+        self.queue.lock().alive.remove(&lane);
+        self.give_up_if_none_is_left();
+        // Jobs that were to avoid another lane may now have to run on it.
+        self.changed.notify_all();
+    }
+
+    fn give_up_if_none_is_left(&self) {
+        let stranded = {
+            let mut queue = self.queue.lock();
+            if !queue.alive.is_empty() {
+                return;
+            }
+            std::mem::take(&mut queue.jobs)
+        };
+        self.lost.cancel();
+        stranded
+            .into_iter()
+            .for_each(|job| job.fail(Failure::NoLane));
+    }
+}
+
+impl<W> Job<W> {
+    fn fail(self, failure: Failure) {
+        let _ = self.done.send(Reply {
+            work: self.work,
+            lane: None,
+            result: Err(failure),
+        });
+    }
+}
+
+/// Runs a batch of zeros, so that first-use costs are paid before the sidecar says it is ready.
+fn warm_up(engine: &dyn Engine, session: &mut dyn Session, rows: usize) -> Result<(), EngineError> {
+    let model = engine.model();
+    let rows = model.batch.rows(rows);
+    let input = engine.allocate(rows * model.input.elements())?;
+    let mut outputs = model
+        .outputs
+        .iter()
+        .map(|output| engine.allocate(rows * output.elements()))
+        .collect::<Result<Vec<_>, _>>()?;
+    session
+        .run(super::Batch {
+            rows,
+            input: input.values(),
+            outputs: outputs.iter_mut().map(|o| o.values_mut()).collect(),
+        })
+        .map(drop)
+}
+
+/// What a panic said, as far as it said it in words.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,148 @@
+use super::*;
+use proptest::prelude::*;
+
+fn message(text: &str) -> String {
+    text.parse::<Script>().unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_script_is_all_defaults() {
+    assert_eq!("".parse::<Script>().unwrap(), Script::default());
+    assert_eq!(" ".parse::<Script>().unwrap(), Script::default());
+    assert_eq!(Script::default().to_string(), "");
+}
+
+#[test]
+fn every_key_is_understood() {
+    let text = "size=48x32,outputs=2,batch=8,h2d=300us,compute=2ms,d2h=0.3ms,jitter=0.1,seed=7,clock=virtual,\
+                error=3+7,error-every=100,panic=4,hang=5,hang-time=1.5s,lost=6,refuse-sessions-after=0";
+    let script: Script = text.parse().unwrap();
+    let expected = Script {
+        size: (48, 32),
+        outputs: 2,
+        batch: BatchDimension::Static(8),
+        h2d: Duration::from_micros(300),
+        compute: Duration::from_millis(2),
+        d2h: Duration::from_micros(300),
+        jitter: 0.1,
+        seed: 7,
+        clock: Clock::Virtual,
+        faults: Faults {
+            error: [3, 7].into(),
+            error_every: Some(100),
+            panic: [4].into(),
+            hang: [5].into(),
+            hang_time: Duration::from_millis(1500),
+            lost: [6].into(),
+            refuse_sessions_after: Some(0),
+        },
+    };
+    assert_eq!(script, expected);
+    for key in KEYS {
+        assert!(script.get(key).is_some(), "{key} is not written");
+    }
+}
+
+#[test]
+fn a_mistake_names_the_key_the_value_and_what_is_allowed() {
+    let cases = [
+        ("compute", r#"sim: "compute" is not key=value"#),
+        ("compute=1ms,", r#"sim: "" is not key=value"#),
+        (
+            "speed=1",
+            r#"sim: there is no key "speed"; the keys are size, outputs, "#,
+        ),
+        ("seed=1,seed=1", "sim: seed is given twice"),
+        (
+            "size=0",
+            r#"sim: size is "0", but must be HxW or N, each from 1 to 8192"#,
+        ),
+        ("size=64x", r#"sim: size is "64x", but must be HxW or N"#),
+        (
+            "outputs=8",
+            r#"sim: outputs is "8", but must be a whole number from 1 to 7"#,
+        ),
+        (
+            "batch=0",
+            r#"sim: batch is "0", but must be dynamic or a whole number from 1"#,
+        ),
+        (
+            "compute=2",
+            r#"sim: compute is "2", but must be a time up to 24h such as 2ms"#,
+        ),
+        ("h2d=-1ms", r#"sim: h2d is "-1ms", but must be a time"#),
+        (
+            "d2h=25h",
+            r#"sim: d2h is "25h", but must be a time up to 24h"#,
+        ),
+        (
+            "d2h=1.2.3ms",
+            r#"sim: d2h is "1.2.3ms", but must be a time"#,
+        ),
+        (
+            "jitter=1.5",
+            r#"sim: jitter is "1.5", but must be a number from 0 to 1"#,
+        ),
+        (
+            "jitter=nan",
+            r#"sim: jitter is "nan", but must be a number from 0 to 1"#,
+        ),
+        (
+            "clock=atomic",
+            r#"sim: clock is "atomic", but must be real or virtual"#,
+        ),
+        (
+            "error=0",
+            r#"sim: error is "0", but must be ordinals of batches from 1"#,
+        ),
+        (
+            "panic=3+",
+            r#"sim: panic is "3+", but must be ordinals of batches from 1"#,
+        ),
+        (
+            "error-every=0",
+            r#"sim: error-every is "0", but must be a whole number from 1"#,
+        ),
+    ];
+    for (text, start) in cases {
+        let said = message(text);
+        assert!(said.starts_with(start), "{text}: {said}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_script_written_out_parses_to_itself(
+        size in (1_usize..=8192, 1_usize..=8192),
+        outputs in 1_usize..=7,
+        batch in proptest::option::of(1_usize..=65_536),
+        times in proptest::array::uniform4(0_u64..=86_400_000_000_000),
+        jitter in 0.0_f64..=1.0,
+        seed in any::<u64>(),
+        is_virtual in any::<bool>(),
+        lists in proptest::array::uniform4(proptest::collection::btree_set(1_u64.., 0..4)),
+        error_every in proptest::option::of(1_u64..),
+        refuse_sessions_after in proptest::option::of(any::<u64>()),
+    ) {
+        let [h2d, compute, d2h, hang_time] = times.map(Duration::from_nanos);
+        let [error, panic, hang, lost] = lists;
+        let script = Script {
+            size,
+            outputs,
+            batch: batch.map_or(BatchDimension::Dynamic, BatchDimension::Static),
+            h2d,
+            compute,
+            d2h,
+            jitter,
+            seed,
+            clock: if is_virtual { Clock::Virtual } else { Clock::Real },
+            faults: Faults { error, error_every, panic, hang, hang_time, lost, refuse_sessions_after },
+        };
+        prop_assert_eq!(script.to_string().parse::<Script>().unwrap(), script);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "([a-z0-9-]{0,8}[=,+.µ]?){0,8}|.*") {
+        let _ = text.parse::<Script>();
+    }
+}

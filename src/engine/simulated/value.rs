@@ -1,0 +1,83 @@
+//! The values in a script: numbers, times, sizes, lists.
+//!
+//! Each reader gives either a value that the device can use or, as its error, what would have been
+//! allowed, as words that follow "must be".
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a key allows, as words that follow "must be".
+pub type AllowedText = Cow<'static, str>;
+
+/// The longest time that can be given: no sum of times can overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Largest height and width: offsets and elements stay far from overflow.
+const LARGEST_SIDE: usize = 8192;
+
+/// A whole number from `least` to `most`.
+pub fn number<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    least: T,
+    most: T,
+) -> Result<T, AllowedText> {
+    match text.parse::<T>() {
+        Ok(n) if n >= least && n <= most => Ok(n),
+        _ => Err(format!("a whole number from {least} to {most}").into()),
+    }
+}
+
+/// A number from 0 to 1.
+pub fn fraction(text: &str) -> Result<f64, AllowedText> {
+    match text.parse::<f64>() {
+        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
+        _ => Err("a number from 0 to 1".into()),
+    }
+}
+
+/// A time such as `2ms`, `300us`, `0.3ms`; a bare `0` needs no unit.
+pub fn duration(text: &str) -> Result<Duration, AllowedText> {
+    let allowed = || "a time up to 24h such as 2ms, 0.3ms, 300us, 1s, 5m, 1h or 0".into();
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .ok_or_else(allowed)?;
+    let (count, unit) = text.split_at(split);
+    let unit = match unit {
+        "ns" => 1e-9,
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(allowed()),
+    };
+    let count: f64 = count.parse().map_err(|_| allowed())?;
+    match Duration::try_from_secs_f64(count * unit) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        _ => Err(allowed()),
+    }
+}
+
+/// `HxW`, or `N` for a square, in pixels: `(height, width)`.
+pub fn size(text: &str) -> Result<(usize, usize), AllowedText> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let side = |text| number(text, 1, LARGEST_SIDE);
+    match (side(height), side(width)) {
+        (Ok(height), Ok(width)) => Ok((height, width)),
+        _ => Err(format!("HxW or N, each from 1 to {LARGEST_SIDE}").into()),
+    }
+}
+
+/// Ordinals of batches, from 1, with `+` between them.
+pub fn ordinals(text: &str) -> Result<BTreeSet<u64>, AllowedText> {
+    text.split('+')
+        .map(|n| number(n, 1, u64::MAX))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "ordinals of batches from 1, such as 3 or 3+7".into())
+}

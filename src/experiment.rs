@@ -1,0 +1,35 @@
+//! The experiment that the demo and `send` simulate: one object, one probe, one scan.
+
+use crate::detector::{DetectorError, Object, Probe, ProbeShape, Raster, Scan, SimulatedScan};
+
+/// The demo's scan: the lit disc is 32 pixels wide, so neighbours overlap by four fifths.
+pub const RASTER: Raster = Raster {
+    rows: 30,
+    columns: 30,
+    step: 6,
+    jitter: 1,
+    seed: 1,
+};
+
+/// A scan of the test target along `raster`, with the probe that the model was trained for.
+///
+/// # Errors
+/// [`DetectorError`] for a raster without points.
+pub fn scan(raster: Raster) -> Result<SimulatedScan, DetectorError> {
+    let probe = Probe::new(ProbeShape::default())?;
+    let (rows, columns) = raster.object_shape(probe.size())?;
+    let object = Object::test_target(rows, columns)?;
+    let scan = Scan::raster(raster, (rows, columns), probe.size())?;
+    SimulatedScan::new(object, probe, scan, raster.seed)
+}
+
+/// A rate in frames per second.
+///
+/// # Errors
+/// What is allowed, in words.
+pub fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| (0.001..=1e6).contains(rate))
+        .ok_or_else(|| "frames per second from 0.001 to 1000000 are".to_owned())
+}

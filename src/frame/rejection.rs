@@ -1,0 +1,221 @@
+//! Why a frame is refused.
+//!
+//! A rejection is about the frame alone: sent again, it would fail again. Its text goes to the
+//! producer's operator, by log or by dead letter, so each names what was given, what is expected
+//! and what to change. Texts quote at most 60 characters of what came from outside.
+
+use super::{DTYPE_HEADER, Dtype, FrameShape, LengthMismatch};
+
+/// Why a payload is not a frame of this model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The bytes of a raw payload are not those of one frame.
+    #[error(
+        "the payload has {bytes} bytes, a {shape} {dtype} frame has {expected}: {remedy}",
+        remedy = size_remedy(*.bytes, *.shape)
+    )]
+    WrongSize {
+        /// Bytes in the payload.
+        bytes: usize,
+        /// Bytes in one frame of `shape` and `dtype`.
+        expected: usize,
+        /// The pixel type it was taken for, from the header or from `--frame-dtype`.
+        dtype: Dtype,
+        /// Height and width of the model's input.
+        shape: FrameShape,
+    },
+    /// Decoded pixels do not fill the row of the batch that they were meant for.
+    #[error(transparent)]
+    WrongLength(#[from] LengthMismatch),
+    /// A header or an `.npy` array names a shape that is not the model's.
+    #[error(
+        "{origin} has shape {given}, the model takes {expected}: send one image of that shape per datum, \
+         or serve a model made for this one"
+    )]
+    WrongShape {
+        /// Who named the shape.
+        origin: &'static str,
+        /// The shape as it was written.
+        given: String,
+        /// Height and width of the model's input.
+        expected: FrameShape,
+    },
+    /// A header or an `.npy` array names a pixel type that is not one of the eight.
+    #[error(
+        "{origin} has pixel type {given}: {remedy}; supported: {}",
+        Dtype::ALLOWED
+    )]
+    UnknownDtype {
+        /// Who named the type.
+        origin: &'static str,
+        /// The type as it was written, quoted.
+        given: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// A header cannot be read, or contradicts the `.npy` array it came with.
+    #[error("header {header} is {given}, {why}")]
+    BadHeader {
+        /// The header's name.
+        header: &'static str,
+        /// Its value, quoted.
+        given: String,
+        /// What is wrong with it, and the remedy.
+        why: String,
+    },
+    /// The payload begins like `.npy` and does not go on like it, or in a way we do not read.
+    #[error("the npy header {why}")]
+    BadNpy {
+        /// What is wrong with it, and the remedy.
+        why: String,
+    },
+    /// The payload ends before the array does.
+    #[error(
+        "the npy payload ends after {bytes} bytes, by its header it has at least {expected}: \
+         send the whole file in one datum"
+    )]
+    NpyTruncated {
+        /// Bytes in the payload.
+        bytes: usize,
+        /// Bytes it should have, as far as could be read.
+        expected: usize,
+    },
+    /// The payload goes on after the array.
+    #[error(
+        "the npy payload has {bytes} bytes, its array ends after {expected}: \
+         send one array per datum and nothing behind it"
+    )]
+    NpyOversized {
+        /// Bytes in the payload.
+        bytes: usize,
+        /// Bytes up to the end of the array.
+        expected: usize,
+    },
+}
+
+impl Rejection {
+    /// Every [`kind`](Self::kind) there is, so that metrics can start all of them at zero.
+    pub const KINDS: [&'static str; 7] = [
+        "wrong_size",
+        "wrong_shape",
+        "unknown_dtype",
+        "bad_header",
+        "bad_npy",
+        "npy_truncated",
+        "npy_oversized",
+    ];
+
+    /// The rejection as a metric label: one of [`KINDS`](Self::KINDS).
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::WrongSize { .. } | Self::WrongLength(_) => "wrong_size",
+            Self::WrongShape { .. } => "wrong_shape",
+            Self::UnknownDtype { .. } => "unknown_dtype",
+            Self::BadHeader { .. } => "bad_header",
+            Self::BadNpy { .. } => "bad_npy",
+            Self::NpyTruncated { .. } => "npy_truncated",
+            Self::NpyOversized { .. } => "npy_oversized",
+        }
+    }
+}
+
+/// The commonest cause of a wrong size is the wrong type: say so where the bytes fit another one.
+fn size_remedy(bytes: usize, shape: FrameShape) -> String {
+    let fits: Vec<&str> = Dtype::ALL
+        .into_iter()
+        .filter(|&other| shape.bytes(other) == Some(bytes))
+        .map(Dtype::name)
+        .collect();
+    if fits.is_empty() {
+        return format!(
+            "send exactly one frame per datum, and name its type in {DTYPE_HEADER} where it is not the usual one"
+        );
+    }
+    format!(
+        "it is the size of a {shape} {} frame; if it is one, set {DTYPE_HEADER} or --frame-dtype",
+        fits.join(" or ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: FrameShape = FrameShape {
+        height: 128,
+        width: 128,
+    };
+
+    fn wrong_size(bytes: usize) -> Rejection {
+        Rejection::WrongSize {
+            bytes,
+            expected: 32_768,
+            dtype: Dtype::I16,
+            shape: SHAPE,
+        }
+    }
+
+    #[test]
+    fn a_wrong_size_names_both_sizes_the_type_and_the_shape() {
+        let text = wrong_size(1000).to_string();
+        assert!(
+            text.starts_with("the payload has 1000 bytes, a 128x128 int16 frame has 32768: "),
+            "{text}"
+        );
+        assert!(text.contains("x-frame-dtype"), "{text}");
+    }
+
+    #[test]
+    fn a_size_that_fits_another_type_says_which_and_how_to_set_it() {
+        let text = wrong_size(128 * 128 * 8).to_string();
+        assert!(
+            text.contains("the size of a 128x128 float64 frame"),
+            "{text}"
+        );
+        assert!(
+            text.contains("set x-frame-dtype or --frame-dtype"),
+            "{text}"
+        );
+        let text = wrong_size(128 * 128).to_string();
+        assert!(text.contains("uint8 or int8 frame"), "{text}");
+    }
+
+    #[test]
+    fn kinds_lists_every_kind_there_is() {
+        let text = String::new;
+        let length = LengthMismatch {
+            row: 0,
+            expected: 1,
+        };
+        assert_eq!(Rejection::from(length).kind(), "wrong_size");
+        let each = [
+            wrong_size(0),
+            Rejection::WrongShape {
+                origin: "",
+                given: text(),
+                expected: SHAPE,
+            },
+            Rejection::UnknownDtype {
+                origin: "",
+                given: text(),
+                remedy: "",
+            },
+            Rejection::BadHeader {
+                header: "",
+                given: text(),
+                why: text(),
+            },
+            Rejection::BadNpy { why: text() },
+            Rejection::NpyTruncated {
+                bytes: 0,
+                expected: 0,
+            },
+            Rejection::NpyOversized {
+                bytes: 0,
+                expected: 0,
+            },
+        ];
+        assert_eq!(each.map(|rejection| rejection.kind()), Rejection::KINDS);
+    }
+}

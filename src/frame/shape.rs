@@ -1,0 +1,174 @@
+//! Height × width, and how a size is read from text.
+//!
+//! Frames are written `HEIGHTxWIDTH`, as arrays are indexed; result sizes are written
+//! `WIDTHxHEIGHT`, as cameras and the Python sidecars before this one have it. Both go through
+//! `extents`, so that they agree on what a number is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::Dtype;
+
+/// The shape of a frame in pixels: `height` rows of `width`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FrameShape {
+    /// Rows.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+}
+
+impl FrameShape {
+    /// Pixels in a frame: height × width, or `None` where that exceeds `usize`.
+    #[must_use]
+    pub const fn pixels(self) -> Option<usize> {
+        self.height.checked_mul(self.width)
+    }
+
+    /// Bytes in a raw frame of `dtype`, or `None` where that exceeds `usize`.
+    #[must_use]
+    pub const fn bytes(self, dtype: Dtype) -> Option<usize> {
+        match self.pixels() {
+            Some(pixels) => pixels.checked_mul(dtype.size()),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for FrameShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.height, self.width)
+    }
+}
+
+/// Reads `HEIGHTxWIDTH`, for instance `128x256` for 128 rows of 256 pixels.
+///
+/// # Errors
+/// [`ParseError`] where there are not two numbers of at least 1, or more pixels than can be addressed.
+impl FromStr for FrameShape {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        extents(text)
+            .map(|(height, width)| Self { height, width })
+            .ok_or_else(|| {
+                ParseError::new(
+                    text,
+                    "a frame shape",
+                    "use HEIGHTxWIDTH, for example 128x128",
+                )
+            })
+    }
+}
+
+/// The two numbers of `AxB`: decimal digits, at least 1, of a product that fits `usize`.
+pub(super) fn extents(text: &str) -> Option<(usize, usize)> {
+    let (first, second) = text.trim().split_once(['x', 'X'])?;
+    let (first, second) = (extent(first)?, extent(second)?);
+    first.checked_mul(second)?;
+    Some((first, second))
+}
+
+fn extent(text: &str) -> Option<usize> {
+    // `parse` alone would take "+5".
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse()
+        .ok()
+        .filter(|&extent: &usize| digits && extent > 0)
+}
+
+/// A text that is not what it should be: what was given, and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given} is not {what}: {allowed}")]
+pub struct ParseError {
+    given: String,
+    what: &'static str,
+    allowed: &'static str,
+}
+
+impl ParseError {
+    /// What to write instead.
+    pub(super) const fn allowed(&self) -> &'static str {
+        self.allowed
+    }
+
+    /// `given` is quoted, and cut where it is long; `allowed` says what to write instead.
+    pub(super) fn new(given: &str, what: &'static str, allowed: &'static str) -> Self {
+        Self {
+            given: quoted(given),
+            what,
+            allowed,
+        }
+    }
+}
+
+/// `text` in quotes, escaped, and cut after 60 characters: what a stranger sends ends up in logs.
+pub(super) fn quoted(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_shape_is_height_first_and_prints_as_it_is_read() {
+        let shape: FrameShape = "128x256".parse().unwrap();
+        assert_eq!(
+            shape,
+            FrameShape {
+                height: 128,
+                width: 256
+            }
+        );
+        assert_eq!(shape.to_string(), "128x256");
+        assert_eq!(shape.pixels(), Some(32_768));
+        assert_eq!(shape.bytes(Dtype::F64), Some(262_144));
+        assert_eq!(
+            " 3X4 ".parse(),
+            Ok(FrameShape {
+                height: 3,
+                width: 4
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_not_two_numbers_of_at_least_one_is_refused_with_an_example() {
+        let overflow = format!("{}x2", usize::MAX);
+        for text in [
+            "", "x", "128", "128x", "x128", "0x5", "5x0", "+5x5", "-1x5", "1x2x3", "1.5x2", "5 x5",
+            "5*5", "٣x٣", &overflow,
+        ] {
+            let error = text.parse::<FrameShape>().expect_err(text).to_string();
+            assert!(error.contains("HEIGHTxWIDTH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_absurd_shape_has_no_size_instead_of_a_wrapped_one() {
+        let square = |side| FrameShape {
+            height: side,
+            width: side,
+        };
+        assert_eq!(square(1 << 32).pixels(), None);
+        assert_eq!(square(1 << 31).pixels(), Some(1 << 62));
+        assert_eq!(square(1 << 31).bytes(Dtype::I16), Some(1 << 63));
+        assert_eq!(square(1 << 31).bytes(Dtype::F32), None);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_control_characters_are_escaped() {
+        assert_eq!(quoted("a\nb"), r#""a\nb""#);
+        let cut = quoted(&"é".repeat(1000));
+        assert_eq!(
+            cut.chars().count(),
+            63,
+            "60 characters, two quotes, an ellipsis"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! beamflow: a Numaflow sidecar that runs detector frames through a neural network, in batches.
+//!
+//! ```text
+//!   numa ══ gRPC over a Unix socket ══▶ server ── datums ──▶ handler ──▶ schedule ──▶ answer
+//!                                                                         │   ▲
+//!                                                    frame ▶ slot ▶ lane ─┘   └─ ledger
+//! ```
+//!
+//! A datum is decoded into a frame ([`frame`]), converted into a row of a slot ([`batch`]), computed on a lane ([`engine`])
+//! when the mode says so ([`schedule`]), and settled in the call's [`ledger`], which gives exactly one answer
+//! per datum. Arrows point one way: handler → schedule → (batch, engine, ledger) → frame.
+
+/// Wiring, from start to drained stop.
+pub mod app;
+/// Where frames wait to be computed together.
+pub mod batch;
+/// A sidecar in a process of its own.
+pub mod child;
+/// The command line.
+pub mod cli;
+/// The settings of a serving sidecar, checked.
+pub mod config;
+/// The newcomer's first command.
+pub mod demo;
+/// The simulated experiment: object, probe, scan, diffraction, noise.
+pub mod detector;
+/// Many read batches through a running sidecar, and what came of it.
+pub mod drive;
+/// A client that drives a sidecar as Numaflow's numa does.
+pub mod driver;
+/// What turns a batch of frames into a batch of results.
+pub mod engine;
+/// The experiment that the demo and `send` simulate.
+pub mod experiment;
+/// What a datum means, and what a result looks like.
+pub mod frame;
+/// The SDK's `BatchMapper`, implemented.
+pub mod handler;
+/// One outcome per datum.
+pub mod ledger;
+/// The demo's picture.
+pub mod picture;
+/// Notices read batches that are too small.
+pub mod read_batch;
+/// When the batches of a call are computed.
+pub mod schedule;
+/// The driver as a command.
+pub mod send;
+/// The gRPC host of a `BatchMapper`.
+pub mod server;
+/// A stack of frames to send.
+pub mod stack;
+/// Patches of phase into one image.
+pub mod stitch;
+/// Tables and progress bars.
+pub mod table;
+/// What the sidecar tells of itself.
+pub mod telemetry;
+/// A mistake on the command line, in one line.
+pub mod usage;

@@ -1,0 +1,73 @@
+//! Parse → start logs → run the command → exit code.
+
+use beamflow::cli::{Cli, Command, ServeArgs};
+use beamflow::config::Config;
+use beamflow::{app, demo, send, telemetry, usage};
+use clap::{CommandFactory, FromArgMatches};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) if error.use_stderr() => return refuse(&usage::one_line(&error)),
+        Err(help_or_version) => {
+            // Standard output may be closed early, by `beamflow --help | head` for one.
+            let _ = help_or_version.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&usage::one_line(&error)),
+    };
+    if let Err(mistake) = telemetry::logs::start(cli.serve.log_format, cli.serve.debug) {
+        return refuse(&mistake);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    };
+    match cli.command {
+        Some(Command::Demo(args)) => conclude(runtime.block_on(demo::run(args))),
+        Some(Command::Send(args)) => conclude(runtime.block_on(send::run(args))),
+        None if cli.serve.print_config => {
+            print!("{}", telemetry::settings::table(&Cli::command(), &matches));
+            ExitCode::SUCCESS
+        }
+        None => serve(&runtime, cli.serve),
+    }
+}
+
+fn serve(runtime: &tokio::runtime::Runtime, args: ServeArgs) -> ExitCode {
+    if args.queue_size.is_some() {
+        tracing::info!(
+            "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, see --pipeline-depth."
+        );
+    }
+    match runtime.block_on(app::run(Config::from(args))) {
+        Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+        other => conclude(other),
+    }
+}
+
+fn conclude<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// A mistake in the settings.
+fn refuse(mistake: &str) -> ExitCode {
+    eprintln!("beamflow: {mistake}");
+    ExitCode::from(usage::EXIT_USAGE)
+}
+
+/// Anything else that ends the process.
+fn fail(reason: &str) -> ExitCode {
+    tracing::error!("{reason}");
+    ExitCode::FAILURE
+}

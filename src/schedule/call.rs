@@ -1,0 +1,91 @@
+//! What is known of one call: its ledger, its batches, its times.
+
+use super::Computed;
+use crate::ledger::Ledger;
+use std::time::Duration;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+
+/// One call, from its first datum to its answer.
+#[derive(Debug, Default)]
+pub struct Call {
+    /// Who came in, and what became of each.
+    pub ledger: Ledger,
+    /// Batches computed, whatever their outcome.
+    pub batches: usize,
+    /// Rows computed beyond the frames, because the model's batch is fixed.
+    pub padding: usize,
+    /// Batches that were run a second time.
+    pub retried: usize,
+    first_arrival: Option<Instant>,
+    collected: Option<Instant>,
+    first_submission: Option<Instant>,
+    last_computed: Option<Instant>,
+}
+
+/// Where the time of a call went. The parts overlap where the mode overlaps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallTimes {
+    /// First datum to end of transmission.
+    pub collection: Duration,
+    /// First batch submitted to last batch computed.
+    pub inference: Duration,
+    /// First datum to answer.
+    pub total: Duration,
+}
+
+impl Call {
+    /// Notes that a datum has come.
+    pub fn mark_arrival(&mut self) {
+        self.first_arrival.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that the last datum has come.
+    pub fn mark_collected(&mut self) {
+        self.collected.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that a batch is submitted.
+    pub fn mark_submission(&mut self) {
+        self.first_submission.get_or_insert_with(Instant::now);
+    }
+
+    /// Takes the outcome of a batch into the ledger.
+    pub fn settle(&mut self, computed: Result<Computed, JoinError>) {
+        self.batches += 1;
+        self.last_computed = Some(Instant::now());
+        match computed {
+            Ok(computed) => {
+                self.padding += computed.padding;
+                self.retried += usize::from(computed.retried);
+                for (ticket, outcome) in computed.outcomes {
+                    self.ledger.settle(ticket, outcome);
+                }
+            }
+            // The ledger answers for the frames of this batch: they were never settled.
+            Err(error) => tracing::error!(
+                %error,
+                "A batch was lost in this program, not in the engine; its frames are answered as failed."
+            ),
+        }
+    }
+
+    /// The times of this call, if it ends now.
+    #[must_use]
+    pub fn times(&self) -> CallTimes {
+        let Some(start) = self.first_arrival else {
+            return CallTimes::default();
+        };
+        let inference = match (self.first_submission, self.last_computed) {
+            (Some(from), Some(to)) => to.saturating_duration_since(from),
+            _ => Duration::ZERO,
+        };
+        CallTimes {
+            collection: self
+                .collected
+                .map_or(Duration::ZERO, |at| at.saturating_duration_since(start)),
+            inference,
+            total: start.elapsed(),
+        }
+    }
+}

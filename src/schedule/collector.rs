@@ -1,0 +1,115 @@
+//! Datums into filled slots: the part of every mode that listens.
+
+use super::{Call, Resources};
+use crate::batch::{Close, Fill, Lease};
+use crate::frame::{Rejection, frame_id};
+use crate::ledger::{Outcome, Ticket};
+use futures::{Stream, StreamExt};
+use numaflow::batchmap::Datum;
+use std::collections::HashMap;
+use tokio::time::{Instant, timeout_at};
+
+/// A batch that has closed: its slot, and why it closed.
+pub struct Filled {
+    /// The slot, with at least one frame in it.
+    pub lease: Lease,
+    /// Why it closed.
+    pub close: Close,
+}
+
+/// Draws datums from a source and fills slots with their frames.
+///
+/// A datum is entered in the ledger first; then its frame is converted straight into the slot, or settled as rejected.
+/// A slot is leased when the first good frame is at hand, not before, so that a
+/// call that waits for frames holds none.
+pub struct Collector<'a, S> {
+    resources: &'a Resources,
+    source: S,
+}
+
+impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
+    /// A collector that draws from `source`.
+    pub fn new(resources: &'a Resources, source: S) -> Self {
+        Self { resources, source }
+    }
+
+    /// The next closed batch; `None` once the source has ended and all its frames are in batches.
+    pub async fn next(&mut self, call: &mut Call) -> Option<Filled> {
+        let mut filling: Option<(Lease, Fill)> = None;
+        loop {
+            let deadline = filling.as_ref().and_then(|(_, fill)| fill.deadline());
+            let datum = match deadline {
+                None => self.source.next().await,
+                Some(deadline) => match timeout_at(deadline, self.source.next()).await {
+                    Ok(datum) => datum,
+                    Err(_) => break close(filling, Close::TimedOut),
+                },
+            };
+            let Some(datum) = datum else {
+                break close(filling, Close::EndOfStream);
+            };
+            if self.put(datum, &mut filling, call).await {
+                break close(filling, Close::Full);
+            }
+        }
+    }
+
+    /// Puts a datum's frame into the slot being filled, leasing one if there is none; says whether the
+    /// slot is now full.
+    async fn put(
+        &self,
+        datum: Datum,
+        filling: &mut Option<(Lease, Fill)>,
+        call: &mut Call,
+    ) -> bool {
+        call.mark_arrival();
+        let ticket = call.ledger.enter(datum.id, datum.keys);
+        let pixels = match self.resources.decoder.decode(&datum.value, &datum.headers) {
+            Ok(pixels) => pixels,
+            Err(rejection) => {
+                self.reject(ticket, rejection, datum.headers, datum.value, call);
+                return false;
+            }
+        };
+        let (lease, fill) = match filling {
+            Some(filling) => filling,
+            None => {
+                let lease = self.resources.ring.lease().await;
+                let fill = Fill::opened(
+                    Instant::now(),
+                    lease.capacity(),
+                    self.resources.limits.batch_timeout,
+                );
+                filling.insert((lease, fill))
+            }
+        };
+        if let Err(rejection) = lease.push(ticket, &pixels) {
+            self.reject(ticket, rejection, datum.headers, datum.value, call);
+            return false;
+        }
+        fill.add()
+    }
+
+    /// Counts, logs and settles a frame that is wrong in itself.
+    fn reject(
+        &self,
+        ticket: Ticket,
+        rejection: Rejection,
+        headers: HashMap<String, String>,
+        payload: Vec<u8>,
+        call: &mut Call,
+    ) {
+        let frame = frame_id(&headers, call.ledger.id(ticket));
+        self.resources.counts.rejection(frame, &rejection);
+        let outcome = Outcome::Rejected(rejection, payload);
+        call.ledger.settle(ticket, outcome);
+    }
+}
+
+/// The batch in `filling`, closed; none if it has no frame.
+fn close(filling: Option<(Lease, Fill)>, close: Close) -> Option<Filled> {
+    filling
+        .map(|(lease, _)| lease)
+        .filter(|lease| lease.frames() > 0)
+        .map(|lease| Filled { lease, close })
+}

@@ -1,0 +1,46 @@
+//! Collector, queue and workers: collecting never waits for computing, until the slots are used up.
+
+use super::{Call, Collector, Resources, Schedule};
+use futures::StreamExt;
+use numaflow::batchmap::Datum;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// A collector fills slots into a bounded queue; up to `workers` batches are computed side by side,
+/// and their results are taken as they come, in any order.
+pub struct Concurrent {
+    /// What all modes share.
+    pub resources: Arc<Resources>,
+    /// Batches computed side by side.
+    pub workers: usize,
+}
+
+#[async_trait::async_trait]
+impl Schedule for Concurrent {
+    async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
+        let mut call = Call::default();
+        // As many places as workers: a batch for each to turn to. The ring bounds it all the same.
+        let (queue, filled) = mpsc::channel(self.workers);
+        let collect = async {
+            let mut collector = Collector::new(&self.resources, ReceiverStream::new(datums));
+            while let Some(batch) = collector.next(&mut call).await {
+                call.mark_submission();
+                if queue.send(batch).await.is_err() {
+                    break; // Never: the workers below outlive the queue.
+                }
+            }
+            call.mark_collected();
+            drop(queue);
+        };
+        let work = ReceiverStream::new(filled)
+            .map(|batch| self.resources.start(batch))
+            .buffer_unordered(self.workers)
+            .collect::<Vec<_>>();
+        let ((), computed) = tokio::join!(collect, work);
+        computed
+            .into_iter()
+            .for_each(|computed| call.settle(computed));
+        call
+    }
+}

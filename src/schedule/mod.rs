@@ -1,0 +1,50 @@
+//! Schedules: when the batches of a call are computed, and how many at a time.
+//!
+//! A [`Schedule`] takes the datums of one read batch and gives back the finished [`Call`]. The three
+//! modes differ in order only; what they share is in [`Resources`]: the frame decoder, the ring of slots, the lanes and
+//! the envelopes of the results. Each is therefore short enough to read at a glance.
+//!
+//! ```text
+//!              datums ▶ Collector ▶ filled slot ▶ Resources::start ▶ lane ▶ Computed ▶ Call
+//!
+//! sequential   collect everything │ compute │ compute │ compute │ answer
+//! concurrent   collect ───────────────────────┐
+//!                 └ queue ▶ compute, compute, compute … as they come ┘ answer
+//! pipelined    collect ─ batch full: start ─ batch full: start ─ … at most depth in flight ─ answer
+//! ```
+//!
+//! What always holds:
+//! - every datum that came in is entered in the call's ledger before anything else happens to it;
+//! - a batch that was started runs to its end and returns its slot, even if its call is given up;
+//! - a failed batch is run once more, on another lane where there is one, before its frames count
+//!   as failed; a batch that timed out is not, because its pixels are with the lane that hangs.
+
+/// What is known of one call: its ledger, its batches, its times.
+pub mod call;
+/// Datums into filled slots.
+mod collector;
+/// Collector, queue and workers.
+mod concurrent;
+/// Each batch the moment it fills.
+mod pipelined;
+/// One filled slot through a lane, and its results encoded.
+mod resources;
+/// Everything first, then one batch after another.
+mod sequential;
+
+pub use call::{Call, CallTimes};
+pub use collector::{Collector, Filled};
+pub use concurrent::Concurrent;
+pub use pipelined::Pipelined;
+pub use resources::{Computed, Limits, Resources, SelectedOutput};
+pub use sequential::Sequential;
+
+use numaflow::batchmap::Datum;
+use tokio::sync::mpsc;
+
+/// One of the three modes.
+#[async_trait::async_trait]
+pub trait Schedule: Send + Sync + 'static {
+    /// Takes the datums of one read batch to its end.
+    async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call;
+}

@@ -1,0 +1,174 @@
+//! What the modes share, and the way of one filled slot through a lane.
+
+use super::Filled;
+use crate::batch::{Lease, Ring};
+use crate::engine::StageTimes;
+use crate::engine::lane::{Failure, LaneId, Lanes, Pending, Reply};
+use crate::frame::{Decoder, Envelope};
+use crate::ledger::{Outcome, Ticket};
+use crate::telemetry::counts::Counts;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a batch's oldest frame may wait for the batch to fill; `None`: for ever.
+    pub batch_timeout: Option<Duration>,
+    /// How long a lane may take over one batch.
+    pub inference_timeout: Duration,
+}
+
+/// An output of the model that is sent on, and how.
+#[derive(Clone, Debug)]
+pub struct SelectedOutput {
+    /// Its place among the model's outputs.
+    pub index: usize,
+    /// Its name in the model.
+    pub name: String,
+    /// How a row of it becomes a payload.
+    pub envelope: Envelope,
+}
+
+/// What the modes share.
+pub struct Resources {
+    /// What frames are.
+    pub decoder: Decoder,
+    /// The slots.
+    pub ring: Ring,
+    /// The lanes.
+    pub lanes: Lanes<Lease>,
+    /// The results sent on, in order.
+    pub outputs: Vec<SelectedOutput>,
+    /// The time-outs.
+    pub limits: Limits,
+    /// The counts of this process.
+    pub counts: Arc<Counts>,
+}
+
+/// A batch that has been through its lane.
+#[derive(Debug)]
+pub struct Computed {
+    /// What became of each of its frames.
+    pub outcomes: Vec<(Ticket, Outcome)>,
+    /// Rows computed beyond its frames.
+    pub padding: usize,
+    /// Whether it was run a second time.
+    pub retried: bool,
+}
+
+/// One attempt at a batch.
+struct Attempt {
+    /// The slot; with the lane still if that hangs.
+    lease: Option<Lease>,
+    lane: Option<LaneId>,
+    result: Result<StageTimes, Failure>,
+}
+
+impl Resources {
+    /// Starts a batch. It runs to its end in a task of its own, whether or not the handle is kept, so
+    /// that a hung lane is noticed and a slot returned even when nobody waits for the results.
+    pub fn start(self: &Arc<Self>, batch: Filled) -> JoinHandle<Computed> {
+        let resources = Arc::clone(self);
+        tokio::spawn(async move { resources.compute(batch).await })
+    }
+
+    async fn compute(&self, Filled { lease, close }: Filled) -> Computed {
+        let tickets = lease.tickets().to_vec();
+        let padding = lease.padding();
+        self.counts.batch(padding, close);
+
+        let mut attempt = self.attempt(lease, None).await;
+        let mut retried = false;
+        if let Attempt {
+            lease: Some(lease),
+            lane: Some(lane),
+            result: Err(failure),
+        } = attempt
+        {
+            tracing::warn!(%lane, kind = failure.kind(), error = %failure, frames = tickets.len(),
+                "A batch failed; it is run once more, on another lane if there is one.");
+            self.counts.retry();
+            retried = true;
+            attempt = self.attempt(lease, Some(lane)).await;
+        }
+        let outcomes = match (attempt.result, attempt.lease) {
+            (Ok(_), Some(lease)) => self.encode(&tickets, &lease),
+            (Ok(_), None) => fail(&tickets, &Failure::Unsettled),
+            (Err(failure), _) => {
+                tracing::error!(kind = failure.kind(), error = %failure, frames = tickets.len(),
+                    "A batch failed for good; its frames have no result.");
+                fail(&tickets, &failure)
+            }
+        };
+        Computed {
+            outcomes,
+            padding,
+            retried,
+        }
+    }
+
+    async fn attempt(&self, lease: Lease, avoid: Option<LaneId>) -> Attempt {
+        let claim = lease.claim();
+        let Pending { started, mut done } = self.lanes.submit(lease, avoid);
+        // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes it up.
+        // When none ever does, `done` says so.
+        let reply = match started.await {
+            Err(_) => Ok(done.await),
+            Ok(lane) => timeout(self.limits.inference_timeout, &mut done)
+                .await
+                .map_err(|_| lane),
+        };
+        match reply {
+            Ok(Ok(Reply { work, lane, result })) => Attempt {
+                lease: Some(work),
+                lane,
+                result,
+            },
+            Ok(Err(_)) => Attempt {
+                lease: None,
+                lane: None,
+                result: Err(Failure::NoLane),
+            },
+            Err(lane) => {
+                self.lanes.abandon(lane);
+                self.counts.lane_replaced();
+                if let Err(error) = claim.write_off() {
+                    tracing::error!(%error, "The slot that hangs with its lane cannot be replaced; one batch less is in flight from now on.");
+                }
+                Attempt {
+                    lease: None,
+                    lane: Some(lane),
+                    result: Err(Failure::TimedOut(self.limits.inference_timeout)),
+                }
+            }
+        }
+    }
+
+    fn encode(&self, tickets: &[Ticket], lease: &Lease) -> Vec<(Ticket, Outcome)> {
+        let outcome = |frame| {
+            self.outputs
+                .iter()
+                .map(|output| {
+                    let row = lease.result(output.index, frame)?;
+                    output.envelope.encode(row).ok()
+                })
+                .collect::<Option<Vec<_>>>()
+                .map_or(Outcome::Failed(Failure::Unsettled), Outcome::Done)
+        };
+        tickets
+            .iter()
+            .enumerate()
+            .map(|(frame, ticket)| (*ticket, outcome(frame)))
+            .collect()
+    }
+}
+
+fn fail(tickets: &[Ticket], failure: &Failure) -> Vec<(Ticket, Outcome)> {
+    tickets
+        .iter()
+        .map(|ticket| (*ticket, Outcome::Failed(failure.clone())))
+        .collect()
+}

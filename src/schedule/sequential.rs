@@ -1,0 +1,34 @@
+//! Everything first, then one batch after another: the plainest mode, and the yardstick of the others.
+
+use super::{Call, Collector, Resources, Schedule};
+use futures::stream;
+use numaflow::batchmap::Datum;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Collects the whole read batch, then computes it batch by batch, one in flight.
+pub struct Sequential {
+    /// What all modes share.
+    pub resources: Arc<Resources>,
+}
+
+#[async_trait::async_trait]
+impl Schedule for Sequential {
+    async fn run(&self, mut datums: mpsc::Receiver<Datum>) -> Call {
+        let mut call = Call::default();
+        let mut collected = Vec::new();
+        while let Some(datum) = datums.recv().await {
+            call.mark_arrival();
+            collected.push(datum);
+        }
+        call.mark_collected();
+
+        let mut collector = Collector::new(&self.resources, stream::iter(collected));
+        while let Some(batch) = collector.next(&mut call).await {
+            call.mark_submission();
+            let computed = self.resources.start(batch).await;
+            call.settle(computed);
+        }
+        call
+    }
+}

@@ -1,0 +1,229 @@
+//! The roll of one call: which datums came in, and which of them were answered.
+//!
+//! What always holds: `Roll::settle` returns exactly one response for each datum entered, with at
+//! least one message, each message with the metadata its datum came with. Equal ids are legal: they
+//! are answered in the order in which they came, as often as they came and no oftener.
+
+use std::collections::{HashMap, VecDeque};
+
+use numaflow::batchmap::{BatchResponse, Message};
+use numaflow::proto::map::{MapResponse, map_response};
+use numaflow::proto::metadata::Metadata;
+
+/// Who came into a call and is not answered yet.
+#[derive(Default)]
+pub(super) struct Roll {
+    /// By id, in the order of arrival. An id stays when its last datum is answered, so that a
+    /// repeated answer can be told from one to an id nobody sent.
+    waiting: HashMap<String, VecDeque<Arrival>>,
+    datums: usize,
+}
+
+/// A datum, as far as the roll is concerned.
+struct Arrival {
+    place: usize,
+    metadata: Option<Metadata>,
+}
+
+/// A call's responses, and what had to be put right to have them.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// One per datum.
+    pub(super) responses: Vec<MapResponse>,
+    /// Datums the handler did not answer.
+    pub(super) unanswered: usize,
+    /// Responses to a datum already answered; left out.
+    pub(super) repeated: usize,
+    /// Responses to an id that never came; left out.
+    pub(super) unknown: usize,
+    /// The id of the first response left out.
+    pub(super) first_stray: Option<String>,
+    /// Responses without a message; made drops.
+    pub(super) empty: usize,
+}
+
+impl Roll {
+    /// Enters a datum.
+    pub(super) fn enter(&mut self, id: &str, metadata: Option<Metadata>) {
+        let arrival = Arrival {
+            place: self.datums,
+            metadata,
+        };
+        self.datums += 1;
+        // Looked up before it is inserted: only a new id needs a string of its own.
+        match self.waiting.get_mut(id) {
+            Some(arrivals) => arrivals.push_back(arrival),
+            None => {
+                self.waiting
+                    .insert(id.to_owned(), VecDeque::from([arrival]));
+            }
+        }
+    }
+
+    /// Datums entered.
+    pub(super) fn len(&self) -> usize {
+        self.datums
+    }
+
+    /// Matches the handler's responses with the datums entered; `unanswered` answers the rest, in
+    /// the order in which they came.
+    pub(super) fn settle(
+        mut self,
+        responses: Vec<BatchResponse>,
+        unanswered: &super::Unanswered,
+    ) -> Settled {
+        let mut settled = Settled {
+            // One more: the end of transmission is pushed behind them.
+            responses: Vec::with_capacity(self.datums + 1),
+            ..Settled::default()
+        };
+        for response in responses {
+            let arrivals = self.waiting.get_mut(&response.id);
+            let known = arrivals.is_some();
+            match arrivals.and_then(VecDeque::pop_front) {
+                Some(arrival) => {
+                    settled.empty += usize::from(response.message.is_empty());
+                    settled.push(response.id, response.message, arrival);
+                }
+                None => {
+                    settled.repeated += usize::from(known);
+                    settled.unknown += usize::from(!known);
+                    settled.first_stray.get_or_insert(response.id);
+                }
+            }
+        }
+
+        let mut rest: Vec<(String, Arrival)> = Vec::new();
+        for (id, arrivals) in self.waiting {
+            rest.extend(arrivals.into_iter().map(|arrival| (id.clone(), arrival)));
+        }
+        rest.sort_unstable_by_key(|(_, arrival)| arrival.place);
+        settled.unanswered = rest.len();
+        for (id, arrival) in rest {
+            let messages = unanswered(id.clone()).message;
+            settled.push(id, messages, arrival);
+        }
+        settled
+    }
+}
+
+impl Settled {
+    /// Adds a datum's response.
+    fn push(&mut self, id: String, mut messages: Vec<Message>, arrival: Arrival) {
+        if messages.is_empty() {
+            messages.push(Message::message_to_drop());
+        }
+        let results = messages
+            .into_iter()
+            .map(|message| map_response::Result {
+                metadata: arrival.metadata.clone(),
+                ..map_response::Result::from(message)
+            })
+            .collect();
+        self.responses.push(MapResponse {
+            results,
+            id,
+            ..MapResponse::default()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(vertex: &str) -> Option<Metadata> {
+        Some(Metadata {
+            previous_vertex: vertex.to_owned(),
+            ..Metadata::default()
+        })
+    }
+
+    fn answer(id: &str, text: &str) -> BatchResponse {
+        BatchResponse {
+            id: id.to_owned(),
+            message: vec![Message::new(text.as_bytes().to_vec())],
+        }
+    }
+
+    fn by_host(id: String) -> BatchResponse {
+        answer(&id, "by the host")
+    }
+
+    /// Id, first message and previous vertex of each response.
+    fn seen(settled: &Settled) -> Vec<(&str, &[u8], &str)> {
+        settled
+            .responses
+            .iter()
+            .map(|response| {
+                let result = &response.results[0];
+                let vertex = result.metadata.as_ref().map_or("", |m| &m.previous_vertex);
+                (response.id.as_str(), result.value.as_slice(), vertex)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn equal_ids_are_answered_as_often_as_they_came_each_with_its_own_metadata() {
+        let mut roll = Roll::default();
+        roll.enter("a", metadata("first"));
+        roll.enter("a", metadata("second"));
+        let settled = roll.settle(
+            vec![answer("a", "1"), answer("a", "2"), answer("a", "3")],
+            &by_host,
+        );
+        assert_eq!(
+            seen(&settled),
+            [
+                ("a", b"1".as_slice(), "first"),
+                ("a", b"2".as_slice(), "second")
+            ]
+        );
+        assert_eq!((settled.repeated, settled.unknown), (1, 0));
+    }
+
+    #[test]
+    fn who_is_left_is_answered_by_the_host_in_the_order_of_arrival() {
+        let mut roll = Roll::default();
+        for id in ["d", "c", "b", "a"] {
+            roll.enter(id, metadata(id));
+        }
+        let settled = roll.settle(vec![answer("c", "1")], &by_host);
+        assert_eq!(
+            seen(&settled),
+            [
+                ("c", b"1".as_slice(), "c"),
+                ("d", b"by the host".as_slice(), "d"),
+                ("b", b"by the host".as_slice(), "b"),
+                ("a", b"by the host".as_slice(), "a")
+            ]
+        );
+        assert_eq!(settled.unanswered, 3);
+    }
+
+    #[test]
+    fn a_stray_response_is_left_out_and_named() {
+        let mut roll = Roll::default();
+        roll.enter("a", None);
+        let settled = roll.settle(vec![answer("x", "?"), answer("a", "1")], &by_host);
+        assert_eq!(seen(&settled), [("a", b"1".as_slice(), "")]);
+        assert_eq!((settled.repeated, settled.unknown), (0, 1));
+        assert_eq!(settled.first_stray.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn an_empty_response_becomes_a_drop_whoever_made_it() {
+        let mut roll = Roll::default();
+        roll.enter("a", None);
+        roll.enter("b", None);
+        let settled = roll.settle(
+            vec![BatchResponse::from_id("a".to_owned())],
+            &BatchResponse::from_id,
+        );
+        for response in &settled.responses {
+            assert_eq!(response.results[0].tags, [numaflow::shared::DROP]);
+        }
+        assert_eq!(settled.responses.len(), 2);
+        assert_eq!((settled.empty, settled.unanswered), (1, 1));
+    }
+}

@@ -1,0 +1,78 @@
+//! What the commands print: tables and progress bars.
+
+use crate::drive::Report;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::time::Duration;
+
+/// The columns of a [`row`].
+pub const HEADER: [&str; 8] = [
+    "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "dropped", "nacked",
+];
+
+/// One run as a row under [`HEADER`].
+#[must_use]
+pub fn row(mode: &str, report: &Report) -> [String; 8] {
+    [
+        mode.to_owned(),
+        report.frames.to_string(),
+        format!("{:.0}", report.frames_per_second()),
+        report.calls.len().to_string(),
+        milliseconds(report.percentile(0.50)),
+        milliseconds(report.percentile(0.99)),
+        report.dropped.to_string(),
+        report.nacked.to_string(),
+    ]
+}
+
+/// Columns as wide as their widest entry; the first to the left, the others to the right.
+#[must_use]
+pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let line = |row: &[String; N]| {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let width = width(column);
+            if column == 0 {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            }
+        });
+        format!("  {}\n", cells.collect::<Vec<_>>().join("  "))
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A progress bar on standard error; nothing where that is no terminal.
+#[must_use]
+pub fn progress(label: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    // The template is a literal; should it ever be wrong, the default style does.
+    if let Ok(style) =
+        ProgressStyle::with_template("  {msg:<24} {bar:40} {pos}/{len}  {per_sec:.0}")
+    {
+        bar.set_style(style.progress_chars("━╸─"));
+    }
+    bar.set_message(label.to_owned());
+    bar
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["mode", "frames"], ["sequential", "9"]].map(|row| row.map(str::to_owned));
+        assert_eq!(
+            render(&rows),
+            "  mode        frames\n  sequential       9\n"
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! What the sidecar tells of itself: logs for people, counts for everyone else.
+
+/// Totals of this process.
+pub mod counts;
+/// Where log lines go and how they look.
+pub mod logs;
+/// Some of many: log lines that may come once a frame.
+pub mod rate;
+/// The settings in force, for `--print-config`.
+pub mod settings;

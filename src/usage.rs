@@ -1,0 +1,97 @@
+//! A mistake on the command line, in one line.
+//!
+//! clap explains a mistake over several lines, which a pod's log shows out of context. Here it becomes one: the flag,
+//! what was given, what is allowed.
+
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+
+/// The exit code for a mistake in a flag (`EX_USAGE` of `sysexits.h`).
+pub const EXIT_USAGE: u8 = 64;
+
+/// The mistake in one line, without a line break at its end.
+#[must_use]
+pub fn one_line(error: &Error) -> String {
+    let flag = context(error, ContextKind::InvalidArg)
+        .map(|flag| flag.split(' ').next().unwrap_or_default().to_owned());
+    let given = context(error, ContextKind::InvalidValue);
+    let allowed = context(error, ContextKind::ValidValue)
+        .map(|values| format!("{values} are"))
+        .or_else(|| std::error::Error::source(error).map(ToString::to_string));
+    match (error.kind(), flag, given, allowed) {
+        (
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation,
+            Some(flag),
+            Some(given),
+            Some(allowed),
+        ) if !given.is_empty() => format!("{flag}: '{given}' is not allowed: {allowed}"),
+        (ErrorKind::InvalidValue, Some(flag), _, _) => {
+            format!("{flag}: a value is missing; see beamflow --help")
+        }
+        (ErrorKind::UnknownArgument, Some(flag), ..) => {
+            let similar = context(error, ContextKind::SuggestedArg)
+                .map_or(String::new(), |known| format!("; did you mean {known}?"));
+            format!("{flag}: there is no such flag{similar} (beamflow --help lists them)")
+        }
+        (ErrorKind::InvalidSubcommand, ..) => {
+            let given = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("'{given}': there is no such command (beamflow --help lists them)")
+        }
+        // What is left is rare; clap's own first line says it.
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.trim_start_matches("error: ").to_owned()
+        }
+    }
+}
+
+fn context(error: &Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => Some(match texts.as_slice() {
+            [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+            other => other.join(", "),
+        }),
+        other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn line(args: &[&str]) -> String {
+        let args = ["beamflow"].iter().chain(args);
+        one_line(&crate::cli::Cli::try_parse_from(args).unwrap_err())
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_with_flag_value_and_what_is_allowed() {
+        assert_eq!(
+            line(&["--mode", "parallel"]),
+            "--mode: 'parallel' is not allowed: sequential, concurrent and pipelined are"
+        );
+        assert_eq!(
+            line(&["--bsz-size", "many"]),
+            "--bsz-size: 'many' is not allowed: a whole number from 1 to 4096 is"
+        );
+        assert_eq!(
+            line(&["--pipline-depth", "3"]),
+            "--pipline-depth: there is no such flag; did you mean --pipeline-depth? (beamflow --help lists them)"
+        );
+        assert_eq!(
+            line(&["serv"]),
+            "'serv': there is no such command (beamflow --help lists them)"
+        );
+        assert!(line(&["--mode"]).starts_with("--mode: a value is missing"));
+        for args in [&["--output-size", "64"][..], &["--frame-dtype", "int12"]] {
+            let line = line(args);
+            assert!(
+                line.starts_with(args[0]) && line.contains(args[1]),
+                "{line}"
+            );
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+}

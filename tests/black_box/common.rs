@@ -1,0 +1,138 @@
+//! What the black-box tests share: a sidecar on a temporary socket, frames, and what they must become.
+
+
+use beamflow::app::{AppError, Sidecar};
+use beamflow::cli::Cli;
+use beamflow::config::Config;
+use beamflow::driver::{Answer, Datum, Driver};
+use beamflow::engine::simulated::expected;
+use beamflow::telemetry::counts::Counts;
+use clap::Parser;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The modes of the sidecar.
+pub const MODES: [&str; 3] = ["sequential", "concurrent", "pipelined"];
+
+/// Side of the frames of [`SIM`], in pixels.
+pub const SIDE: usize = 4;
+
+/// A simulated device with small frames that costs nothing.
+pub const SIM: &str = "sim:size=4x4";
+
+/// Long enough for anything that is going to happen at all; no test waits for it to pass.
+pub const NEVER: Duration = Duration::from_secs(60);
+
+/// A sidecar in this process, on a temporary socket.
+pub struct Host {
+    pub sock: PathBuf,
+    pub server_info: PathBuf,
+    pub counts: Arc<Counts>,
+    pub shutdown: CancellationToken,
+    pub serving: JoinHandle<Result<(), AppError>>,
+    _folder: tempfile::TempDir,
+}
+
+/// The configuration that `flags` make.
+pub fn config(flags: &[&str]) -> Config {
+    let cli = Cli::try_parse_from(["beamflow"].iter().chain(flags)).expect("the flags are right");
+    Config::from(cli.serve)
+}
+
+impl Host {
+    /// Starts a sidecar with `flags`; results come whole unless they say otherwise.
+    pub async fn start(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(flags);
+        if !flags.contains(&"--output-size") {
+            config.output_size = beamflow::frame::OutputSize::Full;
+        }
+        config.sock_path = folder.path().join("batchmap.sock");
+        config.server_info_path = folder.path().join("mapper-server-info");
+        let sidecar = {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || Sidecar::load(&config))
+                .await
+                .unwrap()
+                .unwrap()
+        };
+        let counts = Arc::clone(&sidecar.counts);
+        let shutdown = CancellationToken::new();
+        let host = Self {
+            sock: config.sock_path.clone(),
+            server_info: config.server_info_path.clone(),
+            counts,
+            shutdown: shutdown.clone(),
+            serving: tokio::spawn(async move { sidecar.serve(&config, shutdown).await }),
+            _folder: folder,
+        };
+        drop(host.driver().await);
+        host
+    }
+
+    /// A connected driver.
+    pub async fn driver(&self) -> Driver {
+        Driver::wait_ready(&self.server_info, &self.sock, NEVER)
+            .await
+            .unwrap()
+    }
+
+    /// Stops the sidecar; it must have served to its end without an error.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+/// Frame `k` of [`SIM`]: int16 pixels that no other frame has.
+pub fn pixels(k: usize) -> Vec<i16> {
+    (0..SIDE * SIDE)
+        .map(|position| ((k * 16 + position) % 30_000) as i16)
+        .collect()
+}
+
+/// Frame `k` as a datum with raw pixels.
+pub fn good(k: usize) -> Datum {
+    let value = pixels(k).iter().flat_map(|p| p.to_le_bytes()).collect();
+    let mut datum = Datum::new(k.to_string(), value);
+    datum.keys = vec![format!("key-{k}")];
+    datum
+}
+
+/// A datum that is no frame.
+pub fn bad(k: usize) -> Datum {
+    Datum::new(k.to_string(), b"no frame".to_vec())
+}
+
+/// What output `output` of the simulated device makes of frame `k`.
+pub fn result(output: usize, k: usize) -> Vec<f32> {
+    pixels(k)
+        .iter()
+        .enumerate()
+        .map(|(position, pixel)| expected(output, position, f32::from(*pixel)))
+        .collect()
+}
+
+/// The values of a `.npy` payload.
+pub fn values(payload: &[u8]) -> Vec<f32> {
+    npyz::NpyFile::new(payload).unwrap().into_vec().unwrap()
+}
+
+/// Asserts that frame `k` was answered by its own result, with its own keys.
+pub fn assert_result(answer: &Answer, k: usize) {
+    let messages = answer.get(&k.to_string()).expect("the frame is answered");
+    assert_eq!(messages.len(), 1, "frame {k}: one message per output");
+    assert_eq!(values(&messages[0].value), result(0, k), "frame {k}");
+    assert_eq!(messages[0].keys, [format!("key-{k}")], "frame {k}");
+}
+
+/// Frames `0..n`, all good, as one read batch.
+pub async fn call(driver: &mut Driver, n: usize) -> Answer {
+    driver
+        .call(futures::stream::iter((0..n).map(good)))
+        .await
+        .unwrap()
+}

@@ -1,0 +1,165 @@
+//! Whatever the engine does, every datum is answered, and the frames it spared are not touched.
+
+use beamflow::app::AppError;
+use beamflow::driver::Answer;
+use crate::common::{Host, MODES, NEVER, SIM, assert_result, call};
+
+const NACK: &str = "U+005C__NACK__";
+
+/// How many of the first `frames` were answered by a result (which must be right) and how many by a nack.
+fn results_and_nacks(answer: &Answer, frames: usize) -> (usize, usize) {
+    let nacked = (0..frames)
+        .filter(|k| answer.tags(&k.to_string()).any(|tag| tag == NACK))
+        .inspect(|k| assert_eq!(answer.get(&k.to_string()).unwrap().len(), 1))
+        .count();
+    let answered = (0..frames)
+        .filter(|k| !answer.tags(&k.to_string()).any(|tag| tag == NACK))
+        .inspect(|k| assert_result(answer, *k))
+        .count();
+    (answered, nacked)
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_once_is_run_again_and_nobody_notices() {
+    for mode in MODES {
+        for fault in ["error", "panic", "lost"] {
+            let model = format!("{SIM},{fault}=2");
+            let host = Host::start(&["--mode", mode, "--model-path", &model]).await;
+            let mut driver = host.driver().await;
+            let answer = call(&mut driver, 40).await;
+            assert_eq!(results_and_nacks(&answer, 40), (40, 0), "{mode}, {fault}");
+            assert_eq!(host.counts.totals().retries, 1, "{mode}, {fault}");
+            host.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_twice_is_nacked_and_the_next_ones_are_computed() {
+    for fault in ["error", "panic", "lost"] {
+        // One batch at a time, so that the second and third runs are the same batch.
+        let model = format!("{SIM},{fault}=2+3");
+        let host = Host::start(&["--mode", "sequential", "--model-path", &model]).await;
+        let mut driver = host.driver().await;
+        let answer = call(&mut driver, 40).await;
+        assert_eq!(results_and_nacks(&answer, 40), (32, 8), "{fault}");
+        assert_result(&answer, 0);
+        assert_result(&answer, 16);
+        let again = call(&mut driver, 40).await;
+        assert_eq!(results_and_nacks(&again, 40), (40, 0), "{fault}");
+        assert_eq!(host.counts.totals().failed, 8, "{fault}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn every_second_run_failing_costs_no_datum_its_answer() {
+    for mode in MODES {
+        let model = format!("{SIM},error-every=2");
+        let host = Host::start(&["--mode", mode, "--model-path", &model]).await;
+        let mut driver = host.driver().await;
+        let answer = call(&mut driver, 400).await;
+        let (results, nacks) = results_and_nacks(&answer, 400);
+        assert_eq!(results + nacks, 400, "{mode}");
+        assert!(results > 0, "{mode}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn failed_frames_are_dropped_when_so_configured() {
+    let model = format!("{SIM},error=1+2");
+    let flags = [
+        "--mode",
+        "sequential",
+        "--model-path",
+        &model,
+        "--on-failure",
+        "drop",
+    ];
+    let host = Host::start(&flags).await;
+    let mut driver = host.driver().await;
+    let answer = call(&mut driver, 9).await;
+    assert!((0..8).all(|k| answer.is_dropped(&k.to_string())));
+    assert_result(&answer, 8);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn abort_ends_the_process_before_any_answer_leaves() {
+    let model = format!("{SIM},error=1+2");
+    let flags = [
+        "--mode",
+        "sequential",
+        "--model-path",
+        &model,
+        "--on-failure",
+        "abort",
+    ];
+    let host = Host::start(&flags).await;
+    let mut driver = host.driver().await;
+    let answer = driver
+        .call(futures::stream::iter((0..9).map(crate::common::good)))
+        .await;
+    assert!(answer.is_err(), "an answer left: {answer:?}");
+    let ended = tokio::time::timeout(NEVER, host.serving)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(ended, Err(AppError::Aborted)));
+}
+
+#[tokio::test]
+async fn a_hung_batch_is_nacked_its_lane_and_slot_are_replaced_and_the_rest_is_computed() {
+    for mode in MODES {
+        let model = format!("{SIM},hang=2");
+        // The hang outlasts any test; the time-out is what is waited for.
+        let flags = [
+            "--mode",
+            mode,
+            "--model-path",
+            &model,
+            "--inference-timeout",
+            "50ms",
+        ];
+        let host = Host::start(&flags).await;
+        let mut driver = host.driver().await;
+        let answer = call(&mut driver, 80).await;
+        assert_eq!(results_and_nacks(&answer, 80), (72, 8), "{mode}");
+        assert_eq!(host.counts.totals().lanes_replaced, 1, "{mode}");
+        let again = call(&mut driver, 80).await;
+        assert_eq!(results_and_nacks(&again, 80), (80, 0), "{mode}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn with_the_last_lane_lost_the_call_is_answered_and_the_process_ends() {
+    for mode in MODES {
+        // As many sessions as lanes at the start, and no more.
+        let lanes = match mode {
+            "sequential" => 1,
+            "concurrent" => 4,
+            _ => 3,
+        };
+        let faults: Vec<_> = (1..=lanes + 1).map(|n| n.to_string()).collect();
+        let model = format!(
+            "{SIM},refuse-sessions-after={lanes},lost={}",
+            faults.join("+")
+        );
+        let host = Host::start(&["--mode", mode, "--model-path", &model]).await;
+        let mut driver = host.driver().await;
+        let answer = call(&mut driver, 80).await;
+        let (results, nacks) = results_and_nacks(&answer, 80);
+        assert_eq!((results, nacks), (0, 80), "{mode}");
+        drop(driver);
+        let ended = tokio::time::timeout(NEVER, host.serving)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            matches!(ended, Err(AppError::DeviceLost)),
+            "{mode}: {ended:?}"
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! The sidecar from outside: a real socket, real gRPC, a real model, the real program.
+//!
+//! One file per promise. They are modules of one test program, so that it is linked once.
+
+/// Every datum is answered exactly once, with its own result.
+mod answers;
+/// A sidecar on a temporary socket, frames, and what they must become.
+mod common;
+/// Whatever the engine does, every datum is answered.
+mod faults;
+/// Results do not depend on mode, depth, batch, neighbours or position.
+mod identical;
+/// Exit codes, one-line mistakes, signals, files, commands.
+mod process;
+/// The README tells the truth about the flags.
+mod readme;
+/// Numbers checked against onnxruntime's.
+mod reference;
+/// The handler under the SDK's own server.
+mod sdk;
+/// Streams do not delay each other.
+mod streams;

@@ -1,0 +1,295 @@
+//! The program as Kubernetes sees it: exit codes, one-line mistakes, signals, files.
+
+use beamflow::child::ChildSidecar;
+use crate::common::{MODES, NEVER, SIM, assert_result, good};
+use std::path::Path;
+use std::process::{Command, Output};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
+
+/// The program without this machine's settings.
+fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    for name in [
+        "MODE",
+        "MODEL_PATH",
+        "BATCH_SIZE",
+        "OUTPUT_SIZE",
+        "DEBUG",
+        "RUST_LOG",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    program().args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_mistake_in_a_flag_is_one_line_and_exit_code_64() {
+    for (args, words) in [
+        (
+            &["--mode", "fast"][..],
+            &["--mode", "'fast'", "pipelined"][..],
+        ),
+        (&["--bsz-size", "0"], &["--bsz-size", "'0'", "1 to 4096"]),
+        (&["--output-size", "64"], &["--output-size", "'64'"]),
+        (
+            &["--frame-dtype", "int12"],
+            &["--frame-dtype", "'int12'", "int16"],
+        ),
+        (&["--nonsense"], &["--nonsense"]),
+        (&["--model-path", "sim:warp=9"], &["warp"]),
+        (
+            &["--model-path", "sim:size=8x8"],
+            &["--output-size", "64x64", "full"],
+        ),
+        (
+            &[
+                "--model-path",
+                "sim:size=8x8,batch=4",
+                "--output-size",
+                "full",
+            ],
+            &["--bsz-size", "'8'", "4"],
+        ),
+    ] {
+        let output = run(args);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+        assert!(
+            words.iter().all(|word| text.contains(word)),
+            "{args:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_mistake_in_an_environment_variable_is_treated_as_one_in_the_flag() {
+    let output = program().env("BATCH_SIZE", "lots").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        stderr(&output).contains("--bsz-size: 'lots'"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_is_named_and_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage.onnx");
+    std::fs::write(&garbage, b"this is no model").unwrap();
+    for path in [
+        garbage.to_str().unwrap(),
+        "/nowhere/model.onnx",
+        "/nowhere/model.trt",
+        "model.h5",
+    ] {
+        let output = run(&["--model-path", path]);
+        assert_eq!(output.status.code(), Some(1), "{path}");
+        assert!(
+            stderr(&output).contains(path),
+            "{path}: {}",
+            stderr(&output)
+        );
+        assert!(
+            !stderr(&output).contains("panicked"),
+            "{path}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn print_config_tells_every_setting_and_where_it_came_from() {
+    let output = program()
+        .env("PIPELINE_DEPTH", "5")
+        .env("PVA_QUEUE_SIZE", "100")
+        .args(["--bsz-size", "16", "--print-config"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let words = |flag: &str| -> Vec<String> {
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(flag));
+        line.unwrap_or_else(|| panic!("{flag} is missing: {text}"))
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(words("--bsz-size"), ["--bsz-size", "16", "flag"]);
+    assert_eq!(
+        words("--pipeline-depth"),
+        ["--pipeline-depth", "5", "PIPELINE_DEPTH"]
+    );
+    assert_eq!(words("--mode"), ["--mode", "pipelined", "default"]);
+    assert_eq!(
+        words("--queue-size"),
+        ["--queue-size", "100", "PVA_QUEUE_SIZE"]
+    );
+}
+
+fn sidecar(folder: &Path, flags: &[&str]) -> ChildSidecar {
+    let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
+    ChildSidecar::start(Path::new(PROGRAM), folder, &flags).unwrap()
+}
+
+#[tokio::test]
+async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
+    for mode in MODES {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = ["--mode", mode, "--model-path", SIM, "--output-size", "full"];
+        let mut sidecar = sidecar(folder.path(), &flags);
+        let mut driver = sidecar.connect().await.unwrap();
+        for k in 0..11 {
+            driver.send_datum(good(k)).await.unwrap();
+        }
+        let stopping = tokio::spawn(sidecar.stop());
+        // The sidecar says it is not ready once it drains; an error says the same.
+        while driver.is_ready().await.unwrap_or(false) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        for k in 11..20 {
+            driver.send_datum(good(k)).await.unwrap();
+        }
+        driver.end_of_transmission().await.unwrap();
+        let answer = driver.answer().await.unwrap();
+        (0..20).for_each(|k| assert_result(&answer, k));
+        drop(driver);
+        tokio::time::timeout(NEVER, stopping)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap_or_else(|error| panic!("{mode}: {error}"));
+        for name in ["batchmap.sock", "mapper-server-info"] {
+            assert!(
+                !folder.path().join(name).exists(),
+                "{mode}: {name} is left behind"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_announced_before_the_model_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sidecar = sidecar(folder.path(), &["--model-path", "/nowhere/model.onnx"]);
+    let error = sidecar.connect().await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere/model.onnx"), "{error}");
+    assert!(!folder.path().join("mapper-server-info").exists());
+    assert!(!folder.path().join("batchmap.sock").exists());
+}
+
+#[tokio::test]
+async fn each_call_leaves_a_line_a_person_can_read_and_small_read_batches_are_warned_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = [
+        "--model-path",
+        SIM,
+        "--output-size",
+        "full",
+        "--output-dtype",
+        "float32",
+    ];
+    let mut sidecar = sidecar(folder.path(), &flags);
+    let mut driver = sidecar.connect().await.unwrap();
+    for _ in 0..30 {
+        crate::common::call(&mut driver, 8).await;
+    }
+    driver.finish().await.unwrap();
+    sidecar.stop().await.unwrap();
+    let log = std::fs::read_to_string(folder.path().join("sidecar.log")).unwrap();
+    let calls: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("A read batch is answered"))
+        .collect();
+    assert_eq!(calls.len(), 30, "{log}");
+    for word in [
+        "frames=8",
+        "batches=1",
+        "rejected=0",
+        "failed=0",
+        "collection_ms=",
+        "inference_ms=",
+        "total_ms=",
+    ] {
+        assert!(calls[0].contains(word), "{}", calls[0]);
+    }
+    let warnings: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("raise limits.readBatchSize"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(warnings[0].contains("32"), "{}", warnings[0]);
+    assert!(log.contains("SIMULATED"), "{log}");
+}
+
+#[test]
+fn the_demo_reconstructs_in_every_mode_and_draws_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("demo.png");
+    let output = run(&[
+        "demo",
+        "--points",
+        "8",
+        "--picture",
+        picture.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert!(MODES.iter().all(|mode| text.contains(mode)), "{text}");
+    assert!(text.contains("bit-identical"), "{text}");
+    assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[tokio::test]
+async fn send_drives_a_running_sidecar_and_saves_what_numpy_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onnx");
+    let mut sidecar = sidecar(folder.path(), &["--model-path", model]);
+    drop(sidecar.connect().await.unwrap());
+    let frames = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/ptychonn_64_frames.npy"
+    );
+    let results = folder.path().join("results");
+    let output = tokio::process::Command::new(PROGRAM)
+        .args([
+            "send",
+            "--frames",
+            frames,
+            "--count",
+            "20",
+            "--read-batch",
+            "12",
+        ])
+        .arg("--sock-path")
+        .arg(folder.path().join("batchmap.sock"))
+        .arg("--save")
+        .arg(&results)
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert!(
+        text.contains("20 frames of 64x64 int16 in 2 calls"),
+        "{text}"
+    );
+    // Frame 8 is frame 0 of the stack of eight, begun again.
+    let phase = |k: usize| std::fs::read(results.join(format!("{k}.phase.npy"))).unwrap();
+    assert_eq!(crate::common::values(&phase(0)).len(), 64 * 64);
+    assert_eq!(phase(0), phase(8));
+    assert_eq!(std::fs::read_dir(&results).unwrap().count(), 40);
+    sidecar.stop().await.unwrap();
+}

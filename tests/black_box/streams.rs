@@ -1,0 +1,137 @@
+//! Streams do not delay each other, and a client that goes away takes nothing with it.
+
+use crate::common::{Host, MODES, SIM, assert_result, call, good};
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_stalled_stream_delays_nobody_else() {
+    for mode in MODES {
+        let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
+        let mut stalled = host.driver().await;
+        for k in 0..3 {
+            stalled.send_datum(good(k)).await.unwrap();
+        }
+        let mut other = host.driver().await;
+        for _ in 0..3 {
+            let answer = call(&mut other, 40).await;
+            (0..40).for_each(|k| assert_result(&answer, k));
+        }
+        stalled.end_of_transmission().await.unwrap();
+        let answer = stalled.answer().await.unwrap();
+        (0..3).for_each(|k| assert_result(&answer, k));
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn as_many_stalled_streams_as_slots_still_delay_nobody_else() {
+    // Each stalled stream would hold a slot for ever, if its batch were not closed by the time-out.
+    let flags = [
+        "--mode",
+        "pipelined",
+        "--pipeline-depth",
+        "1",
+        "--model-path",
+        SIM,
+        "--batch-timeout",
+        "5ms",
+    ];
+    let host = Host::start(&flags).await;
+    let mut stalled = Vec::new();
+    for k in 0..4 {
+        let mut driver = host.driver().await;
+        driver.send_datum(good(k)).await.unwrap();
+        stalled.push(driver);
+    }
+    let mut other = host.driver().await;
+    let answer = call(&mut other, 40).await;
+    (0..40).for_each(|k| assert_result(&answer, k));
+    for (k, mut driver) in stalled.into_iter().enumerate() {
+        driver.end_of_transmission().await.unwrap();
+        assert_result(&driver.answer().await.unwrap(), k);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_oldest_frame_has_waited_is_computed_short() {
+    for mode in ["concurrent", "pipelined"] {
+        let flags = [
+            "--mode",
+            mode,
+            "--model-path",
+            SIM,
+            "--batch-timeout",
+            "5ms",
+        ];
+        let host = Host::start(&flags).await;
+        let mut driver = host.driver().await;
+        driver.send_datum(good(0)).await.unwrap();
+        // No end of transmission: only the time-out can close the batch.
+        while host.counts.totals().timed_out_batches == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        driver.send_datum(good(1)).await.unwrap();
+        driver.end_of_transmission().await.unwrap();
+        let answer = driver.answer().await.unwrap();
+        (0..2).for_each(|k| assert_result(&answer, k));
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_batch_time_out_a_batch_waits_for_its_frames() {
+    let flags = ["--model-path", SIM, "--batch-timeout", "off"];
+    let host = Host::start(&flags).await;
+    let mut driver = host.driver().await;
+    driver.send_datum(good(0)).await.unwrap();
+    let mut other = host.driver().await;
+    call(&mut other, 40).await;
+    driver.end_of_transmission().await.unwrap();
+    assert_result(&driver.answer().await.unwrap(), 0);
+    assert_eq!(host.counts.totals().timed_out_batches, 0);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_in_mid_call_leaves_every_slot_and_lane_behind() {
+    for mode in MODES {
+        let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
+        // More often than there are slots: one leaked each time would leave none.
+        for _ in 0..12 {
+            let mut driver = host.driver().await;
+            for k in 0..13 {
+                driver.send_datum(good(k)).await.unwrap();
+            }
+            drop(driver);
+        }
+        let mut driver = host.driver().await;
+        let answer = call(&mut driver, 100).await;
+        assert_eq!(answer.len(), 100, "{mode}");
+        (0..100).for_each(|k| assert_result(&answer, k));
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn many_streams_at_once_get_their_own_results() {
+    for mode in MODES {
+        let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
+        let mut calls = tokio::task::JoinSet::new();
+        for stream in 0..6 {
+            let mut driver = host.driver().await;
+            calls.spawn(async move {
+                let frames = (stream * 1000)..(stream * 1000 + 45);
+                let answer = driver
+                    .call(futures::stream::iter(frames.clone().map(good)))
+                    .await
+                    .unwrap();
+                frames.for_each(|k| assert_result(&answer, k));
+            });
+        }
+        while let Some(done) = calls.join_next().await {
+            done.unwrap();
+        }
+        host.stop().await;
+    }
+}
