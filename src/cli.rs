@@ -44,8 +44,7 @@ pub enum Command {
 /// The flags for serving.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// When batches are computed: sequential (collect all, then compute), concurrent (collector, queue,
-    /// workers), pipelined (compute each batch the moment it fills).
+    /// When batches are computed.
     #[arg(
         long,
         env = "MODE",
@@ -174,7 +173,7 @@ pub struct ServeArgs {
     )]
     pub queue_size: Option<String>,
 
-    /// How log lines look: text for people, json for collectors.
+    /// How log lines look.
     #[arg(
         long,
         env = "LOG_FORMAT",

@@ -28,8 +28,7 @@ pub enum StackError {
     },
     /// The file is an array, but not of frames.
     #[error(
-        "{}: an array of {given} is no stack of frames: (frames, height, width) or (height, width) in C \
-         order, of a little-endian integer or float dtype, is",
+        "{}: an array of {given} is no stack of frames: (frames, height, width) in C order, of a little-endian integer or float dtype, is",
         path.display()
     )]
     NotFrames {
@@ -73,7 +72,7 @@ impl FrameStack {
         })
     }
 
-    /// Reads a `.npy` file of shape (frames, height, width) or (height, width).
+    /// Reads a `.npy` file of shape (frames, height, width); (frames, 1, height, width) and (height, width) do, too.
     ///
     /// # Errors
     /// [`StackError`] naming the file.
@@ -93,7 +92,7 @@ impl FrameStack {
             ),
         };
         let (height, width) = match *header.shape() {
-            [_, height, width] | [height, width] => (height as usize, width as usize),
+            [_, 1, height, width] | [_, height, width] | [height, width] => (height as usize, width as usize),
             _ => return Err(not_frames()),
         };
         let dtype = match header.dtype() {

@@ -24,6 +24,7 @@ mod framing;
 /// The model's tensors.
 mod suitability;
 
+use super::lane::panic_message;
 use super::{Batch, Engine, EngineError, ModelSpec, Session, StageTimes, TensorSpec};
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::{AsView, Layout};
@@ -119,11 +120,8 @@ fn available_threads() -> usize {
 
 /// Calls into rten; a panic there becomes an error text.
 fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("rten panicked: {}", text.unwrap_or("no message"))
-    })
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|panic| format!("rten panicked: {}", panic_message(panic.as_ref())))
 }
 
 impl Graph {

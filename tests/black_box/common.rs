@@ -43,12 +43,16 @@ pub fn config(flags: &[&str]) -> Config {
 }
 
 impl Host {
-    /// Starts a sidecar with `flags`; results come whole unless they say otherwise.
+    /// Starts a sidecar with `flags`. Unless they say otherwise, results come whole, and batches close when
+    /// full or at the end only, so that no test depends on how fast the machine is.
     pub async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(flags);
         if !flags.contains(&"--output-size") {
             config.output_size = beamflow::frame::OutputSize::Full;
+        }
+        if !flags.contains(&"--batch-timeout") {
+            config.batch_timeout = None;
         }
         config.sock_path = folder.path().join("batchmap.sock");
         config.server_info_path = folder.path().join("mapper-server-info");

@@ -181,6 +181,22 @@ async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
 }
 
 #[tokio::test]
+async fn abort_ends_the_process_with_code_1_before_any_answer_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = format!("{SIM},error=1+2");
+    let flags = [
+        "--mode", "sequential", "--model-path", &model, "--output-size", "full", "--on-failure", "abort",
+    ];
+    let mut sidecar = sidecar(folder.path(), &flags);
+    let mut driver = sidecar.connect().await.unwrap();
+    let answer = driver.call(futures::stream::iter((0..9).map(good))).await;
+    assert!(answer.is_err(), "an answer left: {answer:?}");
+    let ended = sidecar.stop().await.unwrap_err().to_string();
+    assert!(ended.contains("exit status: 1"), "{ended}");
+    assert!(ended.contains("--on-failure is abort"), "{ended}");
+}
+
+#[tokio::test]
 async fn nothing_is_announced_before_the_model_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let mut sidecar = sidecar(folder.path(), &["--model-path", "/nowhere/model.onnx"]);

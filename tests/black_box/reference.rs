@@ -65,3 +65,15 @@ async fn the_projects_model_gives_what_onnxruntime_gives() {
         assert!(error < 1e-4, "{name}: relative error {error}");
     }
 }
+
+#[tokio::test]
+async fn the_shared_ptychonn_gives_what_onnxruntime_gives() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/models/ptychoNN_8.onnx");
+    if !model.exists() {
+        eprintln!("skipped: {} is absent", model.display());
+        return;
+    }
+    let got = outputs(&model, "shared_ptychonn_8_input.npy", &["the only one"]).await;
+    let error = relative_error(&got[0], &floats("shared_ptychonn_8_output.npy"));
+    assert!(error < 1e-4, "relative error {error}");
+}
