@@ -1,8 +1,8 @@
 //! The command line: flags, environment variables, help texts.
 //!
 //! The flags are those of the Python sidecars that this program replaces, so that a pod spec written for
-//! them works unchanged. Values are checked one by one here, and together in [`crate::config`]; a
-//! mistake becomes one line by way of [`crate::usage`].
+//! them works unchanged. Values are checked one by one here, and together in `crate::config`; a
+//! mistake becomes one line by way of `crate::usage`.
 
 use crate::config::{LogFormat, Mode};
 use crate::demo::DemoArgs;

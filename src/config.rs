@@ -1,8 +1,8 @@
 //! The settings of a serving sidecar, checked.
 //!
-//! [`Config`] is made from the command line once; whoever holds one need not check anything again.
+//! `Config` is made from the command line once; whoever holds one need not check anything again.
 //! What depends on the model (does the batch fit, is there such an output) is checked when the model is known, by
-//! [`Config::suit`].
+//! `Config::suit`.
 
 use crate::cli::ServeArgs;
 use crate::engine::{BatchDimension, ModelSpec};

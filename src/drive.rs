@@ -1,7 +1,7 @@
 //! Many read batches through a running sidecar, paced as Numaflow would pace them, and what came of it.
 //!
 //! Numa reads what the source has, up to `limits.readBatchSize` datums and for at most its read time-out, hands that to
-//! the sidecar, and reads again when it is answered. So does [`drive`].
+//! the sidecar, and reads again when it is answered. So does `drive`.
 
 use crate::driver::{Answer, Datum, Driver, DriverError};
 use futures::stream;

@@ -1,6 +1,6 @@
 //! The SDK's `BatchMapper`, implemented: glue between the schedule and Numaflow's messages.
 //!
-//! What always holds: one [`BatchResponse`] per datum, with at least one message in it. A datum with
+//! What always holds: one `BatchResponse` per datum, with at least one message in it. A datum with
 //! nothing to say gets a DROP message, because an empty list stalls Numaflow's sink.
 
 use crate::ledger::{Answer, Outcome};

@@ -1,14 +1,14 @@
 //! The ledger of one call: who came in, and what became of each.
 //!
-//! Every datum is entered once and gets a [`Ticket`]. Whatever happens to its frame is settled
-//! against that ticket, in any order. [`Ledger::finish`] then gives back one [`Answer`] per entry,
+//! Every datum is entered once and gets a `Ticket`. Whatever happens to its frame is settled
+//! against that ticket, in any order. `Ledger::finish` then gives back one `Answer` per entry,
 //! in order of arrival.
 //!
 //! What always holds:
 //! - as many answers come out as datums went in: an entry that nobody settled comes out as
-//!   [`Failure::Unsettled`], so an answer cannot be forgotten, only be wrong and say so;
+//!   `Failure::Unsettled`, so an answer cannot be forgotten, only be wrong and say so;
 //! - the first settlement of a ticket counts; a later one changes nothing and is counted in
-//!   [`Tally::repeated`];
+//!   `Tally::repeated`;
 //! - entries are told apart by ticket, not by id: two datums with one id get two answers.
 //!
 //! ```

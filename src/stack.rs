@@ -92,7 +92,9 @@ impl FrameStack {
             ),
         };
         let (height, width) = match *header.shape() {
-            [_, 1, height, width] | [_, height, width] | [height, width] => (height as usize, width as usize),
+            [_, 1, height, width] | [_, height, width] | [height, width] => {
+                (height as usize, width as usize)
+            }
             _ => return Err(not_frames()),
         };
         let dtype = match header.dtype() {

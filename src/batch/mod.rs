@@ -1,7 +1,7 @@
 //! Batches: where frames wait to be computed together.
 //!
-//! A [`Slot`](slot::Slot) is the staging memory of one batch. A [`Ring`] owns a fixed number of slots and lends
-//! them out. [`Fill`] decides when a batch closes. Together they bound the memory of the
+//! A `Slot` is the staging memory of one batch. A `Ring` owns a fixed number of slots and lends
+//! them out. `Fill` decides when a batch closes. Together they bound the memory of the
 //! sidecar: a frame's pixels are converted once, into a slot, and there is no other place for them.
 //!
 //! What always holds:

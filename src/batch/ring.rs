@@ -1,8 +1,8 @@
 //! The ring of slots: the only back pressure there is.
 //!
 //! A ring is made with a fixed number of slots, in-flight limit + 1: one fills while the others are
-//! computed. [`Ring::lease`] waits until a slot is free; dropping the [`Lease`] returns it, wherever
-//! that happens. A slot that hangs in a lost lane is written off with [`Claim::write_off`], which puts a
+//! computed. `Ring::lease` waits until a slot is free; dropping the `Lease` returns it, wherever
+//! that happens. A slot that hangs in a lost lane is written off with `Claim::write_off`, which puts a
 //! new one in its place; if the lost one comes back after all, it is thrown away.
 
 use super::slot::Slot;

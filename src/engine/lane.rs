@@ -2,14 +2,14 @@
 //!
 //! Each lane opens its own session, warms it up, and then runs one job after another from a
 //! queue that all lanes share: whichever is idle takes the next, so a slow batch holds up
-//! nobody. A job is a piece of [`Work`] that owns its buffers; it comes back with its [`Reply`].
+//! nobody. A job is a piece of `Work` that owns its buffers; it comes back with its `Reply`.
 //!
 //! What always holds:
 //! - one session per lane, opened, used and dropped on the lane's thread;
 //! - every job that was accepted is replied to, unless its lane hangs; then its owner, who has a
-//!   time-out, calls [`Lanes::abandon`] and a new lane takes the hung one's place;
-//! - a panic in a session costs its job a [`Failure::Panicked`] and its lane a fresh session, not the process;
-//! - when the last lane is gone, queued and later jobs fail with [`Failure::NoLane`] and [`Lanes::lost`]
+//!   time-out, calls `Lanes::abandon` and a new lane takes the hung one's place;
+//! - a panic in a session costs its job a `Failure::Panicked` and its lane a fresh session, not the process;
+//! - when the last lane is gone, queued and later jobs fail with `Failure::NoLane` and `Lanes::lost`
 //!   is cancelled;
 //! - the queue holds no more jobs than there are slots, because every job owns one.
 

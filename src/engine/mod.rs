@@ -1,6 +1,6 @@
 //! Engines: what turns a batch of frames into a batch of results.
 //!
-//! An [`Engine`] is a loaded model. It opens [`Session`]s, and each session belongs to one lane: a
+//! An `Engine` is a loaded model. It opens `Session`s, and each session belongs to one lane: a
 //! named OS thread that creates it, runs it and drops it. A session is plain synchronous code and
 //! need not be `Send`, because it never leaves the thread that opened it; CUDA contexts and
 //! TensorRT execution contexts are made to be used so.
@@ -8,7 +8,7 @@
 //! What always holds:
 //! - an engine knows nothing of Numaflow, of datums, or of who is waiting for its results;
 //! - row `k` of every output depends on row `k` of the input alone;
-//! - an engine reports trouble as an [`EngineError`]; [`EngineError::is_fatal`] tells whether the session
+//! - an engine reports trouble as an `EngineError`; `EngineError::is_fatal` tells whether the session
 //!   that met it may be used again.
 
 /// Named OS threads that own sessions, and the queue of work before them.

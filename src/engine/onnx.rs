@@ -6,7 +6,7 @@
 //!
 //! What always holds:
 //! - an unreadable or corrupt file is an error that names it, not a panic, even where rten panics;
-//! - a run takes and gives exactly the lengths that [`ModelSpec`] says, or fails with [`EngineError::Run`];
+//! - a run takes and gives exactly the lengths that `ModelSpec` says, or fails with `EngineError::Run`;
 //! - results are bit-identical from run to run, and a row's do not depend on its neighbours;
 //! - all sessions share one pool of threads, sized to the CPUs this process may use. rten would size it to
 //!   the machine's cores, whatever share of them a pod is given.

@@ -1,7 +1,7 @@
 //! Schedules: when the batches of a call are computed, and how many at a time.
 //!
-//! A [`Schedule`] takes the datums of one read batch and gives back the finished [`Call`]. The three
-//! modes differ in order only; what they share is in [`Resources`]: the frame decoder, the ring of slots, the lanes and
+//! A `Schedule` takes the datums of one read batch and gives back the finished `Call`. The three
+//! modes differ in order only; what they share is in `Resources`: the frame decoder, the ring of slots, the lanes and
 //! the envelopes of the results. Each is therefore short enough to read at a glance.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! The gRPC host of a batch map: it serves any [`BatchMapper`](numaflow::batchmap::BatchMapper) on a
+//! The gRPC host of a batch map: it serves any `BatchMapper` on a
 //! Unix socket, as Numaflow asks.
 //!
 //! The SDK has a server of its own, and a handler that runs here runs there too. This one exists

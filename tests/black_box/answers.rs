@@ -2,8 +2,8 @@
 //!
 //! The driver itself is strict: a missing, repeated or empty response is an error of its call.
 
-use beamflow::driver::Datum;
 use crate::common::{Host, MODES, SIM, assert_result, bad, call, good, pixels, result, values};
+use beamflow::driver::Datum;
 use futures::stream;
 
 #[tokio::test]

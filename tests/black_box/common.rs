@@ -1,6 +1,5 @@
 //! What the black-box tests share: a sidecar on a temporary socket, frames, and what they must become.
 
-
 use beamflow::app::{AppError, Sidecar};
 use beamflow::cli::Cli;
 use beamflow::config::Config;

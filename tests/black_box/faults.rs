@@ -1,8 +1,8 @@
 //! Whatever the engine does, every datum is answered, and the frames it spared are not touched.
 
+use crate::common::{Host, MODES, NEVER, SIM, assert_result, call};
 use beamflow::app::AppError;
 use beamflow::driver::Answer;
-use crate::common::{Host, MODES, NEVER, SIM, assert_result, call};
 
 const NACK: &str = "U+005C__NACK__";
 
@@ -91,7 +91,14 @@ async fn a_hung_batch_is_nacked_its_lane_and_slot_are_replaced_and_the_rest_is_c
         let model = format!("{SIM},hang=2");
         // The hang outlasts any test. The time-out is what is waited for: long enough that no healthy batch
         // meets it, however busy the machine.
-        let flags = ["--mode", mode, "--model-path", &model, "--inference-timeout", "3s"];
+        let flags = [
+            "--mode",
+            mode,
+            "--model-path",
+            &model,
+            "--inference-timeout",
+            "3s",
+        ];
         let host = Host::start(&flags).await;
         let mut driver = host.driver().await;
         let answer = call(&mut driver, 80).await;

@@ -1,10 +1,10 @@
 //! The result of a frame does not depend on mode, depth, batch size, neighbours or position.
 
+use crate::common::{Host, MODES, SIM, bad, good, values};
 use beamflow::detector::Raster;
 use beamflow::driver::{Answer, Datum};
 use beamflow::experiment;
 use beamflow::stack::FrameStack;
-use crate::common::{Host, MODES, SIM, bad, good, values};
 use futures::stream;
 use proptest::prelude::*;
 use std::collections::BTreeMap;

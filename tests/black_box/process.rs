@@ -1,7 +1,7 @@
 //! The program as Kubernetes sees it: exit codes, one-line mistakes, signals, files.
 
-use beamflow::child::ChildSidecar;
 use crate::common::{MODES, NEVER, SIM, assert_result, good};
+use beamflow::child::ChildSidecar;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -185,7 +185,14 @@ async fn abort_ends_the_process_with_code_1_before_any_answer_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let model = format!("{SIM},error=1+2");
     let flags = [
-        "--mode", "sequential", "--model-path", &model, "--output-size", "full", "--on-failure", "abort",
+        "--mode",
+        "sequential",
+        "--model-path",
+        &model,
+        "--output-size",
+        "full",
+        "--on-failure",
+        "abort",
     ];
     let mut sidecar = sidecar(folder.path(), &flags);
     let mut driver = sidecar.connect().await.unwrap();

@@ -1,7 +1,7 @@
 //! Numbers checked against a reference that is not ours: onnxruntime's.
 
-use beamflow::driver::Datum;
 use crate::common::{Host, values};
+use beamflow::driver::Datum;
 use futures::stream;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! The handler is the SDK's `BatchMapper`: the SDK's own server runs it too.
 
+use crate::common::{MODES, NEVER, SIM, assert_result, call, config};
 use beamflow::app::Sidecar;
 use beamflow::driver::Driver;
-use crate::common::{MODES, NEVER, SIM, assert_result, call, config};
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum, Server};
 use numaflow::shared::ServerExtras;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! Every batch passes the units in the same order (copy in, compute, copy out) and in the order in which
 //! the batches were submitted, as it does through a GPU's two copy engines and its compute queue. So a
 //! batch's whole way is known at the moment it is submitted: on each unit it starts when the unit before
-//! has let it go and the unit itself is free. [`Device::submit`] enters it on the three timelines under one
+//! has let it go and the unit itself is free. `Device::submit` enters it on the three timelines under one
 //! lock; the session then sleeps once, until its end. No sleep that overshoots delays another stage.
 
 use super::Stats;

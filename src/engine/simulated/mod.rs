@@ -13,13 +13,13 @@
 //! | `jitter` | 0 to 1 | 0 | each stage takes its time × (1 ± up to this), evenly spread |
 //! | `seed` | a number | 0 | where the jitter starts |
 //! | `clock` | `real` or `virtual` | `real` | virtual: stages take no time, they are only added up |
-//! | `error` | batches: `3` or `3+7` | none | these batches fail ([`EngineError::Run`]) |
+//! | `error` | batches: `3` or `3+7` | none | these batches fail (`EngineError::Run`) |
 //! | `error-every` | N | none | and so does every N-th |
 //! | `panic` | batches | none | the session panics |
 //! | `hang` | batches | none | the batch blocks its lane for `hang-time`, then is computed |
 //! | `hang-time` | a time | `1h` | |
-//! | `lost` | batches | none | [`EngineError::DeviceLost`]; the session answers nothing else from then on |
-//! | `refuse-sessions-after` | N | none | no more than N sessions open ([`EngineError::Session`]) |
+//! | `lost` | batches | none | `EngineError::DeviceLost`; the session answers nothing else from then on |
+//! | `refuse-sessions-after` | N | none | no more than N sessions open (`EngineError::Session`) |
 //!
 //! Batches are numbered by the device, from 1, in the order in which they reach it, retries included.
 //! A time is at most 24h. Where a batch has several faults, lost goes before panic, hang and error.
@@ -28,7 +28,7 @@
 //! - output `k` at position `p` is [`expected`]`(k, p, pixel)`, whatever the batch, the row or the lane;
 //! - the device has three units (copy in, compute, copy out), each at work on one batch at a time: lanes
 //!   overlap copies with computing, but two batches never compute at once (one that hung excepted);
-//! - reported [`StageTimes`] are the stages' own durations; waiting for a unit is not in them;
+//! - reported `StageTimes` are the stages' own durations; waiting for a unit is not in them;
 //! - on the virtual clock a session's next batch arrives when its last one ended, and hosts take no time.
 //!   Then [`SimulatedEngine::busy`] is exact, and [`SimulatedEngine::device_time`] is exact for sessions
 //!   driven from one thread; with several threads it depends on which submits first.

@@ -1,7 +1,7 @@
 //! What a simulated device is told to be: the text after `sim:`, parsed.
 //!
-//! A [`Script`] is a list of `key=value` pairs with commas between them, each key at most once, every key
-//! optional; the table of keys is in the essay of [`crate::engine::simulated`]. A script that parses is one the device can
+//! A `Script` is a list of `key=value` pairs with commas between them, each key at most once, every key
+//! optional; the table of keys is in the essay of `crate::engine::simulated`. A script that parses is one the device can
 //! follow: nothing is checked again later. `Display` writes a script that parses to an equal one.
 
 use super::value::{AllowedText, duration, fraction, number, ordinals, size};

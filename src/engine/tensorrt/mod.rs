@@ -1,8 +1,8 @@
 //! NVIDIA TensorRT engine files (`.engine`, `.plan`, `.trt`).
 //!
 //! This build has no TensorRT: asked for an engine file it says so and names what runs instead. The
-//! engine fills this folder behind the same [`Engine`] and [`Session`](super::Session) traits:
-//! sessions are opened on their lane's thread, and [`Engine::allocate`] is where page-locked
+//! engine fills this folder behind the same `Engine` and `Session` traits:
+//! sessions are opened on their lane's thread, and `Engine::allocate` is where page-locked
 //! memory comes in.
 
 use super::{Engine, EngineError};
