@@ -130,10 +130,11 @@ def evaluate(net: Net, counts: torch.Tensor, truth: torch.Tensor, lesson: Lesson
     net.train()
     amplitude, phase, tilt = lesson.errors(out, truth)
     ratio = phase.mean() / (truth[:, 1].abs() * lesson.weight).sum((-2, -1)).mean()
-    return f"phase {phase.mean():.4f} rad = {ratio:.3f} of constant, amplitude {amplitude.mean():.4f}, tilt {tilt.mean():.4f}"
+    phase, amplitude, tilt = phase.mean(), amplitude.mean(), tilt.mean()
+    return f"phase {phase:.4f} rad = {ratio:.3f} of constant, amplitude {amplitude:.4f}, tilt {tilt:.4f}"
 
 
-def settle(net: Net, lesson: Lesson, batches: int = 48, count: int = 128) -> None:
+def settle(net: Net, lesson: Lesson, batches: int = 96, count: int = 128) -> None:
     """Before an export: batch norm's statistics anew over many frames, then the mean tilt that is left taken away.
 
     While training, those statistics are of the last few hundred frames only. What they are off by tilts all patches

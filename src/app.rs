@@ -5,7 +5,7 @@
 
 use crate::batch::Ring;
 use crate::batch::slot::Slot;
-use crate::config::{Config, ConfigError, Mode};
+use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid};
 use crate::engine::lane::Lanes;
 use crate::engine::{self, BatchDimension, EngineError};
 use crate::frame::OutputDtype;
@@ -15,11 +15,15 @@ use crate::schedule::{Concurrent, Limits, Pipelined, Resources, Schedule, Sequen
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::telemetry::counts::Counts;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// gRPC messages on both sides of numa.
 const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
+
+/// At least this long, calls in hand are waited for after the last lane is lost.
+const LOST_DRAIN: Duration = Duration::from_secs(10);
 
 /// Why the sidecar stopped, or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +60,7 @@ impl AppError {
     /// Whether a flag is to blame: the exit code is then 64.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Config(_) | Self::Engine(EngineError::Simulated(_))
-        )
+        matches!(self, Self::Config(_))
     }
 }
 
@@ -83,7 +84,19 @@ impl Sidecar {
     /// # Errors
     /// [`AppError::Engine`] or [`AppError::Config`].
     pub fn load(config: &Config) -> Result<Self, AppError> {
-        let engine = engine::load(&config.model_path)?;
+        let engine = engine::load(&config.model_path).map_err(|error| match error {
+            EngineError::Simulated(mistake) => AppError::from(ConfigError {
+                flag: "--model-path",
+                given: config.model_path.clone(),
+                allowed: mistake.to_string(),
+            }),
+            EngineError::UnknownFile => AppError::from(ConfigError {
+                flag: "--model-path",
+                given: config.model_path.clone(),
+                allowed: error.to_string(),
+            }),
+            error => AppError::from(error),
+        })?;
         let model = engine.model();
         let suited = config.suit(model)?;
         warn_of_costs(config, model.batch);
@@ -132,6 +145,7 @@ impl Sidecar {
                 inference_timeout: config.inference_timeout,
             },
             counts: Arc::clone(&counts),
+            keep_rejected: config.on_invalid != OnInvalid::Drop,
         });
         let abort = CancellationToken::new();
         let handler = Arc::new(FrameHandler::new(
@@ -151,7 +165,7 @@ impl Sidecar {
     }
 
     /// Listens and answers until `shutdown` is cancelled or the device is lost; then finishes the calls
-    /// in hand.
+    /// in hand, for as long as they take: Kubernetes bounds that with its grace period.
     ///
     /// # Errors
     /// [`AppError::Server`], [`AppError::DeviceLost`] or [`AppError::Aborted`].
@@ -163,8 +177,13 @@ impl Sidecar {
             read_ahead: config.batch_size,
             max_message_size: MAX_MESSAGE_SIZE,
         };
-        let policy = self.policy;
-        let server = Server::new(self.handler, server_config, move |id| policy.unanswered(id));
+        let (policy, abort) = (self.policy, self.abort.clone());
+        let server = Server::new(self.handler, server_config, move |id| {
+            if policy.on_failure == OnFailure::Abort {
+                abort.cancel();
+            }
+            policy.unanswered(id)
+        });
         let drain = shutdown.child_token();
         let lost = self.lost.clone();
         let drain_when_lost = async {
@@ -173,7 +192,8 @@ impl Sidecar {
                 "The last lane is lost; calls in hand are answered, then the process ends."
             );
             drain.cancel();
-            std::future::pending::<()>().await
+            // No kubelet bounds this drain: a client that stalls must not keep a dead sidecar up.
+            tokio::time::sleep(config.inference_timeout.max(LOST_DRAIN)).await;
         };
         let served = tokio::select! {
             served = server.serve(drain.clone()) => served.map_err(AppError::from),

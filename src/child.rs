@@ -1,6 +1,8 @@
 //! A sidecar in a process of its own: this program, started again to serve on a temporary socket.
 
+use crate::cli::Cli;
 use crate::driver::{Driver, DriverError};
+use clap::CommandFactory;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -9,6 +11,9 @@ use tokio::process::{Child, Command};
 
 /// Long enough for a model to be loaded and warmed up on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// Kubernetes' default grace period.
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a sidecar of our own did not start, answer or end as it should.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +64,15 @@ impl ChildSidecar {
         let server_info = folder.join("mapper-server-info");
         let system = |doing| move |source| ChildError::System { doing, source };
         let log_file = std::fs::File::create(&log).map_err(system("write the sidecar's log"))?;
-        let process = Command::new(program)
+        let mut command = Command::new(program);
+        // The settings of this process's environment are not meant for it.
+        for name in Cli::command()
+            .get_arguments()
+            .filter_map(|arg| arg.get_env())
+        {
+            command.env_remove(name);
+        }
+        let process = command
             .arg("--sock-path")
             .arg(&sock)
             .arg("--server-info-path")
@@ -108,12 +121,11 @@ impl ChildSidecar {
                 source: error.into(),
             })?;
         }
-        let status = self
-            .process
-            .wait()
+        let status = tokio::time::timeout(STOPPED_WITHIN, self.process.wait())
             .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(|source| ChildError::System {
-                doing: "wait for the sidecar",
+                doing: "wait for the sidecar to stop",
                 source,
             })?;
         if status.success() {

@@ -4,10 +4,9 @@
 //! them works unchanged. Values are checked one by one here, and together in `crate::config`; a
 //! mistake becomes one line by way of `crate::usage`.
 
-use crate::config::{LogFormat, Mode};
+use crate::config::{LogFormat, Mode, OnFailure, OnInvalid};
 use crate::demo::DemoArgs;
 use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
-use crate::handler::{OnFailure, OnInvalid};
 use crate::send::SendArgs;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
@@ -79,7 +78,7 @@ pub struct ServeArgs {
     #[arg(long, env = "MAX_CONCURRENT_BATCHES", default_value = "4", value_name = "BATCHES", value_parser = whole_number::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
     pub max_concurrent_batches: usize,
 
-    /// How long a batch's oldest frame waits for the batch to fill before it is computed short; off: until the read batch ends.
+    /// How long a batch's oldest frame waits for the batch to fill before it is computed short; off: until the read batch ends, and a stream that stalls holds its slot.
     #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off, help_heading = "Model and batches", hide_env_values = true)]
     pub batch_timeout: TimeOrOff,
 
@@ -149,7 +148,7 @@ pub struct ServeArgs {
     #[arg(long, env = "ON_INVALID", default_value = "drop", value_name = "drop|tag:NAME", value_parser = on_invalid, help_heading = "When something is wrong", hide_env_values = true)]
     pub on_invalid: OnInvalid,
 
-    /// What is answered for a frame that the engine failed twice: nack (delivered again; needs Numaflow ≥ 1.8.2), drop,
+    /// What is answered for a frame that the engine failed twice, or that timed out: nack (delivered again; needs Numaflow ≥ 1.8.2), drop,
     /// or abort (the process ends with code 1, and the whole read batch is delivered again).
     #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|drop|abort", value_parser = on_failure, help_heading = "When something is wrong", hide_env_values = true)]
     pub on_failure: OnFailure,
@@ -163,7 +162,7 @@ pub struct ServeArgs {
     pub server_info_path: PathBuf,
 
     /// Unused. Accepted so that pod specs of the Python sidecars work unchanged; here the queue is the ring of
-    /// slots, (pipeline-depth + 1) × bsz-size frames.
+    /// slots: one batch more than may be in flight.
     #[arg(
         long,
         env = "PVA_QUEUE_SIZE",

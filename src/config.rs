@@ -7,7 +7,6 @@
 use crate::cli::ServeArgs;
 use crate::engine::{BatchDimension, ModelSpec};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
-use crate::handler::{OnFailure, OnInvalid};
 use crate::schedule::SelectedOutput;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +40,26 @@ pub enum LogFormat {
     Text,
     /// For collectors: one JSON object per line.
     Json,
+}
+
+/// What is answered for a frame that is wrong in itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// A DROP message.
+    Drop,
+    /// The original payload, with this tag, for a dead-letter edge.
+    Tag(String),
+}
+
+/// What is answered for a frame that the engine failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// A NACK message: Numaflow ≥ 1.8.2 delivers the datum again.
+    Nack,
+    /// A DROP message.
+    Drop,
+    /// Nothing: the process ends with code 1, and Numaflow delivers the whole read batch again.
+    Abort,
 }
 
 /// The settings of a serving sidecar. See the module's essay.

@@ -52,8 +52,8 @@ pub struct Report {
     pub frames: usize,
     /// Of these, answered by a result.
     pub results: usize,
-    /// Of these, answered by a DROP message.
-    pub dropped: usize,
+    /// Of these, answered by a DROP message: rejected, unless `--on-failure drop` is set.
+    pub rejected: usize,
     /// Of these, answered by a NACK message.
     pub nacked: usize,
     /// From the first datum to the last answer.
@@ -83,7 +83,7 @@ impl Report {
         for (_, messages) in &answer.responses {
             let tagged = |tag: &str| messages.iter().any(|m| m.tags.iter().any(|t| t == tag));
             if tagged(DROP) {
-                self.dropped += 1;
+                self.rejected += 1;
             } else if tagged(NACK) {
                 self.nacked += 1;
             } else {

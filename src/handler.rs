@@ -3,6 +3,7 @@
 //! What always holds: one `BatchResponse` per datum, with at least one message in it. A datum with
 //! nothing to say gets a DROP message, because an empty list stalls Numaflow's sink.
 
+use crate::config::{OnFailure, OnInvalid};
 use crate::ledger::{Answer, Outcome};
 use crate::read_batch::ReadBatchWatch;
 use crate::schedule::{Call, Schedule};
@@ -12,26 +13,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// What is answered for a frame that is wrong in itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnInvalid {
-    /// A DROP message.
-    Drop,
-    /// The original payload, with this tag, for a dead-letter edge.
-    Tag(String),
-}
-
-/// What is answered for a frame that the engine failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// A NACK message: Numaflow ≥ 1.8.2 delivers the datum again.
-    Nack,
-    /// A DROP message.
-    Drop,
-    /// Nothing: the process ends with code 1, and Numaflow delivers the whole read batch again.
-    Abort,
-}
 
 /// How outcomes become messages.
 #[derive(Clone, Debug)]
@@ -84,7 +65,7 @@ impl AnswerPolicy {
         self.respond(Answer {
             id,
             keys: Vec::new(),
-            outcome: Outcome::Failed(crate::engine::lane::Failure::Unsettled),
+            outcome: Outcome::Failed(crate::engine::failure::Failure::Unsettled),
         })
     }
 }
@@ -187,7 +168,7 @@ impl BatchMapper for FrameHandler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::lane::Failure;
+    use crate::engine::failure::Failure;
     use crate::frame::{Decoder, Dtype, FrameShape};
     use std::collections::HashMap;
 

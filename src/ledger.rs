@@ -25,7 +25,7 @@
 //! assert!(matches!(answers[1].outcome, Outcome::Failed(_)));
 //! ```
 
-use crate::engine::lane::Failure;
+use crate::engine::failure::Failure;
 use crate::frame::Rejection;
 
 /// One datum's place in the ledger that gave it out.
@@ -37,8 +37,8 @@ pub struct Ticket(usize);
 pub enum Outcome {
     /// The results: one encoded payload per selected output of the model, in that order.
     Done(Vec<Vec<u8>>),
-    /// The frame itself is wrong; it would fail again. Carries the original payload, for the dead
-    /// letter.
+    /// The frame itself is wrong; it would fail again. Carries the original payload if there is a dead
+    /// letter to carry it, else nothing.
     Rejected(Rejection, Vec<u8>),
     /// The engine failed; the frame is fine.
     Failed(Failure),

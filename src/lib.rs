@@ -8,7 +8,7 @@
 //!
 //! A datum is decoded into a frame ([`frame`]), converted into a row of a slot ([`batch`]), computed on a lane ([`engine`])
 //! when the mode says so ([`schedule`]), and settled in the call's [`ledger`], which gives exactly one answer
-//! per datum. Arrows point one way: handler → schedule → (batch, engine, ledger) → frame.
+//! per datum. Arrows point one way: handler → schedule → (batch, ledger) → (engine, frame).
 
 /// Wiring, from start to drained stop.
 pub mod app;
@@ -38,6 +38,8 @@ pub mod frame;
 pub mod handler;
 /// One outcome per datum.
 pub mod ledger;
+/// What a panic said.
+pub mod panic;
 /// The demo's picture.
 pub mod picture;
 /// Notices read batches that are too small.

@@ -4,6 +4,7 @@ use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
 use beamflow::{app, demo, send, telemetry, usage};
 use clap::{CommandFactory, FromArgMatches};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -30,21 +31,25 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
     };
-    match cli.command {
+    let code = match cli.command {
         Some(Command::Demo(args)) => conclude(runtime.block_on(demo::run(args))),
         Some(Command::Send(args)) => conclude(runtime.block_on(send::run(args))),
         None if cli.serve.print_config => {
-            print!("{}", telemetry::settings::table(&Cli::command(), &matches));
+            let table = telemetry::settings::table(&Cli::command(), &matches);
+            let _ = std::io::stdout().write_all(table.as_bytes());
             ExitCode::SUCCESS
         }
         None => serve(&runtime, cli.serve),
-    }
+    };
+    // Not dropped: that would wait for a model still being loaded, however long that takes.
+    runtime.shutdown_background();
+    code
 }
 
 fn serve(runtime: &tokio::runtime::Runtime, args: ServeArgs) -> ExitCode {
     if args.queue_size.is_some() {
         tracing::info!(
-            "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, see --pipeline-depth."
+            "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, one batch more than may be in flight."
         );
     }
     match runtime.block_on(app::run(Config::from(args))) {
@@ -68,6 +73,10 @@ fn refuse(mistake: &str) -> ExitCode {
 
 /// Anything else that ends the process.
 fn fail(reason: &str) -> ExitCode {
-    tracing::error!("{reason}");
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{reason}");
+    } else {
+        eprintln!("beamflow: {reason}");
+    }
     ExitCode::FAILURE
 }

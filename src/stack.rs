@@ -112,10 +112,17 @@ impl FrameStack {
             .ok_or_else(not_frames)?;
         let mut pixels = Vec::new();
         file.read_to_end(&mut pixels).map_err(failed)?;
-        if pixels.len() as u64 != header.len() * dtype.size() as u64 {
+        let promised = header
+            .shape()
+            .iter()
+            .try_fold(dtype.size() as u64, |n, side| n.checked_mul(*side));
+        if promised == Some(0) {
+            return Err(not_frames());
+        }
+        if promised != Some(pixels.len() as u64) {
             return Err(failed(std::io::Error::other(format!(
-                "its header promises {} pixels of {dtype}, and {} bytes follow",
-                header.len(),
+                "its header promises shape {:?} of {dtype}, and {} bytes follow",
+                header.shape(),
                 pixels.len()
             ))));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The columns of a [`row`].
 pub const HEADER: [&str; 8] = [
-    "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "dropped", "nacked",
+    "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "rejected", "nacked",
 ];
 
 /// One run as a row under [`HEADER`].
@@ -19,7 +19,7 @@ pub fn row(mode: &str, report: &Report) -> [String; 8] {
         report.calls.len().to_string(),
         milliseconds(report.percentile(0.50)),
         milliseconds(report.percentile(0.99)),
-        report.dropped.to_string(),
+        report.rejected.to_string(),
         report.nacked.to_string(),
     ]
 }

@@ -148,10 +148,13 @@ impl Claim {
     /// has been returned meanwhile.
     ///
     /// # Errors
-    /// What the engine says if the new slot cannot be made; the ring then stays one slot short.
+    /// What the engine says if the new slot cannot be made; the ring is then one slot short, unless the lost
+    /// one comes back.
     pub fn write_off(&self) -> Result<(), EngineError> {
+        // Made first: if it cannot be, the claim stays open and the lost slot may still come back.
+        let slot = (self.shared.make)()?;
         if self.close() {
-            self.shared.put((self.shared.make)()?);
+            self.shared.put(slot);
         }
         Ok(())
     }

@@ -7,21 +7,25 @@
 //! What always holds:
 //! - one session per lane, opened, used and dropped on the lane's thread;
 //! - every job that was accepted is replied to, unless its lane hangs; then its owner, who has a
-//!   time-out, calls `Lanes::abandon` and a new lane takes the hung one's place;
+//!   time-out, calls `Lanes::abandon`, and a new lane takes the hung one's place;
 //! - a panic in a session costs its job a `Failure::Panicked` and its lane a fresh session, not the process;
 //! - when the last lane is gone, queued and later jobs fail with `Failure::NoLane` and `Lanes::lost`
 //!   is cancelled;
 //! - the queue holds no more jobs than there are slots, because every job owns one.
 
+use super::failure::Failure;
 use super::{Engine, EngineError, Session, StageTimes};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+/// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs
+/// more often than this is not going to recover.
+const MOST_HANGING: usize = 16;
 
 /// Something a lane can run on its session.
 pub trait Work: Send + 'static {
@@ -39,51 +43,6 @@ pub struct LaneId(usize);
 impl std::fmt::Display for LaneId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "lane-{}", self.0)
-    }
-}
-
-/// Why a frame that is fine has no result.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// The engine said so.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The session panicked.
-    #[error("the engine panicked: {0}")]
-    Panicked(String),
-    /// The batch took longer than `--inference-timeout`.
-    #[error("the batch took longer than the inference time-out of {}", humantime::format_duration(*.0))]
-    TimedOut(Duration),
-    /// There is no lane left to run on.
-    #[error("no lane is left to run on")]
-    NoLane,
-    /// The call ended before this frame was settled: a defect of this program, answered all the same.
-    #[error("the frame was never settled")]
-    Unsettled,
-}
-
-impl Failure {
-    /// Every label that [`Failure::kind`] can give.
-    pub const KINDS: [&'static str; 6] = [
-        "engine",
-        "device_lost",
-        "panic",
-        "timeout",
-        "no_lane",
-        "unsettled",
-    ];
-
-    /// A short, bounded name for logs and counts.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Engine(error) if error.is_fatal() => "device_lost",
-            Self::Engine(_) => "engine",
-            Self::Panicked(_) => "panic",
-            Self::TimedOut(_) => "timeout",
-            Self::NoLane => "no_lane",
-            Self::Unsettled => "unsettled",
-        }
     }
 }
 
@@ -118,6 +77,18 @@ struct Queue<W> {
     next_id: usize,
     alive: HashSet<LaneId>,
     closed: bool,
+    /// Lanes abandoned so far whose threads have not come back.
+    hanging: usize,
+}
+
+impl<W> Queue<W> {
+    /// Puts a new lane on the list.
+    fn admit(&mut self) -> LaneId {
+        let lane = LaneId(self.next_id);
+        self.next_id += 1;
+        self.alive.insert(lane);
+        lane
+    }
 }
 
 struct Shared<W> {
@@ -146,6 +117,7 @@ impl<W: Work> Lanes<W> {
                     next_id: 0,
                     alive: HashSet::new(),
                     closed: false,
+                    hanging: 0,
                 }),
                 changed: Condvar::new(),
                 engine,
@@ -155,7 +127,8 @@ impl<W: Work> Lanes<W> {
         };
         let (opened_tx, opened_rx) = mpsc::sync_channel(count);
         for _ in 0..count {
-            lanes.spawn(Some(opened_tx.clone()))?;
+            let lane = lanes.shared.queue.lock().admit();
+            lanes.spawn(lane, Some(opened_tx.clone()))?;
         }
         drop(opened_tx);
         opened_rx.iter().collect::<Result<(), _>>()?;
@@ -191,14 +164,40 @@ impl<W: Work> Lanes<W> {
     /// Gives up on a lane whose session hangs and starts another in its place. The hung thread ends by
     /// itself if its session ever returns; what it brings back is thrown away.
     pub fn abandon(&self, lane: LaneId) {
-        if !self.shared.queue.lock().alive.remove(&lane) {
-            return;
+        let successor = {
+            let mut queue = self.shared.queue.lock();
+            if !queue.alive.remove(&lane) {
+                return;
+            }
+            queue.hanging += 1;
+            // Under the same lock, so that nobody sees the moment in which there is no lane.
+            (queue.hanging <= MOST_HANGING).then(|| queue.admit())
+        };
+        tracing::error!(%lane, "The lane hangs; it is abandoned, and another takes its place.");
+        match successor {
+            Some(successor) => {
+                if let Err(error) = self.spawn(successor, None) {
+                    tracing::error!(%error, "No lane could be started in place of the abandoned one.");
+                }
+            }
+            None => {
+                tracing::error!(
+                    hanging = MOST_HANGING,
+                    "Too many lanes hang already; this one is not replaced."
+                );
+                self.shared.give_up_if_none_is_left();
+                self.shared.changed.notify_all();
+            }
         }
-        tracing::error!(%lane, "The lane hangs; it is abandoned and another is started in its place.");
-        if let Err(error) = self.spawn(None) {
-            tracing::error!(%error, "No lane could be started in place of the abandoned one.");
-            self.shared.give_up_if_none_is_left();
-        }
+    }
+
+    /// Gives up on all lanes: jobs that no lane takes up in any reasonable time mean that they hang
+    /// while opening their sessions, where no time-out of a batch reaches them.
+    pub fn condemn(&self) {
+        tracing::error!("No lane takes up work any more; all are given up.");
+        self.shared.queue.lock().alive.clear();
+        self.shared.give_up_if_none_is_left();
+        self.shared.changed.notify_all();
     }
 
     /// Lanes that are running or being started.
@@ -213,24 +212,26 @@ impl<W: Work> Lanes<W> {
         self.shared.lost.clone()
     }
 
+    /// Starts the thread of an admitted lane; takes the lane off the list again if it cannot.
     fn spawn(
         &self,
+        lane: LaneId,
         opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
     ) -> Result<(), EngineError> {
-        let lane = {
-            let mut queue = self.shared.queue.lock();
-            let lane = LaneId(queue.next_id);
-            queue.next_id += 1;
-            queue.alive.insert(lane);
-            lane
-        };
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new()
             .name(lane.to_string())
-            .spawn(move || shared.run_lane(lane, opened))
+            .spawn(move || {
+                // A panic outside a run (a session that panics when it is dropped) ends the lane, and says so.
+                let life = catch_unwind(AssertUnwindSafe(|| shared.run_lane(lane, opened)));
+                if life.is_err() {
+                    tracing::error!(%lane, "The lane panicked outside a run and ends.");
+                    shared.retire(lane);
+                }
+            })
             .map(drop)
             .map_err(|error| {
-                self.shared.queue.lock().alive.remove(&lane);
+                self.shared.retire(lane);
                 EngineError::Session {
                     lane: lane.0,
                     reason: format!("no thread could be started: {error}"),
@@ -269,7 +270,7 @@ impl<W: Work> Shared<W> {
                 continue;
             };
             if !self.queue.lock().alive.contains(&lane) {
-                return;
+                break;
             }
             drop(session);
             tracing::warn!(%lane, error = %broken, "The session is lost; the lane opens another.");
@@ -281,6 +282,15 @@ impl<W: Work> Shared<W> {
                     return;
                 }
             };
+        }
+        self.came_back(lane);
+    }
+
+    /// A lane's thread ends. If it was given up as hanging, it hangs no more.
+    fn came_back(&self, lane: LaneId) {
+        let mut queue = self.queue.lock();
+        if !queue.alive.remove(&lane) {
+            queue.hanging = queue.hanging.saturating_sub(1);
         }
     }
 
@@ -303,7 +313,7 @@ impl<W: Work> Shared<W> {
                 (Err(failure.clone()), fatal.then_some(failure))
             }
             Err(panic) => {
-                let failure = Failure::Panicked(panic_message(panic.as_ref()));
+                let failure = Failure::Panicked(crate::panic::message(panic.as_ref()));
                 (Err(failure.clone()), Some(failure))
             }
         };
@@ -319,14 +329,17 @@ impl<W: Work> Shared<W> {
         let open = || {
             let mut session = self.engine.open_session(lane.0)?;
             if self.engine.needs_warm_up() {
-                warm_up(self.engine.as_ref(), session.as_mut(), self.rows)?;
+                super::warm_up(self.engine.as_ref(), session.as_mut(), self.rows)?;
             }
             Ok(session)
         };
         catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
             Err(EngineError::Session {
                 lane: lane.0,
-                reason: format!("the engine panicked: {}", panic_message(panic.as_ref())),
+                reason: format!(
+                    "the engine panicked: {}",
+                    crate::panic::message(panic.as_ref())
+                ),
             })
         })
     }
@@ -386,30 +399,5 @@ impl<W> Job<W> {
     }
 }
 
-/// Runs a batch of zeros, so that first-use costs are paid before the sidecar says it is ready.
-fn warm_up(engine: &dyn Engine, session: &mut dyn Session, rows: usize) -> Result<(), EngineError> {
-    let model = engine.model();
-    let rows = model.batch.rows(rows);
-    let input = engine.allocate(rows * model.input.elements())?;
-    let mut outputs = model
-        .outputs
-        .iter()
-        .map(|output| engine.allocate(rows * output.elements()))
-        .collect::<Result<Vec<_>, _>>()?;
-    session
-        .run(super::Batch {
-            rows,
-            input: input.values(),
-            outputs: outputs.iter_mut().map(|o| o.values_mut()).collect(),
-        })
-        .map(drop)
-}
-
-/// What a panic said, as far as it said it in words.
-pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
-}
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@
 //! - an engine reports trouble as an `EngineError`; `EngineError::is_fatal` tells whether the session
 //!   that met it may be used again.
 
+/// Why a frame that is fine has no result.
+pub mod failure;
 /// Named OS threads that own sessions, and the queue of work before them.
 pub mod lane;
 /// `.onnx` files on the CPU, in pure Rust.
@@ -50,7 +52,7 @@ pub trait Engine: Send + Sync + 'static {
     fn open_session(&self, lane: usize) -> Result<Box<dyn Session>, EngineError>;
 
     /// Host memory for `elements` f32 values, zeroed, of the kind the engine copies from fastest
-    /// (page-locked for a GPU; ordinary memory unless overridden).
+    /// (page-locked for a GPU; ordinary memory unless overridden). Called on any thread.
     ///
     /// # Errors
     /// [`EngineError::Memory`] when the memory cannot be had.
@@ -231,6 +233,32 @@ pub struct ModelSpec {
     pub batch: BatchDimension,
 }
 
+/// Runs a batch of zeros, so that first-use costs are paid before the sidecar says it is ready.
+///
+/// # Errors
+/// What the session says.
+pub fn warm_up(
+    engine: &dyn Engine,
+    session: &mut dyn Session,
+    rows: usize,
+) -> Result<(), EngineError> {
+    let model = engine.model();
+    let rows = model.batch.rows(rows);
+    let input = engine.allocate(rows * model.input.elements())?;
+    let mut outputs = model
+        .outputs
+        .iter()
+        .map(|output| engine.allocate(rows * output.elements()))
+        .collect::<Result<Vec<_>, _>>()?;
+    session
+        .run(Batch {
+            rows,
+            input: input.values(),
+            outputs: outputs.iter_mut().map(|o| o.values_mut()).collect(),
+        })
+        .map(drop)
+}
+
 /// What can go wrong in an engine.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
@@ -258,6 +286,11 @@ pub enum EngineError {
         /// What is missing, and the remedy.
         reason: String,
     },
+    /// The name does not say which engine is to run it.
+    #[error(
+        "a name that ends in .onnx (CPU) or .engine, .plan, .trt (TensorRT), or begins with sim: (simulated device) is"
+    )]
+    UnknownFile,
     /// A `sim:` description is wrong.
     #[error("{0}")]
     Simulated(#[from] simulated::ScriptError),
@@ -307,11 +340,6 @@ pub fn load(model_path: &str) -> Result<Arc<dyn Engine>, EngineError> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("onnx") => Ok(Arc::new(onnx::OnnxEngine::load(path)?)),
         Some("engine" | "plan" | "trt") => tensorrt::load(path),
-        _ => Err(EngineError::NoEngine {
-            path: path.to_owned(),
-            reason: "the name must end in .onnx (CPU) or .engine, .plan, .trt (TensorRT), or \
-                     begin with sim: (simulated device)"
-                .to_owned(),
-        }),
+        _ => Err(EngineError::UnknownFile),
     }
 }

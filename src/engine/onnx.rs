@@ -24,7 +24,6 @@ mod framing;
 /// The model's tensors.
 mod suitability;
 
-use super::lane::panic_message;
 use super::{Batch, Engine, EngineError, ModelSpec, Session, StageTimes, TensorSpec};
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::{AsView, Layout};
@@ -121,7 +120,7 @@ fn available_threads() -> usize {
 /// Calls into rten; a panic there becomes an error text.
 fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call))
-        .map_err(|panic| format!("rten panicked: {}", panic_message(panic.as_ref())))
+        .map_err(|panic| format!("rten panicked: {}", crate::panic::message(panic.as_ref())))
 }
 
 impl Graph {

@@ -53,9 +53,9 @@ impl Call {
     /// Takes the outcome of a batch into the ledger.
     pub fn settle(&mut self, computed: Result<Computed, JoinError>) {
         self.batches += 1;
-        self.last_computed = Some(Instant::now());
         match computed {
             Ok(computed) => {
+                self.last_computed = self.last_computed.max(Some(computed.at));
                 self.padding += computed.padding;
                 self.retried += usize::from(computed.retried);
                 for (ticket, outcome) in computed.outcomes {

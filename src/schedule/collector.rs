@@ -101,6 +101,12 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     ) {
         let frame = frame_id(&headers, call.ledger.id(ticket));
         self.resources.counts.rejection(frame, &rejection);
+        // Kept only for a dead letter: a read batch of rejected frames is not to be held in memory for nothing.
+        let payload = if self.resources.keep_rejected {
+            payload
+        } else {
+            Vec::new()
+        };
         let outcome = Outcome::Rejected(rejection, payload);
         call.ledger.settle(ticket, outcome);
     }

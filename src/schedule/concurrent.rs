@@ -29,6 +29,8 @@ impl Schedule for Concurrent {
                 if queue.send(batch).await.is_err() {
                     break; // Never: the workers below outlive the queue.
                 }
+                // The workers are polled beside this: they are to start on the batch now, not at the next pause.
+                tokio::task::yield_now().await;
             }
             call.mark_collected();
             drop(queue);

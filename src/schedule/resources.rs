@@ -3,14 +3,15 @@
 use super::Filled;
 use crate::batch::{Lease, Ring};
 use crate::engine::StageTimes;
-use crate::engine::lane::{Failure, LaneId, Lanes, Pending, Reply};
+use crate::engine::failure::Failure;
+use crate::engine::lane::{LaneId, Lanes, Pending, Reply};
 use crate::frame::{Decoder, Envelope};
 use crate::ledger::{Outcome, Ticket};
 use crate::telemetry::counts::Counts;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,8 @@ pub struct Resources {
     pub outputs: Vec<SelectedOutput>,
     /// The time-outs.
     pub limits: Limits,
+    /// Whether a rejected frame's payload is kept for a dead letter.
+    pub keep_rejected: bool,
     /// The counts of this process.
     pub counts: Arc<Counts>,
 }
@@ -57,6 +60,8 @@ pub struct Computed {
     pub padding: usize,
     /// Whether it was run a second time.
     pub retried: bool,
+    /// When it was done.
+    pub at: Instant,
 }
 
 /// One attempt at a batch.
@@ -107,17 +112,26 @@ impl Resources {
             outcomes,
             padding,
             retried,
+            at: Instant::now(),
         }
     }
 
     async fn attempt(&self, lease: Lease, avoid: Option<LaneId>) -> Attempt {
         let claim = lease.claim();
         let Pending { started, mut done } = self.lanes.submit(lease, avoid);
-        // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes it up.
-        // When none ever does, `done` says so.
-        let reply = match started.await {
-            Err(_) => Ok(done.await),
-            Ok(lane) => timeout(self.limits.inference_timeout, &mut done)
+        // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes the job up. No
+        // healthy lanes leave a job waiting longer than all the others there can be, each run twice.
+        let patience = self
+            .limits
+            .inference_timeout
+            .saturating_mul(2 * self.ring.slots() as u32 + 1);
+        let reply = match timeout(patience, started).await {
+            Err(_) => {
+                self.lanes.condemn();
+                Ok(done.await)
+            }
+            Ok(Err(_)) => Ok(done.await),
+            Ok(Ok(lane)) => timeout(self.limits.inference_timeout, &mut done)
                 .await
                 .map_err(|_| lane),
         };

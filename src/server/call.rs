@@ -8,7 +8,6 @@
 //! end of transmission; and a call that is dropped, because numa went away, takes the handler's task
 //! with it and says so once.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
@@ -21,6 +20,9 @@ use tracing::{debug, error, info, warn};
 
 use super::Host;
 use super::roll::{Roll, Settled};
+
+/// What a handler panicked with.
+type Panic = Box<dyn std::any::Any + Send>;
 
 /// A call that reached its end.
 pub(super) struct Answered {
@@ -64,7 +66,15 @@ pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
     };
     drop(datums);
 
-    let returned = handler.await;
+    let returned = match handler.await {
+        Err(failure) if failure.is_cancelled() => {
+            // The runtime is ending: whatever the handler would have said, nothing is answered for it.
+            return Err(Status::unavailable(
+                "the sidecar ends before the call is answered",
+            ));
+        }
+        returned => returned.map_err(JoinError::into_panic),
+    };
     Ok(Answered {
         responses: in_hand.answer(returned, &host.unanswered),
         over,
@@ -140,7 +150,7 @@ impl InHand {
     /// Makes the call's responses of what the handler returned.
     fn answer(
         mut self,
-        returned: Result<Vec<BatchResponse>, JoinError>,
+        returned: Result<Vec<BatchResponse>, Panic>,
         unanswered: &super::Unanswered,
     ) -> Vec<MapResponse> {
         self.end = End::Answered;
@@ -152,10 +162,10 @@ impl InHand {
                 report(datums, &settled);
                 settled
             }
-            Err(failure) => {
+            Err(panic) => {
                 error!(
                     datums,
-                    panic = %panic_message(failure),
+                    panic = %crate::panic::message(panic.as_ref()),
                     "The handler panicked: the host answers every datum of the call, and goes on."
                 );
                 roll.settle(Vec::new(), unanswered)
@@ -176,7 +186,7 @@ impl Drop for InHand {
         match &self.end {
             End::NumaLeft => info!(
                 datums,
-                "Numa went away in mid-call: its datums will be redelivered."
+                "A call ended before it was answered: numa went away, or this process is ending. Its datums will be redelivered."
             ),
             End::Refused(why) => warn!(
                 datums,
@@ -220,23 +230,4 @@ fn report(datums: usize, settled: &Settled) {
         );
     }
     debug!(datums, "The call is answered.");
-}
-
-/// What a task died of, in words.
-fn panic_message(failure: JoinError) -> String {
-    match failure.try_into_panic() {
-        Ok(payload) => words(payload.as_ref()),
-        Err(failure) => failure.to_string(),
-    }
-}
-
-/// A panic's payload is a string unless somebody went out of their way.
-fn words(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
-    }
 }

@@ -18,7 +18,7 @@
 //!   with its own metadata, whatever the handler returns, forgets, repeats, invents or panics over.
 //! - A stream's work lives inside its response stream: when numa hangs up, tonic drops that stream,
 //!   and the call with its handler task goes with it. Nothing is left running for nobody.
-//! - Streams share the handler and nothing else: one that stalls delays no other.
+//! - Streams share the handler, and on one connection its window: one that stalls delays no other.
 //! - Memory is bounded: `read_ahead` datums wait for the handler, the HTTP/2 windows bound the rest.
 //! - The server-info file, by which numa learns that the sidecar is up, is written last.
 //! - After shutdown begins no call is begun; a call in hand is read to its end and answered.

@@ -1,7 +1,7 @@
 //! Totals of this process.
 //!
-//! Kept as plain atomics, added to once per batch or call, never per pixel. At rest, frames received =
-//! done + rejected + failed.
+//! Kept as plain atomics, added to once per batch or call, never per pixel. Of answered
+//! calls, frames = done + rejected + failed; a call that numa gave up counts in batches and rejections only.
 
 use super::rate::RateLimit;
 use crate::batch::Close;

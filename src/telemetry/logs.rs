@@ -51,7 +51,7 @@ fn log_panics() {
             thread = thread.name().unwrap_or("unnamed"),
             place,
             "A panic: {}",
-            crate::engine::lane::panic_message(panic.payload())
+            crate::panic::message(panic.payload())
         );
     }));
 }

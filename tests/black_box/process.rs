@@ -45,7 +45,11 @@ fn a_mistake_in_a_flag_is_one_line_and_exit_code_64() {
             &["--frame-dtype", "'int12'", "int16"],
         ),
         (&["--nonsense"], &["--nonsense"]),
-        (&["--model-path", "sim:warp=9"], &["warp"]),
+        (&["--model-path", "sim:warp=9"], &["--model-path", "warp"]),
+        (
+            &["--model-path", "model.h5"],
+            &["--model-path", "'model.h5'", ".onnx"],
+        ),
         (
             &["--model-path", "sim:size=8x8"],
             &["--output-size", "64x64", "full"],
@@ -91,7 +95,6 @@ fn a_model_that_cannot_be_loaded_is_named_and_exit_code_1() {
         garbage.to_str().unwrap(),
         "/nowhere/model.onnx",
         "/nowhere/model.trt",
-        "model.h5",
     ] {
         let output = run(&["--model-path", path]);
         assert_eq!(output.status.code(), Some(1), "{path}");

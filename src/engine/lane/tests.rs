@@ -1,0 +1,176 @@
+//! The lanes' promises, on an engine that opens as many sessions as it is told to.
+
+use super::*;
+use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Opens `sessions` sessions and refuses the next.
+struct Limited {
+    model: ModelSpec,
+    sessions: usize,
+    opened: AtomicUsize,
+}
+
+struct Idle;
+
+impl Session for Idle {
+    fn run(&mut self, _: crate::engine::Batch<'_>) -> Result<StageTimes, EngineError> {
+        Ok(StageTimes::default())
+    }
+}
+
+impl Engine for Limited {
+    fn model(&self) -> &ModelSpec {
+        &self.model
+    }
+
+    fn description(&self) -> String {
+        "an engine for tests".to_owned()
+    }
+
+    fn open_session(&self, lane: usize) -> Result<Box<dyn Session>, EngineError> {
+        if self.opened.fetch_add(1, Ordering::SeqCst) >= self.sessions {
+            return Err(EngineError::Session {
+                lane,
+                reason: "no more".to_owned(),
+            });
+        }
+        Ok(Box::new(Idle))
+    }
+}
+
+fn engine(sessions: usize) -> Arc<dyn Engine> {
+    let tensor = TensorSpec {
+        name: "x".to_owned(),
+        shape: vec![1],
+    };
+    Arc::new(Limited {
+        model: ModelSpec {
+            input: tensor.clone(),
+            outputs: vec![tensor],
+            batch: BatchDimension::Dynamic,
+        },
+        sessions,
+        opened: AtomicUsize::new(0),
+    })
+}
+
+/// What a piece of work does on its lane.
+enum Task {
+    Succeed,
+    Lose,
+    Panic,
+    /// Until the sender is dropped.
+    Hang(mpsc::Receiver<()>),
+}
+
+impl Work for Task {
+    fn run(&mut self, _: &mut dyn Session) -> Result<StageTimes, EngineError> {
+        match self {
+            Self::Succeed => Ok(StageTimes::default()),
+            Self::Lose => Err(EngineError::DeviceLost("as told".to_owned())),
+            Self::Panic => panic!("as told"),
+            Self::Hang(until) => {
+                let _ = until.recv();
+                Ok(StageTimes::default())
+            }
+        }
+    }
+}
+
+fn done(pending: Pending<Task>) -> Reply<Task> {
+    pending.done.blocking_recv().unwrap()
+}
+
+#[test]
+fn a_start_that_cannot_open_every_session_fails_with_the_reason() {
+    let error = Lanes::<Task>::start(engine(2), 3, 1).err().unwrap();
+    assert!(error.to_string().contains("no more"), "{error}");
+}
+
+#[test]
+fn a_job_is_run_on_another_lane_than_the_one_to_avoid() {
+    let lanes = Lanes::start(engine(2), 2, 1).unwrap();
+    let first = done(lanes.submit(Task::Succeed, None)).lane;
+    for _ in 0..50 {
+        assert_ne!(done(lanes.submit(Task::Succeed, first)).lane, first);
+    }
+}
+
+#[test]
+fn with_one_lane_a_job_that_avoids_it_runs_on_it_all_the_same() {
+    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    let lane = done(lanes.submit(Task::Succeed, None)).lane;
+    assert_eq!(done(lanes.submit(Task::Succeed, lane)).lane, lane);
+}
+
+#[test]
+fn a_panic_costs_its_job_and_a_session_and_the_lane_goes_on() {
+    let lanes = Lanes::start(engine(2), 1, 1).unwrap();
+    let reply = done(lanes.submit(Task::Panic, None));
+    assert!(matches!(reply.result, Err(Failure::Panicked(text)) if text == "as told"));
+    assert!(done(lanes.submit(Task::Succeed, None)).result.is_ok());
+}
+
+#[test]
+fn when_the_last_lane_is_gone_jobs_fail_and_it_is_announced() {
+    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    done(lanes.submit(Task::Lose, None));
+    let reply = done(lanes.submit(Task::Succeed, None));
+    assert!(matches!(reply.result, Err(Failure::NoLane)));
+    assert!(lanes.lost().is_cancelled());
+    assert_eq!(lanes.alive(), 0);
+}
+
+#[test]
+fn an_abandoned_lane_is_replaced_and_there_is_no_moment_without_a_lane() {
+    let lanes = Lanes::start(engine(2), 1, 1).unwrap();
+    let (release, until) = mpsc::channel();
+    let hung = lanes.submit(Task::Hang(until), None);
+    lanes.abandon(hung.started.blocking_recv().unwrap());
+    assert_eq!(lanes.alive(), 1);
+    assert!(done(lanes.submit(Task::Succeed, None)).result.is_ok());
+    assert!(!lanes.lost().is_cancelled());
+    drop(release);
+}
+
+#[test]
+fn lanes_that_hang_too_often_are_not_replaced_for_ever() {
+    let lanes = Lanes::start(engine(usize::MAX), 1, 1).unwrap();
+    let mut releases = Vec::new();
+    for _ in 0..=MOST_HANGING {
+        let (release, until) = mpsc::channel();
+        let hung = lanes.submit(Task::Hang(until), None);
+        lanes.abandon(hung.started.blocking_recv().unwrap());
+        releases.push(release);
+    }
+    assert_eq!(lanes.alive(), 0);
+    assert!(lanes.lost().is_cancelled());
+}
+
+#[test]
+fn condemned_lanes_leave_no_job_waiting() {
+    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    let (release, until) = mpsc::channel();
+    let hung = lanes.submit(Task::Hang(until), None);
+    hung.started.blocking_recv().unwrap();
+    let waiting = lanes.submit(Task::Succeed, None);
+    lanes.condemn();
+    assert!(matches!(done(waiting).result, Err(Failure::NoLane)));
+    assert!(lanes.lost().is_cancelled());
+    drop(release);
+}
+
+#[test]
+fn nobody_waiting_for_a_job_that_is_queued_means_that_it_is_not_run() {
+    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    let (release, until) = mpsc::channel();
+    let busy = lanes.submit(Task::Hang(until), None);
+    let (unused, until) = mpsc::channel();
+    drop(lanes.submit(Task::Hang(until), None));
+    drop(release);
+    done(busy);
+    // Would it be run, the lane would hang until `unused` is dropped, and this would never come.
+    assert!(done(lanes.submit(Task::Succeed, None)).result.is_ok());
+    drop(unused);
+}
