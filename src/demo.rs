@@ -11,17 +11,18 @@ use crate::drive::{Pace, Report, drive};
 use crate::driver::{Answer, Driver, DriverError};
 use crate::picture::{PhasePicture, PictureError};
 use crate::stack::FrameStack;
-use crate::stitch::{PhaseError, StitchError, Stitched, Stitcher};
+use crate::stitch::{Patch, PhaseError, StitchError, Stitched, Stitcher};
 use crate::{experiment, table};
 use clap::Args;
 use ndarray::Array2;
+use numaflow::proto::map::map_response::Result as Message;
 use std::path::{Path, PathBuf};
 
 /// The project's own model; models/README.md says how it was trained.
 const MODEL: &[u8] = include_bytes!("../models/ptychonn_64.onnx");
 
-/// The output that is stitched.
-const PHASE: &str = "phase";
+/// The outputs that are stitched.
+const OUTPUTS: [&str; 2] = ["amplitude", "phase"];
 
 /// Flags of `beamflow demo`.
 #[derive(Args, Debug)]
@@ -85,7 +86,7 @@ pub enum DemoError {
         same: bool,
     },
     /// A result is not what the sidecar promises.
-    #[error("the phase of frame {frame} is no array of {expected} values: {reason}")]
+    #[error("a result of frame {frame} is no array of {expected} values: {reason}")]
     Result {
         /// The frame.
         frame: usize,
@@ -100,8 +101,8 @@ pub enum DemoError {
 struct Run {
     mode: Mode,
     report: Report,
-    /// By frame; `None` where there was no result.
-    phases: Vec<Option<Array2<f32>>>,
+    /// Amplitude and phase by frame; `None` where there was no result.
+    patches: Vec<Option<[Array2<f32>; 2]>>,
 }
 
 /// Runs the demo and prints what came of it.
@@ -182,44 +183,47 @@ async fn run_mode(
     bar.finish_and_clear();
     driver.finish().await?;
     sidecar.stop().await?;
-    let phases = (0..frames)
-        .map(|frame| phase_of(frame, &answers, stack))
+    let patches = (0..frames)
+        .map(|frame| patch_of(frame, &answers, stack))
         .collect::<Result<_, _>>()?;
     Ok(Run {
         mode,
         report,
-        phases,
+        patches,
     })
 }
 
-/// The phase that came back for `frame`; none if it was dropped.
-fn phase_of(
+/// Amplitude and phase that came back for `frame`; none if it was dropped.
+fn patch_of(
     frame: usize,
     answers: &[Answer],
     stack: &FrameStack,
-) -> Result<Option<Array2<f32>>, DemoError> {
+) -> Result<Option<[Array2<f32>; 2]>, DemoError> {
     let id = frame.to_string();
-    let message = answers
+    let messages = answers
         .iter()
         .find_map(|answer| answer.get(&id))
-        .unwrap_or_default()
-        .iter()
-        .find(|message| message.tags.iter().any(|tag| tag == PHASE));
-    let Some(message) = message else {
-        return Ok(None);
-    };
+        .unwrap_or_default();
     let shape = (stack.shape().height, stack.shape().width);
     let wrong = |reason: String| DemoError::Result {
         frame,
         expected: shape.0 * shape.1,
         reason,
     };
-    let values = npyz::NpyFile::new(message.value.as_slice())
-        .and_then(npyz::NpyFile::into_vec::<f32>)
-        .map_err(|error| wrong(error.to_string()))?;
-    Array2::from_shape_vec(shape, values)
-        .map(Some)
-        .map_err(|error| wrong(error.to_string()))
+    let output = |name: &str| {
+        let tagged = |message: &&Message| message.tags.iter().any(|tag| tag == name);
+        messages.iter().find(tagged).map(|message| {
+            let values = npyz::NpyFile::new(message.value.as_slice())
+                .and_then(npyz::NpyFile::into_vec::<f32>)
+                .map_err(|error| wrong(error.to_string()))?;
+            Array2::from_shape_vec(shape, values).map_err(|error| wrong(error.to_string()))
+        })
+    };
+    let [amplitude, phase] = OUTPUTS.map(output);
+    amplitude
+        .zip(phase)
+        .map(|(amplitude, phase)| Ok([amplitude?, phase?]))
+        .transpose()
 }
 
 /// Stitches, measures, draws, prints.
@@ -258,7 +262,7 @@ fn report(args: &DemoArgs, scan: &SimulatedScan, runs: &[Run]) -> Result<(), Dem
     }
     println!("{}", table::render(&errors));
     let same = runs.windows(2).all(|pair| match pair {
-        [a, b] => a.phases == b.phases,
+        [a, b] => a.patches == b.patches,
         _ => true,
     });
     let without_result = runs
@@ -291,12 +295,23 @@ fn report(args: &DemoArgs, scan: &SimulatedScan, runs: &[Run]) -> Result<(), Dem
 }
 
 fn stitch(scan: &SimulatedScan, run: &Run) -> Result<Stitched, StitchError> {
-    let patches = scan
+    let stitcher = Stitcher::new(scan.object().shape(), &scan.probe().intensity())?;
+    let patches: Vec<_> = scan
         .positions()
         .iter()
-        .zip(&run.phases)
-        .filter_map(|(position, phase)| Some((*position, phase.as_ref()?.view())));
-    Stitcher::new(scan.object().shape(), &scan.probe().intensity())?.stitch(patches)
+        .zip(&run.patches)
+        .filter_map(|(position, patch)| {
+            let [amplitude, phase] = patch.as_ref()?;
+            Some(Patch {
+                position: *position,
+                amplitude: amplitude.view(),
+                phase: phase.view(),
+            })
+        })
+        .collect();
+    let levelled = stitcher.level(&patches)?;
+    let positions = patches.iter().map(|patch| patch.position);
+    stitcher.stitch(positions.zip(levelled.iter().map(|phase| phase.view())))
 }
 
 fn system(doing: &'static str) -> impl FnOnce(std::io::Error) -> DemoError {

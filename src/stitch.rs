@@ -24,9 +24,12 @@ use crate::detector::Position;
 
 /// Sums over patches, and one patch's best constant against them.
 mod image;
+/// The tilt of each patch set right by the amplitudes.
+mod level;
 /// How far the image is from a known truth.
 mod phase_error;
 
+pub use level::Patch;
 pub use phase_error::PhaseError;
 
 use image::{Image, Placed};

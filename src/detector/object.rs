@@ -56,7 +56,7 @@ impl Object {
     }
 
     /// The demo's test target on a grid of `rows` × `columns` pixels: a Siemens star, cells with
-    /// nuclei and resolution bars on a smooth gradient. Phase spans 2.4 rad around 0,
+    /// nuclei and resolution bars on a smooth gradient. Phase spans 2.8 rad around 0,
     /// amplitude is 0.6 to 1. All features scale with the grid's shorter side.
     ///
     /// # Errors

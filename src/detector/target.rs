@@ -15,91 +15,67 @@ use std::f64::consts::TAU;
 use ndarray::{Array2, Zip};
 
 /// Phase from the darkest to the brightest pixel of the target, in radians.
-const PHASE_SPAN: f64 = 2.4;
+const PHASE_SPAN: f64 = 2.8;
 /// Smallest and largest amplitude of the target.
-const AMPLITUDE: (f64, f64) = (0.6, 0.98);
+const AMPLITUDE: (f64, f64) = (0.6, 1.0);
 
 /// Side of the drawing on the grid's shorter side: the rest is rim, which a scan lights dimly or not.
 const DRAWING: f64 = 0.9;
 
 const STAR: Disc = Disc {
-    x: -0.120,
-    y: -0.120,
-    r: 0.270,
+    x: -0.145,
+    y: -0.145,
+    r: 0.185,
 };
 const STAR_HUB: f64 = 0.035;
-const STAR_SPOKES: f64 = 9.0;
+const STAR_SPOKES: f64 = 12.0;
 
 /// Cells as (place, height of the wall, place of the nucleus within).
-const CELLS: [(Disc, f64); 9] = [
+const CELLS: [(Disc, f64); 6] = [
     (
         Disc {
-            x: 0.050,
-            y: 0.220,
-            r: 0.080,
+            x: 0.155,
+            y: 0.165,
+            r: 0.120,
         },
         1.0,
     ),
     (
         Disc {
-            x: 0.210,
-            y: 0.105,
-            r: 0.075,
-        },
-        0.85,
-    ),
-    (
-        Disc {
-            x: 0.200,
-            y: 0.265,
+            x: 0.315,
+            y: 0.060,
             r: 0.070,
-        },
-        0.9,
-    ),
-    (
-        Disc {
-            x: 0.345,
-            y: 0.190,
-            r: 0.062,
         },
         0.75,
     ),
     (
         Disc {
-            x: 0.335,
-            y: 0.340,
-            r: 0.075,
+            x: 0.330,
+            y: 0.270,
+            r: 0.080,
         },
         0.85,
     ),
     (
         Disc {
-            x: 0.090,
-            y: 0.370,
-            r: 0.058,
+            x: 0.130,
+            y: 0.345,
+            r: 0.062,
         },
         0.7,
     ),
     (
         Disc {
-            x: 0.210,
-            y: 0.390,
+            x: 0.225,
+            y: 0.000,
             r: 0.045,
         },
         0.6,
     ),
     (
         Disc {
-            x: -0.080,
-            y: 0.335,
-            r: 0.065,
-        },
-        0.8,
-    ),
-    (
-        Disc {
-            x: 0.345,
-            y: 0.060,
+            x: -0.010,
+            y: 0.270,
             r: 0.050,
         },
         0.65,
@@ -107,11 +83,13 @@ const CELLS: [(Disc, f64); 9] = [
 ];
 
 /// Bars as (left, top, width of a bar, length of a bar, number of bars, upright).
-const BARS: [(f64, f64, f64, f64, u32, bool); 4] = [
-    (0.190, -0.380, 0.042, 0.130, 3, true),
-    (0.190, -0.200, 0.028, 0.200, 3, false),
-    (-0.390, 0.200, 0.036, 0.200, 3, false),
-    (-0.390, 0.400, 0.024, 0.200, 1, false),
+const BARS: [(f64, f64, f64, f64, u32, bool); 6] = [
+    (0.100, -0.335, 0.036, 0.110, 3, true),
+    (0.295, -0.335, 0.024, 0.110, 2, true),
+    (0.100, -0.190, 0.018, 0.110, 3, false),
+    (0.255, -0.190, 0.018, 0.090, 4, true),
+    (-0.330, 0.115, 0.036, 0.190, 3, false),
+    (-0.330, 0.325, 0.024, 0.190, 2, false),
 ];
 
 #[derive(Clone, Copy)]
@@ -131,25 +109,26 @@ pub(super) fn draw(rows: usize, columns: usize) -> (Array2<f64>, Array2<f64>) {
 
     // Heights first, then one scale for the span: a feature can be moved without breaking the promise.
     let mut phase = layers
-        .mapv(|l| 0.4 * l.ground + 0.95 * l.star + 0.85 * l.cells + 0.2 * l.nuclei + 0.8 * l.bars);
+        .mapv(|l| l.ground + 0.95 * l.star + 0.85 * l.cells + 0.35 * l.nuclei - 0.80 * l.bars);
     let (low, high) = extent(&phase);
     phase.mapv_inplace(|p| (p - 0.5 * (low + high)) * PHASE_SPAN / (high - low));
 
-    // As with X-rays in matter, whatever shifts the phase does so in one direction and absorbs as well, each
-    // material in its own ratio: star and bars are metal films, the ground and the cells nearly transparent.
+    // Thick parts absorb as well as delay, but not in one fixed ratio: the star is a metal film, a
+    // cell is nearly transparent and its nucleus is not; the bars absorb although they advance the phase.
     let mut amplitude = Array2::zeros((rows, columns));
     Zip::from(&mut amplitude).and(&layers).for_each(|a, l| {
         let absorbed =
-            0.04 * l.ground + 0.30 * l.star + 0.15 * l.cells + 0.10 * l.nuclei + 0.22 * l.bars;
+            0.34 * l.star + 0.14 * l.cells + 0.16 * l.nuclei + 0.20 * l.bars + 0.05 * l.haze;
         *a = (AMPLITUDE.1 - absorbed).clamp(AMPLITUDE.0, AMPLITUDE.1);
     });
     (amplitude, phase)
 }
 
-/// How thick each material is in one pixel, about 0 to 1.
+/// How much of each feature there is in one pixel: 0 to 1, the ground around 0.
 #[derive(Clone, Copy)]
 struct Layers {
     ground: f64,
+    haze: f64,
     star: f64,
     cells: f64,
     nuclei: f64,
@@ -162,7 +141,8 @@ impl Layers {
         let step = |inside: f64| 0.5 * (1.0 + (inside / soft).tanh());
         let (cells, nuclei) = cells(x, y, &step);
         Self {
-            ground: 0.5 + 0.25 * (x - y) + 0.25 * (TAU * (1.6 * x + 0.9 * y)).sin(),
+            ground: 1.1 * (0.7 * x - 0.7 * y) + 0.35 * (TAU * (1.1 * x + 0.6 * y)).sin(),
+            haze: 0.5 * (1.0 + (TAU * (1.1 * x - 0.8 * y)).cos()),
             star: star(x, y, &step),
             cells,
             nuclei,
@@ -234,7 +214,7 @@ mod tests {
             assert!((high - low - PHASE_SPAN).abs() < 1e-12 && (high + low).abs() < 1e-12);
             let (low, high) = extent(&amplitude);
             assert!(
-                low >= AMPLITUDE.0 && high <= AMPLITUDE.1 && high - low > 0.2,
+                low >= AMPLITUDE.0 && high <= AMPLITUDE.1 && high - low > 0.25,
                 "{low} {high}"
             );
         }
@@ -262,6 +242,6 @@ mod tests {
         let centred = |a: &Array2<f64>| a - a.mean().unwrap_or(f64::NAN);
         let (a, p) = (centred(&amplitude), centred(&phase));
         let correlation = (&a * &p).sum() / ((&a * &a).sum() * (&p * &p).sum()).sqrt();
-        assert!((-0.99..-0.5).contains(&correlation), "{correlation}");
+        assert!((0.2..0.9).contains(&correlation.abs()), "{correlation}");
     }
 }

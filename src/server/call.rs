@@ -41,6 +41,7 @@ pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
     first: MapRequest,
     requests: &mut Streaming<MapRequest>,
 ) -> Result<Answered, Status> {
+    debug!("A read batch begins.");
     let mut in_hand = InHand::default();
     let (datums, input) = mpsc::channel(host.read_ahead);
     let handler = Arc::clone(&host.handler);

@@ -151,11 +151,23 @@ fn sidecar(folder: &Path, flags: &[&str]) -> ChildSidecar {
 async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
     for mode in MODES {
         let folder = tempfile::tempdir().unwrap();
-        let flags = ["--mode", mode, "--model-path", SIM, "--output-size", "full"];
+        let flags = [
+            "--debug",
+            "--mode",
+            mode,
+            "--model-path",
+            SIM,
+            "--output-size",
+            "full",
+        ];
         let mut sidecar = sidecar(folder.path(), &flags);
         let mut driver = sidecar.connect().await.unwrap();
         for k in 0..11 {
             driver.send_datum(good(k)).await.unwrap();
+        }
+        // A stream between calls ends at SIGTERM; this one is to be in the middle of one.
+        while !sidecar.log_tail().contains("A read batch begins") {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let stopping = tokio::spawn(sidecar.stop());
         // The sidecar says it is not ready once it drains; an error says the same.
