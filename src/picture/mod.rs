@@ -57,10 +57,10 @@ pub enum PictureError {
     #[error("the {0} has no finite pixel to draw")]
     Nothing(&'static str),
     /// The PNG encoder refused.
-    #[error("the picture cannot be encoded")]
+    #[error("the picture cannot be encoded: {0}")]
     Encode(#[from] png::EncodingError),
     /// The file could not be written.
-    #[error("the picture cannot be written to {path}")]
+    #[error("the picture cannot be written to {}: {source}", path.display())]
     Write {
         /// Where it was meant to go.
         path: PathBuf,
