@@ -134,8 +134,20 @@ pub fn assert_result(answer: &Answer, k: usize) {
 
 /// Frames `0..n`, all good, as one read batch.
 pub async fn call(driver: &mut Driver, n: usize) -> Answer {
-    driver
-        .call(futures::stream::iter((0..n).map(good)))
+    let call = driver.call(futures::stream::iter((0..n).map(good)));
+    tokio::time::timeout(NEVER, call)
         .await
+        .expect("the call is answered")
         .unwrap()
+}
+
+/// Waits until `happened`; a test that waits for what never comes fails instead of hanging.
+pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
+    let waiting = async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let waited = tokio::time::timeout(NEVER, waiting).await;
+    assert!(waited.is_ok(), "never came: {what}");
 }

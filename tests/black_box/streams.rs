@@ -1,7 +1,6 @@
 //! Streams do not delay each other, and a client that goes away takes nothing with it.
 
-use crate::common::{Host, MODES, SIM, assert_result, call, good};
-use std::time::Duration;
+use crate::common::{Host, MODES, SIM, assert_result, call, eventually, good};
 
 #[tokio::test]
 async fn a_stalled_stream_delays_nobody_else() {
@@ -68,9 +67,8 @@ async fn a_batch_whose_oldest_frame_has_waited_is_computed_short() {
         let mut driver = host.driver().await;
         driver.send_datum(good(0)).await.unwrap();
         // No end of transmission: only the time-out can close the batch.
-        while host.counts.totals().timed_out_batches == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let closed = || host.counts.totals().timed_out_batches > 0;
+        eventually("a batch closed by its time-out", closed).await;
         driver.send_datum(good(1)).await.unwrap();
         driver.end_of_transmission().await.unwrap();
         let answer = driver.answer().await.unwrap();
