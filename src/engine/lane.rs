@@ -13,8 +13,14 @@
 //!   is cancelled;
 //! - the queue holds no more jobs than there are slots, because every job owns one.
 
+/// A piece of work on its way to a lane and back.
+mod job;
+
+pub use job::{LaneId, Pending, Reply, Work};
+
 use super::failure::Failure;
-use super::{Engine, EngineError, Session, StageTimes};
+use super::{Engine, EngineError, Session};
+use job::Job;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,51 +32,6 @@ use tokio_util::sync::CancellationToken;
 /// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs
 /// more often than this is not going to recover.
 const MOST_HANGING: usize = 16;
-
-/// Something a lane can run on its session.
-pub trait Work: Send + 'static {
-    /// Runs on `session`, on the lane's thread.
-    ///
-    /// # Errors
-    /// What the session says.
-    fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError>;
-}
-
-/// Which lane; never used twice in a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LaneId(usize);
-
-impl std::fmt::Display for LaneId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "lane-{}", self.0)
-    }
-}
-
-/// A job's return.
-pub struct Reply<W> {
-    /// The work, with its buffers.
-    pub work: W,
-    /// The lane that ran it; `None` if none did.
-    pub lane: Option<LaneId>,
-    /// How it went.
-    pub result: Result<StageTimes, Failure>,
-}
-
-/// A job on its way: first `started` resolves, then `done`. Either is closed without a
-/// value if the job's lane was abandoned.
-pub struct Pending<W> {
-    /// Resolves when a lane takes the job up; closed if none ever does.
-    pub started: oneshot::Receiver<LaneId>,
-    /// Resolves with the outcome.
-    pub done: oneshot::Receiver<Reply<W>>,
-}
-
-struct Job<W> {
-    work: W,
-    avoid: Option<LaneId>,
-    started: oneshot::Sender<LaneId>,
-    done: oneshot::Sender<Reply<W>>,
-}
 
 struct Queue<W> {
     jobs: VecDeque<Job<W>>,
@@ -386,16 +347,6 @@ impl<W: Work> Shared<W> {
         stranded
             .into_iter()
             .for_each(|job| job.fail(Failure::NoLane));
-    }
-}
-
-impl<W> Job<W> {
-    fn fail(self, failure: Failure) {
-        let _ = self.done.send(Reply {
-            work: self.work,
-            lane: None,
-            result: Err(failure),
-        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The lanes' promises, on an engine that opens as many sessions as it is told to.
 
 use super::*;
-use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
+use crate::engine::{BatchDimension, ModelSpec, StageTimes, TensorSpec};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Opens `sessions` sessions and refuses the next.

@@ -1,0 +1,62 @@
+//! A piece of work on its way to a lane and back.
+
+use super::Failure;
+use crate::engine::{EngineError, Session, StageTimes};
+use tokio::sync::oneshot;
+
+/// Something a lane can run on its session.
+pub trait Work: Send + 'static {
+    /// Runs on `session`, on the lane's thread.
+    ///
+    /// # Errors
+    /// What the session says.
+    fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError>;
+}
+
+/// Which lane; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LaneId(pub(super) usize);
+
+impl std::fmt::Display for LaneId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "lane-{}", self.0)
+    }
+}
+
+/// A job's return.
+pub struct Reply<W> {
+    /// The work, with its buffers.
+    pub work: W,
+    /// The lane that ran it; `None` if none did.
+    pub lane: Option<LaneId>,
+    /// How it went.
+    pub result: Result<StageTimes, Failure>,
+}
+
+/// A job on its way: first `started` resolves, then `done`. Either is closed without a
+/// value if the job's lane was abandoned.
+pub struct Pending<W> {
+    /// Resolves when a lane takes the job up; closed if none ever does.
+    pub started: oneshot::Receiver<LaneId>,
+    /// Resolves with the outcome.
+    pub done: oneshot::Receiver<Reply<W>>,
+}
+
+/// A job in the queue.
+pub(super) struct Job<W> {
+    pub(super) work: W,
+    pub(super) avoid: Option<LaneId>,
+    pub(super) started: oneshot::Sender<LaneId>,
+    pub(super) done: oneshot::Sender<Reply<W>>,
+}
+
+impl<W> Job<W> {
+    /// Sends the work back unrun.
+    pub(super) fn fail(self, failure: Failure) {
+        let _ = self.done.send(Reply {
+            work: self.work,
+            lane: None,
+            result: Err(failure),
+        });
+    }
+}
