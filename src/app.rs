@@ -85,12 +85,7 @@ impl Sidecar {
     /// [`AppError::Engine`] or [`AppError::Config`].
     pub fn load(config: &Config) -> Result<Self, AppError> {
         let engine = engine::load(&config.model_path).map_err(|error| match error {
-            EngineError::Simulated(mistake) => AppError::from(ConfigError {
-                flag: "--model-path",
-                given: config.model_path.clone(),
-                allowed: mistake.to_string(),
-            }),
-            EngineError::UnknownFile => AppError::from(ConfigError {
+            EngineError::Simulated(_) | EngineError::UnknownFile => AppError::from(ConfigError {
                 flag: "--model-path",
                 given: config.model_path.clone(),
                 allowed: error.to_string(),

@@ -41,10 +41,7 @@ impl Stitcher {
     /// # Errors
     /// [`StitchError`] for patches that do not lie on the object, or hold values that are not finite.
     pub fn level(&self, patches: &[Patch<'_>]) -> Result<Vec<Array2<f32>>, StitchError> {
-        let mut seen = Image {
-            sum: Array2::zeros(self.object),
-            coverage: Array2::zeros(self.object),
-        };
+        let mut seen = Image::new(self.object);
         let mut placed = Vec::with_capacity(patches.len());
         for patch in patches {
             if patch.amplitude.dim() != patch.phase.dim() {
@@ -159,9 +156,8 @@ mod tests {
     #[test]
     fn a_tilt_that_makes_up_for_a_leaning_amplitude_is_taken_back() {
         let slope = 0.002;
-        let (amplitudes, _) = (patches(4, slope, 0.0), ());
+        let leaning = patches(4, slope, 0.0)[4].1.mapv(f64::from);
         let probe = Probe::new(ProbeShape::default()).unwrap();
-        let leaning = amplitudes[4].1.mapv(f64::from);
         let (x, y) = lean(probe.intensity().view(), &leaning);
         assert!(x > 0.1 && y.abs() < 1e-9, "{x} {y}");
         // What a network does that keeps the pattern's centre of mass right.
