@@ -13,7 +13,9 @@ use std::hint::black_box;
 use beamflow::frame::{
     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize,
 };
+use beamflow::values::{Values, ValuesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use half::f16;
 
 const PIXELS: usize = 512 * 512;
 const SHAPE: FrameShape = FrameShape {
@@ -41,6 +43,7 @@ fn moved(criterion: &mut Criterion, name: &str, frames: usize, dtypes: &[Dtype])
     let payloads = vec![payload(bytes); frames];
     let mut copies = vec![vec![0u8; bytes]; frames];
     let mut rows = vec![vec![0.0f32; PIXELS]; frames];
+    let mut halves = vec![vec![f16::ZERO; PIXELS]; frames];
 
     group.throughput(Throughput::Bytes(bytes as u64));
     group.bench_function("floor_memcpy_int16", |bencher| {
@@ -72,7 +75,20 @@ fn moved(criterion: &mut Criterion, name: &str, frames: usize, dtypes: &[Dtype])
                 let row = turn.next().and_then(|at| rows.get_mut(at));
                 row.into_iter().zip(round.next()).all(|(row, payload)| {
                     let pixels = decoder.decode(black_box(payload), &headers);
-                    pixels.is_ok_and(|pixels| pixels.write_to(black_box(row)).is_ok())
+                    pixels
+                        .is_ok_and(|pixels| pixels.write_to(ValuesMut::F32(black_box(row))).is_ok())
+                })
+            });
+        });
+        group.bench_function(format!("{}_to_f16", dtype.name()), |bencher| {
+            let mut round = payloads.iter().cycle();
+            let mut turn = (0..frames).cycle();
+            bencher.iter(|| {
+                let row = turn.next().and_then(|at| halves.get_mut(at));
+                row.into_iter().zip(round.next()).all(|(row, payload)| {
+                    let pixels = decoder.decode(black_box(payload), &headers);
+                    pixels
+                        .is_ok_and(|pixels| pixels.write_to(ValuesMut::F16(black_box(row))).is_ok())
                 })
             });
         });
@@ -135,7 +151,7 @@ fn result_out(criterion: &mut Criterion) {
         };
         group.throughput(Throughput::Bytes(envelope.encoded_len() as u64));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| envelope.encode(black_box(&row)))
+            bencher.iter(|| envelope.encode(Values::F32(black_box(&row))))
         });
     }
     group.finish();

@@ -5,15 +5,20 @@
 
 use crate::batch::Ring;
 use crate::batch::slot::Slot;
-use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid};
-use crate::engine::lane::Lanes;
-use crate::engine::{self, BatchDimension, EngineError};
+use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid, OrAuto};
+use crate::engine::lane::{Health, LanePlan, Lanes};
+use crate::engine::room;
+use crate::engine::{self, BatchDimension, Engine, EngineError, ModelSpec};
 use crate::frame::OutputDtype;
 use crate::handler::{AnswerPolicy, FrameHandler};
 use crate::read_batch::ReadBatchWatch;
-use crate::schedule::{Concurrent, Limits, Pipelined, Resources, Schedule, Sequential};
+use crate::schedule::{
+    Concurrent, Depth, Limits, Pipelined, Resources, Schedule, SelectedOutput, Sequential,
+};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::telemetry::counts::Counts;
+use crate::values::Element;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,8 +77,12 @@ pub struct Sidecar {
     pub policy: AnswerPolicy,
     /// Totals of this process.
     pub counts: Arc<Counts>,
-    /// Cancelled when the last lane is lost.
-    pub lost: CancellationToken,
+    /// Frames per batch.
+    pub batch_size: usize,
+    /// How the lanes and their devices are.
+    pub health: Health,
+    /// Batches in flight in pipelined mode.
+    pub depth: Arc<Depth>,
     /// Cancelled when `--on-failure abort` applies.
     pub abort: CancellationToken,
 }
@@ -84,27 +93,38 @@ impl Sidecar {
     /// # Errors
     /// [`AppError::Engine`] or [`AppError::Config`].
     pub fn load(config: &Config) -> Result<Self, AppError> {
-        let engine = engine::load(&config.model_path).map_err(|error| match error {
-            EngineError::Simulated(_) | EngineError::UnknownFile => AppError::from(ConfigError {
-                flag: "--model-path",
-                given: config.model_path.clone(),
-                allowed: error.to_string(),
-            }),
-            error => AppError::from(error),
-        })?;
+        let engine =
+            engine::load(&config.model_path, &config.engine).map_err(|error| match error {
+                EngineError::Simulated(_) | EngineError::UnknownFile => {
+                    AppError::from(ConfigError {
+                        flag: "--model-path",
+                        given: config.model_path.clone(),
+                        allowed: error.to_string(),
+                    })
+                }
+                error => AppError::from(error),
+            })?;
         let model = engine.model();
         let suited = config.suit(model)?;
-        warn_of_costs(config, model.batch);
+        let devices = engine.devices();
+        let lane_count = config.lanes(devices.len(), engine.useful_lanes());
+        let batch_size = fitting_batch(config, engine.as_ref(), suited.batch_size, lane_count)?;
+        warn_of_costs(config, model, batch_size, devices.len());
 
-        let in_flight = config.in_flight();
-        let lane_count = engine.useful_lanes().unwrap_or(in_flight).min(in_flight);
-        let lanes = Lanes::start(Arc::clone(&engine), lane_count, config.batch_size)?;
-        let lost = lanes.lost();
+        let lanes = Lanes::start(
+            Arc::clone(&engine),
+            LanePlan {
+                lanes: lane_count,
+                rows: batch_size,
+                balance: config.balance,
+            },
+        )?;
+        let health = lanes.health();
         let ring = {
             let engine = Arc::clone(&engine);
-            let batch_size = config.batch_size;
+            let wanted = wanted(&suited.outputs, model.outputs.len());
             Ring::new(config.slots(), move || {
-                Slot::new(engine.as_ref(), batch_size)
+                Slot::new(engine.as_ref(), batch_size, &wanted)
             })?
         };
         tracing::info!(
@@ -112,10 +132,12 @@ impl Sidecar {
             mode = %config.mode,
             model = %config.model_path,
             engine = %engine.description(),
+            devices = devices.join(","),
             lanes = lane_count,
-            in_flight,
-            batch = config.batch_size,
+            in_flight = config.in_flight(),
+            batch = batch_size,
             input = %model.input,
+            input_type = %model.input.element,
             outputs = suited.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
             "The model is loaded and warm."
         );
@@ -143,18 +165,21 @@ impl Sidecar {
             keep_rejected: config.on_invalid != OnInvalid::Drop,
         });
         let abort = CancellationToken::new();
+        let depth = Arc::new(config.depth());
         let handler = Arc::new(FrameHandler::new(
-            schedule(config, resources),
+            schedule(config, resources, Arc::clone(&depth)),
             policy.clone(),
             Arc::clone(&counts),
-            ReadBatchWatch::new(config.useful_read_batch()),
+            ReadBatchWatch::new(config.useful_read_batch(batch_size)),
             abort.clone(),
         ));
         Ok(Self {
             handler,
             policy,
             counts,
-            lost,
+            batch_size,
+            health,
+            depth,
             abort,
         })
     }
@@ -169,7 +194,7 @@ impl Sidecar {
             sock_path: config.sock_path.clone(),
             server_info_path: config.server_info_path.clone(),
             // One batch on its way to the collector while another is being converted.
-            read_ahead: config.batch_size,
+            read_ahead: self.batch_size,
             max_message_size: MAX_MESSAGE_SIZE,
         };
         let (policy, abort) = (self.policy, self.abort.clone());
@@ -180,7 +205,7 @@ impl Sidecar {
             policy.unanswered(id)
         });
         let drain = shutdown.child_token();
-        let lost = self.lost.clone();
+        let lost = self.health.lost().clone();
         let drain_when_lost = async {
             lost.cancelled().await;
             tracing::error!(
@@ -205,11 +230,12 @@ impl Sidecar {
             batches = totals.batches,
             retries = totals.retries,
             lanes_replaced = totals.lanes_replaced,
+            devices_lost = self.health.devices_lost(),
             rejections = ?totals.rejections,
             "The sidecar stops; these are its totals."
         );
         served?;
-        if self.lost.is_cancelled() {
+        if self.health.lost().is_cancelled() {
             return Err(AppError::DeviceLost);
         }
         Ok(())
@@ -263,29 +289,72 @@ fn watch_signals(shutdown: CancellationToken) -> Result<(), AppError> {
     Ok(())
 }
 
-fn schedule(config: &Config, resources: Arc<Resources>) -> Box<dyn Schedule> {
+fn schedule(config: &Config, resources: Arc<Resources>, depth: Arc<Depth>) -> Box<dyn Schedule> {
     match config.mode {
         Mode::Sequential => Box::new(Sequential { resources }),
         Mode::Concurrent => Box::new(Concurrent {
             resources,
             workers: config.max_concurrent_batches,
         }),
-        Mode::Pipelined => Box::new(Pipelined {
-            resources,
-            depth: config.pipeline_depth,
-        }),
+        Mode::Pipelined => Box::new(Pipelined { resources, depth }),
     }
 }
 
-fn warn_of_costs(config: &Config, batch: BatchDimension) {
-    if let BatchDimension::Static(rows) = batch
-        && rows > config.batch_size
+/// The batch size whose lanes fit into the devices' memory: `batch_size`, or less where the user left it to us.
+fn fitting_batch(
+    config: &Config,
+    engine: &dyn Engine,
+    batch_size: usize,
+    lanes: usize,
+) -> Result<usize, EngineError> {
+    let mut rows = batch_size;
+    loop {
+        let Some(memory) = engine.memory(rows)? else {
+            return Ok(rows);
+        };
+        let Err(error) = room::check(&memory, lanes, rows, config.in_flight_flag()) else {
+            return Ok(rows);
+        };
+        let smaller = (rows / 2).max(engine.model().batch.least());
+        if config.batch_size != OrAuto::Auto || smaller >= rows {
+            return Err(error);
+        }
+        tracing::warn!(batch = rows, smaller, %error, "The batch does not fit; a smaller one is tried.");
+        rows = smaller;
+    }
+}
+
+/// The part of each of the model's `outputs` outputs that is sent on.
+fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> {
+    let of = |index| selected.iter().find(|output| output.index == index);
+    (0..outputs)
+        .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
+        .collect()
+}
+
+fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
+    if let BatchDimension::Static(rows) = model.batch
+        && rows > batch_size
     {
         tracing::warn!(
             model_batch = rows,
-            batch = config.batch_size,
+            batch = batch_size,
             "The model's batch is fixed and larger than --bsz-size: every run computes {} rows for nothing. Set --bsz-size {rows}.",
-            rows - config.batch_size
+            rows - batch_size
+        );
+    }
+    if config.in_flight() < devices {
+        tracing::warn!(
+            devices,
+            in_flight = config.in_flight(),
+            "Fewer batches may be in flight than there are devices: some are never used. Raise {} to at least {devices}.",
+            config.in_flight_flag()
+        );
+    }
+    if model.input.element == Element::F16 {
+        tracing::info!(
+            "The model's input is f16: counts are exact to 2048, and beyond that to 0.05 %; frames with a pixel \
+             beyond 65504 are rejected."
         );
     }
     if config.output_dtype == OutputDtype::Int16 {

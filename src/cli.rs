@@ -4,12 +4,24 @@
 //! them works unchanged. Values are checked one by one here, and together in `crate::config`; a
 //! mistake becomes one line by way of `crate::usage`.
 
-use crate::config::{LogFormat, Mode, OnFailure, OnInvalid};
+/// The flags that say how an engine is run.
+mod gpu;
+/// Numbers, times and answers as text.
+mod parse;
+
+pub use gpu::{EngineArgs, GpuArgs};
+pub use parse::{TimeOrOff, time, whole_number, whole_number_or_auto};
+
+use crate::bench_engine::BenchEngineArgs;
+use crate::build_engine::BuildEngineArgs;
+use crate::config::{LogFormat, Mode, OnFailure, OnInvalid, OrAuto};
 use crate::demo::DemoArgs;
 use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
+use crate::inspect::InspectArgs;
 use crate::send::SendArgs;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
+use parse::{on_failure, on_invalid, time_or_off};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +50,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Drives a running sidecar as Numaflow would, with frames from a file or the simulator.
     Send(SendArgs),
+    /// Builds a TensorRT engine from an .onnx model.
+    BuildEngine(BuildEngineArgs),
+    /// Prints a model's tensors, shapes, batch range, memory and version.
+    Inspect(InspectArgs),
+    /// Measures how fast an engine is by itself, without sockets, for 1 lane and more.
+    BenchEngine(BenchEngineArgs),
 }
 
 /// The flags for serving.
@@ -66,13 +84,14 @@ pub struct ServeArgs {
     )]
     pub model_path: String,
 
-    /// Frames per batch.
-    #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>, help_heading = "Model and batches", hide_env_values = true)]
-    pub bsz_size: usize,
+    /// Frames per batch; auto: what the engine is best at, or the most that fits into the GPU's memory.
+    #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>, help_heading = "Model and batches", hide_env_values = true)]
+    pub bsz_size: OrAuto,
 
     /// Batches in flight in pipelined mode. Set limits.readBatchSize of the vertex to at least (depth + 1) × bsz-size.
-    #[arg(long, env = "PIPELINE_DEPTH", default_value = "3", value_name = "BATCHES", value_parser = whole_number::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
-    pub pipeline_depth: usize,
+    /// auto: starts at 3 and follows the measured ratio of inference to collection time, between 1 and 8.
+    #[arg(long, env = "PIPELINE_DEPTH", default_value = "3", value_name = "BATCHES", value_parser = whole_number_or_auto::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
+    pub pipeline_depth: OrAuto,
 
     /// Batches in flight in concurrent mode.
     #[arg(long, env = "MAX_CONCURRENT_BATCHES", default_value = "4", value_name = "BATCHES", value_parser = whole_number::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
@@ -85,6 +104,10 @@ pub struct ServeArgs {
     /// How long a lane may take over one batch; then its frames have failed and the lane is replaced.
     #[arg(long, env = "INFERENCE_TIMEOUT", default_value = "30s", value_name = "TIME", value_parser = time, help_heading = "Model and batches", hide_env_values = true)]
     pub inference_timeout: Duration,
+
+    /// How an engine is run.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
 
     /// The dtype of raw frames: uint8, int8, uint16, int16, uint32, int32, float32 or float64. The header
     /// x-frame-dtype overrides it; .npy frames say their own.
@@ -193,58 +216,6 @@ pub struct ServeArgs {
     pub print_config: bool,
 }
 
-/// A time, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeOrOff(pub Option<Duration>);
-
-/// A whole number from `MIN` to `MAX`.
-///
-/// # Errors
-/// What is allowed, in words.
-pub fn whole_number<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|n| (MIN..=MAX).contains(n))
-        .ok_or_else(|| format!("a whole number from {MIN} to {MAX} is"))
-}
-
-/// A time greater than none, such as `30s` or `100ms`.
-///
-/// # Errors
-/// What is allowed, in words.
-pub fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|time| !time.is_zero())
-        .ok_or_else(|| "a time greater than none with its unit is, such as 30s or 100ms".to_owned())
-}
-
-fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
-    if text == "off" {
-        return Ok(TimeOrOff(None));
-    }
-    time(text)
-        .map(|time| TimeOrOff(Some(time)))
-        .map_err(|allowed| format!("{allowed}; or off"))
-}
-
-fn on_invalid(text: &str) -> Result<OnInvalid, String> {
-    match text.split_once(':') {
-        None if text == "drop" => Ok(OnInvalid::Drop),
-        Some(("tag", name)) if !name.is_empty() => Ok(OnInvalid::Tag(name.to_owned())),
-        _ => Err("drop is, or tag:NAME, such as tag:rejected".to_owned()),
-    }
-}
-
-fn on_failure(text: &str) -> Result<OnFailure, String> {
-    match text {
-        "nack" => Ok(OnFailure::Nack),
-        "drop" => Ok(OnFailure::Drop),
-        "abort" => Ok(OnFailure::Abort),
-        _ => Err("nack, drop and abort are".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,7 +239,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(cli.serve.mode, Mode::Concurrent);
-        assert_eq!(cli.serve.bsz_size, 16);
+        assert_eq!(cli.serve.bsz_size, OrAuto::Exactly(16));
         assert_eq!(
             cli.serve.output_size,
             OutputSize::Size {
@@ -281,7 +252,8 @@ mod tests {
     #[test]
     fn a_value_out_of_bounds_says_what_is_allowed() {
         for (flag, value, allowed) in [
-            ("--bsz-size", "0", "from 1 to 4096"),
+            ("--bsz-size", "0", "auto or a whole number from 1 to 4096"),
+            ("--devices", "0,0", "each once"),
             ("--pipeline-depth", "65", "from 1 to 64"),
             ("--batch-timeout", "10", "or off"),
             ("--inference-timeout", "0s", "greater than none"),

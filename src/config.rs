@@ -5,9 +5,11 @@
 //! `Config::suit`.
 
 use crate::cli::ServeArgs;
-use crate::engine::{BatchDimension, ModelSpec};
+use crate::engine::lane::Balance;
+use crate::engine::{EngineOptions, ModelSpec};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
 use crate::schedule::SelectedOutput;
+use crate::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +32,15 @@ impl std::fmt::Display for Mode {
             Self::Pipelined => "pipelined",
         })
     }
+}
+
+/// A number, or what suits the engine and the measured times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrAuto {
+    /// What suits.
+    Auto,
+    /// This number.
+    Exactly(usize),
 }
 
 /// How log lines look.
@@ -69,10 +80,14 @@ pub struct Config {
     pub mode: Mode,
     /// The model file, or `sim:…`.
     pub model_path: String,
+    /// How the engine is to be run.
+    pub engine: EngineOptions,
+    /// How batches are spread over several devices.
+    pub balance: Balance,
     /// Frames per batch.
-    pub batch_size: usize,
+    pub batch_size: OrAuto,
     /// Batches in flight in pipelined mode.
-    pub pipeline_depth: usize,
+    pub pipeline_depth: OrAuto,
     /// Batches in flight in concurrent mode.
     pub max_concurrent_batches: usize,
     /// The part of each output that is sent on.
@@ -114,6 +129,8 @@ pub struct ConfigError {
 /// What the settings mean for one model.
 #[derive(Debug)]
 pub struct Suited {
+    /// Frames per batch.
+    pub batch_size: usize,
     /// What frames are.
     pub decoder: Decoder,
     /// The results sent on, in order.
@@ -125,6 +142,8 @@ impl From<ServeArgs> for Config {
         Self {
             mode: args.mode,
             model_path: args.model_path,
+            engine: args.gpu.options(args.bsz_size),
+            balance: args.gpu.balance,
             batch_size: args.bsz_size,
             pipeline_depth: args.pipeline_depth,
             max_concurrent_batches: args.max_concurrent_batches,
@@ -147,10 +166,43 @@ impl Config {
     /// Batches that may be in flight at once in the chosen mode.
     #[must_use]
     pub fn in_flight(&self) -> usize {
+        match (self.mode, self.pipeline_depth) {
+            (Mode::Sequential, _) => 1,
+            (Mode::Concurrent, _) => self.max_concurrent_batches,
+            (Mode::Pipelined, OrAuto::Exactly(depth)) => depth,
+            (Mode::Pipelined, OrAuto::Auto) => FOLLOWING_MOST,
+        }
+    }
+
+    /// Lanes that are useful on `devices` devices, if one can use `each`: as many as batches in flight. A depth
+    /// that follows the measured times has as many as it starts with: one copies in, one computes, one
+    /// copies out, and deeper batches wait.
+    #[must_use]
+    pub fn lanes(&self, devices: usize, each: Option<usize>) -> usize {
+        let following = self.mode == Mode::Pipelined && self.pipeline_depth == OrAuto::Auto;
+        let each = each.unwrap_or(if following {
+            FOLLOWING_START
+        } else {
+            usize::MAX
+        });
+        self.in_flight().min(each.saturating_mul(devices))
+    }
+
+    /// The flag that says how many batches are in flight in the chosen mode.
+    #[must_use]
+    pub fn in_flight_flag(&self) -> &'static str {
         match self.mode {
-            Mode::Sequential => 1,
-            Mode::Concurrent => self.max_concurrent_batches,
-            Mode::Pipelined => self.pipeline_depth,
+            Mode::Concurrent => "--max-concurrent-batches",
+            Mode::Sequential | Mode::Pipelined => "--pipeline-depth",
+        }
+    }
+
+    /// Batches in flight in pipelined mode.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        match self.pipeline_depth {
+            OrAuto::Exactly(depth) => Depth::fixed(depth),
+            OrAuto::Auto => Depth::following(),
         }
     }
 
@@ -160,13 +212,15 @@ impl Config {
         self.in_flight() + 1
     }
 
-    /// Datums that a read batch must hold for every slot to be used. Sequential mode fills
-    /// one slot after another and is content with a batch.
+    /// Datums that a read batch must hold for every slot to be used, with `batch_size` frames in each. Sequential
+    /// mode fills one slot after another and is content with a batch; a depth that follows the measured
+    /// times, with what it starts with.
     #[must_use]
-    pub fn useful_read_batch(&self) -> usize {
+    pub fn useful_read_batch(&self, batch_size: usize) -> usize {
         match self.mode {
-            Mode::Sequential => self.batch_size,
-            Mode::Concurrent | Mode::Pipelined => self.slots() * self.batch_size,
+            Mode::Sequential => batch_size,
+            Mode::Concurrent => self.slots() * batch_size,
+            Mode::Pipelined => (self.depth().now() + 1) * batch_size,
         }
     }
 
@@ -175,13 +229,20 @@ impl Config {
     /// # Errors
     /// A [`ConfigError`] naming the flag, what was given and what the model allows.
     pub fn suit(&self, model: &ModelSpec) -> Result<Suited, ConfigError> {
-        if let BatchDimension::Static(rows) = model.batch
-            && self.batch_size > rows
+        let batch_size = match self.batch_size {
+            OrAuto::Auto => model.batch.best(),
+            OrAuto::Exactly(frames) => frames,
+        };
+        if let Some(most) = model.batch.most()
+            && batch_size > most
         {
             return Err(ConfigError {
                 flag: "--bsz-size",
-                given: self.batch_size.to_string(),
-                allowed: format!("this model's batch is fixed at {rows}, so at most {rows} is"),
+                given: batch_size.to_string(),
+                allowed: format!(
+                    "this model's batch is {}, so at most {most} is",
+                    model.batch
+                ),
             });
         }
         let selected = if self.outputs.is_empty() {
@@ -215,6 +276,7 @@ impl Config {
             })
             .collect::<Result<_, ConfigError>>()?;
         Ok(Suited {
+            batch_size,
             decoder: Decoder::new(self.frame_dtype, self.frame_shape(model)?),
             outputs,
         })
@@ -255,80 +317,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::TensorSpec;
-    use clap::Parser;
-
-    fn config(flags: &[&str]) -> Config {
-        let cli = crate::cli::Cli::try_parse_from(["beamflow"].iter().chain(flags)).unwrap();
-        Config::from(cli.serve)
-    }
-
-    fn model(batch: BatchDimension, input: &[usize]) -> ModelSpec {
-        let tensor = |name: &str, shape: &[usize]| TensorSpec {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-        };
-        ModelSpec {
-            input: tensor("diffraction", input),
-            outputs: ["amplitude", "phase"].map(|n| tensor(n, input)).to_vec(),
-            batch,
-        }
-    }
-
-    fn refused(flags: &[&str], batch: BatchDimension, input: &[usize]) -> String {
-        config(flags)
-            .suit(&model(batch, input))
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn what_does_not_go_with_the_model_is_refused_with_flag_value_and_remedy() {
-        let image = [1, 128, 128];
-        let text = refused(&["--bsz-size", "16"], BatchDimension::Static(8), &image);
-        assert!(
-            text.contains("--bsz-size: '16'") && text.contains("at most 8"),
-            "{text}"
-        );
-
-        let text = refused(&["--output", "phases"], BatchDimension::Dynamic, &image);
-        assert!(
-            text.contains("'phases'") && text.contains("amplitude, phase"),
-            "{text}"
-        );
-
-        let text = refused(
-            &["--output-size", "256x64"],
-            BatchDimension::Dynamic,
-            &image,
-        );
-        assert!(
-            text.contains("--output-size: '256x64'") && text.contains("128"),
-            "{text}"
-        );
-
-        let text = refused(&[], BatchDimension::Dynamic, &[3, 128, 128]);
-        assert!(text.contains("one channel"), "{text}");
-    }
-
-    #[test]
-    fn outputs_are_sent_on_in_the_order_asked_for() {
-        let suited = config(&["--output", "phase,amplitude"])
-            .suit(&model(BatchDimension::Static(8), &[1, 128, 128]))
-            .unwrap();
-        let indices: Vec<_> = suited.outputs.iter().map(|o| o.index).collect();
-        assert_eq!(indices, [1, 0]);
-    }
-
-    #[test]
-    fn one_slot_fills_while_the_allowed_number_is_in_flight() {
-        let slots = |mode| config(&["--mode", mode, "--pipeline-depth", "5"]).slots();
-        assert_eq!(
-            [slots("sequential"), slots("concurrent"), slots("pipelined")],
-            [2, 5, 6]
-        );
-        assert_eq!(config(&["--mode", "pipelined"]).useful_read_batch(), 32);
-    }
-}
+mod tests;

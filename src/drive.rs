@@ -72,9 +72,7 @@ impl Report {
     /// The duration that `fraction` of the calls did not exceed (nearest rank).
     #[must_use]
     pub fn percentile(&self, fraction: f64) -> Duration {
-        let rank = (fraction * self.calls.len() as f64).ceil() as usize;
-        let index = rank.clamp(1, self.calls.len().max(1)) - 1;
-        self.calls.get(index).copied().unwrap_or_default()
+        crate::table::percentile(&self.calls, fraction)
     }
 
     fn add(&mut self, answer: &Answer) {

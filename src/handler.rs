@@ -133,6 +133,7 @@ impl FrameHandler {
                 failed = tally.failed,
                 retried = call.retried,
                 padding = call.padding,
+                depth = call.depth,
                 collection_ms = ms(times.collection),
                 inference_ms = ms(times.inference),
                 total_ms = ms(times.total),

@@ -14,6 +14,10 @@
 pub mod app;
 /// Where frames wait to be computed together.
 pub mod batch;
+/// How fast an engine is by itself.
+pub mod bench_engine;
+/// From `.onnx` to a TensorRT engine file.
+pub mod build_engine;
 /// A sidecar in a process of its own.
 pub mod child;
 /// The command line.
@@ -36,6 +40,8 @@ pub mod experiment;
 pub mod frame;
 /// The SDK's `BatchMapper`, implemented.
 pub mod handler;
+/// What a model file holds.
+pub mod inspect;
 /// One outcome per datum.
 pub mod ledger;
 /// What a panic said.
@@ -60,3 +66,5 @@ pub mod table;
 pub mod telemetry;
 /// A mistake on the command line, in one line.
 pub mod usage;
+/// Values in single or half precision.
+pub mod values;

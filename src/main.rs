@@ -2,7 +2,7 @@
 
 use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
-use beamflow::{app, demo, send, telemetry, usage};
+use beamflow::{app, bench_engine, build_engine, demo, inspect, send, telemetry, usage};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
@@ -34,6 +34,9 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Some(Command::Demo(args)) => conclude(runtime.block_on(demo::run(args))),
         Some(Command::Send(args)) => conclude(runtime.block_on(send::run(args))),
+        Some(Command::BuildEngine(args)) => conclude(build_engine::run(args)),
+        Some(Command::Inspect(args)) => conclude(inspect::run(&args)),
+        Some(Command::BenchEngine(args)) => conclude(bench_engine::run(&args)),
         None if cli.serve.print_config => {
             let table = telemetry::settings::table(&Cli::command(), &matches);
             let _ = std::io::stdout().write_all(table.as_bytes());

@@ -45,6 +45,14 @@ pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// The duration that `fraction` of the `sorted` ones do not exceed (nearest rank); none if there are none.
+#[must_use]
+pub fn percentile(sorted: &[Duration], fraction: f64) -> Duration {
+    let rank = (fraction * sorted.len() as f64).ceil() as usize;
+    let index = rank.clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(index).copied().unwrap_or_default()
+}
+
 /// A progress bar on standard error; nothing where that is no terminal.
 #[must_use]
 pub fn progress(label: &str, length: u64) -> ProgressBar {

@@ -74,7 +74,7 @@ mod tests {
         );
         assert_eq!(
             line(&["--bsz-size", "many"]),
-            "--bsz-size: 'many' is not allowed: a whole number from 1 to 4096 is"
+            "--bsz-size: 'many' is not allowed: auto or a whole number from 1 to 4096 is"
         );
         assert_eq!(
             line(&["--pipline-depth", "3"]),

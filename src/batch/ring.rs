@@ -42,12 +42,19 @@ impl Ring {
     /// A ring of `slots` slots, each made by `make`.
     ///
     /// # Errors
-    /// What `make` says, if it cannot make them all.
+    /// [`EngineError::Slots`] if they cannot all be made: how many could, and what `make` says.
     pub fn new(
         slots: usize,
         make: impl Fn() -> Result<Slot, EngineError> + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
-        let free = (0..slots).map(|_| make()).collect::<Result<Vec<_>, _>>()?;
+        let mut free = Vec::with_capacity(slots);
+        for fit in 0..slots {
+            free.push(make().map_err(|error| EngineError::Slots {
+                fit,
+                asked: slots,
+                reason: error.to_string(),
+            })?);
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 free: Mutex::new(free),

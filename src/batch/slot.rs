@@ -1,9 +1,13 @@
 //! One batch's staging memory, and who is in it.
 
 use crate::engine::lane::Work;
-use crate::engine::{Batch, BatchDimension, Engine, EngineError, HostBuffer, Session, StageTimes};
+use crate::engine::{
+    Batch, BatchDimension, Engine, EngineError, HostBuffer, OutputRows, Session, StageTimes,
+};
 use crate::frame::{Pixels, Rejection};
 use crate::ledger::Ticket;
+use crate::values::{Values, ValuesMut};
+use std::ops::Range;
 
 /// Room for one batch: input rows, output rows, and the tickets of the frames in them.
 ///
@@ -20,29 +24,41 @@ pub struct Slot {
 struct Output {
     buffer: HostBuffer,
     row: usize,
+    wanted: Range<usize>,
 }
 
 impl Slot {
-    /// A slot for batches of up to `capacity` frames, in memory of the engine's own kind.
+    /// A slot for batches of up to `capacity` frames, in memory of the engine's own kind. `wanted` is the part
+    /// of a row that will be read, for each output of the model; for outputs beyond its end, none.
     ///
     /// # Errors
     /// [`EngineError::Memory`] when the memory cannot be had.
-    pub fn new(engine: &dyn Engine, capacity: usize) -> Result<Self, EngineError> {
+    pub fn new(
+        engine: &dyn Engine,
+        capacity: usize,
+        wanted: &[Range<usize>],
+    ) -> Result<Self, EngineError> {
         let spec = engine.model();
         // A model with a fixed batch runs all its rows, however few frames there are.
         let rows = spec.batch.rows(capacity).max(capacity);
-        let row = spec.input.elements();
+        let wanted = wanted.iter().cloned().chain(std::iter::repeat(0..0));
         let outputs = spec
             .outputs
             .iter()
-            .map(|output| {
+            .zip(wanted)
+            .map(|(output, wanted)| {
                 let row = output.elements();
-                let buffer = engine.allocate(rows * row)?;
-                Ok(Output { buffer, row })
+                let buffer = engine.allocate(output.element, rows * row)?;
+                Ok(Output {
+                    buffer,
+                    row,
+                    wanted,
+                })
             })
             .collect::<Result<_, EngineError>>()?;
+        let row = spec.input.elements();
         Ok(Self {
-            input: engine.allocate(rows * row)?,
+            input: engine.allocate(spec.input.element, rows * row)?,
             row,
             outputs,
             tickets: Vec::with_capacity(capacity),
@@ -54,7 +70,7 @@ impl Slot {
     /// A slot with no room at all: what a returned lease leaves behind.
     pub(super) fn vacant() -> Self {
         Self {
-            input: Box::new(Vec::new()),
+            input: Box::new(Vec::<f32>::new()),
             row: 0,
             outputs: Vec::new(),
             tickets: Vec::new(),
@@ -66,15 +82,13 @@ impl Slot {
     /// Converts `pixels` straight into the next free row, for the holder of `ticket`.
     ///
     /// # Errors
-    /// A [`Rejection`] if the frame is not of the model's size; the slot is then as before.
+    /// A [`Rejection`] if the frame is not of the model's size or a pixel beyond its range; the slot then has
+    /// the frames it had before.
     pub fn push(&mut self, ticket: Ticket, pixels: &Pixels<'_>) -> Result<(), Rejection> {
         let from = self.tickets.len() * self.row;
-        let row = self
-            .input
-            .values_mut()
-            .get_mut(from..from + self.row)
-            .unwrap_or_default();
-        pixels.write_to(row)?;
+        let row = self.input.values_mut().get(from..from + self.row);
+        // A full slot has no row left; nobody pushes into one.
+        pixels.write_to(row.unwrap_or(ValuesMut::F32(&mut [])))?;
         self.tickets.push(ticket);
         Ok(())
     }
@@ -103,10 +117,11 @@ impl Slot {
         self.batch.rows(self.frames()).saturating_sub(self.frames())
     }
 
-    /// Row `frame` of output `output`, as the engine left it; `None` past the frames in the slot.
+    /// Row `frame` of output `output`, as the engine left it: the wanted part is the result. `None` past the
+    /// frames in the slot.
     #[must_use]
-    pub fn result(&self, output: usize, frame: usize) -> Option<&[f32]> {
-        let Output { buffer, row } = self.outputs.get(output)?;
+    pub fn result(&self, output: usize, frame: usize) -> Option<Values<'_>> {
+        let Output { buffer, row, .. } = self.outputs.get(output)?;
         if frame >= self.frames() {
             return None;
         }
@@ -123,27 +138,28 @@ impl Work for Slot {
     fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError> {
         let frames = self.frames();
         let rows = self.batch.rows(frames);
-        let used = frames * self.row;
-        let input = self
-            .input
-            .values_mut()
-            .get_mut(..rows * self.row)
-            .unwrap_or_default();
         // Padding is zeros, not an earlier batch's frames: what is computed depends on this batch alone.
-        input.iter_mut().skip(used).for_each(|value| *value = 0.0);
+        let padding = frames * self.row..rows * self.row;
+        if let Some(padding) = self.input.values_mut().get(padding) {
+            padding.clear();
+        }
+        let short = || EngineError::Run(format!("a slot has no room for {rows} rows"));
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for output in &mut self.outputs {
+            let values = output.buffer.values_mut().get(0..rows * output.row);
+            outputs.push(OutputRows {
+                values: values.ok_or_else(short)?,
+                wanted: output.wanted.clone(),
+            });
+        }
         session.run(Batch {
             rows,
-            input,
-            outputs: self
-                .outputs
-                .iter_mut()
-                .map(|Output { buffer, row }| {
-                    buffer
-                        .values_mut()
-                        .get_mut(..rows * *row)
-                        .unwrap_or_default()
-                })
-                .collect(),
+            input: self
+                .input
+                .values()
+                .get(0..rows * self.row)
+                .ok_or_else(short)?,
+            outputs,
         })
     }
 }

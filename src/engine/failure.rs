@@ -25,8 +25,9 @@ pub enum Failure {
 
 impl Failure {
     /// Every label that [`Failure::kind`] can give.
-    pub const KINDS: [&'static str; 6] = [
+    pub const KINDS: [&'static str; 7] = [
         "engine",
+        "session_lost",
         "device_lost",
         "panic",
         "timeout",
@@ -38,6 +39,7 @@ impl Failure {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Engine(EngineError::SessionLost(_)) => "session_lost",
             Self::Engine(EngineError::DeviceLost(_)) => "device_lost",
             Self::Engine(_) => "engine",
             Self::Panicked(_) => "panic",

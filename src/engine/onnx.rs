@@ -24,7 +24,7 @@ mod framing;
 /// The model's tensors.
 mod suitability;
 
-use super::{Batch, Engine, EngineError, ModelSpec, Session, StageTimes, TensorSpec};
+use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::{AsView, Layout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -105,7 +105,7 @@ impl Engine for OnnxEngine {
         Some(1)
     }
 
-    fn open_session(&self, _lane: usize) -> Result<Box<dyn Session>, EngineError> {
+    fn open_session(&self, _place: Place) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(OnnxSession {
             graph: Arc::clone(&self.graph),
         }))
@@ -187,15 +187,22 @@ impl Session for OnnxSession {
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         let spec = &self.graph.spec;
         batch.check(spec)?;
+        let single = || EngineError::Run("this engine takes and gives f32 only".to_owned());
+        let input = batch.input.single().ok_or_else(single)?;
         let start = Instant::now();
         let values = self
             .graph
-            .run(batch.rows, batch.input)
+            .run(batch.rows, input)
             .map_err(EngineError::Run)?;
         let compute = start.elapsed();
         let results = spec.outputs.iter().zip(values);
         for ((tensor, value), room) in results.zip(batch.outputs) {
-            copy_out(batch.rows, tensor, &value, room)?;
+            copy_out(
+                batch.rows,
+                tensor,
+                &value,
+                room.values.single().ok_or_else(single)?,
+            )?;
         }
         Ok(StageTimes {
             // rten reads the batch where it lies.

@@ -5,6 +5,8 @@
 //! and one pass over the rows that are kept.
 
 use super::{LengthMismatch, OutputDtype, OutputFormat, OutputSize, npy};
+use crate::values::Values;
+use std::ops::Range;
 
 /// How one output of a model becomes a message: cropped, converted, with a header or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,14 +138,36 @@ impl Envelope {
         self.encoded_len
     }
 
+    /// The part of the row that [`encode`](Self::encode) reads: from the first value kept to the last.
+    #[must_use]
+    pub const fn wanted(&self) -> Range<usize> {
+        let Crop {
+            plane: (height, width),
+            top,
+            left,
+            ..
+        } = self.crop;
+        let first = top * width + left;
+        let below = height - top - self.crop.height;
+        let right = width - left - self.crop.width;
+        first..self.row_len - below * width - right
+    }
+
     /// The message for one frame's output: `row` in C order, of [`row_len`](Self::row_len) values.
     ///
-    /// `float32` values are passed on bit for bit. `int16` truncates toward zero and saturates at
+    /// `float32` values are passed on bit for bit, half precision exactly. `int16` truncates toward zero and saturates at
     /// −32,768 and 32,767; NaN becomes 0.
     ///
     /// # Errors
     /// [`LengthMismatch`] where the row has another length.
-    pub fn encode(&self, row: &[f32]) -> Result<Vec<u8>, LengthMismatch> {
+    pub fn encode(&self, row: Values<'_>) -> Result<Vec<u8>, LengthMismatch> {
+        match row {
+            Values::F32(row) => self.encode_row(row),
+            Values::F16(row) => self.encode_row(row),
+        }
+    }
+
+    fn encode_row<T: Copy + Into<f32>>(&self, row: &[T]) -> Result<Vec<u8>, LengthMismatch> {
         LengthMismatch::check(row.len(), self.row_len)?;
         let mut message = vec![0; self.encoded_len];
         let (header, body) = message.split_at_mut(self.header.len());
@@ -191,9 +215,9 @@ impl Crop {
     }
 
     /// Writes the window of every plane of `from` into `to`, value by value as `bytes` says.
-    fn write<const SIZE: usize>(
+    fn write<T: Copy + Into<f32>, const SIZE: usize>(
         &self,
-        from: &[f32],
+        from: &[T],
         to: &mut [u8],
         bytes: impl Fn(f32) -> [u8; SIZE],
     ) {
@@ -205,7 +229,7 @@ impl Crop {
         let (values, _) = to.as_chunks_mut::<SIZE>();
         for (line, values) in lines.zip(values.chunks_exact_mut(self.width)) {
             for (value, to) in line.iter().zip(values) {
-                *to = bytes(*value);
+                *to = bytes((*value).into());
             }
         }
     }

@@ -45,6 +45,7 @@
 //! use beamflow::frame::{
 //!     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, frame_id,
 //! };
+//! use beamflow::values::{Values, ValuesMut};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let decoder = Decoder::new(Dtype::I16, FrameShape { height: 2, width: 3 });
@@ -55,7 +56,7 @@
 //! assert_eq!(frame_id(&headers, "17-0"), "scan7/42");
 //! let pixels = decoder.decode(&payload, &headers)?;
 //! let mut row = vec![0.0; pixels.len()];
-//! pixels.write_to(&mut row)?;
+//! pixels.write_to(ValuesMut::F32(&mut row))?;
 //! assert_eq!(row, [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
 //!
 //! // A frame of the wrong size is told apart, and told why.
@@ -66,7 +67,7 @@
 //! let size: OutputSize = "1x2".parse()?;
 //! let envelope = Envelope::new(&[1, 2, 3], size, OutputDtype::Float32, OutputFormat::Npy)?;
 //! assert_eq!(envelope.shape(), [2, 1]);
-//! assert_eq!(envelope.encode(&row)?.len(), 128 + 2 * 4);
+//! assert_eq!(envelope.encode(Values::F32(&row))?.len(), 128 + 2 * 4);
 //! # Ok(())
 //! # }
 //! ```

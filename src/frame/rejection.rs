@@ -27,6 +27,17 @@ pub enum Rejection {
     /// Decoded pixels do not fill the row of the batch that they were meant for.
     #[error(transparent)]
     WrongLength(#[from] LengthMismatch),
+    /// A pixel is beyond what the model's input can hold.
+    #[error(
+        "a pixel of the {dtype} frame is {value}, and the model's input is f16, which ends at ±65504: \
+         serve an engine whose input is f32 (build-engine --precision fp32)"
+    )]
+    OutOfRange {
+        /// The first such pixel.
+        value: String,
+        /// The pixel type.
+        dtype: Dtype,
+    },
     /// A header or an `.npy` array names a shape that is not the model's.
     #[error(
         "{origin} has shape {given}, the model takes {expected}: send one image of that shape per datum, \
@@ -95,8 +106,9 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every [`kind`](Self::kind) there is, so that metrics can start all of them at zero.
-    pub const KINDS: [&'static str; 7] = [
+    pub const KINDS: [&'static str; 8] = [
         "wrong_size",
+        "out_of_range",
         "wrong_shape",
         "unknown_dtype",
         "bad_header",
@@ -110,6 +122,7 @@ impl Rejection {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::WrongSize { .. } | Self::WrongLength(_) => "wrong_size",
+            Self::OutOfRange { .. } => "out_of_range",
             Self::WrongShape { .. } => "wrong_shape",
             Self::UnknownDtype { .. } => "unknown_dtype",
             Self::BadHeader { .. } => "bad_header",
@@ -191,6 +204,10 @@ mod tests {
         assert_eq!(Rejection::from(length).kind(), "wrong_size");
         let each = [
             wrong_size(0),
+            Rejection::OutOfRange {
+                value: text(),
+                dtype: Dtype::U16,
+            },
             Rejection::WrongShape {
                 origin: "",
                 given: text(),

@@ -1,6 +1,7 @@
 //! What is known of one call: its ledger, its batches, its times.
 
-use super::Computed;
+use super::{Computed, Filled};
+use crate::batch::Close;
 use crate::ledger::Ledger;
 use std::time::Duration;
 use tokio::task::JoinError;
@@ -17,10 +18,32 @@ pub struct Call {
     pub padding: usize,
     /// Batches that were run a second time.
     pub retried: usize,
+    /// Batches that could be in flight, where the mode has such a limit.
+    pub depth: Option<usize>,
+    collection: Mean,
+    inference: Mean,
     first_arrival: Option<Instant>,
     collected: Option<Instant>,
     first_submission: Option<Instant>,
     last_computed: Option<Instant>,
+}
+
+/// The mean of some times.
+#[derive(Debug, Default)]
+struct Mean {
+    sum: Duration,
+    times: u32,
+}
+
+impl Mean {
+    fn add(&mut self, time: Duration) {
+        self.sum += time;
+        self.times += 1;
+    }
+
+    fn get(&self) -> Option<Duration> {
+        self.sum.checked_div(self.times)
+    }
 }
 
 /// Where the time of a call went. The parts overlap where the mode overlaps them.
@@ -35,6 +58,15 @@ pub struct CallTimes {
 }
 
 impl Call {
+    /// A call of a mode that keeps at most `depth` batches in flight.
+    #[must_use]
+    pub fn with_depth(depth: usize) -> Self {
+        Self {
+            depth: Some(depth),
+            ..Self::default()
+        }
+    }
+
     /// Notes that a datum has come.
     pub fn mark_arrival(&mut self) {
         self.first_arrival.get_or_insert_with(Instant::now);
@@ -50,6 +82,19 @@ impl Call {
         self.first_submission.get_or_insert_with(Instant::now);
     }
 
+    /// Notes how long a batch took to fill. One that was closed early tells nothing.
+    pub fn mark_filled(&mut self, batch: &Filled) {
+        if batch.close == Close::Full {
+            self.collection.add(batch.filling);
+        }
+    }
+
+    /// The mean time in which a full batch filled, and that for which a batch was on its lane.
+    #[must_use]
+    pub fn per_batch(&self) -> Option<(Duration, Duration)> {
+        Some((self.collection.get()?, self.inference.get()?))
+    }
+
     /// Takes the outcome of a batch into the ledger.
     pub fn settle(&mut self, computed: Result<Computed, JoinError>) {
         self.batches += 1;
@@ -57,6 +102,9 @@ impl Call {
             Ok(computed) => {
                 self.last_computed = self.last_computed.max(Some(computed.at));
                 self.padding += computed.padding;
+                if let Some(times) = computed.times {
+                    self.inference.add(times.total());
+                }
                 self.retried += usize::from(computed.retried);
                 for (ticket, outcome) in computed.outcomes {
                     self.ledger.settle(ticket, outcome);

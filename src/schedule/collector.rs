@@ -7,6 +7,7 @@ use crate::ledger::{Outcome, Ticket};
 use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
 use std::collections::HashMap;
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// A batch that has closed: its slot, and why it closed.
@@ -15,6 +16,8 @@ pub struct Filled {
     pub lease: Lease,
     /// Why it closed.
     pub close: Close,
+    /// How long its frames took to come and be converted, without the wait for a slot.
+    pub filling: Duration,
 }
 
 /// Draws datums from a source and fills slots with their frames.
@@ -25,39 +28,53 @@ pub struct Filled {
 pub struct Collector<'a, S> {
     resources: &'a Resources,
     source: S,
+    /// How long the present batch has waited for a slot.
+    waited: Duration,
 }
 
 impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     /// A collector that draws from `source`.
     pub fn new(resources: &'a Resources, source: S) -> Self {
-        Self { resources, source }
+        Self {
+            resources,
+            source,
+            waited: Duration::ZERO,
+        }
     }
 
     /// The next closed batch; `None` once the source has ended and all its frames are in batches.
     pub async fn next(&mut self, call: &mut Call) -> Option<Filled> {
+        let begun = Instant::now();
+        self.waited = Duration::ZERO;
         let mut filling: Option<(Lease, Fill)> = None;
-        loop {
+        let close = loop {
             let deadline = filling.as_ref().and_then(|(_, fill)| fill.deadline());
             let datum = match deadline {
                 None => self.source.next().await,
                 Some(deadline) => match timeout_at(deadline, self.source.next()).await {
                     Ok(datum) => datum,
-                    Err(_) => break close(filling, Close::TimedOut),
+                    Err(_) => break Close::TimedOut,
                 },
             };
             let Some(datum) = datum else {
-                break close(filling, Close::EndOfStream);
+                break Close::EndOfStream;
             };
             if self.put(datum, &mut filling, call).await {
-                break close(filling, Close::Full);
+                break Close::Full;
             }
-        }
+        };
+        let (lease, _) = filling.filter(|(lease, _)| lease.frames() > 0)?;
+        Some(Filled {
+            lease,
+            close,
+            filling: begun.elapsed().saturating_sub(self.waited),
+        })
     }
 
     /// Puts a datum's frame into the slot being filled, leasing one if there is none; says whether the
     /// slot is now full.
     async fn put(
-        &self,
+        &mut self,
         datum: Datum,
         filling: &mut Option<(Lease, Fill)>,
         call: &mut Call,
@@ -74,12 +91,11 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         let (lease, fill) = match filling {
             Some(filling) => filling,
             None => {
+                let asked = Instant::now();
                 let lease = self.resources.ring.lease().await;
-                let fill = Fill::opened(
-                    Instant::now(),
-                    lease.capacity(),
-                    self.resources.limits.batch_timeout,
-                );
+                let now = Instant::now();
+                self.waited += now.saturating_duration_since(asked);
+                let fill = Fill::opened(now, lease.capacity(), self.resources.limits.batch_timeout);
                 filling.insert((lease, fill))
             }
         };
@@ -110,12 +126,4 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         let outcome = Outcome::Rejected(rejection, payload);
         call.ledger.settle(ticket, outcome);
     }
-}
-
-/// The batch in `filling`, closed; none if it has no frame.
-fn close(filling: Option<(Lease, Fill)>, close: Close) -> Option<Filled> {
-    filling
-        .map(|(lease, _)| lease)
-        .filter(|lease| lease.frames() > 0)
-        .map(|lease| Filled { lease, close })
 }

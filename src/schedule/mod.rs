@@ -25,6 +25,8 @@ pub mod call;
 mod collector;
 /// Collector, queue and workers.
 mod concurrent;
+/// How many batches pipelined mode keeps in flight.
+pub mod depth;
 /// Each batch the moment it fills.
 mod pipelined;
 /// One filled slot through a lane, and its results encoded.
@@ -35,6 +37,7 @@ mod sequential;
 pub use call::{Call, CallTimes};
 pub use collector::{Collector, Filled};
 pub use concurrent::Concurrent;
+pub use depth::Depth;
 pub use pipelined::Pipelined;
 pub use resources::{Computed, Limits, Resources, SelectedOutput};
 pub use sequential::Sequential;

@@ -1,6 +1,6 @@
 //! Each batch the moment it fills: the mode for a GPU, where copying, computing and receiving overlap.
 
-use super::{Call, Collector, Resources, Schedule};
+use super::{Call, Collector, Depth, Resources, Schedule};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use numaflow::batchmap::Datum;
@@ -13,17 +13,19 @@ pub struct Pipelined {
     /// What all modes share.
     pub resources: Arc<Resources>,
     /// Batches in flight before the collector waits.
-    pub depth: usize,
+    pub depth: Arc<Depth>,
 }
 
 #[async_trait::async_trait]
 impl Schedule for Pipelined {
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
-        let mut call = Call::default();
+        let depth = self.depth.now();
+        let mut call = Call::with_depth(depth);
         let mut in_flight = FuturesUnordered::new();
         let mut collector = Collector::new(&self.resources, ReceiverStream::new(datums));
         while let Some(batch) = collector.next(&mut call).await {
-            if in_flight.len() >= self.depth
+            call.mark_filled(&batch);
+            if in_flight.len() >= depth
                 && let Some(computed) = in_flight.next().await
             {
                 call.settle(computed);
@@ -34,6 +36,9 @@ impl Schedule for Pipelined {
         call.mark_collected();
         while let Some(computed) = in_flight.next().await {
             call.settle(computed);
+        }
+        if let Some((collection, inference)) = call.per_batch() {
+            self.depth.note(collection, inference);
         }
         call
     }

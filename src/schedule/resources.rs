@@ -60,6 +60,8 @@ pub struct Computed {
     pub padding: usize,
     /// Whether it was run a second time.
     pub retried: bool,
+    /// The times of the run that gave results.
+    pub times: Option<StageTimes>,
     /// When it was done.
     pub at: Instant,
 }
@@ -80,7 +82,7 @@ impl Resources {
         tokio::spawn(async move { resources.compute(batch).await })
     }
 
-    async fn compute(&self, Filled { lease, close }: Filled) -> Computed {
+    async fn compute(&self, Filled { lease, close, .. }: Filled) -> Computed {
         let tickets = lease.tickets().to_vec();
         let padding = lease.padding();
         self.counts.batch(padding, close);
@@ -99,6 +101,7 @@ impl Resources {
             retried = true;
             attempt = self.attempt(lease, Some(lane)).await;
         }
+        let times = attempt.result.as_ref().ok().copied();
         let outcomes = match (attempt.result, attempt.lease) {
             (Ok(_), Some(lease)) => self.encode(&tickets, &lease),
             (Ok(_), None) => fail(&tickets, &Failure::Unsettled),
@@ -112,6 +115,7 @@ impl Resources {
             outcomes,
             padding,
             retried,
+            times,
             at: Instant::now(),
         }
     }

@@ -4,7 +4,9 @@ use beamflow::app::{AppError, Sidecar};
 use beamflow::cli::Cli;
 use beamflow::config::Config;
 use beamflow::driver::{Answer, Datum, Driver};
+use beamflow::engine::lane::Health;
 use beamflow::engine::simulated::expected;
+use beamflow::schedule::Depth;
 use beamflow::telemetry::counts::Counts;
 use clap::Parser;
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ pub struct Host {
     pub sock: PathBuf,
     pub server_info: PathBuf,
     pub counts: Arc<Counts>,
+    pub health: Health,
+    pub depth: Arc<Depth>,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), AppError>>,
     _folder: tempfile::TempDir,
@@ -63,11 +67,14 @@ impl Host {
                 .unwrap()
         };
         let counts = Arc::clone(&sidecar.counts);
+        let (health, depth) = (sidecar.health.clone(), Arc::clone(&sidecar.depth));
         let shutdown = CancellationToken::new();
         let host = Self {
             sock: config.sock_path.clone(),
             server_info: config.server_info_path.clone(),
             counts,
+            health,
+            depth,
             shutdown: shutdown.clone(),
             serving: tokio::spawn(async move { sidecar.serve(&config, shutdown).await }),
             _folder: folder,

@@ -9,6 +9,8 @@
 mod answers;
 /// A sidecar on a temporary socket, frames, and what they must become.
 mod common;
+/// Several devices, and how much is in flight on them.
+mod devices;
 /// Whatever the engine does, every datum is answered.
 mod faults;
 /// Results do not depend on mode, depth, batch, neighbours or position.

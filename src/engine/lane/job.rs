@@ -14,7 +14,7 @@ pub trait Work: Send + 'static {
 }
 
 /// Which lane; never used twice in a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId(pub(super) usize);
 
 impl std::fmt::Display for LaneId {
@@ -46,6 +46,8 @@ pub struct Pending<W> {
 pub(super) struct Job<W> {
     pub(super) work: W,
     pub(super) avoid: Option<LaneId>,
+    /// The device whose lanes it is kept for.
+    pub(super) device: Option<usize>,
     pub(super) started: oneshot::Sender<LaneId>,
     pub(super) done: oneshot::Sender<Reply<W>>,
 }

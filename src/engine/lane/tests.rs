@@ -1,7 +1,8 @@
 //! The lanes' promises, on an engine that opens as many sessions as it is told to.
 
 use super::*;
-use crate::engine::{BatchDimension, ModelSpec, StageTimes, TensorSpec};
+use crate::engine::{BatchDimension, ModelSpec, Place, Session, StageTimes, TensorSpec};
+use crate::values::Element;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Opens `sessions` sessions and refuses the next.
@@ -28,10 +29,10 @@ impl Engine for Limited {
         "an engine for tests".to_owned()
     }
 
-    fn open_session(&self, lane: usize) -> Result<Box<dyn Session>, EngineError> {
+    fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
         if self.opened.fetch_add(1, Ordering::SeqCst) >= self.sessions {
             return Err(EngineError::Session {
-                lane,
+                lane: place.lane,
                 reason: "no more".to_owned(),
             });
         }
@@ -43,6 +44,7 @@ fn engine(sessions: usize) -> Arc<dyn Engine> {
     let tensor = TensorSpec {
         name: "x".to_owned(),
         shape: vec![1],
+        element: Element::F32,
     };
     Arc::new(Limited {
         model: ModelSpec {
@@ -53,6 +55,14 @@ fn engine(sessions: usize) -> Arc<dyn Engine> {
         sessions,
         opened: AtomicUsize::new(0),
     })
+}
+
+fn plan(lanes: usize) -> LanePlan {
+    LanePlan {
+        lanes,
+        rows: 1,
+        balance: Balance::QueueDepth,
+    }
 }
 
 /// What a piece of work does on its lane.
@@ -68,7 +78,7 @@ impl Work for Task {
     fn run(&mut self, _: &mut dyn Session) -> Result<StageTimes, EngineError> {
         match self {
             Self::Succeed => Ok(StageTimes::default()),
-            Self::Lose => Err(EngineError::DeviceLost("as told".to_owned())),
+            Self::Lose => Err(EngineError::SessionLost("as told".to_owned())),
             Self::Panic => panic!("as told"),
             Self::Hang(until) => {
                 let _ = until.recv();
@@ -84,13 +94,13 @@ fn done(pending: Pending<Task>) -> Reply<Task> {
 
 #[test]
 fn a_start_that_cannot_open_every_session_fails_with_the_reason() {
-    let error = Lanes::<Task>::start(engine(2), 3, 1).err().unwrap();
+    let error = Lanes::<Task>::start(engine(2), plan(3)).err().unwrap();
     assert!(error.to_string().contains("no more"), "{error}");
 }
 
 #[test]
 fn a_job_is_run_on_another_lane_than_the_one_to_avoid() {
-    let lanes = Lanes::start(engine(2), 2, 1).unwrap();
+    let lanes = Lanes::start(engine(2), plan(2)).unwrap();
     let first = done(lanes.submit(Task::Succeed, None)).lane;
     for _ in 0..50 {
         assert_ne!(done(lanes.submit(Task::Succeed, first)).lane, first);
@@ -99,14 +109,14 @@ fn a_job_is_run_on_another_lane_than_the_one_to_avoid() {
 
 #[test]
 fn with_one_lane_a_job_that_avoids_it_runs_on_it_all_the_same() {
-    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    let lanes = Lanes::start(engine(1), plan(1)).unwrap();
     let lane = done(lanes.submit(Task::Succeed, None)).lane;
     assert_eq!(done(lanes.submit(Task::Succeed, lane)).lane, lane);
 }
 
 #[test]
 fn a_panic_costs_its_job_and_a_session_and_the_lane_goes_on() {
-    let lanes = Lanes::start(engine(2), 1, 1).unwrap();
+    let lanes = Lanes::start(engine(2), plan(1)).unwrap();
     let reply = done(lanes.submit(Task::Panic, None));
     assert!(matches!(reply.result, Err(Failure::Panicked(text)) if text == "as told"));
     assert!(done(lanes.submit(Task::Succeed, None)).result.is_ok());
@@ -114,29 +124,29 @@ fn a_panic_costs_its_job_and_a_session_and_the_lane_goes_on() {
 
 #[test]
 fn when_the_last_lane_is_gone_jobs_fail_and_it_is_announced() {
-    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    let lanes = Lanes::start(engine(1), plan(1)).unwrap();
     done(lanes.submit(Task::Lose, None));
     let reply = done(lanes.submit(Task::Succeed, None));
     assert!(matches!(reply.result, Err(Failure::NoLane)));
-    assert!(lanes.lost().is_cancelled());
+    assert!(lanes.health().lost().is_cancelled());
     assert_eq!(lanes.alive(), 0);
 }
 
 #[test]
 fn an_abandoned_lane_is_replaced_and_there_is_no_moment_without_a_lane() {
-    let lanes = Lanes::start(engine(2), 1, 1).unwrap();
+    let lanes = Lanes::start(engine(2), plan(1)).unwrap();
     let (release, until) = mpsc::channel();
     let hung = lanes.submit(Task::Hang(until), None);
     lanes.abandon(hung.started.blocking_recv().unwrap());
     assert_eq!(lanes.alive(), 1);
     assert!(done(lanes.submit(Task::Succeed, None)).result.is_ok());
-    assert!(!lanes.lost().is_cancelled());
+    assert!(!lanes.health().lost().is_cancelled());
     drop(release);
 }
 
 #[test]
 fn lanes_that_hang_too_often_are_not_replaced_for_ever() {
-    let lanes = Lanes::start(engine(usize::MAX), 1, 1).unwrap();
+    let lanes = Lanes::start(engine(usize::MAX), plan(1)).unwrap();
     let mut releases = Vec::new();
     for _ in 0..=MOST_HANGING {
         let (release, until) = mpsc::channel();
@@ -145,25 +155,25 @@ fn lanes_that_hang_too_often_are_not_replaced_for_ever() {
         releases.push(release);
     }
     assert_eq!(lanes.alive(), 0);
-    assert!(lanes.lost().is_cancelled());
+    assert!(lanes.health().lost().is_cancelled());
 }
 
 #[test]
 fn condemned_lanes_leave_no_job_waiting() {
-    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    let lanes = Lanes::start(engine(1), plan(1)).unwrap();
     let (release, until) = mpsc::channel();
     let hung = lanes.submit(Task::Hang(until), None);
     hung.started.blocking_recv().unwrap();
     let waiting = lanes.submit(Task::Succeed, None);
     lanes.condemn();
     assert!(matches!(done(waiting).result, Err(Failure::NoLane)));
-    assert!(lanes.lost().is_cancelled());
+    assert!(lanes.health().lost().is_cancelled());
     drop(release);
 }
 
 #[test]
 fn nobody_waiting_for_a_job_that_is_queued_means_that_it_is_not_run() {
-    let lanes = Lanes::start(engine(1), 1, 1).unwrap();
+    let lanes = Lanes::start(engine(1), plan(1)).unwrap();
     let (release, until) = mpsc::channel();
     let busy = lanes.submit(Task::Hang(until), None);
     let (unused, until) = mpsc::channel();

@@ -3,6 +3,7 @@
 //! Every error is a reason in words, with the tensor and what it would have to be.
 
 use crate::engine::{BatchDimension, TensorSpec};
+use crate::values::Element;
 use rten::{DataType, Dimension, Model, NodeId, Value, ValueType};
 use rten_tensor::Layout;
 
@@ -81,7 +82,15 @@ pub fn input(model: &Model) -> Result<(NodeId, TensorSpec, BatchDimension), Stri
     if elements.is_none() {
         return Err(unfit("that is more than this machine can address"));
     }
-    Ok((*id, TensorSpec { name, shape: frame }, batch))
+    Ok((
+        *id,
+        TensorSpec {
+            name,
+            shape: frame,
+            element: Element::F32,
+        },
+        batch,
+    ))
 }
 
 /// An output as `rows` frames of zeros left it, or why it cannot be a result per frame.
@@ -96,6 +105,7 @@ pub fn output(name: String, value: &Value, rows: usize) -> Result<TensorSpec, St
         [first, frame @ ..] if *first == rows && !frame.contains(&0) => Ok(TensorSpec {
             name,
             shape: frame.to_vec(),
+            element: Element::F32,
         }),
         shape => {
             let shape: Vec<_> = shape.iter().map(usize::to_string).collect();

@@ -1,5 +1,6 @@
 use super::*;
-use crate::engine::BatchDimension;
+use crate::engine::{BatchDimension, OutputRows};
+use crate::values::{Element, Values, ValuesMut};
 use std::io::Write;
 
 mod proto;
@@ -39,6 +40,14 @@ fn pass(input: Vec<u8>, output: Vec<u8>) -> Vec<u8> {
     model(&[node("Relu", &["x"], &["y"], &[]), input, output])
 }
 
+fn place(lane: usize) -> Place {
+    Place {
+        lane,
+        device: 0,
+        rows: 1,
+    }
+}
+
 fn load(bytes: &[u8]) -> Result<OnnxEngine, EngineError> {
     let mut file = tempfile::Builder::new().suffix(".onnx").tempfile().unwrap();
     file.write_all(bytes).unwrap();
@@ -48,10 +57,14 @@ fn load(bytes: &[u8]) -> Result<OnnxEngine, EngineError> {
 fn run(engine: &OnnxEngine, rows: usize, input: &[f32]) -> Result<Vec<Vec<f32>>, EngineError> {
     let room = |tensor: &TensorSpec| vec![f32::NAN; rows * tensor.elements()];
     let mut outputs: Vec<_> = engine.model().outputs.iter().map(room).collect();
-    engine.open_session(0).unwrap().run(Batch {
+    engine.open_session(place(0)).unwrap().run(Batch {
         rows,
-        input,
-        outputs: outputs.iter_mut().map(Vec::as_mut_slice).collect(),
+        input: Values::F32(input),
+        outputs: outputs
+            .iter_mut()
+            .zip(&engine.model().outputs)
+            .map(|(values, output)| OutputRows::whole(ValuesMut::F32(values), output.elements()))
+            .collect(),
     })?;
     Ok(outputs)
 }
@@ -81,6 +94,7 @@ fn the_tensors_are_read_from_the_model_where_it_declares_them_and_where_it_does_
     let tensor = |name: &str| TensorSpec {
         name: name.to_owned(),
         shape: vec![1, H, W],
+        element: Element::F32,
     };
     for (batch, expected) in [
         ("N", BatchDimension::Dynamic),

@@ -1,4 +1,5 @@
-//! The simulated hardware: three units that all sessions share, their timelines, and what was asked of them.
+//! The simulated hardware: devices of three units that all their sessions share, the units' timelines, and
+//! what was asked of them.
 //!
 //! Every batch passes the units in the same order (copy in, compute, copy out) and in the order in which
 //! the batches were submitted, as it does through a GPU's two copy engines and its compute queue. So a
@@ -23,8 +24,10 @@ pub enum Fate {
     Error,
     /// The session panics, at the same point.
     Panic,
-    /// The session's device is lost, at the same point.
+    /// The session is lost, at the same point.
     Lost,
+    /// The device is lost, with all its sessions, at the same point.
+    DeviceLost,
 }
 
 /// A batch's way through the device. Times are counted from the device's start.
@@ -40,21 +43,27 @@ pub struct Passage {
     pub end: Duration,
 }
 
-/// The three units and the counts.
-#[derive(Debug, Default)]
-pub struct Device {
+/// The devices and their common counts.
+#[derive(Debug)]
+pub struct Hardware {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    copy_in: Unit,
-    compute: Unit,
-    copy_out: Unit,
+    devices: Vec<Device>,
     stats: Stats,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
+struct Device {
+    copy_in: Unit,
+    compute: Unit,
+    copy_out: Unit,
+    lost: bool,
+}
+
+#[derive(Clone, Debug, Default)]
 struct Unit {
     free: Duration,
     busy: Duration,
@@ -69,11 +78,26 @@ impl Unit {
     }
 }
 
-impl Device {
-    /// Enters a batch that arrives at `now`; a batch that fails is not copied out.
-    pub fn submit(&self, script: &Script, now: Duration) -> Passage {
+impl Hardware {
+    /// `devices` devices.
+    pub fn new(devices: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                devices: vec![Device::default(); devices],
+                stats: Stats::default(),
+            }),
+        }
+    }
+
+    /// Enters a batch that arrives at device `device` at `now`; a batch that fails is not copied out. `None`
+    /// if the device is lost: the batch does not count then.
+    pub fn submit(&self, script: &Script, device: usize, now: Duration) -> Option<Passage> {
         let mut state = self.state.lock();
         let state = &mut *state;
+        let device = state
+            .devices
+            .get_mut(device)
+            .filter(|device| !device.lost)?;
         state.stats.batches += 1;
         state.stats.open += 1;
         state.stats.max_in_flight = state.stats.max_in_flight.max(state.stats.open);
@@ -85,6 +109,10 @@ impl Device {
             Fate::Error => state.stats.errors += 1,
             Fate::Panic => state.stats.panics += 1,
             Fate::Lost => state.stats.losses += 1,
+            Fate::DeviceLost => {
+                state.stats.losses += 1;
+                device.lost = true;
+            }
         }
         let arrival = match fate {
             Fate::Hang => now + script.faults.hang_time,
@@ -102,26 +130,26 @@ impl Device {
         };
         // A hung batch holds its lane, not the units: it is computed as if they were free at its hour.
         let end = if fate == Fate::Hang {
-            state.copy_in.busy += times.copy_in;
-            state.compute.busy += times.compute;
-            state.copy_out.busy += times.copy_out;
+            device.copy_in.busy += times.copy_in;
+            device.compute.busy += times.compute;
+            device.copy_out.busy += times.copy_out;
             arrival + times.total()
         } else {
-            let end = state.copy_in.reserve(arrival, times.copy_in);
-            let end = state.compute.reserve(end, times.compute);
+            let end = device.copy_in.reserve(arrival, times.copy_in);
+            let end = device.compute.reserve(end, times.compute);
             if copied_out {
-                state.copy_out.reserve(end, times.copy_out)
+                device.copy_out.reserve(end, times.copy_out)
             } else {
                 end
             }
         };
         state.stats.makespan = state.stats.makespan.max(end);
-        Passage {
+        Some(Passage {
             ordinal,
             fate,
             times,
             end,
-        }
+        })
     }
 
     /// Takes note that a batch of `rows` has left the device, computed or not.
@@ -134,25 +162,28 @@ impl Device {
         }
     }
 
-    /// Admits a session, unless `most` were admitted before.
-    pub fn admit(&self, most: Option<u64>) -> bool {
+    /// Admits a session to device `device`, unless that is lost or `most` were admitted before: its
+    /// number, from 1.
+    pub fn admit(&self, device: usize, most: Option<u64>) -> Option<u64> {
         let mut state = self.state.lock();
-        let admitted = most.is_none_or(|most| state.stats.sessions < most);
+        let admitted = most.is_none_or(|most| state.stats.sessions < most)
+            && state.devices.get(device).is_some_and(|device| !device.lost);
         if admitted {
             state.stats.sessions += 1;
         } else {
             state.stats.refusals += 1;
         }
-        admitted
+        admitted.then_some(state.stats.sessions)
     }
 
     /// How long each unit has been at work, or will have been once the batches now open are done.
     pub fn busy(&self) -> StageTimes {
         let state = self.state.lock();
+        let sum = |unit: fn(&Device) -> &Unit| state.devices.iter().map(|d| unit(d).busy).sum();
         StageTimes {
-            copy_in: state.copy_in.busy,
-            compute: state.compute.busy,
-            copy_out: state.copy_out.busy,
+            copy_in: sum(|device| &device.copy_in),
+            compute: sum(|device| &device.compute),
+            copy_out: sum(|device| &device.copy_out),
         }
     }
 
@@ -166,7 +197,9 @@ fn fate(faults: &Faults, ordinal: u64) -> Fate {
     let every = faults
         .error_every
         .is_some_and(|n| ordinal.is_multiple_of(n));
-    if faults.lost.contains(&ordinal) {
+    if faults.device_lost.contains(&ordinal) {
+        Fate::DeviceLost
+    } else if faults.lost.contains(&ordinal) {
         Fate::Lost
     } else if faults.panic.contains(&ordinal) {
         Fate::Panic
@@ -206,8 +239,8 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn ends(script: &str, arrivals: &[u32]) -> Vec<Duration> {
-        let (device, script) = (Device::default(), script.parse().unwrap());
-        let end = |&at: &u32| device.submit(&script, at * MS).end;
+        let (hardware, script) = (Hardware::new(1), script.parse().unwrap());
+        let end = |&at: &u32| hardware.submit(&script, 0, at * MS).unwrap().end;
         arrivals.iter().map(end).collect()
     }
 
@@ -252,11 +285,15 @@ mod tests {
 
     #[test]
     fn the_severest_of_several_faults_wins() {
-        let script: Script = "error=1+2+3+4,hang=2+3+4,panic=3+4,lost=4,error-every=5"
-            .parse()
-            .unwrap();
-        let fates: Vec<_> = (1..=6).map(|n| fate(&script.faults, n)).collect();
-        use Fate::{Computed, Error, Hang, Lost, Panic};
-        assert_eq!(fates, [Error, Hang, Panic, Lost, Error, Computed]);
+        let script: Script =
+            "error=1+2+3+4,hang=2+3+4,panic=3+4,lost=4+7,error-every=5,device-lost=7"
+                .parse()
+                .unwrap();
+        let fates: Vec<_> = (1..=7).map(|n| fate(&script.faults, n)).collect();
+        use Fate::{Computed, DeviceLost, Error, Hang, Lost, Panic};
+        assert_eq!(
+            fates,
+            [Error, Hang, Panic, Lost, Error, Computed, DeviceLost]
+        );
     }
 }

@@ -7,8 +7,11 @@
 //! | key | value | default | meaning |
 //! |---|---|---|---|
 //! | `size` | `HxW` or `N`, to 8192 | `64x64` | a frame, and each output, in pixels |
+//! | `input` | `f32` or `f16` | `f32` | the type of the input's values |
 //! | `outputs` | 1 to 7 | 1 | outputs: `output`, or `output_0`, `output_1`, … |
-//! | `batch` | `dynamic` or a number | `dynamic` | the batch dimension |
+//! | `batch` | `dynamic`, a number, or `least:best:most` | `dynamic` | the batch dimension |
+//! | `devices` | 1 to 16 | 1 | devices, `sim-0`, `sim-1`, …, each with units of its own |
+//! | `memory` | MiB | not told | memory of a device; a session takes what a batch takes |
 //! | `h2d`, `compute`, `d2h` | a time: `2ms`, `0.3ms`, `300us`, `0` | `0` | per batch, whatever its rows |
 //! | `jitter` | 0 to 1 | 0 | each stage takes its time × (1 ± up to this), evenly spread |
 //! | `seed` | a number | 0 | where the jitter starts |
@@ -18,15 +21,17 @@
 //! | `panic` | batches | none | the session panics |
 //! | `hang` | batches | none | the batch blocks its lane for `hang-time`, then is computed |
 //! | `hang-time` | a time | `1h` | |
-//! | `lost` | batches | none | `EngineError::DeviceLost`; the session answers nothing else from then on |
+//! | `lost` | batches | none | `EngineError::SessionLost`; the session answers nothing else from then on |
+//! | `device-lost` | batches | none | `EngineError::DeviceLost`; the device answers nobody from then on |
+//! | `hang-session` | sessions | none | opening the session blocks its lane for `hang-time` |
 //! | `refuse-sessions-after` | N | none | no more than N sessions open (`EngineError::Session`) |
 //!
-//! Batches are numbered by the device, from 1, in the order in which they reach it, retries included.
+//! Batches are numbered from 1, over all devices, in the order in which they reach them, retries included.
 //! A time is at most 24h. Where a batch has several faults, lost goes before panic, hang and error.
 //!
 //! What always holds:
 //! - output `k` at position `p` is [`expected`]`(k, p, pixel)`, whatever the batch, the row or the lane;
-//! - the device has three units (copy in, compute, copy out), each at work on one batch at a time: lanes
+//! - a device has three units (copy in, compute, copy out), each at work on one batch at a time: lanes
 //!   overlap copies with computing, but two batches never compute at once (one that hung excepted);
 //! - reported `StageTimes` are the stages' own durations; waiting for a unit is not in them;
 //! - on the virtual clock a session's next batch arrives when its last one ended, and hosts take no time.
@@ -50,8 +55,10 @@ pub use results::{MAX_OUTPUTS, expected};
 pub use script::{Clock, Faults, KEYS, Script, ScriptError};
 pub use value::AllowedText;
 
-use super::{Batch, Engine, EngineError, ModelSpec, Session, StageTimes, TensorSpec};
-use device::{Device, Fate, Passage};
+use super::room::DeviceMemory;
+use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
+use crate::values::Element;
+use device::{Fate, Hardware, Passage};
 use results::Results;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,7 +98,7 @@ pub struct SimulatedEngine {
     script: Arc<Script>,
     model: Arc<ModelSpec>,
     results: Arc<Results>,
-    device: Arc<Device>,
+    hardware: Arc<Hardware>,
     start: Instant,
 }
 
@@ -102,8 +109,12 @@ impl SimulatedEngine {
         let tensor = |name: String| TensorSpec {
             name,
             shape: vec![1, script.size.0, script.size.1],
+            element: Element::F32,
         };
-        let input = tensor("input".to_owned());
+        let input = TensorSpec {
+            element: script.input,
+            ..tensor("input".to_owned())
+        };
         let results = Results::new(input.elements());
         let model = ModelSpec {
             outputs: match script.outputs {
@@ -114,10 +125,10 @@ impl SimulatedEngine {
             batch: script.batch,
         };
         Self {
+            hardware: Arc::new(Hardware::new(script.devices)),
             script: Arc::new(script),
             model: Arc::new(model),
             results: Arc::new(results),
-            device: Arc::default(),
             start: Instant::now(),
         }
     }
@@ -125,13 +136,13 @@ impl SimulatedEngine {
     /// What has been asked of the device so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.device.stats()
+        self.hardware.stats()
     }
 
     /// How long each unit has been at work, batches now open included.
     #[must_use]
     pub fn busy(&self) -> StageTimes {
-        self.device.busy()
+        self.hardware.busy()
     }
 
     /// When the last stage entered so far ends, counted from the device's start.
@@ -170,19 +181,42 @@ impl Engine for SimulatedEngine {
         false
     }
 
-    fn open_session(&self, lane: usize) -> Result<Box<dyn Session>, EngineError> {
-        let most = self.script.faults.refuse_sessions_after;
-        if !self.device.admit(most) {
+    fn devices(&self) -> Vec<String> {
+        (0..self.script.devices)
+            .map(|n| format!("sim-{n}"))
+            .collect()
+    }
+
+    fn memory(&self, rows: usize) -> Result<Option<Vec<DeviceMemory>>, EngineError> {
+        let memory = self.script.memory.map(|mebibytes| {
+            let device = |device| DeviceMemory {
+                device,
+                free: mebibytes << 20,
+                per_lane: self.model.batch_bytes(self.model.batch.rows(rows)),
+            };
+            self.devices().into_iter().map(device).collect()
+        });
+        Ok(memory)
+    }
+
+    fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
+        let faults = &self.script.faults;
+        let most = faults.refuse_sessions_after;
+        let Some(session) = self.hardware.admit(place.device, most) else {
             return Err(EngineError::Session {
-                lane,
-                reason: format!(
-                    "the simulated device refuses sessions after {}",
-                    most.unwrap_or_default()
-                ),
+                lane: place.lane,
+                reason: match most {
+                    Some(most) => format!("the simulated device refuses sessions after {most}"),
+                    None => "the simulated device is lost".to_owned(),
+                },
             });
+        };
+        if faults.hang_session.contains(&session) {
+            std::thread::sleep(faults.hang_time);
         }
         Ok(Box::new(SimulatedSession {
             engine: self.clone(),
+            device: place.device,
             now: Duration::ZERO,
             lost: false,
         }))
@@ -191,6 +225,7 @@ impl Engine for SimulatedEngine {
 
 struct SimulatedSession {
     engine: SimulatedEngine,
+    device: usize,
     /// On the virtual clock, when this session's last batch ended.
     now: Duration,
     lost: bool,
@@ -198,13 +233,13 @@ struct SimulatedSession {
 
 /// Sees to it that a batch leaves the device, whatever becomes of it.
 struct Visit<'a> {
-    device: &'a Device,
+    hardware: &'a Hardware,
     computed: Option<usize>,
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.device.leave(self.computed);
+        self.hardware.leave(self.computed);
     }
 }
 
@@ -213,12 +248,12 @@ impl Session for SimulatedSession {
         let SimulatedEngine {
             script,
             model,
-            device,
+            hardware,
             ..
         } = &self.engine;
         if self.lost {
-            return Err(EngineError::DeviceLost(
-                "the simulated device was lost before this batch".to_owned(),
+            return Err(EngineError::SessionLost(
+                "the simulated session was lost before this batch".to_owned(),
             ));
         }
         batch.check(model)?;
@@ -227,9 +262,11 @@ impl Session for SimulatedSession {
             Clock::Real => self.engine.start.elapsed(),
             Clock::Virtual => self.now,
         };
-        let passage = device.submit(script, now);
+        let passage = hardware.submit(script, self.device, now).ok_or_else(|| {
+            EngineError::DeviceLost("the simulated device was lost before this batch".to_owned())
+        })?;
         let mut visit = Visit {
-            device,
+            hardware,
             computed: None,
         };
         // Computed before the wait, so that it takes none of the time after it.
@@ -254,7 +291,8 @@ fn settle(passage: Passage) -> Result<StageTimes, EngineError> {
     match passage.fate {
         Fate::Computed | Fate::Hang => Ok(passage.times),
         Fate::Error => Err(EngineError::Run(format!("simulated error in batch {n}"))),
-        Fate::Lost => Err(EngineError::DeviceLost(format!("simulated in batch {n}"))),
+        Fate::Lost => Err(EngineError::SessionLost(format!("simulated in batch {n}"))),
+        Fate::DeviceLost => Err(EngineError::DeviceLost(format!("simulated in batch {n}"))),
         Fate::Panic => panic!("simulated panic in batch {n}"),
     }
 }

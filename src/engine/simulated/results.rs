@@ -1,6 +1,7 @@
 //! What a simulated device computes: the input, marked so that a result in the wrong place shows.
 
 use crate::engine::Batch;
+use crate::values::Values;
 
 /// The most outputs that [`expected`] can tell apart.
 pub const MAX_OUTPUTS: usize = 7;
@@ -41,11 +42,20 @@ impl Results {
     pub fn write(&self, batch: Batch<'_>) {
         for (k, output) in batch.outputs.into_iter().enumerate() {
             let offsets = self.offsets.get(3 * k..).unwrap_or_default();
-            let rows = output.chunks_exact_mut(self.frame);
-            for (row, pixels) in rows.zip(batch.input.chunks_exact(self.frame)) {
-                for ((out, pixel), offset) in row.iter_mut().zip(pixels).zip(offsets) {
-                    *out = pixel + offset;
-                }
+            // The device's outputs are f32, as its model says; Batch::check has seen to it.
+            let output = output.values.single().unwrap_or_default();
+            match batch.input {
+                Values::F32(input) => self.write_rows(input, offsets, output),
+                Values::F16(input) => self.write_rows(input, offsets, output),
+            }
+        }
+    }
+
+    fn write_rows<T: Copy + Into<f32>>(&self, input: &[T], offsets: &[f32], output: &mut [f32]) {
+        let rows = output.chunks_exact_mut(self.frame);
+        for (row, pixels) in rows.zip(input.chunks_exact(self.frame)) {
+            for ((out, pixel), offset) in row.iter_mut().zip(pixels).zip(offsets) {
+                *out = (*pixel).into() + offset;
             }
         }
     }

@@ -4,18 +4,22 @@
 //! optional; the table of keys is in the essay of `crate::engine::simulated`. A script that parses is one the device can
 //! follow: nothing is checked again later. `Display` writes a script that parses to an equal one.
 
-use super::value::{AllowedText, duration, fraction, number, ordinals, size};
+use super::value::{AllowedText, batch, duration, fraction, number, ordinals, size};
 use crate::engine::BatchDimension;
+use crate::values::Element;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// Every key, in the order in which `Display` writes them.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 21] = [
     "size",
+    "input",
     "outputs",
     "batch",
+    "devices",
+    "memory",
     "h2d",
     "compute",
     "d2h",
@@ -28,6 +32,8 @@ pub const KEYS: [&str; 16] = [
     "hang",
     "hang-time",
     "lost",
+    "device-lost",
+    "hang-session",
     "refuse-sessions-after",
 ];
 
@@ -54,8 +60,12 @@ pub struct Faults {
     pub hang: BTreeSet<u64>,
     /// How long a hang lasts.
     pub hang_time: Duration,
-    /// Batches that fail with [`DeviceLost`](crate::engine::EngineError::DeviceLost).
+    /// Batches that fail with [`SessionLost`](crate::engine::EngineError::SessionLost).
     pub lost: BTreeSet<u64>,
+    /// Batches that fail with [`DeviceLost`](crate::engine::EngineError::DeviceLost) and take their device with them.
+    pub device_lost: BTreeSet<u64>,
+    /// Sessions, numbered from 1 as they are opened, that block their lane for `hang_time` before they open.
+    pub hang_session: BTreeSet<u64>,
     /// How many sessions open before the device refuses more.
     pub refuse_sessions_after: Option<u64>,
 }
@@ -69,6 +79,8 @@ impl Default for Faults {
             hang: BTreeSet::new(),
             hang_time: Duration::from_secs(3600),
             lost: BTreeSet::new(),
+            device_lost: BTreeSet::new(),
+            hang_session: BTreeSet::new(),
             refuse_sessions_after: None,
         }
     }
@@ -79,10 +91,16 @@ impl Default for Faults {
 pub struct Script {
     /// Height and width of a frame, and of each output, in pixels.
     pub size: (usize, usize),
+    /// The type of the input's values; outputs are f32.
+    pub input: Element,
     /// Number of outputs, 1 to [`MAX_OUTPUTS`](super::MAX_OUTPUTS).
     pub outputs: usize,
     /// The batch dimension.
     pub batch: BatchDimension,
+    /// Number of devices.
+    pub devices: usize,
+    /// Memory of each device, in MiB; `None`: it is not told.
+    pub memory: Option<usize>,
     /// Host to device, per batch, whatever its rows.
     pub h2d: Duration,
     /// The model itself, per batch, whatever its rows.
@@ -103,8 +121,11 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             size: (64, 64),
+            input: Element::F32,
             outputs: 1,
             batch: BatchDimension::Dynamic,
+            devices: 1,
+            memory: None,
             h2d: Duration::ZERO,
             compute: Duration::ZERO,
             d2h: Duration::ZERO,
@@ -178,13 +199,15 @@ impl Script {
         let result = match key {
             "size" => size(value).map(|v| self.size = v),
             "outputs" => number(value, 1, super::MAX_OUTPUTS).map(|v| self.outputs = v),
-            "batch" if value == "dynamic" => {
-                self.batch = BatchDimension::Dynamic;
-                Ok(())
+            "input" => match value {
+                "f32" => Ok(Element::F32),
+                "f16" => Ok(Element::F16),
+                _ => Err("f32 or f16".into()),
             }
-            "batch" => number(value, 1, 65_536)
-                .map(|v| self.batch = BatchDimension::Static(v))
-                .map_err(|_| "dynamic or a whole number from 1 to 65536".into()),
+            .map(|v| self.input = v),
+            "batch" => batch(value).map(|v| self.batch = v),
+            "devices" => number(value, 1, 16).map(|v| self.devices = v),
+            "memory" => number(value, 1, 1 << 20).map(|v| self.memory = Some(v)),
             "h2d" => duration(value).map(|v| self.h2d = v),
             "compute" => duration(value).map(|v| self.compute = v),
             "d2h" => duration(value).map(|v| self.d2h = v),
@@ -202,6 +225,8 @@ impl Script {
             "hang" => ordinals(value).map(|v| faults.hang = v),
             "hang-time" => duration(value).map(|v| faults.hang_time = v),
             "lost" => ordinals(value).map(|v| faults.lost = v),
+            "device-lost" => ordinals(value).map(|v| faults.device_lost = v),
+            "hang-session" => ordinals(value).map(|v| faults.hang_session = v),
             "refuse-sessions-after" => {
                 number(value, 0, u64::MAX).map(|v| faults.refuse_sessions_after = Some(v))
             }
@@ -236,7 +261,13 @@ impl Script {
             "batch" => match self.batch {
                 BatchDimension::Static(rows) => Some(rows.to_string()),
                 BatchDimension::Dynamic => None,
+                BatchDimension::Within { least, best, most } => {
+                    Some(format!("{least}:{best}:{most}"))
+                }
             },
+            "input" => (self.input != default.input).then(|| self.input.to_string()),
+            "devices" => (self.devices != default.devices).then(|| self.devices.to_string()),
+            "memory" => self.memory.map(|n| n.to_string()),
             "h2d" => time(self.h2d, default.h2d),
             "compute" => time(self.compute, default.compute),
             "d2h" => time(self.d2h, default.d2h),
@@ -249,6 +280,8 @@ impl Script {
             "hang" => list(&faults.hang),
             "hang-time" => time(faults.hang_time, no_faults.hang_time),
             "lost" => list(&faults.lost),
+            "device-lost" => list(&faults.device_lost),
+            "hang-session" => list(&faults.hang_session),
             "refuse-sessions-after" => faults.refuse_sessions_after.map(|n| n.to_string()),
             _ => None,
         }

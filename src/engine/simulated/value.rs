@@ -3,6 +3,7 @@
 //! Each reader gives either a value that the device can use or, as its error, what would have been
 //! allowed, as words that follow "must be".
 
+use crate::engine::BatchDimension;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -27,6 +28,29 @@ pub fn number<T: FromStr + PartialOrd + Display>(
     match text.parse::<T>() {
         Ok(n) if n >= least && n <= most => Ok(n),
         _ => Err(format!("a whole number from {least} to {most}").into()),
+    }
+}
+
+/// A batch dimension: `dynamic`, a number of rows, or `least:best:most`.
+pub fn batch(text: &str) -> Result<BatchDimension, AllowedText> {
+    let allowed = || {
+        AllowedText::from(
+            "dynamic, a whole number from 1 to 65536, or three of them least:best:most",
+        )
+    };
+    if text == "dynamic" {
+        return Ok(BatchDimension::Dynamic);
+    }
+    let numbers: Vec<usize> = text
+        .split(':')
+        .map(|n| number(n, 1, 65_536).map_err(|_| allowed()))
+        .collect::<Result<_, _>>()?;
+    match *numbers {
+        [rows] => Ok(BatchDimension::Static(rows)),
+        [least, best, most] if least <= best && best <= most => {
+            Ok(BatchDimension::Within { least, best, most })
+        }
+        _ => Err(allowed()),
     }
 }
 

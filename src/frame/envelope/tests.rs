@@ -4,6 +4,7 @@ use super::*;
 use OutputDtype::{Float32, Int16};
 use OutputFormat::{Npy, Raw};
 use OutputSize::{Full, Size};
+use half::f16;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes
@@ -48,7 +49,7 @@ fn a_message_is_byte_for_byte_what_numpy_saves_of_the_crop() {
         Npy,
     )
     .unwrap();
-    assert_eq!(envelope.encode(&row).unwrap(), saved);
+    assert_eq!(envelope.encode(Values::F32(&row)).unwrap(), saved);
 }
 
 #[test]
@@ -56,7 +57,11 @@ fn the_crop_is_the_centre_and_rounds_toward_the_origin() {
     let crop = |plane: (u16, u16), width, height| {
         let shape = [plane.0.into(), plane.1.into()];
         let envelope = Envelope::new(&shape, Size { width, height }, Float32, Raw).unwrap();
-        floats(&envelope.encode(&places(1, plane.0, plane.1)).unwrap())
+        floats(
+            &envelope
+                .encode(Values::F32(&places(1, plane.0, plane.1)))
+                .unwrap(),
+        )
     };
     assert_eq!(crop((4, 4), 2, 2), [101.0, 102.0, 201.0, 202.0]);
     assert_eq!(
@@ -88,7 +93,7 @@ fn every_plane_of_a_stack_is_cropped() {
     .unwrap();
     assert_eq!(envelope.shape(), [3, 1, 1]);
     assert_eq!(
-        floats(&envelope.encode(&places(3, 3, 3)).unwrap()),
+        floats(&envelope.encode(Values::F32(&places(3, 3, 3))).unwrap()),
         [101.0, 10_101.0, 20_101.0]
     );
 }
@@ -113,7 +118,7 @@ fn leading_ones_are_dropped_and_vectors_are_sent_whole() {
     assert_eq!(shape(&[], size), [0_usize; 0]);
     let vector = Envelope::new(&[1, 3], size, Float32, Raw).unwrap();
     assert_eq!(
-        floats(&vector.encode(&[1.0, 2.0, 3.0]).unwrap()),
+        floats(&vector.encode(Values::F32(&[1.0, 2.0, 3.0])).unwrap()),
         [1.0, 2.0, 3.0]
     );
 }
@@ -129,7 +134,7 @@ fn float32_leaves_bit_for_bit() {
         f32::MAX,
     ];
     let envelope = Envelope::new(&[2, 3], Full, Float32, Raw).unwrap();
-    let bits: Vec<u32> = floats(&envelope.encode(&row).unwrap())
+    let bits: Vec<u32> = floats(&envelope.encode(Values::F32(&row)).unwrap())
         .iter()
         .map(|v| v.to_bits())
         .collect();
@@ -150,7 +155,9 @@ fn int16_truncates_toward_zero_saturates_and_has_no_nan() {
         (f32::NAN, 0),
     ];
     let envelope = Envelope::new(&[3, 3], Full, Int16, Raw).unwrap();
-    let message = envelope.encode(&cases.map(|(value, _)| value)).unwrap();
+    let message = envelope
+        .encode(Values::F32(&cases.map(|(value, _)| value)))
+        .unwrap();
     let values: Vec<i16> = message
         .as_chunks()
         .0
@@ -178,7 +185,7 @@ fn the_length_is_known_beforehand_and_allocated_once() {
             format,
         )
         .unwrap();
-        let message = envelope.encode(&[1.0; 25]).unwrap();
+        let message = envelope.encode(Values::F32(&[1.0; 25])).unwrap();
         assert_eq!(envelope.encoded_len(), bytes);
         assert_eq!((message.len(), message.capacity()), (bytes, bytes));
     }
@@ -237,8 +244,51 @@ fn a_row_of_another_length_is_an_error_not_a_short_message() {
     let envelope = Envelope::new(&[2, 3], Full, Float32, Npy).unwrap();
     for row in [5, 7] {
         assert_eq!(
-            envelope.encode(&vec![0.0; row]),
+            envelope.encode(Values::F32(&vec![0.0; row])),
             Err(LengthMismatch { row, expected: 6 })
+        );
+    }
+}
+
+#[test]
+fn half_precision_results_are_sent_exactly_as_single_precision() {
+    let envelope = Envelope::new(
+        &[1, 2, 2],
+        OutputSize::Full,
+        OutputDtype::Float32,
+        OutputFormat::Raw,
+    )
+    .unwrap();
+    let values = [0.1, -2.5, 65_504.0, f32::INFINITY].map(f16::from_f32);
+    assert_eq!(
+        floats(&envelope.encode(Values::F16(&values)).unwrap()),
+        values.map(f16::to_f32)
+    );
+}
+
+#[test]
+fn what_is_wanted_is_what_is_read_and_no_more() {
+    for (shape, size) in [
+        (vec![1, 6, 8], "2x4"),
+        (vec![3, 5, 5], "1x1"),
+        (vec![7], "full"),
+        (vec![4, 4], "full"),
+    ] {
+        let envelope = Envelope::new(
+            &shape,
+            size.parse().unwrap(),
+            OutputDtype::Float32,
+            OutputFormat::Raw,
+        )
+        .unwrap();
+        // Each value is its place, so the message tells which places were read.
+        let row: Vec<f32> = (0..envelope.row_len()).map(|place| place as f32).collect();
+        let read = floats(&envelope.encode(Values::F32(&row)).unwrap());
+        let (first, last) = (read.first().unwrap(), read.last().unwrap());
+        assert_eq!(
+            envelope.wanted(),
+            *first as usize..*last as usize + 1,
+            "{shape:?} {size}"
         );
     }
 }

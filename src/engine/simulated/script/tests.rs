@@ -14,13 +14,17 @@ fn an_empty_script_is_all_defaults() {
 
 #[test]
 fn every_key_is_understood() {
-    let text = "size=48x32,outputs=2,batch=8,h2d=300us,compute=2ms,d2h=0.3ms,jitter=0.1,seed=7,clock=virtual,\
-                error=3+7,error-every=100,panic=4,hang=5,hang-time=1.5s,lost=6,refuse-sessions-after=0";
+    let text = "size=48x32,input=f16,outputs=2,batch=8,devices=2,memory=64,h2d=300us,compute=2ms,d2h=0.3ms,jitter=0.1,seed=7,clock=virtual,\
+                error=3+7,error-every=100,panic=4,hang=5,hang-time=1.5s,lost=6,device-lost=8,\
+                hang-session=9,refuse-sessions-after=0";
     let script: Script = text.parse().unwrap();
     let expected = Script {
         size: (48, 32),
+        input: Element::F16,
         outputs: 2,
         batch: BatchDimension::Static(8),
+        devices: 2,
+        memory: Some(64),
         h2d: Duration::from_micros(300),
         compute: Duration::from_millis(2),
         d2h: Duration::from_micros(300),
@@ -34,6 +38,8 @@ fn every_key_is_understood() {
             hang: [5].into(),
             hang_time: Duration::from_millis(1500),
             lost: [6].into(),
+            device_lost: [8].into(),
+            hang_session: [9].into(),
             refuse_sessions_after: Some(0),
         },
     };
@@ -50,7 +56,7 @@ fn a_mistake_names_the_key_the_value_and_what_is_allowed() {
         ("compute=1ms,", r#"sim: "" is not key=value"#),
         (
             "speed=1",
-            r#"sim: there is no key "speed"; the keys are size, outputs, "#,
+            r#"sim: there is no key "speed"; the keys are size, input, outputs, "#,
         ),
         ("seed=1,seed=1", "sim: seed is given twice"),
         (
@@ -64,7 +70,7 @@ fn a_mistake_names_the_key_the_value_and_what_is_allowed() {
         ),
         (
             "batch=0",
-            r#"sim: batch is "0", but must be dynamic or a whole number from 1"#,
+            r#"sim: batch is "0", but must be dynamic, a whole number from 1"#,
         ),
         (
             "compute=2",
@@ -116,27 +122,37 @@ proptest! {
         size in (1_usize..=8192, 1_usize..=8192),
         outputs in 1_usize..=7,
         batch in proptest::option::of(1_usize..=65_536),
+        profile in proptest::option::of((1_usize..=8, 8_usize..=16, 16_usize..=65_536)),
+        (devices, memory) in (1_usize..=16, proptest::option::of(1_usize..=1 << 20)),
+        half in any::<bool>(),
         times in proptest::array::uniform4(0_u64..=86_400_000_000_000),
         jitter in 0.0_f64..=1.0,
         seed in any::<u64>(),
         is_virtual in any::<bool>(),
-        lists in proptest::array::uniform4(proptest::collection::btree_set(1_u64.., 0..4)),
+        lists in proptest::array::uniform6(proptest::collection::btree_set(1_u64.., 0..4)),
         error_every in proptest::option::of(1_u64..),
         refuse_sessions_after in proptest::option::of(any::<u64>()),
     ) {
         let [h2d, compute, d2h, hang_time] = times.map(Duration::from_nanos);
-        let [error, panic, hang, lost] = lists;
+        let [error, panic, hang, lost, device_lost, hang_session] = lists;
         let script = Script {
             size,
             outputs,
-            batch: batch.map_or(BatchDimension::Dynamic, BatchDimension::Static),
+            input: if half { Element::F16 } else { Element::F32 },
+            batch: match (batch, profile) {
+                (_, Some((least, best, most))) => BatchDimension::Within { least, best, most },
+                (Some(rows), None) => BatchDimension::Static(rows),
+                (None, None) => BatchDimension::Dynamic,
+            },
+            devices,
+            memory,
             h2d,
             compute,
             d2h,
             jitter,
             seed,
             clock: if is_virtual { Clock::Virtual } else { Clock::Real },
-            faults: Faults { error, error_every, panic, hang, hang_time, lost, refuse_sessions_after },
+            faults: Faults { error, error_every, panic, hang, hang_time, lost, device_lost, hang_session, refuse_sessions_after },
         };
         prop_assert_eq!(script.to_string().parse::<Script>().unwrap(), script);
     }

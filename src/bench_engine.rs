@@ -1,0 +1,382 @@
+//! `beamflow bench-engine`: how fast an engine is by itself, so that a user sees how near the sidecar runs to it.
+//!
+//! For 1 lane, 2 lanes, … each lane runs batch after batch on a session of its own, in a slot of its own, as in the
+//! sidecar but without sockets, frames or answers. Converting frames is measured by itself: in the sidecar the
+//! collector does it while the lanes are at work.
+
+use crate::batch::slot::Slot;
+use crate::cli::EngineArgs;
+use crate::config::OrAuto;
+use crate::engine::lane::Work;
+use crate::engine::room::lanes_on;
+use crate::engine::{self, Engine, EngineError, Place, StageTimes, warm_up};
+use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::ledger::Ledger;
+use crate::table;
+use clap::Args;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+/// Flags of `beamflow bench-engine`.
+#[derive(Args, Debug)]
+pub struct BenchEngineArgs {
+    /// The model: .engine, .plan, .trt, .onnx, or sim:….
+    #[arg(value_name = "FILE")]
+    model: String,
+
+    /// How the engine is run.
+    #[command(flatten)]
+    engine: EngineArgs,
+
+    /// The most lanes; 1, 2, … up to it are measured.
+    #[arg(long, default_value = "4", value_name = "LANES", value_parser = crate::cli::whole_number::<1, 64>)]
+    lanes: usize,
+
+    /// Frames per batch; auto: what the engine is best at.
+    #[arg(long, default_value = "auto", value_name = "FRAMES", value_parser = crate::cli::whole_number_or_auto::<1, 4096>)]
+    bsz_size: OrAuto,
+
+    /// Batches that each lane runs.
+    #[arg(long, default_value = "300", value_name = "BATCHES", value_parser = crate::cli::whole_number::<1, 10_000_000>)]
+    batches: usize,
+
+    /// The part of each output that is copied back, cut from its centre, as in the sidecar.
+    #[arg(long, default_value = "full", value_name = "WIDTHxHEIGHT")]
+    output_size: OutputSize,
+
+    /// A file for the same figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Why the bench broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchEngineError {
+    /// The engine did not load or run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The model is not one for frames.
+    #[error("the model {model} cannot be measured with frames: {reason}")]
+    Unsuitable {
+        /// The model.
+        model: String,
+        /// Why.
+        reason: String,
+    },
+    /// The figures cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A lane's thread died.
+    #[error("a lane panicked: {0}")]
+    Panicked(String),
+}
+
+/// All figures of a bench.
+#[derive(Debug, Serialize)]
+pub struct EngineBench {
+    /// The engine, in words.
+    pub engine: String,
+    /// Frames in a batch.
+    pub batch: usize,
+    /// Batches that each lane ran.
+    pub batches_per_lane: usize,
+    /// One for each number of lanes, with and without CUDA graphs.
+    pub runs: Vec<Run>,
+}
+
+/// The figures of one number of lanes.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    /// Lanes side by side.
+    pub lanes: usize,
+    /// Whether CUDA graphs were allowed; `None` where the engine knows none.
+    pub cuda_graphs: Option<bool>,
+    /// Batches a second, all lanes together.
+    pub batches_per_second: f64,
+    /// Frames a second, all lanes together.
+    pub frames_per_second: f64,
+    /// A batch of int16 frames into its slot.
+    pub convert: Percentiles,
+    /// Host to device.
+    pub copy_in: Percentiles,
+    /// The model.
+    pub compute: Percentiles,
+    /// Device to host.
+    pub copy_out: Percentiles,
+}
+
+/// Times per batch, in microseconds.
+#[derive(Debug, Serialize)]
+pub struct Percentiles {
+    /// Half of the batches took no longer.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+}
+
+/// Measures, prints the table, writes the JSON.
+///
+/// # Errors
+/// [`BenchEngineError`].
+pub fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
+    let bench = measure(args)?;
+    println!(
+        "\n  {}\n  {} frames a batch, {} batches a lane\n",
+        bench.engine, bench.batch, bench.batches_per_lane
+    );
+    println!("{}", table::render(&rows(&bench)));
+    if let Some(path) = &args.json {
+        serde_json::to_vec_pretty(&bench)
+            .map_err(std::io::Error::from)
+            .and_then(|text| std::fs::write(path, text))
+            .map_err(|source| BenchEngineError::Write {
+                path: path.clone(),
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+fn measure(args: &BenchEngineArgs) -> Result<EngineBench, BenchEngineError> {
+    let mut bench: Option<EngineBench> = None;
+    // An engine without CUDA graphs says so after the first round; then there is no second.
+    for graphs in [true, false] {
+        let mut options = args.engine.options(args.bsz_size);
+        options.cuda_graphs &= graphs;
+        let engine = engine::load(&args.model, &options)?;
+        let known = engine.has_cuda_graphs();
+        if !graphs && (!known || args.engine.no_cuda_graphs) {
+            break;
+        }
+        let batch = match args.bsz_size {
+            OrAuto::Auto => engine.model().batch.best(),
+            OrAuto::Exactly(frames) => frames,
+        };
+        let bench = bench.get_or_insert_with(|| EngineBench {
+            engine: engine.description(),
+            batch,
+            batches_per_lane: args.batches,
+            runs: Vec::new(),
+        });
+        let load = Load::new(args, engine, batch)?;
+        for lanes in 1..=args.lanes {
+            let cuda_graphs = known.then_some(options.cuda_graphs);
+            bench.runs.push(load.run(lanes, cuda_graphs)?);
+        }
+    }
+    bench.ok_or_else(|| BenchEngineError::Unsuitable {
+        model: args.model.clone(),
+        reason: "nothing was run".to_owned(),
+    })
+}
+
+/// What every lane runs.
+struct Load {
+    engine: Arc<dyn Engine>,
+    decoder: Decoder,
+    wanted: Vec<std::ops::Range<usize>>,
+    payload: Vec<u8>,
+    batch: usize,
+    batches: usize,
+}
+
+/// The times of one lane's batches.
+#[derive(Default)]
+struct Times {
+    convert: Vec<Duration>,
+    stages: Vec<StageTimes>,
+    ended: Option<Instant>,
+}
+
+impl Load {
+    fn new(
+        args: &BenchEngineArgs,
+        engine: Arc<dyn Engine>,
+        batch: usize,
+    ) -> Result<Self, BenchEngineError> {
+        let unsuitable = |reason: String| BenchEngineError::Unsuitable {
+            model: args.model.clone(),
+            reason,
+        };
+        let model = engine.model();
+        let &[.., height, width] = model.input.shape.as_slice() else {
+            return Err(unsuitable(format!("its input {} is no image", model.input)));
+        };
+        let shape = FrameShape { height, width };
+        let (dtype, format) = (OutputDtype::Float32, OutputFormat::Raw);
+        let wanted = model
+            .outputs
+            .iter()
+            .map(|output| Envelope::new(&output.shape, args.output_size, dtype, format))
+            .map(|envelope| envelope.map(|envelope| envelope.wanted()))
+            .collect::<Result<_, _>>()
+            .map_err(|error| unsuitable(error.to_string()))?;
+        // Counts as a detector gives them: no two neighbours alike, none beyond half precision's exact integers.
+        let counts = (0..height * width).map(|k| (k % 1009) as i16);
+        Ok(Self {
+            decoder: Decoder::new(Dtype::I16, shape),
+            payload: counts.flat_map(i16::to_le_bytes).collect(),
+            wanted,
+            batch,
+            batches: args.batches,
+            engine,
+        })
+    }
+
+    fn run(&self, lanes: usize, cuda_graphs: Option<bool>) -> Result<Run, BenchEngineError> {
+        let devices = self.engine.devices().len();
+        let places = (0..devices).flat_map(|device| {
+            (0..lanes_on(device, devices, lanes)).map(move |lane| (device, lane * devices + device))
+        });
+        let ready = Barrier::new(lanes + 1);
+        let (begun, lanes_times) = std::thread::scope(|scope| {
+            let threads: Vec<_> = places
+                .map(|(device, lane)| {
+                    let ready = &ready;
+                    let place = Place {
+                        lane,
+                        device,
+                        rows: self.batch,
+                    };
+                    scope.spawn(move || self.lane(place, ready))
+                })
+                .collect();
+            ready.wait();
+            let begun = Instant::now();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+                Ok(times) => times,
+                Err(panic) => Err(BenchEngineError::Panicked(crate::panic::message(
+                    panic.as_ref(),
+                ))),
+            };
+            let times: Vec<Result<Times, _>> = threads.into_iter().map(join).collect();
+            (begun, times)
+        });
+        let mut all = Times::default();
+        for times in lanes_times {
+            let times = times?;
+            all.convert.extend(times.convert);
+            all.stages.extend(times.stages);
+            all.ended = all.ended.max(times.ended);
+        }
+        let ended = all.ended.unwrap_or(begun);
+        let elapsed = ended.saturating_duration_since(begun).as_secs_f64();
+        let batches_per_second = all.stages.len() as f64 / elapsed.max(1e-9);
+        let stage =
+            |of: fn(&StageTimes) -> Duration| percentiles(all.stages.iter().map(of).collect());
+        Ok(Run {
+            lanes,
+            cuda_graphs,
+            batches_per_second,
+            frames_per_second: batches_per_second * self.batch as f64,
+            convert: percentiles(all.convert),
+            copy_in: stage(|times| times.copy_in),
+            compute: stage(|times| times.compute),
+            copy_out: stage(|times| times.copy_out),
+        })
+    }
+
+    /// One lane's work. It passes `ready` whatever happens, so that nobody waits for it in vain.
+    fn lane(&self, place: Place, ready: &Barrier) -> Result<Times, BenchEngineError> {
+        let prepared = self.prepare(place);
+        ready.wait();
+        let (mut session, mut slot, mut times) = prepared?;
+        for _ in 0..self.batches {
+            times.stages.push(slot.run(session.as_mut())?);
+        }
+        times.ended = Some(Instant::now());
+        Ok(times)
+    }
+
+    /// A warm session, and a slot full of frames, converted several times over.
+    fn prepare(
+        &self,
+        place: Place,
+    ) -> Result<(Box<dyn engine::Session>, Slot, Times), BenchEngineError> {
+        let mut session = self.engine.open_session(place)?;
+        if self.engine.needs_warm_up() {
+            warm_up(self.engine.as_ref(), session.as_mut(), self.batch)?;
+        }
+        let mut slot = Slot::new(self.engine.as_ref(), self.batch, &self.wanted)?;
+        let mut times = Times::default();
+        for _ in 0..self.batches.min(100) {
+            let mut ledger = Ledger::default();
+            slot.clear();
+            let begun = Instant::now();
+            for frame in 0..self.batch {
+                let ticket = ledger.enter(frame.to_string(), Vec::new());
+                self.decoder
+                    .decode(&self.payload, &HashMap::new())
+                    .and_then(|pixels| slot.push(ticket, &pixels))
+                    .map_err(|rejection| BenchEngineError::Unsuitable {
+                        model: self.engine.description(),
+                        reason: rejection.to_string(),
+                    })?;
+            }
+            times.convert.push(begun.elapsed());
+        }
+        Ok((session, slot, times))
+    }
+}
+
+fn percentiles(mut times: Vec<Duration>) -> Percentiles {
+    times.sort_unstable();
+    let at = |fraction| table::percentile(&times, fraction).as_secs_f64() * 1e6;
+    Percentiles {
+        p50_us: at(0.50),
+        p99_us: at(0.99),
+    }
+}
+
+fn rows(bench: &EngineBench) -> Vec<[String; 8]> {
+    let header = [
+        "lanes",
+        "graphs",
+        "batches/s",
+        "frames/s",
+        "convert",
+        "copy in",
+        "compute",
+        "copy out",
+    ];
+    let units = [
+        "",
+        "",
+        "",
+        "",
+        "p50/p99 ms",
+        "p50/p99 ms",
+        "p50/p99 ms",
+        "p50/p99 ms",
+    ];
+    let stage = |p: &Percentiles| format!("{:.3}/{:.3}", p.p50_us / 1e3, p.p99_us / 1e3);
+    let row = |run: &Run| {
+        [
+            run.lanes.to_string(),
+            match run.cuda_graphs {
+                None => "-".to_owned(),
+                Some(true) => "yes".to_owned(),
+                Some(false) => "no".to_owned(),
+            },
+            format!("{:.1}", run.batches_per_second),
+            format!("{:.0}", run.frames_per_second),
+            stage(&run.convert),
+            stage(&run.copy_in),
+            stage(&run.compute),
+            stage(&run.copy_out),
+        ]
+    };
+    [header, units]
+        .map(|line| line.map(str::to_owned))
+        .into_iter()
+        .chain(bench.runs.iter().map(row))
+        .collect()
+}

@@ -1,0 +1,76 @@
+//! `beamflow build-engine`: from an `.onnx` model to a TensorRT engine file.
+
+use crate::engine::EngineError;
+use crate::engine::options::Precision;
+use crate::engine::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability};
+use crate::engine::tensorrt::{self, BuildProgress};
+use crate::inspect;
+use clap::Args;
+use indicatif::ProgressBar;
+use std::path::PathBuf;
+
+/// Flags of `beamflow build-engine`.
+#[derive(Args, Debug)]
+pub struct BuildEngineArgs {
+    /// The .onnx model.
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+
+    /// The engine file. A description of it is written beside it, with .json at the end of its name.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// The rows of a run: a number, or least:best:most. Default: as the model says, or 8 where it leaves them open.
+    #[arg(long, value_name = "ROWS")]
+    batch: Option<BatchRequest>,
+
+    /// fp16: weights, input and most operations in half precision; sensitive operations and the results stay single.
+    #[arg(long, value_enum, default_value = "fp32", value_name = "PRECISION")]
+    precision: Precision,
+
+    /// The compute capability of the GPU that will run it, where there is none here: 7.5, 8.0, 8.6, 8.9, 12.0 or
+    /// 12.1 (TensorRT-RTX only).
+    #[arg(long, value_name = "MAJOR.MINOR")]
+    compute_capability: Option<ComputeCapability>,
+
+    /// The folder with the TensorRT libraries; wherever the system finds them if not given.
+    #[arg(
+        long,
+        env = "TENSORRT_PATH",
+        value_name = "FOLDER",
+        hide_env_values = true
+    )]
+    tensorrt_path: Option<PathBuf>,
+}
+
+/// Builds the engine and prints what it holds.
+///
+/// # Errors
+/// [`EngineError`], naming what is missing or what stands in the way.
+pub fn run(args: BuildEngineArgs) -> Result<(), EngineError> {
+    let request = BuildRequest {
+        model: args.model,
+        engine: args.output,
+        batch: args.batch,
+        precision: args.precision,
+        compute_capability: args.compute_capability,
+        library_path: args.tensorrt_path,
+    };
+    let bar = ProgressBar::new(0);
+    let description = tensorrt::build(&request, Box::new(Watched(bar.clone())));
+    bar.finish_and_clear();
+    let description = description?;
+    print!("{}", inspect::describe(&request.engine, &description));
+    Ok(())
+}
+
+/// A build shown as a progress bar; nothing where standard error is no terminal.
+struct Watched(ProgressBar);
+
+impl BuildProgress for Watched {
+    fn step(&self, phase: &str, step: usize, steps: usize) {
+        self.0.set_length(steps as u64);
+        self.0.set_position(step as u64);
+        self.0.set_message(phase.to_owned());
+    }
+}

@@ -1,0 +1,127 @@
+//! The flags that say how an engine is run: those of the engine itself, which several commands take, and
+//! those of the sidecar alone.
+
+use crate::config::OrAuto;
+use crate::engine::EngineOptions;
+use crate::engine::lane::Balance;
+use crate::engine::options::{DeviceKind, DeviceSelection, Precision};
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use std::path::PathBuf;
+
+/// The flags of an engine.
+#[derive(Args, Debug)]
+pub struct EngineArgs {
+    /// What .onnx models run on: cpu; or cuda, where a TensorRT engine is built at start and cached.
+    #[arg(
+        long,
+        env = "DEVICE",
+        value_enum,
+        default_value = "cpu",
+        value_name = "DEVICE",
+        help_heading = "GPU",
+        hide_env_values = true
+    )]
+    pub device: DeviceKind,
+
+    /// The GPUs to use: numbers, comma-separated, or all.
+    #[arg(
+        long,
+        env = "DEVICES",
+        default_value = "0",
+        value_name = "NUMBERS",
+        help_heading = "GPU",
+        hide_env_values = true
+    )]
+    pub devices: DeviceSelection,
+
+    /// The precision of engines built from .onnx. fp16 halves the bytes to the GPU; sensitive operations
+    /// and the results stay in single precision.
+    #[arg(
+        long,
+        env = "PRECISION",
+        value_enum,
+        default_value = "fp32",
+        value_name = "PRECISION",
+        help_heading = "GPU",
+        hide_env_values = true
+    )]
+    pub precision: Precision,
+
+    /// Waits for the GPU by spinning instead of sleeping: a little faster, and a CPU core for each lane.
+    #[arg(long, env = "SPIN", value_parser = FalseyValueParser::new(), help_heading = "GPU", hide_env_values = true)]
+    pub spin: bool,
+
+    /// Launches every batch by itself, even where a CUDA graph works.
+    #[arg(long, env = "NO_CUDA_GRAPHS", value_parser = FalseyValueParser::new(), help_heading = "GPU", hide_env_values = true)]
+    pub no_cuda_graphs: bool,
+
+    /// The folder in which engines built from .onnx are kept.
+    #[arg(
+        long,
+        env = "ENGINE_CACHE",
+        default_value = "/var/cache/beamflow",
+        value_name = "FOLDER",
+        help_heading = "GPU",
+        hide_env_values = true
+    )]
+    pub engine_cache: PathBuf,
+
+    /// The folder with the TensorRT libraries; wherever the system finds them if not given.
+    #[arg(
+        long,
+        env = "TENSORRT_PATH",
+        value_name = "FOLDER",
+        help_heading = "GPU",
+        hide_env_values = true
+    )]
+    pub tensorrt_path: Option<PathBuf>,
+}
+
+/// The flags of an engine in a sidecar.
+#[derive(Args, Debug)]
+pub struct GpuArgs {
+    /// The flags of the engine itself.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    /// How batches are spread over several GPUs: to the one with the fewest, or to each in turn.
+    #[arg(
+        long,
+        env = "BALANCE",
+        value_enum,
+        default_value = "queue-depth",
+        value_name = "POLICY",
+        help_heading = "GPU",
+        hide_env_values = true
+    )]
+    pub balance: Balance,
+}
+
+impl EngineArgs {
+    /// The options for batches of `rows` rows.
+    #[must_use]
+    pub fn options(&self, rows: OrAuto) -> EngineOptions {
+        EngineOptions {
+            device: self.device,
+            devices: self.devices.clone(),
+            spin: self.spin,
+            cuda_graphs: !self.no_cuda_graphs,
+            rows: match rows {
+                OrAuto::Auto => None,
+                OrAuto::Exactly(rows) => Some(rows),
+            },
+            precision: self.precision,
+            cache: self.engine_cache.clone(),
+            library_path: self.tensorrt_path.clone(),
+        }
+    }
+}
+
+impl GpuArgs {
+    /// The engine's options for batches of `rows` rows.
+    #[must_use]
+    pub fn options(&self, rows: OrAuto) -> EngineOptions {
+        self.engine.options(rows)
+    }
+}

@@ -1,0 +1,71 @@
+//! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
+
+use crate::config::{OnFailure, OnInvalid, OrAuto};
+use std::time::Duration;
+
+/// A time, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOrOff(pub Option<Duration>);
+
+/// A whole number from `MIN` to `MAX`.
+///
+/// # Errors
+/// What is allowed, in words.
+pub fn whole_number<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (MIN..=MAX).contains(n))
+        .ok_or_else(|| format!("a whole number from {MIN} to {MAX} is"))
+}
+
+/// A whole number from `MIN` to `MAX`, or `auto`.
+///
+/// # Errors
+/// What is allowed, in words.
+pub fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
+    text: &str,
+) -> Result<OrAuto, String> {
+    if text == "auto" {
+        return Ok(OrAuto::Auto);
+    }
+    whole_number::<MIN, MAX>(text)
+        .map(OrAuto::Exactly)
+        .map_err(|allowed| format!("auto or {allowed}"))
+}
+
+/// A time greater than none, such as `30s` or `100ms`.
+///
+/// # Errors
+/// What is allowed, in words.
+pub fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "a time greater than none with its unit is, such as 30s or 100ms".to_owned())
+}
+
+pub(super) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
+    if text == "off" {
+        return Ok(TimeOrOff(None));
+    }
+    time(text)
+        .map(|time| TimeOrOff(Some(time)))
+        .map_err(|allowed| format!("{allowed}; or off"))
+}
+
+pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, String> {
+    match text.split_once(':') {
+        None if text == "drop" => Ok(OnInvalid::Drop),
+        Some(("tag", name)) if !name.is_empty() => Ok(OnInvalid::Tag(name.to_owned())),
+        _ => Err("drop is, or tag:NAME, such as tag:rejected".to_owned()),
+    }
+}
+
+pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
+    match text {
+        "nack" => Ok(OnFailure::Nack),
+        "drop" => Ok(OnFailure::Drop),
+        "abort" => Ok(OnFailure::Abort),
+        _ => Err("nack, drop and abort are".to_owned()),
+    }
+}

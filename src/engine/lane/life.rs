@@ -1,0 +1,224 @@
+//! A lane's life: it opens its session, runs job after job, opens another when one is lost, and ends.
+
+use super::job::Job;
+use super::queue::Queue;
+use super::{Health, LaneId, Reply, Work};
+use crate::engine::failure::Failure;
+use crate::engine::{Engine, EngineError, Place, Session, warm_up};
+use parking_lot::{Condvar, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+
+/// What all lanes share.
+pub(super) struct Shared<W> {
+    pub queue: Mutex<Queue<W>>,
+    pub changed: Condvar,
+    pub engine: Arc<dyn Engine>,
+    pub devices: Vec<String>,
+    pub rows: usize,
+    pub health: Health,
+}
+
+impl<W: Work> Shared<W> {
+    /// A lane's life.
+    pub fn run_lane(
+        &self,
+        lane: LaneId,
+        device: usize,
+        opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
+    ) {
+        let name = self.device(device);
+        let mut session = match self.open_session(lane, device) {
+            Ok(session) => {
+                opened.map(|opened| opened.send(Ok(())));
+                session
+            }
+            Err(error) => {
+                tracing::error!(%lane, device = name, %error, "The lane has no session and ends.");
+                self.no_session(lane, device, &error);
+                opened.map(|opened| opened.send(Err(error)));
+                return;
+            }
+        };
+        while let Some(job) = self.take(lane) {
+            if job.done.is_closed() {
+                continue; // Nobody waits for it any more; its slot goes back to the ring.
+            }
+            let Some(broken) = self.run_job(lane, device, session.as_mut(), job) else {
+                continue;
+            };
+            if !self.queue.lock().has(lane) {
+                break;
+            }
+            drop(session);
+            tracing::warn!(%lane, device = name, error = %broken, "The session is lost; the lane opens another.");
+            session = match self.open_session(lane, device) {
+                Ok(session) => session,
+                Err(error) => {
+                    tracing::error!(%lane, device = name, %error, "The lane cannot open another session and ends.");
+                    self.no_session(lane, device, &error);
+                    return;
+                }
+            };
+        }
+        let mut queue = self.queue.lock();
+        queue.remove(lane);
+        // If it was given up as hanging, it hangs no more.
+        queue.hanging.remove(&lane);
+    }
+
+    /// Runs one job and replies; gives the failure if it cost the session.
+    fn run_job(
+        &self,
+        lane: LaneId,
+        device: usize,
+        session: &mut dyn Session,
+        job: Job<W>,
+    ) -> Option<Failure> {
+        let Job {
+            mut work,
+            started,
+            done,
+            ..
+        } = job;
+        // Nobody need be listening: a call may end before its last batch does.
+        let _ = started.send(lane);
+        let run = catch_unwind(AssertUnwindSafe(|| work.run(session)));
+        let (result, broken) = match run {
+            Ok(Ok(times)) => (Ok(times), None),
+            Ok(Err(error)) => {
+                let fatal = error.is_fatal();
+                let failure = Failure::Engine(error);
+                (Err(failure.clone()), fatal.then_some(failure))
+            }
+            Err(panic) => {
+                let failure = Failure::Panicked(crate::panic::message(panic.as_ref()));
+                (Err(failure.clone()), Some(failure))
+            }
+        };
+        // Before the reply: whoever gets it may submit the batch again.
+        match &broken {
+            Some(Failure::Engine(EngineError::DeviceLost(reason))) => self.lose(device, reason),
+            Some(_) => {
+                self.queue.lock().reopening(lane);
+                self.changed.notify_all();
+            }
+            None => {}
+        }
+        let _ = done.send(Reply {
+            work,
+            lane: Some(lane),
+            result,
+        });
+        broken
+    }
+
+    fn open_session(&self, lane: LaneId, device: usize) -> Result<Box<dyn Session>, EngineError> {
+        let open = || {
+            let mut session = self.engine.open_session(Place {
+                lane: lane.0,
+                device,
+                rows: self.rows,
+            })?;
+            if self.engine.needs_warm_up() {
+                warm_up(self.engine.as_ref(), session.as_mut(), self.rows)?;
+            }
+            Ok(session)
+        };
+        catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
+            Err(EngineError::Session {
+                lane: lane.0,
+                reason: format!(
+                    "the engine panicked: {}",
+                    crate::panic::message(panic.as_ref())
+                ),
+            })
+        })
+    }
+
+    /// Waits for the next job that `lane` may run; `None` when it is to end.
+    fn take(&self, lane: LaneId) -> Option<Job<W>> {
+        let mut queue = self.queue.lock();
+        queue.opened(lane);
+        loop {
+            if !queue.has(lane) {
+                return None;
+            }
+            if let Some(job) = queue.take(lane) {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            self.changed.wait(&mut queue);
+        }
+    }
+
+    pub fn device(&self, device: usize) -> &str {
+        self.devices.get(device).map_or("", String::as_str)
+    }
+
+    /// A lane ends because it cannot open a session.
+    fn no_session(&self, lane: LaneId, device: usize, error: &EngineError) {
+        match error {
+            EngineError::DeviceLost(reason) => self.lose(device, reason),
+            _ => self.retire(lane, device),
+        }
+    }
+
+    /// Takes `lane` off the list.
+    pub fn retire(&self, lane: LaneId, device: usize) {
+        let listed = {
+            let mut queue = self.queue.lock();
+            queue.hanging.remove(&lane);
+            queue.remove(lane).is_some()
+        };
+        if listed {
+            self.take_stock(device);
+        }
+        // Jobs that were to avoid another lane may now have to run on it.
+        self.changed.notify_all();
+    }
+
+    /// Takes a lost device's lanes off the list. Those at work end when their batches do.
+    fn lose(&self, device: usize, reason: &str) {
+        if self.queue.lock().remove_device(device) {
+            tracing::error!(device = self.device(device), reason, "The device is lost.");
+            self.take_stock(device);
+        }
+        self.changed.notify_all();
+    }
+
+    /// After a lane of `device` is gone: says so if it was the device's last, or the last of all.
+    pub fn take_stock(&self, device: usize) {
+        let (here, in_all) = {
+            let queue = self.queue.lock();
+            (queue.alive_on(device), queue.alive())
+        };
+        if here == 0 {
+            self.health.devices_lost.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                device = self.device(device),
+                lanes_left = in_all,
+                "The device has no lane any more; the other devices' lanes go on."
+            );
+        }
+        self.give_up_if_none_is_left();
+    }
+
+    pub fn give_up_if_none_is_left(&self) {
+        let stranded = {
+            let mut queue = self.queue.lock();
+            if queue.alive() > 0 {
+                return;
+            }
+            queue.drain()
+        };
+        self.health.lost.cancel();
+        stranded
+            .into_iter()
+            .for_each(|job| job.fail(Failure::NoLane));
+    }
+}

@@ -1,0 +1,288 @@
+//! The work before the lanes, and who may take it: plain state, under one lock of the lanes' own.
+//!
+//! What always holds:
+//! - a job is taken once, by a lane that is open, and not by the lane it is to avoid while another is open;
+//! - an idle lane takes any job that no device was chosen for; a job is kept for a device only while a lane
+//!   of that device can take it.
+
+use super::{Balance, Job, LaneId};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+/// See the module's essay.
+pub(super) struct Queue<W> {
+    jobs: VecDeque<Job<W>>,
+    lanes: BTreeMap<LaneId, Lane>,
+    balance: Balance,
+    devices: usize,
+    /// The device whose turn it is.
+    turn: usize,
+    next_id: usize,
+    /// No more work will come.
+    pub closed: bool,
+    /// Lanes given up whose threads have not come back.
+    pub hanging: HashSet<LaneId>,
+}
+
+#[derive(Clone, Copy)]
+struct Lane {
+    device: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It has no session yet.
+    Opening,
+    Idle,
+    Busy,
+}
+
+impl<W> Queue<W> {
+    pub fn new(devices: usize, balance: Balance) -> Self {
+        Self {
+            jobs: VecDeque::new(),
+            lanes: BTreeMap::new(),
+            balance,
+            devices,
+            turn: 0,
+            next_id: 0,
+            closed: false,
+            hanging: HashSet::new(),
+        }
+    }
+
+    /// Puts a new lane on the list.
+    pub fn admit(&mut self, device: usize) -> LaneId {
+        let lane = LaneId(self.next_id);
+        self.next_id += 1;
+        let state = State::Opening;
+        self.lanes.insert(lane, Lane { device, state });
+        lane
+    }
+
+    /// The lane has a session now.
+    pub fn opened(&mut self, lane: LaneId) {
+        self.set(lane, State::Idle);
+    }
+
+    /// The lane has lost its session and opens another.
+    pub fn reopening(&mut self, lane: LaneId) {
+        self.set(lane, State::Opening);
+    }
+
+    fn set(&mut self, lane: LaneId, state: State) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.state = state;
+        }
+    }
+
+    /// Whether the lane is still on the list.
+    pub fn has(&self, lane: LaneId) -> bool {
+        self.lanes.contains_key(&lane)
+    }
+
+    /// Lanes on the list, running or being started.
+    pub fn alive(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Lanes of one device on the list.
+    pub fn alive_on(&self, device: usize) -> usize {
+        self.lanes.values().filter(|l| l.device == device).count()
+    }
+
+    /// Adds a job, for the device that the balance chooses. There must be a lane.
+    pub fn push(&mut self, mut job: Job<W>) {
+        job.device = match self.balance {
+            Balance::QueueDepth => self.least_loaded(job.avoid),
+            Balance::RoundRobin => self.next_in_turn(job.avoid),
+        };
+        self.jobs.push_back(job);
+    }
+
+    /// The next job for `lane`, which is idle until there is one.
+    pub fn take(&mut self, lane: LaneId) -> Option<Job<W>> {
+        self.set(lane, State::Idle);
+        let device = self.lanes.get(&lane)?.device;
+        let another_is_open = self
+            .lanes
+            .iter()
+            .any(|(other, l)| *other != lane && l.state != State::Opening);
+        let next = self.jobs.iter().position(|job| {
+            job.device.is_none_or(|chosen| chosen == device)
+                && (job.avoid != Some(lane) || !another_is_open)
+        });
+        let job = self.jobs.remove(next?)?;
+        self.set(lane, State::Busy);
+        Some(job)
+    }
+
+    /// Takes a lane off the list; gives its device, if it was there.
+    pub fn remove(&mut self, lane: LaneId) -> Option<usize> {
+        let Lane { device, .. } = self.lanes.remove(&lane)?;
+        self.release(device);
+        Some(device)
+    }
+
+    /// Takes all lanes of a device off the list; says whether there were any.
+    pub fn remove_device(&mut self, device: usize) -> bool {
+        let before = self.lanes.len();
+        self.lanes.retain(|_, lane| lane.device != device);
+        self.release(device);
+        self.lanes.len() < before
+    }
+
+    /// Takes all lanes off the list.
+    pub fn clear(&mut self) {
+        self.lanes.clear();
+    }
+
+    /// All jobs that no lane has taken.
+    pub fn drain(&mut self) -> VecDeque<Job<W>> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// Jobs that were kept for `device` may be taken by any lane.
+    fn release(&mut self, device: usize) {
+        for job in &mut self.jobs {
+            job.device = job.device.filter(|chosen| *chosen != device);
+        }
+    }
+
+    /// Devices, beginning with the one whose turn it is.
+    fn in_turn(&self) -> impl Iterator<Item = usize> + use<W> {
+        let (turn, devices) = (self.turn, self.devices.max(1));
+        (0..devices).map(move |n| (turn + n) % devices)
+    }
+
+    fn lanes_in(&self, device: usize, states: &[State], avoid: Option<LaneId>) -> usize {
+        self.lanes
+            .iter()
+            .filter(|(id, lane)| {
+                lane.device == device && states.contains(&lane.state) && Some(**id) != avoid
+            })
+            .count()
+    }
+
+    fn waiting_for(&self, device: usize) -> usize {
+        self.jobs
+            .iter()
+            .filter(|job| job.device == Some(device))
+            .count()
+    }
+
+    /// Of the devices with a lane to spare, the one with the least to do. None if no lane is idle: whichever is
+    /// first takes the job.
+    fn least_loaded(&mut self, avoid: Option<LaneId>) -> Option<usize> {
+        let chosen = self
+            .in_turn()
+            .filter(|d| self.lanes_in(*d, &[State::Idle], avoid) > self.waiting_for(*d))
+            .min_by_key(|d| self.lanes_in(*d, &[State::Busy], None) + self.waiting_for(*d))?;
+        self.turn = chosen + 1;
+        Some(chosen)
+    }
+
+    /// The next device in turn that has an open lane. None if no device has.
+    fn next_in_turn(&mut self, avoid: Option<LaneId>) -> Option<usize> {
+        let chosen = self
+            .in_turn()
+            .find(|d| self.lanes_in(*d, &[State::Idle, State::Busy], avoid) > 0)?;
+        self.turn = chosen + 1;
+        Some(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    fn job(work: usize, avoid: Option<LaneId>) -> Job<usize> {
+        Job {
+            work,
+            avoid,
+            device: None,
+            started: oneshot::channel().0,
+            done: oneshot::channel().0,
+        }
+    }
+
+    /// Two lanes on each of two devices: lanes 0 and 2 on device 0, 1 and 3 on device 1. All are open.
+    fn queue(balance: Balance) -> (Queue<usize>, [LaneId; 4]) {
+        let mut queue = Queue::new(2, balance);
+        let lanes = [0, 1, 0, 1].map(|device| queue.admit(device));
+        lanes.iter().for_each(|lane| queue.opened(*lane));
+        (queue, lanes)
+    }
+
+    fn taken(queue: &mut Queue<usize>, lane: LaneId) -> Option<usize> {
+        queue.take(lane).map(|job| job.work)
+    }
+
+    #[test]
+    fn by_queue_depth_idle_devices_get_batches_first() {
+        let (mut queue, [a, b, c, d]) = queue(Balance::QueueDepth);
+        queue.push(job(0, None));
+        queue.push(job(1, None));
+        // One batch for each device, although device 0 has two idle lanes.
+        assert_eq!(taken(&mut queue, a), Some(0));
+        assert_eq!(taken(&mut queue, c), None);
+        assert_eq!(taken(&mut queue, d), Some(1));
+        // Both devices have one batch; two more, and all lanes are busy.
+        queue.push(job(2, None));
+        queue.push(job(3, None));
+        assert!(taken(&mut queue, b).is_some() && taken(&mut queue, c).is_some());
+        // No lane is idle: whichever is first takes the next.
+        queue.push(job(4, None));
+        assert_eq!(taken(&mut queue, b), Some(4));
+    }
+
+    #[test]
+    fn by_round_robin_devices_take_turns_however_busy_they_are() {
+        let (mut queue, [a, b, ..]) = queue(Balance::RoundRobin);
+        (0..6).for_each(|work| queue.push(job(work, None)));
+        let of_a: Vec<_> = std::iter::from_fn(|| taken(&mut queue, a)).collect();
+        let of_b: Vec<_> = std::iter::from_fn(|| taken(&mut queue, b)).collect();
+        assert_eq!((of_a, of_b), (vec![0, 2, 4], vec![1, 3, 5]));
+    }
+
+    #[test]
+    fn what_was_kept_for_a_lost_device_is_taken_by_the_others() {
+        for balance in [Balance::QueueDepth, Balance::RoundRobin] {
+            let (mut queue, [a, b, ..]) = queue(balance);
+            (0..4).for_each(|work| queue.push(job(work, None)));
+            assert!(queue.remove_device(0));
+            assert_eq!(taken(&mut queue, a), None);
+            let of_b: Vec<_> = std::iter::from_fn(|| taken(&mut queue, b)).collect();
+            assert_eq!(of_b, [0, 1, 2, 3]);
+        }
+    }
+
+    #[test]
+    fn a_lane_that_is_still_opening_is_nobody_to_wait_for() {
+        let mut queue = Queue::new(1, Balance::QueueDepth);
+        let (healthy, opening) = (queue.admit(0), queue.admit(0));
+        queue.opened(healthy);
+        queue.push(job(7, Some(healthy)));
+        assert_eq!(taken(&mut queue, healthy), Some(7));
+
+        queue.opened(opening);
+        queue.push(job(8, Some(healthy)));
+        assert_eq!(taken(&mut queue, healthy), None);
+        assert_eq!(taken(&mut queue, opening), Some(8));
+    }
+
+    #[test]
+    fn a_job_is_never_kept_for_a_device_whose_only_lane_it_is_to_avoid() {
+        for balance in [Balance::QueueDepth, Balance::RoundRobin] {
+            let mut queue = Queue::new(2, balance);
+            let lanes = [queue.admit(0), queue.admit(1)];
+            lanes.iter().for_each(|lane| queue.opened(*lane));
+            for _ in 0..4 {
+                queue.push(job(9, Some(lanes[0])));
+                assert_eq!(taken(&mut queue, lanes[0]), None);
+                assert_eq!(taken(&mut queue, lanes[1]), Some(9));
+            }
+        }
+    }
+}

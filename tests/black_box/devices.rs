@@ -1,0 +1,126 @@
+//! Several devices: all are used, one that is lost is done without, and the last one's loss ends the process.
+
+use crate::common::{Host, NEVER, SIM, assert_result, call, eventually};
+use beamflow::app::AppError;
+
+#[tokio::test]
+async fn one_lost_device_costs_no_frame_and_the_other_goes_on() {
+    for (mode, balance) in [
+        ("pipelined", "queue-depth"),
+        ("pipelined", "round-robin"),
+        ("concurrent", "queue-depth"),
+    ] {
+        let model = format!("{SIM},devices=2,device-lost=3");
+        let flags = ["--mode", mode, "--balance", balance, "--model-path", &model];
+        let host = Host::start(&flags).await;
+        let mut driver = host.driver().await;
+        for _ in 0..3 {
+            let answer = call(&mut driver, 80).await;
+            (0..80).for_each(|k| assert_result(&answer, k));
+        }
+        assert_eq!(host.health.devices_lost(), 1, "{mode}, {balance}");
+        assert!(host.counts.totals().retries >= 1, "{mode}, {balance}");
+        assert_eq!(host.counts.totals().failed, 0, "{mode}, {balance}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_device_lost_ends_the_process_after_its_calls_are_answered() {
+    // The second run of the batch that lost the first device loses the second.
+    let model = format!("{SIM},devices=2,device-lost=1+2");
+    let flags = [
+        "--mode",
+        "concurrent",
+        "--max-concurrent-batches",
+        "2",
+        "--model-path",
+        &model,
+    ];
+    let host = Host::start(&flags).await;
+    let mut driver = host.driver().await;
+    let answer = call(&mut driver, 80).await;
+    assert_eq!(answer.len(), 80);
+    assert_eq!(host.health.devices_lost(), 2);
+    drop(driver);
+    let ended = tokio::time::timeout(NEVER, host.serving)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(ended, Err(AppError::DeviceLost)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_lane_that_hangs_while_it_opens_holds_up_nobody() {
+    // The batch that hangs has its lane replaced, by one whose session (the third) hangs as it opens. The batch after
+    // it fails on the one lane that is left, and must be run again on that very lane.
+    let model = format!("{SIM},hang=1,error=3,hang-session=3");
+    let flags = [
+        "--mode",
+        "pipelined",
+        "--pipeline-depth",
+        "2",
+        "--inference-timeout",
+        "3s",
+        "--model-path",
+        &model,
+    ];
+    let host = Host::start(&flags).await;
+    let mut driver = host.driver().await;
+    let hung = call(&mut driver, 8).await;
+    assert_eq!(hung.len(), 8);
+    let answer = call(&mut driver, 24).await;
+    (0..24).for_each(|k| assert_result(&answer, k));
+    assert!(!host.health.lost().is_cancelled());
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_half_precision_engine_is_fed_half_precision_and_answers_alike() {
+    let model = format!("{SIM},input=f16");
+    let host = Host::start(&["--model-path", &model]).await;
+    let mut driver = host.driver().await;
+    // Pixels up to 2048 are exact in half precision.
+    let answer = call(&mut driver, 100).await;
+    (0..100).for_each(|k| assert_result(&answer, k));
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_depth_that_follows_the_times_shrinks_when_the_device_is_fast_and_grows_when_it_is_slow()
+{
+    for (compute, depth) in [("0", 1), ("24h", 8)] {
+        // On the virtual clock a batch reports its time and takes none.
+        let model = format!("{SIM},clock=virtual,compute={compute}");
+        let flags = ["--pipeline-depth", "auto", "--model-path", &model];
+        let host = Host::start(&flags).await;
+        let mut driver = host.driver().await;
+        for _ in 0..6 {
+            let answer = call(&mut driver, 80).await;
+            (0..80).for_each(|k| assert_result(&answer, k));
+        }
+        eventually("the depth follows", || host.depth.now() == depth).await;
+        host.stop().await;
+    }
+}
+
+#[test]
+fn lanes_that_do_not_fit_into_the_devices_memory_are_refused_before_they_are_made() {
+    // A batch of eight frames of 512 × 512 takes 16 MiB, in and out.
+    let load = |flags: &[&str]| {
+        let config = crate::common::config(flags);
+        beamflow::app::Sidecar::load(&config)
+    };
+    let model = ["--model-path", "sim:size=512,memory=40"];
+    let refused = load(&[&model[..], &["--pipeline-depth", "3"]].concat());
+    let text = refused.err().unwrap().to_string();
+    assert!(
+        text.starts_with("2 of the 3 lanes asked for fit on sim-0"),
+        "{text}"
+    );
+    assert!(text.contains("--pipeline-depth to 2"), "{text}");
+    assert!(load(&[&model[..], &["--pipeline-depth", "2"]].concat()).is_ok());
+    // Left to us, the batch is made smaller until they fit.
+    let sidecar = load(&[&model[..], &["--pipeline-depth", "3", "--bsz-size", "auto"]].concat());
+    assert_eq!(sidecar.unwrap().batch_size, 4);
+}
