@@ -44,6 +44,8 @@ pub mod handler;
 pub mod inspect;
 /// One outcome per datum.
 pub mod ledger;
+/// `.onnx` models rewritten in half precision.
+pub mod onnx_model;
 /// What a panic said.
 pub mod panic;
 /// The demo's picture.

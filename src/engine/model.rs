@@ -58,6 +58,16 @@ pub enum BatchDimension {
 }
 
 impl BatchDimension {
+    /// Any number of rows in a range; where that is one number, it is fixed.
+    #[must_use]
+    pub const fn within(least: usize, best: usize, most: usize) -> Self {
+        if least == most {
+            Self::Static(least)
+        } else {
+            Self::Within { least, best, most }
+        }
+    }
+
     /// Rows to run for `frames` frames.
     #[must_use]
     pub fn rows(self, frames: usize) -> usize {

@@ -1,7 +1,8 @@
 //! Where log lines go and how they look.
 //!
 //! Logs go to standard error, so that commands which print results keep standard output to
-//! themselves; `kubectl logs` shows both. `RUST_LOG` decides what is shown, else `DEBUG`, else INFO.
+//! themselves; `kubectl logs` shows both. `RUST_LOG` decides what is shown, else `DEBUG`, else INFO; the
+//! TensorRT binding's own lines, which tell what is about to be tried, from WARN on.
 
 use crate::config::LogFormat;
 use std::io::IsTerminal;
@@ -20,8 +21,8 @@ pub fn start(format: LogFormat, debug: bool) -> Result<(), String> {
                      module=level pairs such as beamflow=debug"
                 )
             })?,
-        _ if debug => EnvFilter::new("info,beamflow=debug"),
-        _ => EnvFilter::new("info"),
+        _ if debug => EnvFilter::new("info,trtx=warn,beamflow=debug"),
+        _ => EnvFilter::new("info,trtx=warn"),
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,0 +1,201 @@
+//! A loaded engine file: the GPUs it runs on, its tensors, what a session takes of their memory.
+
+use super::gpu::{self, Gpu};
+use super::library::{self, FLAVOUR, Version};
+use super::plan::Plan;
+use super::session::{Manner, TensorRtSession};
+use crate::engine::room::DeviceMemory;
+use crate::engine::tensorrt::description::{Description, OpenedOn};
+use crate::engine::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, Place, Session};
+use crate::values::Element;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// See the module's essay.
+pub struct TensorRtEngine {
+    path: PathBuf,
+    file: Arc<[u8]>,
+    version: Version,
+    gpus: Vec<Gpu>,
+    model: Arc<ModelSpec>,
+    manner: Manner,
+    /// For each GPU, what a session takes beside its batch's rows, in bytes.
+    overhead: Vec<usize>,
+    description: Option<Description>,
+}
+
+impl TensorRtEngine {
+    /// Opens the file at `path` once on every GPU asked for, to see what is in it and what it takes.
+    pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
+        let missing = |missing: library::Missing| EngineError::NoEngine {
+            path: path.to_owned(),
+            reason: missing.to_string(),
+        };
+        let fail = |reason: String| EngineError::Load {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let description = Description::read(path, &file).map_err(fail)?;
+        let gpus = gpu::open(&options.devices).map_err(missing)?;
+        let version = library::load(options.library_path.as_deref()).map_err(missing)?;
+        if let Some(other) = description.as_ref().and_then(|d| mismatch(d, version)) {
+            return Err(fail(other));
+        }
+        let best = description.as_ref().map(|d| d.model.batch.best());
+        let mut engine = Self {
+            path: path.to_owned(),
+            model: Arc::new(read(&gpus, &file, best, path)?),
+            file: file.into(),
+            version,
+            gpus,
+            manner: Manner {
+                spin: options.spin,
+                cuda_graphs: options.cuda_graphs,
+            },
+            overhead: Vec::new(),
+            description,
+        };
+        for device in 0..engine.gpus.len() {
+            let overhead = engine.measure(device)?;
+            engine.overhead.push(overhead);
+        }
+        Ok(engine)
+    }
+
+    /// What a session on GPU `device` takes beside its batch's rows. The first session loads what all share, so
+    /// it is the second that is measured.
+    fn measure(&self, device: usize) -> Result<usize, EngineError> {
+        let Some(gpu) = self.gpus.get(device) else {
+            return Ok(0);
+        };
+        let rows = self.model.batch.least();
+        let place = |lane| Place { lane, device, rows };
+        let first = self.session(place(0))?;
+        let before = gpu.free_memory()?;
+        let second = self.session(place(1))?;
+        let after = gpu.free_memory()?;
+        drop((first, second));
+        Ok(before
+            .saturating_sub(after)
+            .saturating_sub(self.model.batch_bytes(rows)))
+    }
+
+    fn session(&self, place: Place) -> Result<TensorRtSession, EngineError> {
+        let gpu = self
+            .gpus
+            .get(place.device)
+            .ok_or_else(|| EngineError::Session {
+                lane: place.lane,
+                reason: format!("there is no device {}", place.device),
+            })?;
+        TensorRtSession::open(gpu, &self.file, &self.model, place, self.manner)
+    }
+
+    /// The description beside the file.
+    pub fn into_description(self) -> Option<Description> {
+        self.description
+    }
+
+    /// The GPUs it was opened on, with what a lane takes.
+    pub fn opened_on(&self) -> Result<Vec<OpenedOn>, EngineError> {
+        let memory = self.memory(self.model.batch.best())?.unwrap_or_default();
+        let opened = |(gpu, memory): (&Gpu, DeviceMemory)| OpenedOn {
+            device: describe(gpu),
+            free: memory.free,
+            per_lane: memory.per_lane,
+        };
+        Ok(self.gpus.iter().zip(memory).map(opened).collect())
+    }
+}
+
+/// Why an engine file with this description cannot be opened by TensorRT of `version`; `None` if it may be.
+fn mismatch(description: &Description, version: Version) -> Option<String> {
+    let found = version.to_string();
+    (description.flavour != FLAVOUR || description.version != found).then(|| {
+        format!(
+            "it was built by {} {}, and here is {FLAVOUR} {found}: build it again from {} with beamflow build-engine",
+            description.flavour, description.version, description.source
+        )
+    })
+}
+
+fn read(
+    gpus: &[Gpu],
+    file: &[u8],
+    best: Option<usize>,
+    path: &Path,
+) -> Result<ModelSpec, EngineError> {
+    let fail = |reason: String| EngineError::Load {
+        path: path.to_owned(),
+        reason,
+    };
+    if let Some(gpu) = gpus.first() {
+        gpu.context
+            .bind_to_thread()
+            .map_err(|error| gpu::lost(&error))?;
+    }
+    let mut plan = Plan::open(file).map_err(fail)?;
+    plan.spec(best).map_err(|reason| EngineError::Unsuitable {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn describe(gpu: &Gpu) -> String {
+    format!(
+        "{} ({}, compute capability {})",
+        gpu.name, gpu.model, gpu.compute_capability
+    )
+}
+
+impl Engine for TensorRtEngine {
+    fn model(&self) -> &ModelSpec {
+        &self.model
+    }
+
+    fn description(&self) -> String {
+        let gpus: Vec<_> = self.gpus.iter().map(describe).collect();
+        format!(
+            "{FLAVOUR} {} on {}, {}",
+            self.version,
+            gpus.join(", "),
+            self.path.display()
+        )
+    }
+
+    fn devices(&self) -> Vec<String> {
+        self.gpus.iter().map(|gpu| gpu.name.clone()).collect()
+    }
+
+    fn has_cuda_graphs(&self) -> bool {
+        true
+    }
+
+    fn memory(&self, rows: usize) -> Result<Option<Vec<DeviceMemory>>, EngineError> {
+        let batch = self.model.batch_bytes(self.model.batch.rows(rows));
+        self.gpus
+            .iter()
+            .zip(&self.overhead)
+            .map(|(gpu, overhead)| {
+                Ok(DeviceMemory {
+                    device: gpu.name.clone(),
+                    free: gpu.free_memory()?,
+                    per_lane: overhead + batch,
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(self.session(place)?))
+    }
+
+    fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
+        match self.gpus.first() {
+            Some(gpu) => gpu::page_locked(gpu, element, elements),
+            None => crate::engine::ordinary_memory(element, elements),
+        }
+    }
+}
