@@ -11,6 +11,8 @@ mod answers;
 mod common;
 /// Several devices, and how much is in flight on them.
 mod devices;
+/// inspect, bench-engine, build-engine.
+mod engine_commands;
 /// Whatever the engine does, every datum is answered.
 mod faults;
 /// Results do not depend on mode, depth, batch, neighbours or position.

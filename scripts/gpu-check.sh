@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Checks beamflow on a machine with an NVIDIA GPU and writes a report:
+#   scripts/gpu-check.sh [REPORT]        (gpu-report.md if not given)
+#
+# Builds the program and the GPU tests, fetches TensorRT-RTX if TENSORRT_PATH does not name its folder, builds
+# engines of the project's own model, runs the tests, the engine bench and the three modes, and, where it is
+# installed, compute-sanitizer. Goes on after a failure, notes it in the report, and ends with code 1 then.
+#
+# BEAMFLOW and GPU_TESTS name a program and a test program built elsewhere, for machines without Rust:
+#   cargo build --release --features tensorrt-rtx
+#   cargo test --release --features tensorrt-rtx --test gpu --no-run
+set -uo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+report=$(realpath -m "${1:-gpu-report.md}")
+cd "$root"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+note() { printf '%s\n' "$@" >>"$report"; }
+
+# part TITLE COMMAND…: runs the command, shows its output, and puts both into the report.
+part() {
+    local title=$1
+    shift
+    printf '\n== %s\n' "$title"
+    note "" "## $title" "" '```text' "\$ ${*//$work/.}"
+    if "$@" >"$work/output" 2>&1; then
+        status=0
+    else
+        status=$?
+        failures=$((failures + 1))
+    fi
+    tee -a "$report" <"$work/output"
+    [ "$status" = 0 ] || note "(exit code $status)"
+    note '```'
+}
+
+: >"$report"
+note "# beamflow on a GPU" "" "$(date -u +%Y-%m-%d), $(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1 | head -1)"
+
+if [ -z "${BEAMFLOW:-}" ]; then
+    part "Building" cargo build --release --locked --features tensorrt-rtx
+    BEAMFLOW=$root/target/release/beamflow
+fi
+if [ -z "${TENSORRT_PATH:-}" ]; then
+    part "Fetching TensorRT-RTX" scripts/fetch-tensorrt-rtx.sh "$root/target/tensorrt-rtx"
+    TENSORRT_PATH=$root/target/tensorrt-rtx/tensorrt_rtx_libs
+fi
+export TENSORRT_PATH
+
+model=$root/models/ptychonn_64.onnx
+for precision in fp32 fp16; do
+    engine=$work/$precision.engine
+    part "Engine, $precision" "$BEAMFLOW" build-engine "$model" -o "$engine" --batch 8 --precision $precision
+    part "Inspection, $precision" "$BEAMFLOW" inspect "$engine"
+    part "Engine bench, $precision" "$BEAMFLOW" bench-engine "$engine" --lanes 4 --batches 2000 --output-size 64x64
+done
+
+# The three modes, driven as Numaflow would, at whatever rate the sidecar answers.
+modes() {
+    local engine=$1 mode sidecar
+    for mode in sequential concurrent pipelined; do
+        rm -f "$work/info"
+        "$BEAMFLOW" --mode $mode --model-path "$engine" --max-concurrent-batches 3 \
+            --sock-path "$work/sock" --server-info-path "$work/info" 2>"$work/sidecar.log" &
+        sidecar=$!
+        while [ ! -e "$work/info" ] && kill -0 $sidecar 2>/dev/null; do sleep 0.1; done
+        echo "-- $mode"
+        "$BEAMFLOW" send --sock-path "$work/sock" --count 50000 --read-batch 1000 || {
+            kill $sidecar
+            return 1
+        }
+        kill $sidecar
+        wait $sidecar || return 1
+    done
+}
+for precision in fp32 fp16; do
+    part "The three modes, $precision" modes "$work/$precision.engine"
+done
+
+if [ -n "${GPU_TESTS:-}" ]; then
+    part "GPU tests" "$GPU_TESTS" --ignored --nocapture --test-threads 1 gpu
+else
+    part "GPU tests" cargo test --release --locked --features tensorrt-rtx --test gpu -- --ignored --nocapture --test-threads 1 gpu
+fi
+
+if command -v compute-sanitizer >/dev/null; then
+    part "compute-sanitizer" compute-sanitizer --error-exitcode 1 \
+        "$BEAMFLOW" bench-engine "$work/fp32.engine" --lanes 2 --batches 20
+else
+    note "" "compute-sanitizer is not installed here; not run."
+fi
+
+note "" "$failures part(s) failed."
+printf '\n%s\n' "$failures part(s) failed; the report is in $report."
+[ "$failures" = 0 ]

@@ -1,0 +1,74 @@
+//! What only an NVIDIA GPU can show. Ignored unless asked for: `cargo test --features tensorrt-rtx -- --ignored gpu`.
+//!
+//! Needs a driver, a GPU, and the TensorRT-RTX libraries where the system finds them or in `TENSORRT_PATH`. The engines
+//! are built for the GPU at hand, from the project's own model. `scripts/gpu-check.sh` runs this among other things.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+#[allow(dead_code)] // Shared with the black-box tests, which use more of it.
+#[path = "../black_box/common.rs"]
+mod common;
+/// Memory after many batches.
+mod memory;
+/// Numbers, against the CPU engine and among themselves.
+mod results;
+
+use beamflow::detector::Raster;
+use beamflow::driver::Datum;
+use beamflow::engine::options::Precision;
+use beamflow::engine::tensorrt::request::{BatchRequest, BuildRequest};
+use beamflow::engine::tensorrt::{self, BuildProgress};
+use beamflow::experiment;
+use beamflow::stack::FrameStack;
+use std::path::{Path, PathBuf};
+
+/// The project's own model.
+pub const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onnx");
+
+struct Unwatched;
+
+impl BuildProgress for Unwatched {
+    fn step(&self, _: &str, _: usize, _: usize) {}
+}
+
+/// An engine for the GPU at hand.
+pub fn engine(folder: &Path, precision: Precision, batch: BatchRequest) -> PathBuf {
+    let engine = folder.join(format!("{precision}-{}.engine", batch.most));
+    let request = BuildRequest {
+        model: MODEL.into(),
+        engine: engine.clone(),
+        batch: Some(batch),
+        precision,
+        compute_capability: None,
+        library_path: std::env::var_os("TENSORRT_PATH").map(PathBuf::from),
+    };
+    tensorrt::build(&request, Box::new(Unwatched)).unwrap();
+    engine
+}
+
+/// Frames of the simulated experiment.
+pub fn frames(count: usize) -> Vec<Datum> {
+    let scan = experiment::scan(Raster {
+        rows: 8,
+        columns: 8,
+        ..experiment::RASTER
+    })
+    .unwrap();
+    let stack = FrameStack::simulate(&scan, || ()).unwrap();
+    let datum = |k: usize| Datum {
+        id: k.to_string(),
+        ..stack.datum(k % stack.frames())
+    };
+    (0..count).map(datum).collect()
+}
+
+/// The flags for a sidecar on the GPU.
+pub fn flags<'a>(model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut flags = vec!["--model-path", model];
+    flags.extend(more);
+    if let Some(folder) = std::env::var_os("TENSORRT_PATH") {
+        let folder: &'static str = folder.into_string().unwrap().leak();
+        flags.extend(["--tensorrt-path", folder]);
+    }
+    flags
+}

@@ -1,0 +1,55 @@
+//! Memory after many batches: neither the GPU's nor the host's grows.
+
+use crate::common::{Host, NEVER};
+use crate::{engine, flags, frames};
+use beamflow::engine::EngineOptions;
+use beamflow::engine::options::Precision;
+use beamflow::engine::tensorrt::request::BatchRequest;
+use std::path::{Path, PathBuf};
+
+const MEBIBYTE: usize = 1 << 20;
+
+/// Free memory of the first GPU.
+fn free_on_gpu(engine: &Path) -> usize {
+    let options = EngineOptions {
+        library_path: std::env::var_os("TENSORRT_PATH").map(PathBuf::from),
+        ..EngineOptions::default()
+    };
+    let engine = beamflow::engine::load(engine.to_str().unwrap(), &options).unwrap();
+    engine.memory(8).unwrap().unwrap()[0].free
+}
+
+/// Resident memory of this process.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test]
+#[ignore = "needs an NVIDIA GPU"]
+async fn gpu_memory_does_not_grow_over_ten_thousand_batches() {
+    const FRAMES: usize = 800;
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine(folder.path(), Precision::Fp32, BatchRequest::exactly(8));
+    let host = Host::start(&flags(engine.to_str().unwrap(), &[])).await;
+    let mut driver = host.driver().await;
+    let datums = frames(FRAMES);
+    let mut batches = async |calls: usize| {
+        for _ in 0..calls {
+            let call = driver.call(futures::stream::iter(datums.clone()));
+            let answer = tokio::time::timeout(NEVER, call).await.unwrap().unwrap();
+            assert_eq!(answer.len(), FRAMES);
+        }
+        (free_on_gpu(&engine), resident())
+    };
+    let (free_before, resident_before) = batches(10).await;
+    let (free_after, resident_after) = batches(100).await;
+    assert_eq!(host.counts.totals().batches, 110 * FRAMES as u64 / 8);
+    println!(
+        "free on the GPU {free_before} then {free_after}, resident {resident_before} then {resident_after} bytes"
+    );
+    assert!(free_after + 2 * MEBIBYTE >= free_before);
+    assert!(resident_after <= resident_before + 16 * MEBIBYTE);
+    drop(driver);
+    host.stop().await;
+}

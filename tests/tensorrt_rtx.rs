@@ -1,0 +1,210 @@
+//! Engines built by the real TensorRT-RTX, on a machine without a GPU: what can be seen there.
+//!
+//! Needs the libraries, whose folder is in `TENSORRT_PATH` (`.ci/run` fetches them); without it each test says
+//! that it is skipped. Where there is a GPU, `tests/gpu` goes on from here.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onnx");
+const SHARED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../shared/models/ptychoNN_8.onnx"
+);
+
+/// Whether the libraries are there; says so if not.
+fn has_libraries() -> bool {
+    let there = std::env::var_os("TENSORRT_PATH").is_some();
+    if !there {
+        eprintln!(
+            "skipped: TENSORRT_PATH does not name the folder with the TensorRT-RTX libraries"
+        );
+    }
+    there
+}
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_beamflow"))
+        .args(args)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn built(model: &str, engine: &Path, more: &[&str]) -> String {
+    let common = ["build-engine", model, "-o", engine.to_str().unwrap()];
+    let output = run(&[&common[..], more].concat());
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn inspected(engine: &Path) -> serde_json::Value {
+    let output = run(&["inspect", "--json", engine.to_str().unwrap()]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn engine(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("model.engine")
+}
+
+#[test]
+fn an_engine_is_built_for_a_gpu_that_is_not_here_and_inspect_tells_what_is_in_it() {
+    if !has_libraries() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine(&folder);
+    let text = built(
+        OWN,
+        &engine,
+        &["--compute-capability", "8.0", "--batch", "1:8:16"],
+    );
+    assert!(text.contains("compute capability 8.0, fp32"), "{text}");
+    assert!(text.contains(" convolution"), "a layer summary: {text}");
+
+    let inspection = inspected(&engine);
+    let model = &inspection["model"];
+    assert_eq!(model["batch"]["within"]["best"], 8);
+    assert_eq!(model["input"]["name"], "diffraction");
+    assert_eq!(model["input"]["element"], "f32");
+    assert_eq!(model["outputs"][1]["name"], "phase");
+    assert_eq!(inspection["description"]["source"], "ptychonn_64.onnx");
+    let size = std::fs::metadata(&engine).unwrap().len();
+    assert_eq!(inspection["bytes"], size);
+}
+
+#[test]
+fn half_precision_gives_a_half_input_single_outputs_and_a_smaller_engine() {
+    if !has_libraries() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (single, half) = (
+        folder.path().join("single.engine"),
+        folder.path().join("half.engine"),
+    );
+    let common = ["--compute-capability", "8.9", "--batch", "8"];
+    built(OWN, &single, &common);
+    built(
+        OWN,
+        &half,
+        &[&common[..], &["--precision", "fp16"]].concat(),
+    );
+    let [single, half] = [single, half].map(|engine| inspected(&engine));
+    assert_eq!(half["model"]["input"]["element"], "f16");
+    assert_eq!(half["model"]["outputs"][0]["element"], "f32");
+    assert_eq!(half["model"]["batch"]["static"], 8);
+    assert!(half["bytes"].as_u64() < single["bytes"].as_u64());
+}
+
+#[test]
+fn the_shared_ptychonn_is_built_in_both_precisions() {
+    if !has_libraries() {
+        return;
+    }
+    if !Path::new(SHARED).exists() {
+        eprintln!("skipped: {SHARED} is absent");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for precision in ["fp32", "fp16"] {
+        let engine = engine(&folder);
+        let common = ["--compute-capability", "8.6", "--precision", precision];
+        built(SHARED, &engine, &common);
+        assert_eq!(inspected(&engine)["model"]["batch"]["static"], 8);
+    }
+    let error = refused(&[
+        "build-engine",
+        SHARED,
+        "-o",
+        engine(&folder).to_str().unwrap(),
+        "--compute-capability",
+        "8.6",
+        "--batch",
+        "4",
+    ]);
+    assert!(error.contains("fixed at 8: use --batch 8"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_built_says_what_stands_in_the_way() {
+    if !has_libraries() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine(&folder);
+    let engine = engine.to_str().unwrap();
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for (model, capability, words) in [
+        (OWN, "9.0", &["not for 9.0", "on the GPU itself"][..]),
+        (manifest, "8.0", &["Cargo.toml", "TensorRT says:"]),
+        ("absent.onnx", "8.0", &["absent.onnx", "No such file"]),
+    ] {
+        let args = ["build-engine", model, "-o", engine];
+        let error = refused(&[&args[..], &["--compute-capability", capability]].concat());
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    assert!(
+        !Path::new(engine).exists(),
+        "a failed build leaves no engine"
+    );
+}
+
+#[test]
+fn an_engine_damaged_after_it_was_built_is_not_taken_for_what_its_description_says() {
+    if !has_libraries() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine(&folder);
+    built(OWN, &engine, &["--compute-capability", "8.0"]);
+    let mut bytes = std::fs::read(&engine).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(&engine, bytes).unwrap();
+    let error = refused(&["inspect", engine.to_str().unwrap()]);
+    assert!(error.contains("of another file"), "{error}");
+}
+
+#[test]
+fn asked_to_run_an_engine_without_a_driver_the_program_says_what_is_missing_and_exits_1() {
+    if !has_libraries() {
+        return;
+    }
+    // On a machine with a GPU the engine would run; there the GPU tests are the ones to look at.
+    if run(&["inspect", "--device", "cuda", OWN]).status.success() {
+        eprintln!("skipped: there is a GPU here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine(&folder);
+    built(OWN, &engine, &["--compute-capability", "8.0"]);
+    let engine = engine.to_str().unwrap();
+    for args in [
+        &["--model-path", engine][..],
+        &["bench-engine", engine],
+        &["--model-path", OWN, "--device", "cuda"],
+    ] {
+        let error = refused(args);
+        assert!(error.contains("no NVIDIA driver"), "{args:?}: {error}");
+        assert!(error.contains("nvidia.com/gpu"), "{args:?}: {error}");
+    }
+    let error = refused(&["build-engine", OWN, "-o", engine]);
+    assert!(error.contains("--compute-capability"), "{error}");
+}
