@@ -37,7 +37,11 @@ part() {
 }
 
 : >"$report"
-note "# beamflow on a GPU" "" "$(date -u +%Y-%m-%d), $(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1 | head -1)"
+card="no nvidia-smi here"
+if command -v nvidia-smi >/dev/null; then
+    card=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader)
+fi
+note "# beamflow on a GPU" "" "$(date -u +%Y-%m-%d), $card"
 
 if [ -z "${BEAMFLOW:-}" ]; then
     part "Building" cargo build --release --locked --features tensorrt-rtx

@@ -2,7 +2,7 @@
 
 use crate::engine::EngineError;
 use crate::engine::options::Precision;
-use crate::engine::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability};
+use crate::engine::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability, USUAL_ROWS};
 use crate::engine::tensorrt::{self, BuildProgress};
 use crate::inspect;
 use clap::Args;
@@ -52,6 +52,7 @@ pub fn run(args: BuildEngineArgs) -> Result<(), EngineError> {
         model: args.model,
         engine: args.output,
         batch: args.batch,
+        rows_if_open: USUAL_ROWS,
         precision: args.precision,
         compute_capability: args.compute_capability,
         library_path: args.tensorrt_path,

@@ -38,6 +38,7 @@ pub fn engine(folder: &Path, precision: Precision, batch: BatchRequest) -> PathB
         model: MODEL.into(),
         engine: engine.clone(),
         batch: Some(batch),
+        rows_if_open: 8,
         precision,
         compute_capability: None,
         library_path: std::env::var_os("TENSORRT_PATH").map(PathBuf::from),

@@ -11,8 +11,10 @@ pub struct BuildRequest {
     pub model: PathBuf,
     /// Where the engine goes.
     pub engine: PathBuf,
-    /// The rows of a run; `None`: as the model says, or 8 where it leaves them open.
+    /// The rows of a run; `None`: as the model says, or `rows_if_open`.
     pub batch: Option<BatchRequest>,
+    /// The rows of a run where neither the model nor `batch` says.
+    pub rows_if_open: usize,
     /// The precision.
     pub precision: Precision,
     /// The GPU's compute capability, where it is not the one at hand.
@@ -20,6 +22,9 @@ pub struct BuildRequest {
     /// The folder with the TensorRT libraries.
     pub library_path: Option<PathBuf>,
 }
+
+/// The rows of a run where nobody says.
+pub const USUAL_ROWS: usize = 8;
 
 /// The rows that an engine is built for, as in a TensorRT optimization profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

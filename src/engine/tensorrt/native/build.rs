@@ -20,9 +20,6 @@ use trtx::{
     Builder, BuilderConfig, DataType, NetworkDefinition, OnnxParser, OptProfileSelector, Tensor,
 };
 
-/// Rows of an engine whose model leaves them open, when nothing was asked for.
-const USUAL_ROWS: usize = 8;
-
 /// Builds the engine file and writes its description beside it.
 pub fn build(
     request: &BuildRequest,
@@ -157,7 +154,7 @@ fn build_plan(
         .outputs()
         .map(|output| tensor(network, &output).map(|(_, output)| output))
         .collect::<Result<Vec<_>, _>>()?;
-    let batch = settle_batch(rows, request.batch)?;
+    let batch = settle_batch(rows, request)?;
     if let BatchDimension::Within { least, best, most } = batch {
         add_profile(
             &mut builder,
@@ -242,8 +239,8 @@ fn tensor(
 }
 
 /// The engine's batch dimension, from the model's rows (-1 where they are open) and what was asked for.
-fn settle_batch(rows: i64, asked: Option<BatchRequest>) -> Result<BatchDimension, String> {
-    match (usize::try_from(rows), asked) {
+fn settle_batch(rows: i64, request: &BuildRequest) -> Result<BatchDimension, String> {
+    match (usize::try_from(rows), request.batch) {
         (Ok(rows), None) => Ok(BatchDimension::Static(rows)),
         (Ok(rows), Some(asked)) if asked == BatchRequest::exactly(rows) => {
             Ok(BatchDimension::Static(rows))
@@ -253,7 +250,7 @@ fn settle_batch(rows: i64, asked: Option<BatchRequest>) -> Result<BatchDimension
         )),
         (Err(_), asked) => {
             let BatchRequest { least, best, most } =
-                asked.unwrap_or(BatchRequest::exactly(USUAL_ROWS));
+                asked.unwrap_or(BatchRequest::exactly(request.rows_if_open));
             Ok(BatchDimension::within(least, best, most))
         }
     }

@@ -8,7 +8,7 @@ use super::gpu;
 use super::library;
 use crate::engine::tensorrt::BuildProgress;
 use crate::engine::tensorrt::description::{Description, sha256};
-use crate::engine::tensorrt::request::{BatchRequest, BuildRequest};
+use crate::engine::tensorrt::request::{BuildRequest, USUAL_ROWS};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,7 +56,8 @@ pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>
         let request = BuildRequest {
             model: path.to_owned(),
             engine: engine.clone(),
-            batch: key.batch(),
+            batch: None,
+            rows_if_open: options.rows.unwrap_or(USUAL_ROWS),
             precision: options.precision,
             compute_capability: None,
             library_path: options.library_path.clone(),
@@ -91,11 +92,6 @@ struct Key<'a> {
 }
 
 impl Key<'_> {
-    /// The rows to build for. A model with a fixed batch is built as it is, whatever is asked for: the sidecar pads.
-    fn batch(&self) -> Option<BatchRequest> {
-        self.rows.map(BatchRequest::exactly)
-    }
-
     fn file_name(&self, path: &Path) -> PathBuf {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");

@@ -10,6 +10,7 @@ use crate::engine::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, P
 use crate::values::Element;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module's essay.
 pub struct TensorRtEngine {
@@ -22,6 +23,8 @@ pub struct TensorRtEngine {
     /// For each GPU, what a session takes beside its batch's rows, in bytes.
     overhead: Vec<usize>,
     description: Option<Description>,
+    /// Whether the log has been told how batches are launched.
+    told: AtomicBool,
 }
 
 impl TensorRtEngine {
@@ -55,6 +58,7 @@ impl TensorRtEngine {
             },
             overhead: Vec::new(),
             description,
+            told: AtomicBool::new(false),
         };
         for device in 0..engine.gpus.len() {
             let overhead = engine.measure(device)?;
@@ -189,7 +193,20 @@ impl Engine for TensorRtEngine {
     }
 
     fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(self.session(place)?))
+        let session = self.session(place)?;
+        if !self.told.swap(true, Ordering::Relaxed) {
+            match session.no_graph() {
+                None => tracing::info!("Full batches are launched as CUDA graphs."),
+                Some(_) if !self.manner.cuda_graphs => {
+                    tracing::info!("Every batch is launched by itself, as --no-cuda-graphs says.");
+                }
+                Some(reason) => tracing::warn!(
+                    reason,
+                    "Every batch is launched by itself, not as a CUDA graph."
+                ),
+            }
+        }
+        Ok(Box::new(session))
     }
 
     fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {

@@ -31,6 +31,7 @@ pub struct Manner {
 /// See the module's essay. The fields are in the order in which they are dropped: what uses comes before what is used.
 pub struct TensorRtSession {
     graph: Option<CudaGraph>,
+    no_graph: Option<String>,
     plan: Plan,
     input: DeviceBuffer,
     outputs: Vec<DeviceBuffer>,
@@ -91,6 +92,7 @@ impl TensorRtSession {
         let event = || context.new_event(Some(waiting)).map_err(driver);
         let mut session = Self {
             graph: None,
+            no_graph: None,
             plan,
             input,
             outputs,
@@ -107,7 +109,9 @@ impl TensorRtSession {
         // The first run allocates what it needs; a capture in which that happens fails.
         session.enqueue().and_then(|()| session.wait())?;
         if manner.cuda_graphs {
-            session.graph = session.capture(place)?;
+            session.capture()?;
+        } else {
+            session.no_graph = Some("none was asked for".to_owned());
         }
         Ok(session)
     }
@@ -138,8 +142,13 @@ impl TensorRtSession {
         self.stream.synchronize().map_err(|error| lost(&error))
     }
 
-    /// The computing of a full batch as a graph; `None`, and a line in the log, where it cannot be captured.
-    fn capture(&mut self, place: Place) -> Result<Option<CudaGraph>, EngineError> {
+    /// Why full batches are not launched as a graph; `None` if they are.
+    pub fn no_graph(&self) -> Option<&str> {
+        self.no_graph.as_deref()
+    }
+
+    /// Captures the computing of a full batch as a graph, or takes note of why it cannot be.
+    fn capture(&mut self) -> Result<(), EngineError> {
         // Other lanes may allocate while this one captures; only this thread's calls are held to the rules.
         let begun = self
             .stream
@@ -154,26 +163,15 @@ impl TensorRtSession {
                 .ok_or_else(|| "the driver gave no graph".to_owned())
         });
         match captured {
-            Ok(graph) => {
-                tracing::info!(
-                    lane = place.lane,
-                    rows = self.capacity,
-                    "Full batches are launched as a CUDA graph."
-                );
-                Ok(Some(graph))
-            }
+            Ok(graph) => self.graph = Some(graph),
             Err(reason) => {
-                tracing::warn!(
-                    lane = place.lane,
-                    reason,
-                    "No CUDA graph can be captured; every batch is launched by itself."
-                );
+                self.no_graph = Some(reason);
                 // Only if the stream still works is that all there is to it.
                 self.enqueue()?;
                 self.wait()?;
-                Ok(None)
             }
         }
+        Ok(())
     }
 
     /// Puts the whole batch on the stream and waits for it.
