@@ -59,28 +59,45 @@ for precision in fp32 fp16; do
     part "Engine, $precision" "$BEAMFLOW" build-engine "$model" -o "$engine" --batch 8 --precision $precision
     part "Inspection, $precision" "$BEAMFLOW" inspect "$engine"
     part "Engine bench, $precision" "$BEAMFLOW" bench-engine "$engine" --lanes 4 --batches 2000 --output-size 64x64
+    cp "$work/output" "$work/bench-$precision"
 done
 
-# The three modes, driven as Numaflow would, at whatever rate the sidecar answers.
+# The three modes, driven as Numaflow would, at whatever rate the sidecar answers; medians of three runs each,
+# and what they come to relative to the engine's own best rate and to sequential mode.
 modes() {
-    local engine=$1 mode sidecar
+    local engine=$1 bench=$2 mode sidecar rates run
+    local -A median
     for mode in sequential concurrent pipelined; do
         rm -f "$work/info"
         "$BEAMFLOW" --mode $mode --model-path "$engine" --max-concurrent-batches 3 \
             --sock-path "$work/sock" --server-info-path "$work/info" 2>"$work/sidecar.log" &
         sidecar=$!
         while [ ! -e "$work/info" ] && kill -0 $sidecar 2>/dev/null; do sleep 0.1; done
-        echo "-- $mode"
-        "$BEAMFLOW" send --sock-path "$work/sock" --count 50000 --read-batch 1000 || {
-            kill $sidecar
-            return 1
-        }
+        : >"$work/rates"
+        for run in 1 2 3; do
+            "$BEAMFLOW" send --sock-path "$work/sock" --count "${FRAMES:-50000}" --read-batch 1000 >"$work/sent" || {
+                cat "$work/sent" "$work/sidecar.log"
+                kill $sidecar
+                return 1
+            }
+            awk '$1 == "-" { print $3 }' "$work/sent" >>"$work/rates"
+        done
         kill $sidecar
         wait $sidecar || return 1
+        median[$mode]=$(sort -n "$work/rates" | sed -n 2p)
     done
+    # The fourth column of the lines with graphs is frames/s.
+    rates=$(awk '$2 == "yes" { print $4 }' "$bench" | sort -n | tail -1)
+    awk -v s="${median[sequential]}" -v c="${median[concurrent]}" -v p="${median[pipelined]}" -v e="$rates" 'BEGIN {
+        printf "%-12s %10s %18s %14s\n", "mode", "frames/s", "of bench-engine", "of sequential"
+        printf "%-12s %10.0f %18.2f %14.2f\n", "sequential", s, s / e, 1
+        printf "%-12s %10.0f %18.2f %14.2f\n", "concurrent", c, c / e, c / s
+        printf "%-12s %10.0f %18.2f %14.2f\n", "pipelined", p, p / e, p / s
+        printf "bench-engine, best: %.0f frames/s\n", e
+    }'
 }
 for precision in fp32 fp16; do
-    part "The three modes, $precision" modes "$work/$precision.engine"
+    part "The three modes, $precision" modes "$work/$precision.engine" "$work/bench-$precision"
 done
 
 if [ -n "${GPU_TESTS:-}" ]; then

@@ -7,6 +7,7 @@ use crate::batch::Ring;
 use crate::batch::slot::Slot;
 use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid, OrAuto};
 use crate::engine::lane::{Health, LanePlan, Lanes};
+use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room;
 use crate::engine::{self, BatchDimension, Engine, EngineError, ModelSpec};
 use crate::frame::OutputDtype;
@@ -312,10 +313,11 @@ fn fitting_batch(
         let Some(memory) = engine.memory(rows)? else {
             return Ok(rows);
         };
-        let Err(error) = room::check(&memory, lanes, rows, config.in_flight_flag()) else {
+        let (batch, flag) = (engine.model().batch, config.in_flight_flag());
+        let Err(error) = room::check(&memory, lanes, rows, batch, flag) else {
             return Ok(rows);
         };
-        let smaller = (rows / 2).max(engine.model().batch.least());
+        let smaller = (rows / 2).max(batch.least());
         if config.batch_size != OrAuto::Auto || smaller >= rows {
             return Err(error);
         }
@@ -349,6 +351,12 @@ fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices:
             in_flight = config.in_flight(),
             "Fewer batches may be in flight than there are devices: some are never used. Raise {} to at least {devices}.",
             config.in_flight_flag()
+        );
+    }
+    let builds = config.engine.device == DeviceKind::Cuda && config.model_path.ends_with(".onnx");
+    if config.engine.precision == Precision::Fp16 && !builds {
+        tracing::warn!(
+            "--precision fp16 changes nothing here: it is for engines built from .onnx with --device cuda."
         );
     }
     if model.input.element == Element::F16 {

@@ -16,6 +16,7 @@ use crate::table;
 use clap::Args;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -147,19 +148,30 @@ pub fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
 
 fn measure(args: &BenchEngineArgs) -> Result<EngineBench, BenchEngineError> {
     let mut bench: Option<EngineBench> = None;
-    // An engine without CUDA graphs says so after the first round; then there is no second.
-    for graphs in [true, false] {
+    // With and without graphs; an engine that knows none needs no second round.
+    let rounds: &[bool] = if args.engine.no_cuda_graphs {
+        &[false]
+    } else {
+        &[true, false]
+    };
+    for graphs in rounds {
         let mut options = args.engine.options(args.bsz_size);
-        options.cuda_graphs &= graphs;
+        options.cuda_graphs = *graphs;
         let engine = engine::load(&args.model, &options)?;
         let known = engine.has_cuda_graphs();
-        if !graphs && (!known || args.engine.no_cuda_graphs) {
-            break;
-        }
         let batch = match args.bsz_size {
             OrAuto::Auto => engine.model().batch.best(),
             OrAuto::Exactly(frames) => frames,
         };
+        if engine.model().batch.most().is_some_and(|most| batch > most) {
+            return Err(BenchEngineError::Unsuitable {
+                model: args.model.clone(),
+                reason: format!(
+                    "--bsz-size is {batch}, and its batch is {}",
+                    engine.model().batch
+                ),
+            });
+        }
         let bench = bench.get_or_insert_with(|| EngineBench {
             engine: engine.description(),
             batch,
@@ -170,6 +182,9 @@ fn measure(args: &BenchEngineArgs) -> Result<EngineBench, BenchEngineError> {
         for lanes in 1..=args.lanes {
             let cuda_graphs = known.then_some(options.cuda_graphs);
             bench.runs.push(load.run(lanes, cuda_graphs)?);
+        }
+        if !known {
+            break;
         }
     }
     bench.ok_or_else(|| BenchEngineError::Unsuitable {
@@ -286,8 +301,13 @@ impl Load {
 
     /// One lane's work. It passes `ready` whatever happens, so that nobody waits for it in vain.
     fn lane(&self, place: Place, ready: &Barrier) -> Result<Times, BenchEngineError> {
-        let prepared = self.prepare(place);
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(place)));
         ready.wait();
+        let prepared = prepared.unwrap_or_else(|panic| {
+            Err(BenchEngineError::Panicked(crate::panic::message(
+                panic.as_ref(),
+            )))
+        });
         let (mut session, mut slot, mut times) = prepared?;
         for _ in 0..self.batches {
             times.stages.push(slot.run(session.as_mut())?);

@@ -1,10 +1,10 @@
 //! `beamflow build-engine`: from an `.onnx` model to a TensorRT engine file.
 
 use crate::engine::EngineError;
-use crate::engine::options::Precision;
+use crate::engine::options::{DeviceSelection, Precision};
 use crate::engine::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability, USUAL_ROWS};
 use crate::engine::tensorrt::{self, BuildProgress};
-use crate::inspect;
+use crate::{inspect, table};
 use clap::Args;
 use indicatif::ProgressBar;
 use std::path::PathBuf;
@@ -55,9 +55,10 @@ pub fn run(args: BuildEngineArgs) -> Result<(), EngineError> {
         rows_if_open: USUAL_ROWS,
         precision: args.precision,
         compute_capability: args.compute_capability,
+        devices: DeviceSelection::default(),
         library_path: args.tensorrt_path,
     };
-    let bar = ProgressBar::new(0);
+    let bar = table::progress("Building", 0);
     let description = tensorrt::build(&request, Box::new(Watched(bar.clone())));
     bar.finish_and_clear();
     let description = description?;

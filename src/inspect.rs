@@ -69,13 +69,17 @@ fn report(path: &Path, inspection: &Inspection) -> String {
         Some(description) => text += &built(description),
         None => text += "  no description beside it: built by another program\n",
     }
-    if inspection.opened_on.is_empty() {
-        text += "  not opened: no GPU here; from the description beside it\n";
+    if let Some(reason) = &inspection.not_opened {
+        let _ = writeln!(
+            text,
+            "  from the description beside it; not opened: {reason}"
+        );
     }
     for gpu in &inspection.opened_on {
         let _ = writeln!(
             text,
-            "  opened on {}: {} free, {} a lane",
+            "  opened by {} on {}: {} free, {} a lane",
+            inspection.opened_with.as_deref().unwrap_or_default(),
             gpu.device,
             bytes(gpu.free),
             bytes(gpu.per_lane)

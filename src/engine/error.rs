@@ -78,7 +78,7 @@ pub enum EngineError {
     /// The lanes do not fit into a device's memory.
     #[error(
         "{fit} of the {asked} lanes asked for fit on {device}, which has {free} bytes of memory free, and a lane with \
-         a batch of {rows} takes {per_lane}: lower {flag} to {fit} or less, lower --bsz-size, or use more devices"
+         a batch of {rows} takes {per_lane}: {remedy}"
     )]
     NoRoom {
         /// The device.
@@ -93,8 +93,8 @@ pub enum EngineError {
         fit: usize,
         /// Rows in a batch.
         rows: usize,
-        /// The flag that says how many lanes there are.
-        flag: &'static str,
+        /// What to lower.
+        remedy: String,
     },
     /// A run failed; the session may be used again.
     #[error("the engine failed: {0}")]

@@ -146,20 +146,20 @@ impl<W: Work> Lanes<W> {
     }
 
     /// Gives up on a lane whose session hangs and starts another in its place. The hung thread ends by
-    /// itself if its session ever returns; what it brings back is thrown away.
-    pub fn abandon(&self, lane: LaneId) {
-        let (device, successor) = {
+    /// itself if its session ever returns; what it brings back is thrown away. False if it was given up before.
+    pub fn abandon(&self, lane: LaneId) -> bool {
+        let (device, successor, left) = {
             let mut queue = self.shared.queue.lock();
             let Some(device) = queue.remove(lane) else {
-                return;
+                return false;
             };
             queue.hanging.insert(lane);
             // Under the same lock, so that nobody sees the moment in which there is no lane.
             let replaced = queue.hanging.len() <= MOST_HANGING;
-            (device, replaced.then(|| queue.admit(device)))
+            let successor = replaced.then(|| queue.admit(device));
+            (device, successor, queue.alive_on(device))
         };
-        let name = self.shared.device(device);
-        tracing::error!(%lane, device = name, "The lane hangs; it is abandoned, and another takes its place.");
+        tracing::error!(%lane, device = self.shared.device(device), "The lane hangs; it is abandoned.");
         match successor {
             Some(successor) => {
                 if let Err(error) = self.spawn(successor, device, None) {
@@ -171,17 +171,20 @@ impl<W: Work> Lanes<W> {
                     hanging = MOST_HANGING,
                     "Too many lanes hang already; this one is not replaced."
                 );
-                self.shared.take_stock(device);
+                self.shared.take_stock(device, left);
             }
         }
         self.shared.changed.notify_all();
+        true
     }
 
     /// Gives up on all lanes: jobs that no lane takes up in any reasonable time mean that they hang
     /// while opening their sessions, where no time-out of a batch reaches them.
     pub fn condemn(&self) {
         tracing::error!("No lane takes up work any more; all are given up.");
-        self.shared.queue.lock().clear();
+        let devices = self.shared.queue.lock().clear();
+        let lost = &self.shared.health.devices_lost;
+        lost.fetch_add(devices as u64, Ordering::Relaxed);
         self.shared.give_up_if_none_is_left();
         self.shared.changed.notify_all();
     }

@@ -1,6 +1,6 @@
 //! Whether the lanes fit into the devices' memory, known before they are made.
 
-use super::EngineError;
+use super::{BatchDimension, EngineError};
 
 /// A device's memory, and what a session takes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,23 +37,35 @@ pub fn check(
     memory: &[DeviceMemory],
     lanes: usize,
     rows: usize,
+    batch: BatchDimension,
     flag: &'static str,
 ) -> Result<(), EngineError> {
-    for (n, device) in memory.iter().enumerate() {
-        let (asked, fit) = (lanes_on(n, memory.len(), lanes), device.lanes());
-        if asked > fit {
-            return Err(EngineError::NoRoom {
-                device: device.device.clone(),
-                free: device.free,
-                per_lane: device.per_lane,
-                asked,
-                fit,
-                rows,
-                flag,
-            });
-        }
-    }
-    Ok(())
+    let too_full = |lanes: usize| {
+        let asked = |n| lanes_on(n, memory.len(), lanes);
+        let mut devices = memory.iter().enumerate();
+        devices.find(|(n, device)| asked(*n) > device.lanes())
+    };
+    let Some((n, device)) = too_full(lanes) else {
+        return Ok(());
+    };
+    let smaller_batch = if matches!(batch, BatchDimension::Static(_)) {
+        "use an engine with a smaller batch"
+    } else {
+        "lower --bsz-size"
+    };
+    let remedy = match (1..lanes).rev().find(|fewer| too_full(*fewer).is_none()) {
+        Some(fewer) => format!("lower {flag} to {fewer}, or {smaller_batch}"),
+        None => format!("{smaller_batch}, or free memory on the device"),
+    };
+    Err(EngineError::NoRoom {
+        device: device.device.clone(),
+        free: device.free,
+        per_lane: device.per_lane,
+        asked: lanes_on(n, memory.len(), lanes),
+        fit: device.lanes(),
+        rows,
+        remedy,
+    })
 }
 
 #[cfg(test)]
@@ -74,23 +86,44 @@ mod tests {
         assert_eq!(dealt, [3, 2, 2]);
     }
 
-    #[test]
-    fn lanes_that_do_not_fit_are_refused_with_how_many_do_and_what_to_lower() {
-        assert!(check(&[device(100, 30)], 3, 8, "--pipeline-depth").is_ok());
-        let error = check(&[device(100, 30)], 4, 8, "--pipeline-depth").unwrap_err();
-        let text = error.to_string();
-        assert!(text.starts_with("3 of the 4 lanes"), "{text}");
-        assert!(text.contains("--pipeline-depth to 3"), "{text}");
+    fn refused(memory: &[DeviceMemory], lanes: usize, batch: BatchDimension) -> Option<String> {
+        check(memory, lanes, 8, batch, "--pipeline-depth")
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[test]
-    fn every_device_counts_with_its_own_share() {
-        assert!(check(&[device(60, 30), device(30, 30)], 3, 8, "").is_ok());
-        assert!(check(&[device(60, 30), device(30, 30)], 4, 8, "").is_err());
+    fn lanes_that_do_not_fit_are_refused_with_how_many_do_and_what_to_lower() {
+        let open = BatchDimension::Dynamic;
+        assert_eq!(refused(&[device(100, 30)], 3, open), None);
+        let text = refused(&[device(100, 30)], 5, open).unwrap();
+        assert!(text.starts_with("3 of the 5 lanes"), "{text}");
+        assert!(
+            text.contains("--pipeline-depth to 3, or lower --bsz-size"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_advice_counts_all_devices() {
+        let memory = [device(60, 30), device(90, 30)];
+        assert_eq!(refused(&memory, 4, BatchDimension::Dynamic), None);
+        let text = refused(&memory, 8, BatchDimension::Dynamic).unwrap();
+        assert!(text.contains("--pipeline-depth to 4"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_help_is_not_advised() {
+        let text = refused(&[device(20, 30)], 1, BatchDimension::Static(8)).unwrap();
+        assert!(
+            !text.contains("--pipeline-depth") && !text.contains("--bsz-size"),
+            "{text}"
+        );
+        assert!(text.contains("an engine with a smaller batch"), "{text}");
     }
 
     #[test]
     fn a_session_that_takes_nothing_always_fits() {
-        assert!(check(&[device(0, 0)], 64, 8, "").is_ok());
+        assert_eq!(refused(&[device(0, 0)], 64, BatchDimension::Dynamic), None);
     }
 }

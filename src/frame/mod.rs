@@ -1,6 +1,6 @@
 //! What a datum means: pixels in, results out.
 //!
-//! Numaflow carries bytes and a map of text headers; a model wants a row of `f32`, and the next
+//! Numaflow carries bytes and a map of text headers; a model wants a row of `f32` or `f16`, and the next
 //! vertex wants something it can read without knowing us. This room holds both translations and
 //! nothing else: it knows no batches, no engine, no Numaflow types.
 //!
@@ -82,7 +82,7 @@ mod envelope;
 mod npy;
 /// What results look like: type, format, size.
 mod output;
-/// Borrowed pixels and the one conversion to `f32`.
+/// Borrowed pixels and the one conversion to the model's type.
 mod pixels;
 /// Why a frame is refused.
 mod rejection;

@@ -8,12 +8,12 @@
 use std::fmt;
 
 use super::{Dtype, Rejection};
-use crate::values::ValuesMut;
+use crate::values::{Element, ValuesMut};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 /// Pixels converted at a time on their way to `f16`: enough for vector code, small enough for the stack.
-const CHUNK: usize = 128;
+const CHUNK: usize = 512;
 
 /// From here on a number is beyond `f16`: it lies nearer to 65,536 than to 65,504, the largest there is.
 const BEYOND_HALF: f32 = 65_520.0;
@@ -99,6 +99,15 @@ impl<'a> Pixels<'a> {
             Dtype::U32 => self.convert(row, |pixel| u32::from_le_bytes(pixel) as f32),
             Dtype::I32 => self.convert(row, |pixel| i32::from_le_bytes(pixel) as f32),
             Dtype::F32 => self.convert(row, f32::from_le_bytes),
+            Dtype::F64 if row.element() == Element::F16 => self.convert(row, |pixel| {
+                // Infinite in f32, but not where it came from: it must be found beyond f16, not passed on.
+                let (value, narrow) = (f64::from_le_bytes(pixel), f64::from_le_bytes(pixel) as f32);
+                if value.is_finite() && narrow.is_infinite() {
+                    f32::MAX
+                } else {
+                    narrow
+                }
+            }),
             Dtype::F64 => self.convert(row, |pixel| f64::from_le_bytes(pixel) as f32),
         }
     }
@@ -130,13 +139,14 @@ impl<'a> Pixels<'a> {
         for (pixels, halves) in pixels.chunks(CHUNK).zip(row.chunks_mut(CHUNK)) {
             let single = single.get_mut(..pixels.len()).unwrap_or_default();
             convert(pixels, single, &value);
-            let beyond = |value: &&f32| value.is_finite() && value.abs() >= BEYOND_HALF;
-            // No 8-bit or int16 pixel is: the compiler sees a constant and drops the search.
+            let is_beyond = |value: &f32| value.is_finite() && value.abs() >= BEYOND_HALF;
+            // Counted, not searched for: a count is vector code. No 8-bit or int16 pixel is beyond.
             if !matches!(self.dtype, Dtype::U8 | Dtype::I8 | Dtype::I16)
-                && let Some(value) = single.iter().find(beyond)
+                && single.iter().map(|v| u32::from(is_beyond(v))).sum::<u32>() > 0
+                && let Some(value) = single.iter().find(|v| is_beyond(v))
             {
                 return Err(Rejection::OutOfRange {
-                    value: value.to_string(),
+                    value: format!("{value:e}"),
                     dtype: self.dtype,
                 });
             }

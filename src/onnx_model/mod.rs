@@ -15,16 +15,16 @@
 //!
 //! 1. A value is converted only where its type on hand is not the one needed, and at most once.
 //! 2. No weight overflows: one beyond half's range is an error that names it. Weights that lose digits or
-//!    become 0 are counted. An operator that only follows its input, and has a constant that would become 0,
-//!    stays single: an epsilon keeps guarding its division.
+//!    become 0 are counted. An operator that only follows its input, and has a constant that would become 0 or
+//!    overflow, stays single: an epsilon keeps guarding its division.
 //! 3. Weights that an operator needs in single are not rounded: they are kept beside their half copy.
 //! 4. Integers, truth values, texts and shapes pass untouched, and so does what the model says about itself.
 //! 5. What cannot be rewritten with certainty is refused by name: control flow, functions, quantised and
 //!    sparse models, weights in other files, results whose type is not known.
 //!
-//! What cannot be seen in a model is how large its values become: a sum in single may be beyond 65504, the
-//! largest half, when the next convolution needs it, and is infinite then. Compare the engine's results with
-//! those of single precision.
+//! What cannot be seen in a model is how large its values become: a convolution's sum, a product, or a sum in
+//! single that the next convolution needs may be beyond 65504, the largest half, and is infinite then. Compare
+//! the engine's results with those of single precision.
 //!
 //! ```
 //! use beamflow::onnx_model::{HalfError, to_half};
@@ -54,5 +54,5 @@ mod value;
 mod weight;
 
 pub use error::HalfError;
-pub use rewrite::{Converted, to_half};
+pub use rewrite::{Converted, has_side_files, to_half};
 pub use summary::Summary;

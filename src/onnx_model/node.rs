@@ -100,7 +100,7 @@ impl Rewriting {
             match self.values.get(name) {
                 _ if !rule.is_data(i) => {}
                 None | Some(Value::Other) => {}
-                Some(Value::Weight(weight)) if weight.vanishes() => return Form::Single,
+                Some(Value::Weight(weight)) if weight.is_unfit_for_half() => return Form::Single,
                 Some(Value::Weight(_)) => {}
                 Some(Value::Computed(value)) if value.form == Form::Half => form = Form::Half,
                 Some(Value::Computed(_)) => return Form::Single,

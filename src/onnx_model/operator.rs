@@ -50,7 +50,8 @@ impl Rule {
                 (Precision::Half, Results::All)
             }
 
-            // Arithmetic and activations that make no value much larger than those they are given.
+            // Arithmetic and activations, element by element: a product may leave the range, but so may a
+            // convolution's sum; the essay says what to do.
             "Add" | "Sub" | "Mul" | "Max" | "Min" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil"
             | "Round" | "Clip" | "Relu" | "LeakyRelu" | "PRelu" | "ThresholdedRelu" | "Elu"
             | "Selu" | "Gelu" | "Swish" | "HardSigmoid" | "HardSwish" | "Sigmoid" | "Tanh"

@@ -57,6 +57,21 @@ pub fn to_half(model: &[u8]) -> Result<Converted, HalfError> {
     })
 }
 
+/// Whether some of a model's weights lie in files beside it. False for what is no model.
+#[must_use]
+pub fn has_side_files(model: &[u8]) -> bool {
+    let graph = Model::decode(model).ok().and_then(|model| model.graph);
+    graph.is_some_and(|graph| {
+        let of_nodes = graph.node.iter().flat_map(|node| &node.attribute);
+        let tensors = of_nodes.flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors));
+        tensors.chain(&graph.initializer).any(is_outside)
+    })
+}
+
+fn is_outside(tensor: &Tensor) -> bool {
+    tensor.data_location() == EXTERNAL || !tensor.external_data.is_empty()
+}
+
 /// Refuses what no node's rewriting would notice.
 fn refuse(graph: &Graph) -> Result<(), HalfError> {
     if !graph.sparse_initializer.is_empty() {
@@ -68,7 +83,7 @@ fn refuse(graph: &Graph) -> Result<(), HalfError> {
         return Err(HalfError::Quantised { by });
     }
     let within = |tensor: &Tensor| {
-        if tensor.data_location() == EXTERNAL || !tensor.external_data.is_empty() {
+        if is_outside(tensor) {
             let tensor = tensor.name().to_owned();
             return Err(HalfError::ExternalData { tensor });
         }

@@ -9,7 +9,7 @@ use std::num::FpCategory;
 /// A float32 tensor of the model.
 pub struct Weight {
     tensor: Tensor,
-    vanishes: bool,
+    unfit: bool,
     /// Whether anything needs the tensor in single.
     pub single: bool,
     /// The half copy, made when first needed.
@@ -37,17 +37,18 @@ impl Weight {
         let nonzero = || values(&tensor).filter(|value| *value != 0.0);
         let vanishes = nonzero().next().is_some()
             && nonzero().all(|value| f16::from_f32(value).to_f32() == 0.0);
+        let overflows = values(&tensor).any(overflows);
         Ok(Self {
             tensor,
-            vanishes,
+            unfit: vanishes || overflows,
             single: false,
             half: None,
         })
     }
 
-    /// Whether all of it would become 0 in half, and is not 0.
-    pub fn vanishes(&self) -> bool {
-        self.vanishes
+    /// Whether half cannot hold it: all of it would become 0 and is not 0, or some of it is beyond the range.
+    pub fn is_unfit_for_half(&self) -> bool {
+        self.unfit
     }
 
     /// The float32 tensor.
@@ -62,7 +63,7 @@ impl Weight {
     pub fn halve(&mut self, name: String, summary: &mut Summary) -> Result<(), HalfError> {
         let mut bytes = Vec::new();
         for value in values(&self.tensor) {
-            if value.is_finite() && value.abs() > f16::MAX.to_f32() {
+            if overflows(value) {
                 return Err(HalfError::WeightTooLarge {
                     tensor: self.tensor.name().to_owned(),
                     value,
@@ -89,6 +90,11 @@ impl Weight {
         });
         Ok(())
     }
+}
+
+/// Whether a finite value is beyond half's range.
+fn overflows(value: f32) -> bool {
+    value.is_finite() && value.abs() > f16::MAX.to_f32()
 }
 
 /// A float32 tensor's values. Its data is in one of two places.

@@ -2,7 +2,8 @@
 //!
 //! While one batch is computed, `inference / collection` more fill up; so many are in flight if nobody waits.
 //! `Depth::following` starts at 3 and follows that ratio, with a quarter added for batches that take
-//! longer than others. It moves only after three calls in a row have asked for it, from 1 to 8, and says so.
+//! longer than others. It moves, between 1 and 8, only after three calls in
+//! a row have asked for another depth, to what the last of them asks for; and says so.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -151,11 +151,19 @@ impl Resources {
                 result: Err(Failure::NoLane),
             },
             Err(lane) => {
-                self.lanes.abandon(lane);
-                self.counts.lane_replaced();
-                if let Err(error) = claim.write_off() {
-                    tracing::error!(%error, "The slot that hangs with its lane cannot be replaced; one batch less is in flight from now on.");
+                if self.lanes.abandon(lane) {
+                    self.counts.lane_replaced();
                 }
+                // Memory for the new slot may be long in coming from a driver that hangs: nobody waits for it here.
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = claim.write_off() {
+                        tracing::error!(
+                            %error,
+                            "The slot that hangs with its lane cannot be replaced; one batch less is in flight from \
+                             now on."
+                        );
+                    }
+                });
                 Attempt {
                     lease: None,
                     lane: Some(lane),

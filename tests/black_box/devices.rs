@@ -76,6 +76,31 @@ async fn a_lane_that_hangs_while_it_opens_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn lanes_that_all_hang_while_they_open_end_the_process() {
+    // Nothing healthy runs here, so a short time-out costs nothing.
+    let model = format!("{SIM},hang=1,hang-session=2");
+    let flags = [
+        "--pipeline-depth",
+        "1",
+        "--inference-timeout",
+        "500ms",
+        "--model-path",
+        &model,
+    ];
+    let host = Host::start(&flags).await;
+    let mut driver = host.driver().await;
+    assert_eq!(call(&mut driver, 8).await.len(), 8);
+    assert!(!host.health.lost().is_cancelled());
+    assert_eq!(call(&mut driver, 8).await.len(), 8);
+    drop(driver);
+    let ended = tokio::time::timeout(NEVER, host.serving)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(ended, Err(AppError::DeviceLost)), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_half_precision_engine_is_fed_half_precision_and_answers_alike() {
     let model = format!("{SIM},input=f16");
     let host = Host::start(&["--model-path", &model]).await;

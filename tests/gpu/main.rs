@@ -41,6 +41,7 @@ pub fn engine(folder: &Path, precision: Precision, batch: BatchRequest) -> PathB
         rows_if_open: 8,
         precision,
         compute_capability: None,
+        devices: beamflow::engine::options::DeviceSelection::default(),
         library_path: std::env::var_os("TENSORRT_PATH").map(PathBuf::from),
     };
     tensorrt::build(&request, Box::new(Unwatched)).unwrap();

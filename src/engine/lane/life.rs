@@ -170,39 +170,43 @@ impl<W: Work> Shared<W> {
 
     /// Takes `lane` off the list.
     pub fn retire(&self, lane: LaneId, device: usize) {
-        let listed = {
-            let mut queue = self.queue.lock();
+        self.take_off(device, |queue| {
             queue.hanging.remove(&lane);
             queue.remove(lane).is_some()
-        };
-        if listed {
-            self.take_stock(device);
-        }
-        // Jobs that were to avoid another lane may now have to run on it.
-        self.changed.notify_all();
+        });
     }
 
     /// Takes a lost device's lanes off the list. Those at work end when their batches do.
     fn lose(&self, device: usize, reason: &str) {
-        if self.queue.lock().remove_device(device) {
-            tracing::error!(device = self.device(device), reason, "The device is lost.");
-            self.take_stock(device);
+        let name = self.device(device);
+        if self.take_off(device, |queue| queue.remove_device(device)) {
+            tracing::error!(device = name, reason, "The device is lost.");
         }
-        self.changed.notify_all();
     }
 
-    /// After a lane of `device` is gone: says so if it was the device's last, or the last of all.
-    pub fn take_stock(&self, device: usize) {
-        let (here, in_all) = {
-            let queue = self.queue.lock();
-            (queue.alive_on(device), queue.alive())
+    /// Takes lanes of `device` off the list by `remove`, which says whether there were any; and takes stock.
+    fn take_off(&self, device: usize, remove: impl FnOnce(&mut Queue<W>) -> bool) -> bool {
+        let (gone, left) = {
+            let mut queue = self.queue.lock();
+            // Counted under the same lock: of two lanes that go at once, only one is the device's last.
+            (remove(&mut queue), queue.alive_on(device))
         };
-        if here == 0 {
+        if gone {
+            self.take_stock(device, left);
+        }
+        // Jobs that were to avoid another lane may now have to run on it.
+        self.changed.notify_all();
+        gone
+    }
+
+    /// After a lane of `device` is gone and `left` are left there: counts the device if it was its last.
+    pub fn take_stock(&self, device: usize, left: usize) {
+        if left == 0 {
             self.health.devices_lost.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
                 device = self.device(device),
-                lanes_left = in_all,
-                "The device has no lane any more; the other devices' lanes go on."
+                lanes_elsewhere = self.queue.lock().alive(),
+                "The device has no lane any more."
             );
         }
         self.give_up_if_none_is_left();

@@ -65,9 +65,12 @@ impl<W> Queue<W> {
         self.set(lane, State::Idle);
     }
 
-    /// The lane has lost its session and opens another.
+    /// The lane has lost its session and opens another; what was kept for its device, others may take.
     pub fn reopening(&mut self, lane: LaneId) {
         self.set(lane, State::Opening);
+        if let Some(device) = self.lanes.get(&lane).map(|lane| lane.device) {
+            self.release(device);
+        }
     }
 
     fn set(&mut self, lane: LaneId, state: State) {
@@ -132,9 +135,11 @@ impl<W> Queue<W> {
         self.lanes.len() < before
     }
 
-    /// Takes all lanes off the list.
-    pub fn clear(&mut self) {
-        self.lanes.clear();
+    /// Takes all lanes off the list; gives how many devices had one.
+    pub fn clear(&mut self) -> usize {
+        let lanes = std::mem::take(&mut self.lanes);
+        let devices: HashSet<_> = lanes.values().map(|lane| lane.device).collect();
+        devices.len()
     }
 
     /// All jobs that no lane has taken.
@@ -256,6 +261,17 @@ mod tests {
             let of_b: Vec<_> = std::iter::from_fn(|| taken(&mut queue, b)).collect();
             assert_eq!(of_b, [0, 1, 2, 3]);
         }
+    }
+
+    #[test]
+    fn what_was_kept_for_a_device_that_reopens_its_session_is_taken_by_the_others() {
+        let mut queue = Queue::new(2, Balance::RoundRobin);
+        let lanes = [queue.admit(0), queue.admit(1)];
+        lanes.iter().for_each(|lane| queue.opened(*lane));
+        (0..2).for_each(|work| queue.push(job(work, None)));
+        queue.reopening(lanes[0]);
+        let taken: Vec<_> = std::iter::from_fn(|| taken(&mut queue, lanes[1])).collect();
+        assert_eq!(taken, [0, 1]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub struct Stats {
     pub panics: u64,
     /// Batches that were told to hang.
     pub hangs: u64,
-    /// Batches that were told to lose the device.
+    /// Batches that were told to lose their session or device.
     pub losses: u64,
     /// When the last stage entered so far ends, counted from the device's start.
     pub makespan: Duration,

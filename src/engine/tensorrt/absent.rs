@@ -36,6 +36,6 @@ pub fn build(
 }
 
 pub fn inspect(path: &Path, _: &EngineOptions) -> Result<Inspection, EngineError> {
-    Inspection::from_description(path)?
+    Inspection::from_description(path, REMEDY.to_owned())?
         .ok_or_else(|| refusal(path, "there is no description beside the engine file"))
 }

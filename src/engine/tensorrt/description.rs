@@ -84,8 +84,12 @@ pub struct Inspection {
     pub model: ModelSpec,
     /// What was written when it was built, if there is such a file.
     pub description: Option<Description>,
-    /// The GPUs on which it was opened; none where what is known comes from the description alone.
+    /// The library that opened it, such as `TensorRT-RTX 1.7.1`.
+    pub opened_with: Option<String>,
+    /// The GPUs on which it was opened.
     pub opened_on: Vec<OpenedOn>,
+    /// Why it was not opened; what is known then comes from the description alone.
+    pub not_opened: Option<String>,
     /// The file's size, in bytes.
     pub bytes: usize,
 }
@@ -102,11 +106,12 @@ pub struct OpenedOn {
 }
 
 impl Inspection {
-    /// What the description beside the engine file at `path` says; `None` if there is none.
+    /// What the description beside the engine file at `path` says, which cannot be opened because of `reason`;
+    /// `None` if there is none.
     ///
     /// # Errors
     /// [`EngineError::Load`] where the file or its description cannot be read.
-    pub fn from_description(path: &Path) -> Result<Option<Self>, EngineError> {
+    pub fn from_description(path: &Path, reason: String) -> Result<Option<Self>, EngineError> {
         let fail = |reason: String| EngineError::Load {
             path: path.to_owned(),
             reason,
@@ -116,7 +121,9 @@ impl Inspection {
         Ok(description.map(|description| Self {
             model: description.model.clone(),
             description: Some(description),
+            opened_with: None,
             opened_on: Vec::new(),
+            not_opened: Some(reason),
             bytes: engine.len(),
         }))
     }
@@ -172,7 +179,9 @@ mod tests {
             Description::read(&path, b"plan"),
             Ok(Some(description(b"plan")))
         );
-        let inspected = Inspection::from_description(&path).unwrap().unwrap();
+        let inspected = Inspection::from_description(&path, String::new())
+            .unwrap()
+            .unwrap();
         assert_eq!(inspected.model, description(b"plan").model);
     }
 

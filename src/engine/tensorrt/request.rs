@@ -1,6 +1,6 @@
 //! What is to be built.
 
-use crate::engine::options::Precision;
+use crate::engine::options::{DeviceSelection, Precision};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -19,6 +19,8 @@ pub struct BuildRequest {
     pub precision: Precision,
     /// The GPU's compute capability, where it is not the one at hand.
     pub compute_capability: Option<ComputeCapability>,
+    /// Where there is no `compute_capability`: the GPUs, of which the first is built for.
+    pub devices: DeviceSelection,
     /// The folder with the TensorRT libraries.
     pub library_path: Option<PathBuf>,
 }

@@ -135,6 +135,10 @@ fn an_epsilon_that_half_cannot_hold_keeps_its_operator_single() {
     let (nodes, summary) = small(1e-7);
     assert_eq!(nodes[1], "Add a,epsilon_float16 > y_float16");
     assert_eq!((summary.underflowed, summary.subnormal), (0, 1));
+    // A mask of -1e9 is no reason to refuse a model.
+    let (nodes, summary) = small(-1e9);
+    assert_eq!(nodes[2], "Add a_float32,epsilon > y");
+    assert_eq!(summary.kept_single["Add"], 1);
 }
 
 #[test]

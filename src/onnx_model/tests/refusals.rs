@@ -95,6 +95,29 @@ fn weights_in_other_files_are_refused() {
 }
 
 #[test]
+fn side_files_are_noticed_wherever_the_weight_is() {
+    let model = |weight: Tensor| Model {
+        graph: Some(Graph {
+            initializer: vec![weight],
+            ..Graph::default()
+        }),
+        ..Model::default()
+    };
+    let inside = weight("w", &[1.0]);
+    let outside = Tensor {
+        data_location: Some(1),
+        ..inside.clone()
+    };
+    assert!(!super::super::has_side_files(
+        &model(inside).encode_to_vec()
+    ));
+    assert!(super::super::has_side_files(
+        &model(outside).encode_to_vec()
+    ));
+    assert!(!super::super::has_side_files(b"no model"));
+}
+
+#[test]
 fn tensors_of_another_length_than_their_shape_are_refused() {
     for dims in [vec![2], vec![-1], vec![i64::MAX, i64::MAX], vec![0]] {
         let error = changed(|g| g.initializer[0].dims = dims.clone());

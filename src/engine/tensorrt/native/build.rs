@@ -1,13 +1,15 @@
 //! From an `.onnx` file to an engine file and its description.
 
+use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Missing};
-use super::{gpu, messages};
-use crate::engine::options::{DeviceSelection, Precision};
+use super::messages;
+use crate::engine::options::Precision;
 use crate::engine::tensorrt::BuildProgress;
 use crate::engine::tensorrt::description::{Description, sha256};
 use crate::engine::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability};
 use crate::engine::{BatchDimension, EngineError, ModelSpec, TensorSpec};
 use crate::values::Element;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Write;
@@ -37,7 +39,7 @@ pub fn build(
     let folder = request.library_path.as_deref();
     let version = library::load(folder).map_err(missing)?;
     library::load_parser(folder).map_err(missing)?;
-    let target = Target::find(request.compute_capability).map_err(missing_or(&fail, &missing))?;
+    let target = Target::find(request).map_err(missing_or(&fail, &missing))?;
 
     let built = build_plan(request, &source, &target, progress).map_err(fail)?;
     let description = Description {
@@ -70,6 +72,8 @@ struct Target {
     compute_capability: String,
     /// Set where it is not that of the GPU at hand.
     chosen: Option<ComputeCapability>,
+    /// The GPU at hand. Kept until the engine is built: TensorRT builds in its context.
+    gpu: Option<Gpu>,
 }
 
 enum NoTarget {
@@ -88,15 +92,16 @@ fn missing_or<'a>(
 }
 
 impl Target {
-    fn find(chosen: Option<ComputeCapability>) -> Result<Self, NoTarget> {
-        if let Some(chosen) = chosen {
+    fn find(request: &BuildRequest) -> Result<Self, NoTarget> {
+        if let Some(chosen) = request.compute_capability {
             capability(chosen).map_err(NoTarget::Unknown)?;
             return Ok(Self {
                 compute_capability: chosen.to_string(),
                 chosen: Some(chosen),
+                gpu: None,
             });
         }
-        let gpus = gpu::open(&DeviceSelection::default()).map_err(|missing| match missing {
+        let gpus = gpu::open(&request.devices).map_err(|missing| match missing {
             Missing::Driver if cfg!(feature = "tensorrt-rtx") => NoTarget::Unknown(
                 "there is no GPU here to build for: name the one that will run it, with --compute-capability 8.0 \
                  for an A100, 8.9 for an L4"
@@ -104,13 +109,14 @@ impl Target {
             ),
             missing => NoTarget::Missing(missing),
         })?;
+        let gpu = gpus.into_iter().next();
         Ok(Self {
-            compute_capability: gpus
-                .into_iter()
-                .next()
-                .map(|gpu| gpu.compute_capability)
+            compute_capability: gpu
+                .as_ref()
+                .map(|gpu| gpu.compute_capability.clone())
                 .unwrap_or_default(),
             chosen: None,
+            gpu,
         })
     }
 }
@@ -129,9 +135,14 @@ fn build_plan(
     target: &Target,
     progress: Box<dyn BuildProgress>,
 ) -> Result<Built, String> {
-    messages::forget();
-    let explain = |error: trtx::Error| messages::explain(error);
+    messages::forget_all();
+    let explain = |error: trtx::Error| messages::explain_all(error);
     let logger = messages::logger()?;
+    if let Some(gpu) = &target.gpu {
+        gpu.context
+            .bind_to_thread()
+            .map_err(|error| error.to_string())?;
+    }
     // Dropped in the opposite order: what the builder made goes before the builder.
     let mut builder = Builder::new(logger).map_err(explain)?;
     let network = builder.create_network(0).map_err(explain)?;
@@ -146,7 +157,7 @@ fn build_plan(
             parser.parse(&half.model)
         }
     }
-    .map_err(|_| messages::explain("TensorRT cannot read it as an ONNX model"))?;
+    .map_err(|_| messages::explain_all("TensorRT cannot read it as an ONNX model"))?;
     let network = parser.network_mut();
 
     let (rows, input) = tensor(network, &single_input(network)?)?;
@@ -174,7 +185,10 @@ fn build_plan(
         set_capability(&mut config, chosen)?;
     }
     config
-        .set_progress_monitor(Box::new(Monitor(progress)))
+        .set_progress_monitor(Box::new(Monitor {
+            watcher: progress,
+            phases: Mutex::default(),
+        }))
         .map_err(explain)?;
     let layers = layers(network);
     let plan = builder
@@ -262,7 +276,7 @@ fn add_profile(
     input: &TensorSpec,
     rows: BatchRequest,
 ) -> Result<(), String> {
-    let explain = |error: trtx::Error| messages::explain(error);
+    let explain = |error: trtx::Error| messages::explain_all(error);
     let mut profile = builder.creata_optimization_profile().map_err(explain)?;
     for (which, rows) in [
         (OptProfileSelector::kMIN, rows.least),
@@ -304,7 +318,7 @@ fn set_capability(config: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> 
     config
         .set_nb_compute_capabilities(1)
         .and_then(|()| config.set_compute_capability(capability, 0))
-        .map_err(messages::explain)
+        .map_err(messages::explain_all)
 }
 
 #[cfg(not(feature = "tensorrt-rtx"))]
@@ -333,31 +347,34 @@ fn layers(network: &NetworkDefinition<'_>) -> BTreeMap<String, usize> {
     layers
 }
 
-/// TensorRT's progress, passed on phase by phase.
-struct Monitor(Box<dyn BuildProgress>);
+/// TensorRT's progress. Phases lie within phases; only the outermost are passed on.
+struct Monitor {
+    watcher: Box<dyn BuildProgress>,
+    /// The outermost phases under way, with their steps.
+    phases: Mutex<BTreeMap<String, usize>>,
+}
 
 impl MonitorProgress for Monitor {
-    fn phase_start(&self, phase_name: &str, _: Option<&str>, num_steps: i32) {
-        tracing::debug!(
-            phase = phase_name,
-            steps = num_steps,
-            "A build phase begins."
-        );
-        self.0.step(
-            phase_name,
-            0,
-            usize::try_from(num_steps).unwrap_or_default(),
-        );
+    fn phase_start(&self, phase_name: &str, parent_phase: Option<&str>, num_steps: i32) {
+        let steps = usize::try_from(num_steps).unwrap_or_default();
+        tracing::debug!(phase = phase_name, steps, "A build phase begins.");
+        if parent_phase.is_none() {
+            self.phases.lock().insert(phase_name.to_owned(), steps);
+            self.watcher.step(phase_name, 0, steps);
+        }
     }
 
     fn step_complete(&self, phase_name: &str, step: i32) -> ControlFlow<()> {
-        let step = usize::try_from(step).unwrap_or_default();
-        self.0.step(phase_name, step + 1, step + 1);
+        let steps = self.phases.lock().get(phase_name).copied();
+        if let (Some(steps), Ok(step)) = (steps, usize::try_from(step)) {
+            self.watcher.step(phase_name, step + 1, steps);
+        }
         ControlFlow::Continue(())
     }
 
     fn phase_finish(&self, phase_name: &str) {
         tracing::debug!(phase = phase_name, "A build phase is done.");
+        self.phases.lock().remove(phase_name);
     }
 }
 

@@ -25,6 +25,13 @@ pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>
         reason,
     };
     let model = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    if crate::onnx_model::has_side_files(&model) {
+        return Err(fail(
+            "its weights lie in files beside it, and the cache would not see them change: build the engine with \
+             beamflow build-engine, or save the model in one file"
+                .to_owned(),
+        ));
+    }
     let gpus = gpu::open(&options.devices).map_err(missing)?;
     let version = library::load(options.library_path.as_deref()).map_err(missing)?;
     let Some(first) = gpus.first() else {
@@ -60,6 +67,7 @@ pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>
             rows_if_open: options.rows.unwrap_or(USUAL_ROWS),
             precision: options.precision,
             compute_capability: None,
+            devices: options.devices.clone(),
             library_path: options.library_path.clone(),
         };
         build(&request, Box::new(Unwatched))?;

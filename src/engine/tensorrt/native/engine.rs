@@ -8,6 +8,7 @@ use crate::engine::room::DeviceMemory;
 use crate::engine::tensorrt::description::{Description, OpenedOn};
 use crate::engine::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, Place, Session};
 use crate::values::Element;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ pub struct TensorRtEngine {
     gpus: Vec<Gpu>,
     model: Arc<ModelSpec>,
     manner: Manner,
+    /// Kernels that sessions have compiled, for the next ones.
+    kernels: Mutex<Option<Arc<[u8]>>>,
     /// For each GPU, what a session takes beside its batch's rows, in bytes.
     overhead: Vec<usize>,
     description: Option<Description>,
@@ -56,6 +59,7 @@ impl TensorRtEngine {
                 spin: options.spin,
                 cuda_graphs: options.cuda_graphs,
             },
+            kernels: Mutex::new(None),
             overhead: Vec::new(),
             description,
             told: AtomicBool::new(false),
@@ -93,12 +97,24 @@ impl TensorRtEngine {
                 lane: place.lane,
                 reason: format!("there is no device {}", place.device),
             })?;
-        TensorRtSession::open(gpu, &self.file, &self.model, place, self.manner)
+        let known = self.kernels.lock().clone();
+        let (file, model) = (&self.file, &self.model);
+        let session =
+            TensorRtSession::open(gpu, file, model, place, self.manner, known.as_deref())?;
+        if known.is_none() {
+            *self.kernels.lock() = session.kernels().map(Arc::from);
+        }
+        Ok(session)
     }
 
     /// The description beside the file.
     pub fn into_description(self) -> Option<Description> {
         self.description
+    }
+
+    /// The library, such as `TensorRT-RTX 1.7.1`.
+    pub fn library(&self) -> String {
+        format!("{FLAVOUR} {}", self.version)
     }
 
     /// The GPUs it was opened on, with what a lane takes.
@@ -139,7 +155,7 @@ fn read(
             .bind_to_thread()
             .map_err(|error| gpu::lost(&error))?;
     }
-    let mut plan = Plan::open(file).map_err(fail)?;
+    let mut plan = Plan::open(file, None).map_err(fail)?;
     plan.spec(best).map_err(|reason| EngineError::Unsuitable {
         path: path.to_owned(),
         reason,
@@ -174,6 +190,11 @@ impl Engine for TensorRtEngine {
 
     fn has_cuda_graphs(&self) -> bool {
         true
+    }
+
+    /// No: opening a session runs a batch.
+    fn needs_warm_up(&self) -> bool {
+        false
     }
 
     fn memory(&self, rows: usize) -> Result<Option<Vec<DeviceMemory>>, EngineError> {

@@ -5,7 +5,7 @@ use crate::engine::options::DeviceSelection;
 use crate::engine::{EngineError, HostBuffer, HostMemory};
 use crate::values::{Element, Values, ValuesMut};
 use cudarc::driver::sys::{self, CUdevice_attribute};
-use cudarc::driver::{CudaContext, DriverError, result};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use half::f16;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -94,11 +94,12 @@ pub struct DeviceBuffer {
 }
 
 impl DeviceBuffer {
-    /// `bytes` bytes, zeroed.
-    pub fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DriverError> {
+    /// `bytes` bytes, zeroed before anything that is put on `stream` later.
+    pub fn new(stream: &CudaStream, bytes: usize) -> Result<Self, DriverError> {
+        let context = stream.context();
         context.bind_to_thread()?;
-        // SAFETY: the context is current. The driver refuses a size of 0, so there is always at least a byte. The
-        // memory is written by the memset below before anything can read it.
+        // SAFETY: the context is current. The driver refuses a size of 0, so there is always at least a byte. Only
+        // work on this stream uses the memory, and the memset below comes first there.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }?;
         let buffer = Self {
             address,
@@ -106,7 +107,7 @@ impl DeviceBuffer {
             context: Arc::clone(context),
         };
         // SAFETY: `address` has at least `bytes` bytes, and nobody else knows of it yet.
-        unsafe { result::memset_d8_sync(address, 0, bytes) }?;
+        unsafe { result::memset_d8_async(address, 0, bytes, stream.cu_stream()) }?;
         Ok(buffer)
     }
 

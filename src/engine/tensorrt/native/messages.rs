@@ -4,6 +4,7 @@
 //! known what it cost. TensorRT's own lines go to this program's log at DEBUG, all of them.
 
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use trtx::{LogHandler, Logger, Severity};
@@ -11,7 +12,13 @@ use trtx::{LogHandler, Logger, Severity};
 /// Lines kept.
 const KEPT: usize = 6;
 
-static LINES: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+thread_local! {
+    /// What was said on this thread: a lane is not to take another lane's trouble for its own.
+    static HERE: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// What was said on any thread: a build is spread over several.
+static ANYWHERE: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 struct Listener;
 
@@ -29,11 +36,14 @@ impl LogHandler for Listener {
 }
 
 fn keep(message: &str) {
-    let mut lines = LINES.lock();
-    if lines.len() == KEPT {
-        lines.pop_front();
-    }
-    lines.push_back(message.trim().to_owned());
+    let push = |lines: &mut VecDeque<String>| {
+        if lines.len() == KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(message.trim().to_owned());
+    };
+    HERE.with_borrow_mut(push);
+    push(&mut ANYWHERE.lock());
 }
 
 /// The one logger of this process. TensorRT keeps a pointer to it for as long as anything of TensorRT lives.
@@ -45,17 +55,30 @@ pub fn logger() -> Result<&'static Logger, String> {
         .map_err(Clone::clone)
 }
 
-/// Forgets what was said before the call whose failure is to be explained.
+/// Forgets what was said on this thread before the call whose failure is to be explained.
 pub fn forget() {
-    LINES.lock().clear();
+    HERE.with_borrow_mut(VecDeque::clear);
 }
 
-/// `what`, with what TensorRT said of it.
+/// `what`, with what TensorRT said of it on this thread.
 pub fn explain(what: impl std::fmt::Display) -> String {
-    let lines: Vec<_> = LINES.lock().drain(..).collect();
+    said(what, HERE.with_borrow_mut(std::mem::take))
+}
+
+/// Forgets what was said on all threads.
+pub fn forget_all() {
+    ANYWHERE.lock().clear();
+}
+
+/// `what`, with what TensorRT said of it on any thread.
+pub fn explain_all(what: impl std::fmt::Display) -> String {
+    said(what, std::mem::take(&mut ANYWHERE.lock()))
+}
+
+fn said(what: impl std::fmt::Display, lines: VecDeque<String>) -> String {
     if lines.is_empty() {
-        what.to_string()
-    } else {
-        format!("{what}; TensorRT says: {}", lines.join(" | "))
+        return what.to_string();
     }
+    let lines: Vec<_> = lines.into();
+    format!("{what}; TensorRT says: {}", lines.join(" | "))
 }

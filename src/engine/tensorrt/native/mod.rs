@@ -8,6 +8,8 @@ mod cache;
 mod engine;
 /// The CUDA driver's side.
 mod gpu;
+/// How an engine's kernels come to be compiled.
+mod kernels;
 /// The libraries that are opened at run time.
 mod library;
 /// What TensorRT says.
@@ -34,15 +36,18 @@ pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, Engin
     let engine = match TensorRtEngine::load(path, options) {
         Ok(engine) => engine,
         // Without a GPU or TensorRT, the description has to do.
-        Err(error @ EngineError::NoEngine { .. }) => {
-            return Inspection::from_description(path)?.ok_or(error);
+        Err(EngineError::NoEngine { path, reason }) => {
+            let described = Inspection::from_description(&path, reason.clone())?;
+            return described.ok_or(EngineError::NoEngine { path, reason });
         }
         Err(error) => return Err(error),
     };
     let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
     Ok(Inspection {
         model: engine.model().clone(),
+        opened_with: Some(engine.library()),
         opened_on: engine.opened_on()?,
+        not_opened: None,
         bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
         description: engine.into_description(),
     })

@@ -1,5 +1,6 @@
-//! An engine file opened: runtime, engine and execution context, together, on one thread.
+//! An engine file opened: runtime, engine and execution contexts, together, on one thread.
 
+use super::kernels::Kernels;
 use super::messages;
 use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
 use crate::values::Element;
@@ -18,31 +19,42 @@ const LARGEST_BATCH: i64 = 65_536;
 /// The fields are in the order in which TensorRT wants them gone: the binding's lifetimes are the logger's, so nothing
 /// but this order keeps a context from outliving its engine.
 pub struct Plan {
-    pub context: ExecutionContext<'static>,
-    /// Whether the engine leaves the rows of a run open.
-    open_rows: bool,
+    /// For full batches. Its shape is set once: a graph captured from a context is void when the shape changes.
+    pub full: ExecutionContext<'static>,
+    /// For short batches, where the engine leaves the rows of a run open.
+    pub short: Option<ExecutionContext<'static>>,
+    kernels: Kernels,
     engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
 }
 
 impl Plan {
-    /// Opens `file`, on the GPU whose context is current on this thread. An error is the reason.
-    pub fn open(file: &[u8]) -> Result<Self, String> {
+    /// Opens `file`, on the GPU whose context is current on this thread. `known` are kernels compiled for it before.
+    /// An error is the reason.
+    pub fn open(file: &[u8], known: Option<&[u8]>) -> Result<Self, String> {
         messages::forget();
         let explain = |error: trtx::Error| messages::explain(error);
         let mut runtime = Runtime::new(messages::logger()?).map_err(explain)?;
         let mut engine = runtime.deserialize_cuda_engine(file).map_err(explain)?;
-        let context = engine.create_execution_context().map_err(explain)?;
+        let kernels = Kernels::new(&mut engine, known).map_err(explain)?;
+        let full = kernels.context(&mut engine).map_err(explain)?;
         let mut inputs = engine.input_tensor_names().map_err(explain)?;
         let shape = inputs.next().map(|input| engine.tensor_shape(&input));
         let open_rows = shape.is_some_and(|shape| shape.is_ok_and(|s| s.first() == Some(&-1)));
         drop(inputs);
+        let short = open_rows.then(|| kernels.context(&mut engine)).transpose();
         Ok(Self {
-            context,
-            open_rows,
+            full,
+            short: short.map_err(explain)?,
+            kernels,
             engine,
             _runtime: runtime,
         })
+    }
+
+    /// The kernels compiled so far, to be given to the next that opens the file.
+    pub fn kernels(&self) -> Option<Vec<u8>> {
+        self.kernels.save()
     }
 
     /// The engine's tensors and batch dimension, if frames can be run through it; else why not. `best` is the
@@ -133,7 +145,7 @@ impl Plan {
         input: &TensorSpec,
         best: Option<usize>,
     ) -> Result<BatchDimension, String> {
-        let mut takes = |rows: i64| self.set_rows(input, rows).is_ok();
+        let mut takes = |rows: i64| set_rows(&mut self.full, input, rows).is_ok();
         let candidates = (1..=SMALL_BATCHES).chain(
             std::iter::successors(Some(2 * SMALL_BATCHES), |n| Some(n * 2))
                 .take_while(|n| *n <= LARGEST_BATCH),
@@ -151,16 +163,24 @@ impl Plan {
         Ok(BatchDimension::within(least, best, most))
     }
 
-    /// Sets the rows of the next run, where the engine leaves them open.
-    pub fn set_rows(&mut self, input: &TensorSpec, rows: i64) -> Result<(), trtx::Error> {
-        if !self.open_rows {
+    /// Sets the rows of full batches, once, where the engine leaves them open.
+    pub fn set_full_rows(&mut self, input: &TensorSpec, rows: usize) -> Result<(), trtx::Error> {
+        if self.short.is_none() {
             return Ok(());
         }
-        let frame = input.shape.iter().map(|n| *n as i64);
-        let dims: Vec<i64> = std::iter::once(rows).chain(frame).collect();
-        self.context
-            .set_input_shape(&input.name, &Dims64::from_slice(&dims))
+        set_rows(&mut self.full, input, rows as i64)
     }
+}
+
+/// Sets the rows of a context's next run.
+pub fn set_rows(
+    context: &mut ExecutionContext<'_>,
+    input: &TensorSpec,
+    rows: i64,
+) -> Result<(), trtx::Error> {
+    let frame = input.shape.iter().map(|n| *n as i64);
+    let dims: Vec<i64> = std::iter::once(rows).chain(frame).collect();
+    context.set_input_shape(&input.name, &Dims64::from_slice(&dims))
 }
 
 /// The last number that `takes` takes, from `inside`, which it takes, towards `outside`, which it does not.

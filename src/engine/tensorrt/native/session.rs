@@ -4,13 +4,16 @@
 //! stream   ─ started ─ copy in ─ copied ─ compute (graph, or enqueue) ─ computed ─ copy out ─ done
 //! ```
 //!
+//! Full batches run in an execution context of their own, whose shape never changes; short ones, where the engine leaves
+//! the rows open, in a second.
+//!
 //! The four events give the times of the stages; the last is what the lane waits for. A graph holds the computing
 //! alone. Its addresses are the session's own device buffers, which never change, so one graph serves every slot;
 //! the slots' addresses are in the copies, which are outside of it.
 
 use super::gpu::{DeviceBuffer, Gpu, lost};
 use super::messages;
-use super::plan::Plan;
+use super::plan::{Plan, set_rows};
 use crate::engine::{Batch, EngineError, ModelSpec, Place, Session, StageTimes};
 use crate::values::{Values, ValuesMut};
 use cudarc::driver::sys::{self, CUevent_flags, CUmemorytype, CUstreamCaptureMode};
@@ -18,6 +21,7 @@ use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, DriverError, result};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use trtx::ExecutionContext;
 
 /// What a session is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +47,6 @@ pub struct TensorRtSession {
     model: Arc<ModelSpec>,
     /// Rows of a full batch: what the buffers hold, and the graph computes.
     capacity: usize,
-    /// Rows that the context is set to.
-    rows: usize,
 }
 
 impl TensorRtSession {
@@ -55,6 +57,7 @@ impl TensorRtSession {
         model: &Arc<ModelSpec>,
         place: Place,
         manner: Manner,
+        known: Option<&[u8]>,
     ) -> Result<Self, EngineError> {
         let refused = |reason: String| EngineError::Session {
             lane: place.lane,
@@ -64,9 +67,10 @@ impl TensorRtSession {
         let capacity = model.batch.rows(place.rows);
         let context = &gpu.context;
         context.bind_to_thread().map_err(driver)?;
-        let mut plan = Plan::open(file).map_err(refused)?;
+        let mut plan = Plan::open(file, known).map_err(refused)?;
 
-        let buffer = |bytes: usize| DeviceBuffer::new(context, bytes * capacity).map_err(driver);
+        let stream = context.new_stream().map_err(driver)?;
+        let buffer = |bytes: usize| DeviceBuffer::new(&stream, bytes * capacity).map_err(driver);
         let input = buffer(model.input.bytes())?;
         let outputs = model
             .outputs
@@ -76,13 +80,12 @@ impl TensorRtSession {
         let named =
             std::iter::once((&model.input, &input)).chain(model.outputs.iter().zip(&outputs));
         for (tensor, buffer) in named {
-            // SAFETY: the buffer holds `capacity` rows of this tensor, and lives as long as the plan: both are fields
-            // of one session, and the plan is dropped first.
-            unsafe {
-                plan.context
-                    .set_tensor_address(&tensor.name, buffer.address() as *mut _)
+            for context in std::iter::once(&mut plan.full).chain(&mut plan.short) {
+                // SAFETY: the buffer holds `capacity` rows of this tensor, and lives as long as the plan: both are
+                // fields of one session, and the plan is dropped first.
+                unsafe { context.set_tensor_address(&tensor.name, buffer.address() as *mut _) }
+                    .map_err(|error| refused(messages::explain(error)))?;
             }
-            .map_err(|error| refused(messages::explain(error)))?;
         }
         let waiting = if manner.spin {
             CUevent_flags::CU_EVENT_DEFAULT
@@ -100,14 +103,16 @@ impl TensorRtSession {
             copied: event()?,
             computed: event()?,
             done: event()?,
-            stream: context.new_stream().map_err(driver)?,
+            stream,
             model: Arc::clone(model),
             capacity,
-            rows: 0,
         };
-        session.set_rows(capacity)?;
+        session
+            .plan
+            .set_full_rows(&model.input, capacity)
+            .map_err(|error| refused(messages::explain(error)))?;
         // The first run allocates what it needs; a capture in which that happens fails.
-        session.enqueue().and_then(|()| session.wait())?;
+        session.enqueue_full().and_then(|()| session.wait())?;
         if manner.cuda_graphs {
             session.capture()?;
         } else {
@@ -116,30 +121,36 @@ impl TensorRtSession {
         Ok(session)
     }
 
-    /// Sets the context to `rows` rows, where the engine leaves them open.
-    fn set_rows(&mut self, rows: usize) -> Result<(), EngineError> {
-        if self.rows != rows {
-            self.plan
-                .set_rows(&self.model.input, rows as i64)
-                .map_err(|error| {
-                    EngineError::Run(messages::explain(format_args!("{rows} rows: {error}")))
-                })?;
-        }
-        self.rows = rows;
-        Ok(())
+    /// Puts the computing of a full batch on the stream.
+    fn enqueue_full(&mut self) -> Result<(), EngineError> {
+        enqueue(&mut self.plan.full, &self.stream)
     }
 
-    /// Puts the computing of the rows that are set on the stream.
-    fn enqueue(&mut self) -> Result<(), EngineError> {
-        // SAFETY: the stream is this session's and lives as long; every tensor's address was set to a buffer of
-        // `capacity` rows, and no more are ever set.
-        unsafe { self.plan.context.enqueue_v3(self.stream.cu_stream().cast()) }
-            .map_err(|error| EngineError::Run(messages::explain(error)))
+    /// Puts the computing of `rows` rows, fewer than a full batch has, on the stream.
+    fn enqueue_short(&mut self, rows: usize) -> Result<(), EngineError> {
+        // An engine that leaves no rows open takes full batches only; Batch::check has seen to it.
+        let Some(context) = &mut self.plan.short else {
+            return self.enqueue_full();
+        };
+        set_rows(context, &self.model.input, rows as i64).map_err(|error| {
+            EngineError::Run(messages::explain(format_args!("{rows} rows: {error}")))
+        })?;
+        enqueue(context, &self.stream)
     }
 
     /// Waits until the stream has nothing left to do.
     fn wait(&self) -> Result<(), EngineError> {
-        self.stream.synchronize().map_err(|error| lost(&error))
+        // Binding may fail with an error that another lane left in the context, and then it has bound nothing; this
+        // thread is bound already. Synchronising must be tried all the same.
+        let _ = self.stream.context().bind_to_thread();
+        // SAFETY: the stream is this session's.
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }
+            .map_err(|error| lost(&error))
+    }
+
+    /// The kernels compiled so far, for the next session.
+    pub fn kernels(&self) -> Option<Vec<u8>> {
+        self.plan.kernels()
     }
 
     /// Why full batches are not launched as a graph; `None` if they are.
@@ -154,7 +165,7 @@ impl TensorRtSession {
             .stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
         let captured = begun.map_err(|error| error.to_string()).and_then(|()| {
-            let enqueued = self.enqueue();
+            let enqueued = self.enqueue_full();
             // A capture that was begun must be ended, whatever came of it.
             let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
             enqueued.map_err(|error| error.to_string())?;
@@ -167,7 +178,7 @@ impl TensorRtSession {
             Err(reason) => {
                 self.no_graph = Some(reason);
                 // Only if the stream still works is that all there is to it.
-                self.enqueue()?;
+                self.enqueue_full()?;
                 self.wait()?;
             }
         }
@@ -183,10 +194,8 @@ impl TensorRtSession {
         self.copied.record(&self.stream).map_err(driver)?;
         match &self.graph {
             Some(graph) if rows == self.capacity => graph.launch().map_err(driver)?,
-            _ => {
-                self.set_rows(rows)?;
-                self.enqueue()?;
-            }
+            _ if rows == self.capacity => self.enqueue_full()?,
+            _ => self.enqueue_short(rows)?,
         }
         self.computed.record(&self.stream).map_err(driver)?;
         let outputs = self.outputs.iter().zip(batch.outputs);
@@ -229,6 +238,16 @@ impl Drop for TensorRtSession {
             tracing::debug!(%error, "A session ends on a device that does not answer.");
         }
     }
+}
+
+fn enqueue(
+    context: &mut ExecutionContext<'static>,
+    stream: &CudaStream,
+) -> Result<(), EngineError> {
+    // SAFETY: the stream is the session's and lives as long; every tensor's address was set to a buffer of a full
+    // batch's rows, and no more are ever set.
+    unsafe { context.enqueue_v3(stream.cu_stream().cast()) }
+        .map_err(|error| EngineError::Run(messages::explain(error)))
 }
 
 fn copy_in(to: &DeviceBuffer, from: Values<'_>, stream: &CudaStream) -> Result<(), DriverError> {
