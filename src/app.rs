@@ -31,6 +31,9 @@ const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 /// At least this long, calls in hand are waited for after the last lane is lost.
 const LOST_DRAIN: Duration = Duration::from_secs(10);
 
+/// How long lanes may take to give back what they hold once the last call is answered.
+const LANES_END: Duration = Duration::from_secs(5);
+
 /// Why the sidecar stopped, or did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -258,7 +261,13 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         loaded = loading => loaded??,
         () = shutdown.cancelled() => return Ok(()),
     };
-    sidecar.serve(&config, shutdown).await
+    let health = sidecar.health.clone();
+    let served = sidecar.serve(&config, shutdown).await;
+    // A driver that is still at work while the process's exit handlers run may crash. An abort waits for nobody.
+    if !matches!(served, Err(AppError::Aborted)) {
+        health.ended(LANES_END).await;
+    }
+    served
 }
 
 /// The first SIGTERM or SIGINT drains; the second ends the process at once.

@@ -59,12 +59,23 @@ impl ChildSidecar {
     /// # Errors
     /// [`ChildError::System`].
     pub fn start(program: &Path, folder: &Path, flags: &[String]) -> Result<Self, ChildError> {
+        Self::start_as(Command::new(program), folder, flags)
+    }
+
+    /// Starts `command`, which may have an environment of its own, as [`ChildSidecar::start`] does.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    pub fn start_as(
+        mut command: Command,
+        folder: &Path,
+        flags: &[String],
+    ) -> Result<Self, ChildError> {
         let log = folder.join("sidecar.log");
         let sock = folder.join("batchmap.sock");
         let server_info = folder.join("mapper-server-info");
         let system = |doing| move |source| ChildError::System { doing, source };
         let log_file = std::fs::File::create(&log).map_err(system("write the sidecar's log"))?;
-        let mut command = Command::new(program);
         // The settings of this process's environment are not meant for it.
         for name in Cli::command()
             .get_arguments()
@@ -109,6 +120,20 @@ impl ChildSidecar {
         })
     }
 
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// [`ChildError::System`], also when it runs on for longer than a sidecar takes to stop.
+    pub async fn ended(&mut self) -> Result<ExitStatus, ChildError> {
+        tokio::time::timeout(STOPPED_WITHIN, self.process.wait())
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(|source| ChildError::System {
+                doing: "wait for the sidecar to stop",
+                source,
+            })
+    }
+
     /// Asks it to stop as Kubernetes does, and waits until it has.
     ///
     /// # Errors
@@ -121,13 +146,7 @@ impl ChildSidecar {
                 source: error.into(),
             })?;
         }
-        let status = tokio::time::timeout(STOPPED_WITHIN, self.process.wait())
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .map_err(|source| ChildError::System {
-                doing: "wait for the sidecar to stop",
-                source,
-            })?;
+        let status = self.ended().await?;
         if status.success() {
             return Ok(());
         }

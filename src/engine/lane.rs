@@ -33,8 +33,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs
 /// more often than this is not going to recover.
@@ -66,6 +68,8 @@ pub struct LanePlan {
 pub struct Health {
     lost: CancellationToken,
     devices_lost: Arc<AtomicU64>,
+    /// The lanes' threads.
+    threads: TaskTracker,
 }
 
 impl Health {
@@ -79,6 +83,21 @@ impl Health {
     #[must_use]
     pub fn devices_lost(&self) -> u64 {
         self.devices_lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the threads of lanes that are told to end have dropped their sessions and are gone; no longer
+    /// than `within`, for one that hangs never goes.
+    pub async fn ended(&self, within: Duration) {
+        self.threads.close();
+        if tokio::time::timeout(within, self.threads.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                lanes = self.threads.len(),
+                "Lanes still hang; they end with the process."
+            );
+        }
     }
 }
 
@@ -209,6 +228,7 @@ impl<W: Work> Lanes<W> {
         opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
     ) -> Result<(), EngineError> {
         let shared = Arc::clone(&self.shared);
+        let running = shared.health.threads.token();
         std::thread::Builder::new()
             .name(lane.to_string())
             .spawn(move || {
@@ -218,6 +238,9 @@ impl<W: Work> Lanes<W> {
                     tracing::error!(%lane, "The lane panicked outside a run and ends.");
                     shared.retire(lane, device);
                 }
+                // The engine goes with the last lane: before the lane counts as gone.
+                drop(shared);
+                drop(running);
             })
             .map(drop)
             .map_err(|error| {

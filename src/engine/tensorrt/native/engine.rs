@@ -72,21 +72,23 @@ impl TensorRtEngine {
     }
 
     /// What a session on GPU `device` takes beside its batch's rows. The first session loads what all share, so
-    /// it is the second that is measured.
+    /// it is the second that is measured, if there is room for it.
     fn measure(&self, device: usize) -> Result<usize, EngineError> {
         let Some(gpu) = self.gpus.get(device) else {
             return Ok(0);
         };
         let rows = self.model.batch.least();
         let place = |lane| Place { lane, device, rows };
+        let empty = gpu.free_memory()?;
         let first = self.session(place(0))?;
-        let before = gpu.free_memory()?;
-        let second = self.session(place(1))?;
-        let after = gpu.free_memory()?;
-        drop((first, second));
-        Ok(before
-            .saturating_sub(after)
-            .saturating_sub(self.model.batch_bytes(rows)))
+        let one = gpu.free_memory()?;
+        let taken = match self.session(place(1)) {
+            Ok(_second) => one.saturating_sub(gpu.free_memory()?),
+            Err(EngineError::Session { .. }) => empty.saturating_sub(one),
+            Err(error) => return Err(error),
+        };
+        drop(first);
+        Ok(taken.saturating_sub(self.model.batch_bytes(rows)))
     }
 
     fn session(&self, place: Place) -> Result<TensorRtSession, EngineError> {
@@ -231,9 +233,13 @@ impl Engine for TensorRtEngine {
     }
 
     fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
-        match self.gpus.first() {
-            Some(gpu) => gpu::page_locked(gpu, element, elements),
-            None => crate::engine::ordinary_memory(element, elements),
-        }
+        // Page-locked memory serves all GPUs, whichever it comes from; one that is lost gives none.
+        let mut gpus = self.gpus.iter();
+        let Some(first) = gpus.next() else {
+            return crate::engine::ordinary_memory(element, elements);
+        };
+        gpus.fold(gpu::page_locked(first, element, elements), |had, gpu| {
+            had.or_else(|_| gpu::page_locked(gpu, element, elements))
+        })
     }
 }

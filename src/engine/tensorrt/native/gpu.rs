@@ -34,7 +34,10 @@ pub fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
         return Err(Missing::Driver);
     }
     let refused = |error: DriverError| Missing::DriverRefuses(error.to_string());
-    result::init().map_err(refused)?;
+    result::init().map_err(|error| match error {
+        DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE) => Missing::NoGpu,
+        other => refused(other),
+    })?;
     let count = CudaContext::device_count().map_err(refused)?;
     let count = usize::try_from(count).unwrap_or_default();
     if count == 0 {

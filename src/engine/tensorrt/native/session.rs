@@ -193,7 +193,10 @@ impl TensorRtSession {
         copy_in(&self.input, batch.input, &self.stream).map_err(driver)?;
         self.copied.record(&self.stream).map_err(driver)?;
         match &self.graph {
-            Some(graph) if rows == self.capacity => graph.launch().map_err(driver)?,
+            // As a refused enqueue: if the device is lost, waiting for the stream will tell.
+            Some(graph) if rows == self.capacity => graph.launch().map_err(|error| {
+                EngineError::Run(format!("a CUDA graph could not be launched: {error}"))
+            })?,
             _ if rows == self.capacity => self.enqueue_full()?,
             _ => self.enqueue_short(rows)?,
         }

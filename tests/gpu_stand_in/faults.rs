@@ -1,0 +1,107 @@
+//! What the device does wrong, and what becomes of the frames.
+
+use crate::frames::{assert_results, nacks, usual};
+use crate::sidecar::{Bench, MODES, runs_before_the_first_batch};
+
+/// Batches as graphs, and one by one.
+const LAUNCHES: [&[&str]; 2] = [&[], &["--no-cuda-graphs"]];
+
+#[tokio::test]
+async fn a_batch_whose_launch_is_refused_is_run_again_and_nobody_notices() {
+    for launch in LAUNCHES {
+        for (mode, _) in MODES {
+            let flags = [&["--mode", mode], launch].concat();
+            let before = runs_before_the_first_batch(Bench::new(&usual()), &flags).await;
+            let fault = format!("enqueue-error@{}", before + 2);
+            let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
+            let mut sidecar = bench.serve(&flags).await;
+            assert_results(&sidecar.call(40).await, 40);
+            let log = sidecar.log();
+            let again = log.matches("it is run once more").count();
+            assert_eq!(again, 1, "{flags:?}: {log}");
+            let report = sidecar.stop().await;
+            assert_eq!(report.enqueues, before + 6, "{flags:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_whose_launch_is_refused_twice_is_nacked_and_the_next_ones_are_computed() {
+    for launch in LAUNCHES {
+        // One batch at a time, so that the second and third runs are the same batch.
+        let flags = [&["--mode", "sequential"], launch].concat();
+        let before = runs_before_the_first_batch(Bench::new(&usual()), &flags).await;
+        let (second, third) = (before + 2, before + 3);
+        let fault = format!("enqueue-error@{second},enqueue-error@{third}");
+        let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
+        let mut sidecar = bench.serve(&flags).await;
+        let answer = sidecar.call(40).await;
+        assert_eq!(nacks(&answer, 40), Vec::from_iter(8..16), "{launch:?}");
+        assert_results(&sidecar.call(40).await, 40);
+        sidecar.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_of_two_gpus_lost_costs_no_frame_and_the_other_goes_on() {
+    for (mode, launch) in [
+        ("pipelined", LAUNCHES[0]),
+        ("pipelined", LAUNCHES[1]),
+        ("concurrent", LAUNCHES[0]),
+    ] {
+        let flags = [&["--mode", mode, "--devices", "all"], launch].concat();
+        let two = || Bench::new(&usual()).with("STAND_IN_DEVICES", 2);
+        let before = runs_before_the_first_batch(two(), &flags).await;
+        let fault = format!("device-fault@{}", before + 3);
+        let mut sidecar = two().with("STAND_IN_FAULTS", fault).serve(&flags).await;
+        for _ in 0..3 {
+            assert_results(&sidecar.call(80).await, 80);
+        }
+        let log = sidecar.log();
+        let lost = |gpu: &str| log.contains(&format!("The device is lost. device=\"{gpu}\""));
+        assert!(lost("gpu-0") != lost("gpu-1"), "{flags:?}: {log}");
+        sidecar.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_only_gpu_lost_has_its_frames_nacked_and_ends_the_process_with_code_1() {
+    for launch in LAUNCHES {
+        for (mode, _) in MODES {
+            let flags = [&["--mode", mode], launch].concat();
+            let before = runs_before_the_first_batch(Bench::new(&usual()), &flags).await;
+            let fault = format!("device-fault@{}", before + 1);
+            let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
+            let mut sidecar = bench.serve(&flags).await;
+            let answer = sidecar.call(80).await;
+            assert_eq!(nacks(&answer, 80), Vec::from_iter(0..80), "{flags:?}");
+            let (code, log, report) = sidecar.ended().await;
+            assert_eq!(code, Some(1), "{flags:?}: {log}");
+            assert!(log.contains("the last lane is lost"), "{flags:?}: {log}");
+            report.assert_all_given_back();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_hangs_is_nacked_its_lane_is_replaced_and_the_rest_is_computed() {
+    let check = async |launch: &[&str]| {
+        // The time-out is what is waited for: no healthy batch meets it, however busy the machine.
+        let flags = [&["--inference-timeout", "4s"], launch].concat();
+        let before = runs_before_the_first_batch(Bench::new(&usual()), &flags).await;
+        let fault = format!("hang@{}", before + 2);
+        let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
+        let mut sidecar = bench.serve(&flags).await;
+        let nacked = nacks(&sidecar.call(80).await, 80);
+        // Any batch may be the second to run, and it is a whole one.
+        assert_eq!(nacked.len(), 8, "{launch:?}: {nacked:?}");
+        assert!(
+            nacked[0] % 8 == 0 && nacked[7] == nacked[0] + 7,
+            "{nacked:?}"
+        );
+        assert_results(&sidecar.call(80).await, 80);
+        assert!(sidecar.log().contains("another takes its place"));
+        sidecar.stop_with_a_lane_hanging().await;
+    };
+    tokio::join!(check(LAUNCHES[0]), check(LAUNCHES[1]));
+}

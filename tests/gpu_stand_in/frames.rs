@@ -1,0 +1,78 @@
+//! Frames, engine files, and what the stand-in makes of the one with the other.
+
+use beamflow::driver::{Answer, Datum};
+
+/// Side of the frames, in pixels.
+pub const SIDE: usize = 4;
+
+/// Values in a frame.
+pub const VALUES: usize = SIDE * SIDE;
+
+const NACK: &str = "U+005C__NACK__";
+
+/// An engine file with the outputs `amplitude` and `phase`: `input` is the type of its input, `batch` the rows that
+/// a run takes, `8` or `1 4 8`, and `more` further lines of it.
+pub fn plan(input: &str, batch: &str, more: &str) -> String {
+    format!(
+        "stand-in plan\n\
+         input diffraction {input} N 1 {SIDE} {SIDE}\n\
+         output amplitude f32 N 1 {SIDE} {SIDE}\n\
+         output phase f32 N 1 {SIDE} {SIDE}\n\
+         batch {batch}\n{more}\n"
+    )
+}
+
+/// The usual engine file: single precision, any batch up to 8.
+pub fn usual() -> String {
+    plan("f32", "1 8 8", "")
+}
+
+/// Frame `k`: counts that are exact in half precision, and unlike those of the frames near it.
+fn pixels(k: usize) -> impl Iterator<Item = i16> {
+    (0..VALUES).map(move |position| ((k * 37 + position * 3) % 1000) as i16)
+}
+
+/// Frame `k` as a datum.
+pub fn frame(k: usize) -> Datum {
+    Datum::new(
+        k.to_string(),
+        pixels(k).flat_map(i16::to_le_bytes).collect(),
+    )
+}
+
+/// What output `output` of the stand-in is for frame `k`, whole.
+pub fn whole(output: usize, k: usize) -> Vec<f32> {
+    let (scale, shift) = ((output + 1) as f32, output as f32);
+    pixels(k).map(|x| f32::from(x) * scale + shift).collect()
+}
+
+/// The middle 2 × 2 of it.
+pub fn middle(output: usize, k: usize) -> Vec<f32> {
+    let whole = whole(output, k);
+    [5, 6, 9, 10].map(|place| whole[place]).to_vec()
+}
+
+/// What the messages to frame `k` hold.
+pub fn given(answer: &Answer, k: usize) -> Vec<Vec<f32>> {
+    let messages = answer.get(&k.to_string()).expect("the frame is answered");
+    let values = |payload: &[u8]| npyz::NpyFile::new(payload)?.into_vec();
+    let values = messages.iter().map(|message| values(&message.value));
+    values.collect::<Result<_, _>>().expect("a result is npy")
+}
+
+/// Asserts that each of the first `frames` frames was answered by its own two outputs, whole.
+pub fn assert_results(answer: &Answer, frames: usize) {
+    assert_eq!(nacks(answer, frames), Vec::<usize>::new());
+    for k in 0..frames {
+        assert_eq!(given(answer, k), [whole(0, k), whole(1, k)], "frame {k}");
+    }
+}
+
+/// The nacked ones of the first `frames` frames; all others have their results.
+pub fn nacks(answer: &Answer, frames: usize) -> Vec<usize> {
+    let nacked = |k: &usize| answer.tags(&k.to_string()).any(|tag| tag == NACK);
+    for k in (0..frames).filter(|k| !nacked(k)) {
+        assert_eq!(given(answer, k), [whole(0, k), whole(1, k)], "frame {k}");
+    }
+    (0..frames).filter(nacked).collect()
+}

@@ -1,0 +1,69 @@
+//! CUDA graphs, and how a lane waits for the device.
+
+use crate::frames::{assert_results, plan, usual};
+use crate::sidecar::{Bench, MODES};
+
+/// Five full batches and a short one.
+const FRAMES: usize = 45;
+
+#[tokio::test]
+async fn full_batches_are_launched_as_graphs_and_short_ones_by_themselves() {
+    for (mode, lanes) in MODES {
+        // A fixed batch is always full.
+        for (batch, full) in [("8", 6), ("1 8 8", 5)] {
+            let bench = Bench::new(&plan("f32", batch, ""));
+            let mut sidecar = bench.serve(&["--mode", mode]).await;
+            assert_results(&sidecar.call(FRAMES).await, FRAMES);
+            let report = sidecar.stop().await;
+            assert_eq!(report.graph_launches, lanes + full, "{mode}, {batch}");
+            assert_eq!(report.failed_captures, 0, "{mode}, {batch}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_graphs_nothing_is_captured_and_results_are_the_same() {
+    for (mode, _) in MODES {
+        let flags = ["--mode", mode, "--no-cuda-graphs"];
+        let mut sidecar = Bench::new(&usual()).serve(&flags).await;
+        assert_results(&sidecar.call(FRAMES).await, FRAMES);
+        let report = sidecar.stop().await;
+        assert_eq!((report.graph_launches, report.captures), (0, 0), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn where_no_graph_can_be_captured_every_batch_is_launched_by_itself_and_the_log_says_so() {
+    let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", "capture-fails");
+    let mut sidecar = bench.serve(&[]).await;
+    assert_results(&sidecar.call(FRAMES).await, FRAMES);
+    let log = sidecar.log();
+    assert!(
+        log.contains("every batch is launched by itself"),
+        "no such line: {log}"
+    );
+    let report = sidecar.stop().await;
+    assert_eq!(report.graph_launches, 0);
+    assert_eq!(report.failed_captures, report.captures);
+    assert!(report.captures > 0);
+}
+
+#[tokio::test]
+async fn an_engine_that_allocates_in_its_first_run_is_captured_all_the_same() {
+    let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", "lazy-alloc");
+    let mut sidecar = bench.serve(&[]).await;
+    assert_results(&sidecar.call(FRAMES).await, FRAMES);
+    let report = sidecar.stop().await;
+    assert_eq!(report.failed_captures, 0);
+    assert!(report.graph_launches > 0);
+}
+
+#[tokio::test]
+async fn a_lane_sleeps_while_it_waits_unless_it_is_to_spin() {
+    for (flags, sleeps) in [(&[][..], true), (&["--spin"], false)] {
+        let mut sidecar = Bench::new(&usual()).serve(flags).await;
+        assert_results(&sidecar.call(FRAMES).await, FRAMES);
+        let report = sidecar.stop().await;
+        assert_eq!(report.blocking_sync_events > 0, sleeps, "{flags:?}");
+    }
+}

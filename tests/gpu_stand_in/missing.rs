@@ -1,0 +1,152 @@
+//! What a machine or an engine file may lack: one line says what is found and what is needed.
+
+use crate::fixture::libraries;
+use crate::frames::{plan, usual};
+use crate::sidecar::Bench;
+use beamflow::engine::options::Precision;
+use beamflow::engine::tensorrt::description::{Description, sha256};
+use beamflow::engine::{BatchDimension, ModelSpec, TensorSpec};
+use beamflow::values::Element;
+
+fn assert_refused(bench: &Bench, flags: &[&str], words: &[&str]) {
+    let said = bench.refused(&[&["--output-size", "full"], flags].concat());
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
+}
+
+#[test]
+fn without_a_driver_there_is_no_nvidia_driver() {
+    let empty = tempfile::tempdir().unwrap();
+    let bench = Bench::new(&usual()).with_libraries(empty.path());
+    let remedy = "runtimeClassName: nvidia";
+    assert_refused(&bench, &[], &["there is no NVIDIA driver here", remedy]);
+}
+
+#[test]
+fn with_a_driver_and_no_tensorrt_the_library_and_the_remedy_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = "libcuda.so.1";
+    std::fs::copy(libraries().join(driver), folder.path().join(driver)).unwrap();
+    let bench = Bench::new(&usual()).with_libraries(folder.path());
+    let words = ["libtensorrt_rtx.so.1 is not found", "--tensorrt-path"];
+    assert_refused(&bench, &[], &words);
+    // It need not lie where the system looks.
+    let path = libraries().to_str().unwrap();
+    let bench = bench.with("STAND_IN_DEVICES", 1);
+    let output = bench.run(&["inspect", "model.engine", "--tensorrt-path", path]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+#[test]
+fn with_no_gpu_the_line_says_so() {
+    let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
+    assert_refused(&bench, &[], &["there is a driver, but no NVIDIA GPU"]);
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_named_with_how_many_there_are() {
+    let bench = Bench::new(&usual());
+    let words = ["GPU 3 is asked for (--devices)", "there are 1"];
+    assert_refused(&bench, &["--devices", "3"], &words);
+    assert_refused(&bench, &["--devices", "0,3"], &words);
+}
+
+#[test]
+fn a_tensorrt_of_another_version_is_named_with_the_one_needed() {
+    for version in ["1.5.0", "2.0.0"] {
+        let bench = Bench::new(&usual()).with("STAND_IN_TENSORRT_VERSION", version);
+        assert_refused(
+            &bench,
+            &[],
+            &[version, "this build needs 1.7 or a later 1.x"],
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_later_tensorrt_is_as_good() {
+    let bench = Bench::new(&usual()).with("STAND_IN_TENSORRT_VERSION", "1.8.0");
+    let mut sidecar = bench.serve(&[]).await;
+    crate::frames::assert_results(&sidecar.call(9).await, 9);
+    sidecar.stop().await;
+}
+
+#[test]
+fn what_is_no_engine_file_is_refused_with_what_tensorrt_says_of_it() {
+    let words = ["cannot load the model model.engine", "not a plan"];
+    assert_refused(&Bench::new("rubbish"), &[], &words);
+}
+
+#[test]
+fn an_engine_that_frames_cannot_be_run_through_is_refused_with_the_reason() {
+    let two_inputs = usual().replace("output amplitude", "input amplitude");
+    let integers = usual().replace("phase f32", "phase i32");
+    let other_rows = plan("f32", "8", "").replace("phase f32 N 1", "phase f32 1 1");
+    for (text, reason) in [
+        (two_inputs, "exactly one input"),
+        (integers, "its tensor phase is"),
+        (other_rows, "the first dimension of both must be the batch"),
+    ] {
+        let words = ["cannot take frames", reason];
+        assert_refused(&Bench::new(&text), &[], &words);
+    }
+}
+
+/// Writes a description of `of`, built by TensorRT-RTX `version`, beside the bench's engine file.
+fn describe(bench: &Bench, of: &str, version: &str) {
+    let tensor = |name: &str| TensorSpec {
+        name: name.to_owned(),
+        shape: vec![1, 4, 4],
+        element: Element::F32,
+    };
+    let description = Description {
+        flavour: "TensorRT-RTX".to_owned(),
+        version: version.to_owned(),
+        compute_capability: "8.6".to_owned(),
+        precision: Precision::Fp32,
+        model: ModelSpec {
+            input: tensor("diffraction"),
+            outputs: vec![tensor("amplitude"), tensor("phase")],
+            batch: BatchDimension::within(1, 8, 8),
+        },
+        layers: [("Convolution".to_owned(), 12)].into(),
+        source: "the_model.onnx".to_owned(),
+        source_sha256: sha256(b"onnx"),
+        engine_sha256: sha256(of.as_bytes()),
+        engine_bytes: of.len(),
+    };
+    let text = serde_json::to_vec(&description).unwrap();
+    std::fs::write(Description::path(&bench.engine()), text).unwrap();
+}
+
+#[test]
+fn an_engine_built_by_another_version_is_refused_with_how_to_build_it_again() {
+    let bench = Bench::new(&usual());
+    describe(&bench, &usual(), "1.6.0");
+    let words = [
+        "it was built by TensorRT-RTX 1.6.0",
+        "here is TensorRT-RTX 1.7",
+        "build it again from the_model.onnx",
+    ];
+    assert_refused(&bench, &[], &words);
+}
+
+#[test]
+fn a_description_of_another_file_is_not_believed() {
+    let bench = Bench::new(&usual());
+    describe(&bench, "another file", "1.7.1");
+    assert_refused(&bench, &[], &["of another file"]);
+}
+
+#[test]
+fn where_there_is_no_gpu_an_engine_is_inspected_by_its_description() {
+    let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
+    describe(&bench, &usual(), "1.7.1");
+    let output = bench.run(&["inspect", "model.engine"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("not opened: no GPU here"), "{text}");
+    assert!(text.contains("12 Convolution"), "{text}");
+}

@@ -1,0 +1,70 @@
+//! Results are right in every mode, and no more is copied than is needed.
+
+use crate::frames::{VALUES, assert_results, given, middle, plan, usual, whole};
+use crate::sidecar::{Bench, MODES};
+
+/// Rows of a full batch.
+const BATCH: usize = 8;
+
+#[tokio::test]
+async fn results_are_right_in_every_mode_for_each_input_type_and_batch_dimension() {
+    for (mode, lanes) in MODES {
+        for (input, bytes) in [("f32", 4), ("f16", 2)] {
+            // Rows of the two calls below: a fixed batch is padded, one within a range runs as it is, or at its least.
+            for (batch, rows) in [("8", 56), ("1 4 8", 48), ("4 4 8", 49)] {
+                let case = format!("{mode}, {input}, {batch}");
+                let bench = Bench::new(&plan(input, batch, ""));
+                let mut sidecar = bench.serve(&["--mode", mode]).await;
+                assert_results(&sidecar.call(45).await, 45);
+                assert_results(&sidecar.call(3).await, 3);
+                let report = sidecar.stop().await;
+                // Each lane warms up with a full batch.
+                let copied = (lanes * BATCH + rows) * VALUES * bytes;
+                assert_eq!(report.bytes_in, copied, "{case}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_output_in_half_precision_is_answered_alike() {
+    let text = usual().replace("output amplitude f32", "output amplitude f16");
+    let mut sidecar = Bench::new(&text).serve(&[]).await;
+    assert_results(&sidecar.call(45).await, 45);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn of_a_cropped_output_only_the_wanted_part_is_copied_and_it_is_right() {
+    for (mode, lanes) in MODES {
+        for flags in [&[][..], &["--no-cuda-graphs"]] {
+            let size = ["--mode", mode, "--output-size", "2x2"];
+            let bench = Bench::new(&plan("f32", "8", ""));
+            let mut sidecar = bench.serve(&[&size[..], flags].concat()).await;
+            let answer = sidecar.call(20).await;
+            for k in 0..20 {
+                let wanted = [middle(0, k), middle(1, k)];
+                assert_eq!(given(&answer, k), wanted, "{mode}, frame {k}");
+            }
+            let report = sidecar.stop().await;
+            // From the middle's first pixel, the sixth of the frame, to its last, the eleventh.
+            let (warm_up, batches) = (lanes * BATCH * VALUES, 3 * BATCH * 6);
+            assert_eq!(report.bytes_out, 2 * 4 * (warm_up + batches), "{mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_an_output_that_is_not_asked_for_nothing_is_copied() {
+    for (mode, lanes) in MODES {
+        let flags = ["--mode", mode, "--output", "phase"];
+        let mut sidecar = Bench::new(&plan("f32", "8", "")).serve(&flags).await;
+        let answer = sidecar.call(20).await;
+        for k in 0..20 {
+            assert_eq!(given(&answer, k), [whole(1, k)], "{mode}, frame {k}");
+        }
+        let report = sidecar.stop().await;
+        let (warm_up, batches) = (lanes * BATCH * VALUES, 3 * BATCH * VALUES);
+        assert_eq!(report.bytes_out, 4 * (2 * warm_up + batches), "{mode}");
+    }
+}

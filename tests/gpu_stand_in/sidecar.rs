@@ -1,0 +1,216 @@
+//! The program on the stand-in, and what the stand-in saw of it.
+
+use crate::fixture::libraries;
+use crate::frames::frame;
+use beamflow::child::ChildSidecar;
+use beamflow::cli::Cli;
+use beamflow::driver::{Answer, Driver};
+use clap::CommandFactory;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Long enough for anything that is going to happen at all; no test waits for it to pass.
+const NEVER: Duration = Duration::from_secs(120);
+
+/// The modes of the sidecar, each with the lanes it has by default.
+pub const MODES: [(&str, usize); 3] = [("sequential", 1), ("concurrent", 4), ("pipelined", 3)];
+
+/// What the stand-in saw, over the life of a process.
+#[derive(Debug, serde::Deserialize)]
+pub struct Report {
+    /// Runs that streams were told of, by themselves or in a graph.
+    pub enqueues: usize,
+    pub graph_launches: usize,
+    pub captures: usize,
+    pub failed_captures: usize,
+    pub bytes_in: usize,
+    pub bytes_out: usize,
+    pub peak_device_bytes: usize,
+    pub blocking_sync_events: usize,
+    /// What a program must not do.
+    pub misuse: Vec<String>,
+    live_device_bytes: usize,
+    live_host_bytes: usize,
+    live_streams: usize,
+    live_events: usize,
+    live_graphs: usize,
+    live_graph_execs: usize,
+    live_contexts_execution: usize,
+}
+
+impl Report {
+    /// What was not given back: device bytes, host bytes, streams, events, graphs, execution contexts.
+    fn live(&self) -> [usize; 6] {
+        [
+            self.live_device_bytes,
+            self.live_host_bytes,
+            self.live_streams,
+            self.live_events,
+            self.live_graphs + self.live_graph_execs,
+            self.live_contexts_execution,
+        ]
+    }
+
+    /// Asserts that everything was given back.
+    pub fn assert_all_given_back(&self) {
+        assert_eq!(self.live(), [0; 6], "{self:?}");
+    }
+}
+
+/// A folder with an engine file in it, and the settings of the stand-in that it is to run on.
+pub struct Bench {
+    folder: TempDir,
+    libraries: PathBuf,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Bench {
+    /// `plan` is the engine file's text.
+    pub fn new(plan: &str) -> Self {
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+            libraries: libraries().to_owned(),
+            settings: Vec::new(),
+        };
+        std::fs::write(bench.engine(), plan).unwrap();
+        bench
+    }
+
+    /// Sets one of the stand-in's variables.
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.settings.push((name, value.to_string()));
+        self
+    }
+
+    /// Has the libraries looked for in `folder` instead.
+    pub fn with_libraries(mut self, folder: &Path) -> Self {
+        self.libraries = folder.to_owned();
+        self
+    }
+
+    /// The engine file.
+    pub fn engine(&self) -> PathBuf {
+        self.folder.path().join("model.engine")
+    }
+
+    /// The program, with the stand-in in place of the driver and TensorRT.
+    fn program(&self) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_beamflow"));
+        let stand_in = |(name, _): &(String, String)| name.starts_with("STAND_IN_");
+        for (name, _) in std::env::vars().filter(stand_in) {
+            program.env_remove(name);
+        }
+        let cli = Cli::command();
+        for name in cli.get_arguments().filter_map(clap::Arg::get_env) {
+            program.env_remove(name);
+        }
+        program
+            .env_remove("RUST_LOG")
+            .env("LD_LIBRARY_PATH", &self.libraries)
+            .env("STAND_IN_REPORT", self.folder.path().join("report.json"))
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
+        program
+    }
+
+    /// Runs the program with `args` to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.program()
+            .current_dir(self.folder.path())
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    /// Starts a sidecar that is to fail; gives what it says, which must be the one line, with exit code 1.
+    pub fn refused(&self, flags: &[&str]) -> String {
+        let output = self.run(&[&["--model-path", "model.engine"], flags].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let (info, rest): (Vec<_>, Vec<_>) = text.lines().partition(|l| l.contains(" INFO "));
+        let warnings = rest.iter().filter(|line| line.contains(" WARN ")).count();
+        assert_eq!(rest.len() - warnings, 1, "{info:?} {rest:?}");
+        rest.last().unwrap().to_string()
+    }
+
+    /// Starts a sidecar, and waits until it is ready.
+    pub async fn serve(self, flags: &[&str]) -> Sidecar {
+        let mut all = vec![
+            "--model-path".to_owned(),
+            self.engine().display().to_string(),
+        ];
+        // Results come whole, and batches close when full or at the end only, unless the flags say otherwise.
+        for (flag, value) in [("--output-size", "full"), ("--batch-timeout", "off")] {
+            if !flags.contains(&flag) {
+                all.extend([flag, value].map(str::to_owned));
+            }
+        }
+        all.extend(flags.iter().map(ToString::to_string));
+        let program = self.program().into();
+        let mut child = ChildSidecar::start_as(program, self.folder.path(), &all).unwrap();
+        let driver = child.connect().await.unwrap_or_else(|e| panic!("{e}"));
+        Sidecar {
+            child,
+            driver,
+            bench: self,
+        }
+    }
+
+    /// What the stand-in saw; there must be nothing wrong in it.
+    pub fn report(&self) -> Report {
+        let text = std::fs::read(self.folder.path().join("report.json")).unwrap();
+        let report: Report = serde_json::from_slice(&text).unwrap();
+        assert_eq!(report.misuse, Vec::<String>::new());
+        report
+    }
+}
+
+/// A running sidecar.
+pub struct Sidecar {
+    child: ChildSidecar,
+    driver: Driver,
+    bench: Bench,
+}
+
+impl Sidecar {
+    /// Frames `0..n` as one read batch.
+    pub async fn call(&mut self, n: usize) -> Answer {
+        let call = self.driver.call(futures::stream::iter((0..n).map(frame)));
+        let answer = tokio::time::timeout(NEVER, call).await;
+        answer.expect("the call is answered").unwrap()
+    }
+
+    /// Its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.bench.folder.path().join("sidecar.log")).unwrap()
+    }
+
+    /// Stops it as Kubernetes does: with exit code 0, and nothing kept of the device.
+    pub async fn stop(self) -> Report {
+        let report = self.stop_with_a_lane_hanging().await;
+        report.assert_all_given_back();
+        report
+    }
+
+    /// The same, where a lane hangs and keeps what it has.
+    pub async fn stop_with_a_lane_hanging(self) -> Report {
+        drop(self.driver);
+        self.child.stop().await.unwrap_or_else(|e| panic!("{e}"));
+        self.bench.report()
+    }
+
+    /// Waits until it has ended by itself; gives its exit code, its log and the report.
+    pub async fn ended(mut self) -> (Option<i32>, String, Report) {
+        let log = self.bench.folder.path().join("sidecar.log");
+        drop(self.driver);
+        let status = self.child.ended().await.unwrap();
+        let log = std::fs::read_to_string(log).unwrap();
+        (status.code(), log, self.bench.report())
+    }
+}
+
+/// The runs there are before the first batch: to look at the engine, to open sessions, to warm up.
+pub async fn runs_before_the_first_batch(bench: Bench, flags: &[&str]) -> usize {
+    bench.serve(flags).await.stop().await.enqueues
+}
