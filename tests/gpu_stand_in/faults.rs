@@ -74,7 +74,10 @@ async fn the_only_gpu_lost_has_its_frames_nacked_and_ends_the_process_with_code_
             let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
             let mut sidecar = bench.serve(&flags).await;
             let answer = sidecar.call(80).await;
-            assert_eq!(nacks(&answer, 80), Vec::from_iter(0..80), "{flags:?}");
+            // Batches on other lanes may have been done before the device was lost.
+            let nacked = nacks(&answer, 80);
+            assert!(nacked.len() >= 8, "{flags:?}: {nacked:?}");
+            assert!(mode != "sequential" || nacked.len() == 80, "{nacked:?}");
             let (code, log, report) = sidecar.ended().await;
             assert_eq!(code, Some(1), "{flags:?}: {log}");
             assert!(log.contains("the last lane is lost"), "{flags:?}: {log}");

@@ -89,6 +89,13 @@ pub fn lost(error: &DriverError) -> EngineError {
     EngineError::DeviceLost(format!("the CUDA driver says: {error}"))
 }
 
+/// Makes `context` current on this thread, to give something back. `bind_to_thread` would first report an error that
+/// another object's drop has left with the context, and what is to be given back would be kept.
+fn make_current(context: &CudaContext) -> Result<(), DriverError> {
+    // SAFETY: the context is alive for as long as the reference to it.
+    unsafe { result::ctx::set_current(context.cu_ctx()) }
+}
+
 /// Device memory of one session.
 pub struct DeviceBuffer {
     address: sys::CUdeviceptr,
@@ -127,10 +134,8 @@ impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         // SAFETY: the address came from malloc_sync in this context and is freed once. The session that owns this
         // has waited for its stream, and drops its execution context first.
-        let freed = self
-            .context
-            .bind_to_thread()
-            .and_then(|()| unsafe { result::free_sync(self.address) });
+        let freed =
+            make_current(&self.context).and_then(|()| unsafe { result::free_sync(self.address) });
         if let Err(error) = freed {
             tracing::debug!(%error, "Device memory could not be freed; it goes with its context.");
         }
@@ -195,9 +200,7 @@ unsafe impl<T: Send> Send for PageLocked<T> {}
 impl<T> Drop for PageLocked<T> {
     fn drop(&mut self) {
         // SAFETY: the address came from malloc_host and is freed once. Whoever copied from or to it has returned.
-        let freed = self
-            .context
-            .bind_to_thread()
+        let freed = make_current(&self.context)
             .and_then(|()| unsafe { result::free_host(self.values.as_ptr().cast()) });
         if let Err(error) = freed {
             tracing::debug!(%error, "Page-locked memory could not be freed; it goes with the process.");
