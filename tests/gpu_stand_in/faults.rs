@@ -99,7 +99,7 @@ async fn a_run_that_hangs_is_nacked_its_lane_is_replaced_and_the_rest_is_compute
         // Any batch may be the second to run, and it is a whole one.
         assert_eq!(nacked.len(), 8, "{launch:?}: {nacked:?}");
         assert!(
-            nacked[0] % 8 == 0 && nacked[7] == nacked[0] + 7,
+            nacked[0].is_multiple_of(8) && nacked[7] == nacked[0] + 7,
             "{nacked:?}"
         );
         assert_results(&sidecar.call(80).await, 80);

@@ -5,7 +5,12 @@
 //! Nothing here depends on how long anything takes.
 
 // Tests and their helpers stop at the first surprise; clippy.toml's leave reaches only the tests themselves.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 /// `beamflow inspect` and `beamflow bench-engine`.
 mod commands;
