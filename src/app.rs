@@ -17,12 +17,12 @@ use crate::schedule::{
     Concurrent, Depth, Limits, Pipelined, Resources, Schedule, SelectedOutput, Sequential,
 };
 use crate::server::{Server, ServerConfig, ServerError};
+use crate::signals;
 use crate::telemetry::counts::Counts;
 use crate::values::Element;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// gRPC messages on both sides of numa.
@@ -87,6 +87,7 @@ pub struct Sidecar {
     pub health: Health,
     /// Batches in flight in pipelined mode.
     pub depth: Arc<Depth>,
+    resources: Arc<Resources>,
     /// Cancelled when `--on-failure abort` applies.
     pub abort: CancellationToken,
 }
@@ -171,7 +172,7 @@ impl Sidecar {
         let abort = CancellationToken::new();
         let depth = Arc::new(config.depth());
         let handler = Arc::new(FrameHandler::new(
-            schedule(config, resources, Arc::clone(&depth)),
+            schedule(config, Arc::clone(&resources), Arc::clone(&depth)),
             policy.clone(),
             Arc::clone(&counts),
             ReadBatchWatch::new(config.useful_read_batch(batch_size)),
@@ -184,6 +185,7 @@ impl Sidecar {
             batch_size,
             health,
             depth,
+            resources,
             abort,
         })
     }
@@ -246,57 +248,55 @@ impl Sidecar {
     }
 }
 
-/// Loads, serves until SIGTERM or SIGINT, drains.
-///
-/// # Errors
-/// [`AppError`], saying why the sidecar did not start or had to stop.
-pub async fn run(config: Config) -> Result<(), AppError> {
+/// How a sidecar's run ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Why the sidecar did not start or had to stop, if it was not for a signal.
+    pub outcome: Result<(), AppError>,
+    /// Whether everything was given back. If not, a lane hangs in its engine: the process must end without the exit
+    /// handlers of the libraries it is in.
+    pub is_clean: bool,
+}
+
+/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end.
+pub async fn run(config: Config) -> Stopped {
     let shutdown = CancellationToken::new();
-    watch_signals(shutdown.clone())?;
+    let sidecar = match start(&config, &shutdown).await {
+        Ok(Some(sidecar)) => sidecar,
+        ended_before => {
+            return Stopped {
+                outcome: ended_before.map(drop),
+                is_clean: true,
+            };
+        }
+    };
+    let (resources, health) = (Arc::clone(&sidecar.resources), sidecar.health.clone());
+    let outcome = sidecar.serve(&config, shutdown).await;
+    resources.lanes.close();
+    // An abort waits for nobody.
+    let aborted = matches!(outcome, Err(AppError::Aborted));
+    let is_clean = !aborted && health.ended(LANES_END).await;
+    if !is_clean {
+        // A GPU may be at work on the slots' memory for ever, and then freeing it takes as long.
+        std::mem::forget(resources);
+    }
+    Stopped { outcome, is_clean }
+}
+
+/// Loads the model; `None` if a signal came first.
+async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Option<Sidecar>, AppError> {
+    signals::watch(shutdown.clone()).map_err(|source| AppError::System {
+        doing: "listen for signals",
+        source,
+    })?;
     let loading = {
         let config = config.clone();
         tokio::task::spawn_blocking(move || Sidecar::load(&config))
     };
-    let sidecar = tokio::select! {
-        loaded = loading => loaded??,
-        () = shutdown.cancelled() => return Ok(()),
-    };
-    let health = sidecar.health.clone();
-    let served = sidecar.serve(&config, shutdown).await;
-    // A driver that is still at work while the process's exit handlers run may crash. An abort waits for nobody.
-    if !matches!(served, Err(AppError::Aborted)) {
-        health.ended(LANES_END).await;
+    tokio::select! {
+        loaded = loading => loaded?.map(Some),
+        () = shutdown.cancelled() => Ok(None),
     }
-    served
-}
-
-/// The first SIGTERM or SIGINT drains; the second ends the process at once.
-fn watch_signals(shutdown: CancellationToken) -> Result<(), AppError> {
-    let listen = |kind| {
-        signal(kind).map_err(|source| AppError::System {
-            doing: "listen for signals",
-            source,
-        })
-    };
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if shutdown.is_cancelled() {
-                tracing::warn!(
-                    "A second signal: the process ends without waiting for calls in hand."
-                );
-                std::process::exit(1);
-            }
-            tracing::info!("A signal to stop: calls in hand are answered, then the process ends.");
-            shutdown.cancel();
-        }
-    });
-    Ok(())
 }
 
 fn schedule(config: &Config, resources: Arc<Resources>, depth: Arc<Depth>) -> Box<dyn Schedule> {

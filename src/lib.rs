@@ -58,6 +58,8 @@ pub mod schedule;
 pub mod send;
 /// The gRPC host of a `BatchMapper`.
 pub mod server;
+/// SIGTERM and SIGINT.
+pub mod signals;
 /// A stack of frames to send.
 pub mod stack;
 /// Patches of phase into one image.

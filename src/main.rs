@@ -1,7 +1,9 @@
 //! Parse → start logs → run the command → exit code.
 
+use beamflow::app::Stopped;
 use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
+use beamflow::engine::tensorrt;
 use beamflow::{app, bench_engine, build_engine, demo, inspect, send, telemetry, usage};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
@@ -55,10 +57,16 @@ fn serve(runtime: &tokio::runtime::Runtime, args: ServeArgs) -> ExitCode {
             "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, one batch more than may be in flight."
         );
     }
-    match runtime.block_on(app::run(Config::from(args))) {
-        Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
-        other => conclude(other),
+    let Stopped { outcome, is_clean } = runtime.block_on(app::run(Config::from(args)));
+    let (code, exit) = match outcome {
+        Ok(()) => (0, ExitCode::SUCCESS),
+        Err(mistake) if mistake.is_usage() => (usage::EXIT_USAGE, refuse(&mistake.to_string())),
+        Err(error) => (1, fail(&error.to_string())),
+    };
+    if !is_clean {
+        tensorrt::leave(code);
     }
+    exit
 }
 
 fn conclude<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {

@@ -86,18 +86,17 @@ impl Health {
     }
 
     /// Waits until the threads of lanes that are told to end have dropped their sessions and are gone; no longer
-    /// than `within`, for one that hangs never goes.
-    pub async fn ended(&self, within: Duration) {
+    /// than `within`, for one that hangs never goes. Says whether all have gone.
+    pub async fn ended(&self, within: Duration) -> bool {
         self.threads.close();
-        if tokio::time::timeout(within, self.threads.wait())
-            .await
-            .is_err()
-        {
+        let ended = tokio::time::timeout(within, self.threads.wait()).await;
+        if ended.is_err() {
             tracing::warn!(
                 lanes = self.threads.len(),
                 "Lanes still hang; they end with the process."
             );
         }
+        ended.is_ok()
     }
 }
 
@@ -214,6 +213,12 @@ impl<W: Work> Lanes<W> {
         self.shared.queue.lock().alive()
     }
 
+    /// Tells the lanes to end once the queue is empty.
+    pub fn close(&self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+
     /// How the lanes and their devices are.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -255,8 +260,7 @@ impl<W: Work> Lanes<W> {
 
 impl<W: Work> Drop for Lanes<W> {
     fn drop(&mut self) {
-        self.shared.queue.lock().closed = true;
-        self.shared.changed.notify_all();
+        self.close();
     }
 }
 

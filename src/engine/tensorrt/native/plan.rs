@@ -4,6 +4,7 @@ use super::kernels::Kernels;
 use super::messages;
 use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
 use crate::values::Element;
+use cudarc::driver::CudaStream;
 use trtx::trtx_sys::Dims64;
 use trtx::{
     CudaEngine, DataType, ExecutionContext, Runtime, TensorFormat, TensorIOMode, TensorLocation,
@@ -19,13 +20,20 @@ const LARGEST_BATCH: i64 = 65_536;
 /// The fields are in the order in which TensorRT wants them gone: the binding's lifetimes are the logger's, so nothing
 /// but this order keeps a context from outliving its engine.
 pub struct Plan {
-    /// For full batches. Its shape is set once: a graph captured from a context is void when the shape changes.
-    pub full: ExecutionContext<'static>,
-    /// For short batches, where the engine leaves the rows of a run open.
-    pub short: Option<ExecutionContext<'static>>,
+    /// For full batches; and for short ones, until there is a context of their own.
+    full: Context,
+    /// For short batches, once full ones are launched as a graph: that is void when its context's shape changes.
+    short: Option<Context>,
     kernels: Kernels,
     engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
+}
+
+/// An execution context and the rows it is set to.
+struct Context {
+    context: ExecutionContext<'static>,
+    /// `None` where the engine leaves nothing open.
+    rows: Option<usize>,
 }
 
 impl Plan {
@@ -37,19 +45,80 @@ impl Plan {
         let mut runtime = Runtime::new(messages::logger()?).map_err(explain)?;
         let mut engine = runtime.deserialize_cuda_engine(file).map_err(explain)?;
         let kernels = Kernels::new(&mut engine, known).map_err(explain)?;
-        let full = kernels.context(&mut engine).map_err(explain)?;
+        let context = kernels.context(&mut engine).map_err(explain)?;
         let mut inputs = engine.input_tensor_names().map_err(explain)?;
         let shape = inputs.next().map(|input| engine.tensor_shape(&input));
-        let open_rows = shape.is_some_and(|shape| shape.is_ok_and(|s| s.first() == Some(&-1)));
+        let is_open = shape.is_some_and(|shape| shape.is_ok_and(|s| s.first() == Some(&-1)));
         drop(inputs);
-        let short = open_rows.then(|| kernels.context(&mut engine)).transpose();
         Ok(Self {
-            full,
-            short: short.map_err(explain)?,
+            full: Context {
+                context,
+                rows: is_open.then_some(0),
+            },
+            short: None,
             kernels,
             engine,
             _runtime: runtime,
         })
+    }
+
+    /// Gives short batches a context of their own, where the engine takes any; its tensors lie at `addresses`.
+    ///
+    /// # Safety
+    /// As [`Plan::place`].
+    pub unsafe fn part_short_batches(
+        &mut self,
+        addresses: &[(&str, u64)],
+    ) -> Result<(), trtx::Error> {
+        if self.full.rows.is_some() {
+            let context = self.kernels.context(&mut self.engine)?;
+            let mut short = Context {
+                context,
+                rows: Some(0),
+            };
+            // SAFETY: the caller's promise.
+            unsafe { short.place(addresses) }?;
+            self.short = Some(short);
+        }
+        Ok(())
+    }
+
+    /// Says where the tensors lie in device memory, by name.
+    ///
+    /// # Safety
+    /// Each address must have room for the largest batch that is ever enqueued, for as long as this plan lives.
+    pub unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
+        // SAFETY: the caller's promise.
+        unsafe { self.full.place(addresses) }
+    }
+
+    /// Puts the computing of a full batch of `rows` rows on `stream`.
+    ///
+    /// # Safety
+    /// The stream must be of the context that was current when the plan was opened, and outlive what is put on it.
+    pub unsafe fn enqueue_full(
+        &mut self,
+        input: &TensorSpec,
+        rows: usize,
+        stream: &CudaStream,
+    ) -> Result<(), trtx::Error> {
+        // SAFETY: the caller's promise.
+        unsafe { self.full.enqueue(input, rows, stream) }
+    }
+
+    /// Puts the computing of a short batch of `rows` rows on `stream`.
+    ///
+    /// # Safety
+    /// As [`Plan::enqueue_full`].
+    pub unsafe fn enqueue_short(
+        &mut self,
+        input: &TensorSpec,
+        rows: usize,
+        stream: &CudaStream,
+    ) -> Result<(), trtx::Error> {
+        let context = self.short.as_mut().unwrap_or(&mut self.full);
+        // SAFETY: the caller's promise.
+        unsafe { context.enqueue(input, rows, stream) }
     }
 
     /// The kernels compiled so far, to be given to the next that opens the file.
@@ -145,7 +214,11 @@ impl Plan {
         input: &TensorSpec,
         best: Option<usize>,
     ) -> Result<BatchDimension, String> {
-        let mut takes = |rows: i64| set_rows(&mut self.full, input, rows).is_ok();
+        let full = &mut self.full;
+        let mut takes = |rows: i64| {
+            let rows = usize::try_from(rows).unwrap_or_default();
+            full.set_rows(input, rows).is_ok()
+        };
         let candidates = (1..=SMALL_BATCHES).chain(
             std::iter::successors(Some(2 * SMALL_BATCHES), |n| Some(n * 2))
                 .take_while(|n| *n <= LARGEST_BATCH),
@@ -162,25 +235,43 @@ impl Plan {
         let best = best.unwrap_or(most).clamp(least, most);
         Ok(BatchDimension::within(least, best, most))
     }
-
-    /// Sets the rows of full batches, once, where the engine leaves them open.
-    pub fn set_full_rows(&mut self, input: &TensorSpec, rows: usize) -> Result<(), trtx::Error> {
-        if self.short.is_none() {
-            return Ok(());
-        }
-        set_rows(&mut self.full, input, rows as i64)
-    }
 }
 
-/// Sets the rows of a context's next run.
-pub fn set_rows(
-    context: &mut ExecutionContext<'_>,
-    input: &TensorSpec,
-    rows: i64,
-) -> Result<(), trtx::Error> {
-    let frame = input.shape.iter().map(|n| *n as i64);
-    let dims: Vec<i64> = std::iter::once(rows).chain(frame).collect();
-    context.set_input_shape(&input.name, &Dims64::from_slice(&dims))
+impl Context {
+    /// See [`Plan::place`].
+    unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
+        for (name, address) in addresses {
+            // SAFETY: the caller promises room for the largest batch.
+            unsafe {
+                self.context
+                    .set_tensor_address(name, *address as *mut std::ffi::c_void)
+            }?;
+        }
+        Ok(())
+    }
+
+    fn set_rows(&mut self, input: &TensorSpec, rows: usize) -> Result<(), trtx::Error> {
+        if self.rows.is_some_and(|set| set != rows) {
+            let frame = input.shape.iter().map(|n| *n as i64);
+            let dims: Vec<i64> = std::iter::once(rows as i64).chain(frame).collect();
+            self.context
+                .set_input_shape(&input.name, &Dims64::from_slice(&dims))?;
+            self.rows = Some(rows);
+        }
+        Ok(())
+    }
+
+    /// See [`Plan::enqueue_full`].
+    unsafe fn enqueue(
+        &mut self,
+        input: &TensorSpec,
+        rows: usize,
+        stream: &CudaStream,
+    ) -> Result<(), trtx::Error> {
+        self.set_rows(input, rows)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.context.enqueue_v3(stream.cu_stream().cast()) }
+    }
 }
 
 /// The last number that `takes` takes, from `inside`, which it takes, towards `outside`, which it does not.

@@ -4,8 +4,8 @@
 //! stream   ─ started ─ copy in ─ copied ─ compute (graph, or enqueue) ─ computed ─ copy out ─ done
 //! ```
 //!
-//! Full batches run in an execution context of their own, whose shape never changes; short ones, where the engine leaves
-//! the rows open, in a second.
+//! Where the engine leaves the rows open and full batches are launched as a graph, short ones have an execution context
+//! of their own: a graph is void when the shape of its context changes.
 //!
 //! The four events give the times of the stages; the last is what the lane waits for. A graph holds the computing
 //! alone. Its addresses are the session's own device buffers, which never change, so one graph serves every slot;
@@ -13,7 +13,7 @@
 
 use super::gpu::{DeviceBuffer, Gpu, lost};
 use super::messages;
-use super::plan::{Plan, set_rows};
+use super::plan::Plan;
 use crate::engine::{Batch, EngineError, ModelSpec, Place, Session, StageTimes};
 use crate::values::{Values, ValuesMut};
 use cudarc::driver::sys::{self, CUevent_flags, CUmemorytype, CUstreamCaptureMode};
@@ -21,7 +21,6 @@ use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, DriverError, result};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use trtx::ExecutionContext;
 
 /// What a session is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -77,16 +76,15 @@ impl TensorRtSession {
             .iter()
             .map(|output| buffer(output.bytes()))
             .collect::<Result<Vec<_>, _>>()?;
-        let named =
-            std::iter::once((&model.input, &input)).chain(model.outputs.iter().zip(&outputs));
-        for (tensor, buffer) in named {
-            for context in std::iter::once(&mut plan.full).chain(&mut plan.short) {
-                // SAFETY: the buffer holds `capacity` rows of this tensor, and lives as long as the plan: both are
-                // fields of one session, and the plan is dropped first.
-                unsafe { context.set_tensor_address(&tensor.name, buffer.address() as *mut _) }
-                    .map_err(|error| refused(messages::explain(error)))?;
-            }
-        }
+        let buffers = std::iter::once(&input).chain(&outputs);
+        let tensors = std::iter::once(&model.input).chain(&model.outputs);
+        let addresses: Vec<_> = tensors
+            .zip(buffers)
+            .map(|(tensor, buffer)| (tensor.name.as_str(), buffer.address()))
+            .collect();
+        // SAFETY: each buffer holds `capacity` rows of its tensor, the most that is ever enqueued, and lives as long as
+        // the plan: all are fields of one session, and the plan is dropped first.
+        unsafe { plan.place(&addresses) }.map_err(|error| refused(messages::explain(error)))?;
         let waiting = if manner.spin {
             CUevent_flags::CU_EVENT_DEFAULT
         } else {
@@ -107,10 +105,6 @@ impl TensorRtSession {
             model: Arc::clone(model),
             capacity,
         };
-        session
-            .plan
-            .set_full_rows(&model.input, capacity)
-            .map_err(|error| refused(messages::explain(error)))?;
         // The first run allocates what it needs; a capture in which that happens fails.
         session.enqueue_full().and_then(|()| session.wait())?;
         if manner.cuda_graphs {
@@ -118,24 +112,32 @@ impl TensorRtSession {
         } else {
             session.no_graph = Some("none was asked for".to_owned());
         }
+        if session.graph.is_some() {
+            // SAFETY: as above.
+            unsafe { session.plan.part_short_batches(&addresses) }
+                .map_err(|error| refused(messages::explain(error)))?;
+        }
         Ok(session)
     }
 
     /// Puts the computing of a full batch on the stream.
     fn enqueue_full(&mut self) -> Result<(), EngineError> {
-        enqueue(&mut self.plan.full, &self.stream)
+        // SAFETY: the stream is this session's, of the same context, and a session waits for it before it goes.
+        unsafe {
+            self.plan
+                .enqueue_full(&self.model.input, self.capacity, &self.stream)
+        }
+        .map_err(|error| EngineError::Run(messages::explain(error)))
     }
 
     /// Puts the computing of `rows` rows, fewer than a full batch has, on the stream.
     fn enqueue_short(&mut self, rows: usize) -> Result<(), EngineError> {
-        // An engine that leaves no rows open takes full batches only; Batch::check has seen to it.
-        let Some(context) = &mut self.plan.short else {
-            return self.enqueue_full();
-        };
-        set_rows(context, &self.model.input, rows as i64).map_err(|error| {
-            EngineError::Run(messages::explain(format_args!("{rows} rows: {error}")))
-        })?;
-        enqueue(context, &self.stream)
+        // SAFETY: as for full batches.
+        unsafe {
+            self.plan
+                .enqueue_short(&self.model.input, rows, &self.stream)
+        }
+        .map_err(|error| EngineError::Run(messages::explain(format_args!("{rows} rows: {error}"))))
     }
 
     /// Waits until the stream has nothing left to do.
@@ -241,16 +243,6 @@ impl Drop for TensorRtSession {
             tracing::debug!(%error, "A session ends on a device that does not answer.");
         }
     }
-}
-
-fn enqueue(
-    context: &mut ExecutionContext<'static>,
-    stream: &CudaStream,
-) -> Result<(), EngineError> {
-    // SAFETY: the stream is the session's and lives as long; every tensor's address was set to a buffer of a full
-    // batch's rows, and no more are ever set.
-    unsafe { context.enqueue_v3(stream.cu_stream().cast()) }
-        .map_err(|error| EngineError::Run(messages::explain(error)))
 }
 
 fn copy_in(to: &DeviceBuffer, from: Values<'_>, stream: &CudaStream) -> Result<(), DriverError> {
