@@ -11,7 +11,7 @@ async fn results_are_right_in_every_mode_for_each_input_type_and_batch_dimension
     for (mode, lanes) in MODES {
         for (input, bytes) in [("f32", 4), ("f16", 2)] {
             // Rows of the two calls below: a fixed batch is padded, one within a range runs as it is, or at its least.
-            for (batch, rows) in [("8", 56), ("1 4 8", 48), ("4 4 8", 49)] {
+            for (batch, least, rows) in [("8", 8, 56), ("1 4 8", 1, 48), ("4 4 8", 4, 49)] {
                 let case = format!("{mode}, {input}, {batch}");
                 let bench = Bench::new(&plan(input, batch, ""));
                 let mut sidecar = bench.serve(&["--mode", mode]).await;
@@ -21,6 +21,9 @@ async fn results_are_right_in_every_mode_for_each_input_type_and_batch_dimension
                 // Each lane warms up with a full batch.
                 let copied = (lanes * BATCH + rows) * VALUES * bytes;
                 assert_eq!(report.bytes_in, copied, "{case}");
+                // Before that, the engine is looked at twice with its least batch, and each session runs once.
+                let computed = 2 * least + 2 * lanes * BATCH + rows;
+                assert_eq!(report.rows, computed, "{case}");
             }
         }
     }

@@ -22,6 +22,8 @@ pub const MODES: [(&str, usize); 3] = [("sequential", 1), ("concurrent", 4), ("p
 pub struct Report {
     /// Runs that streams were told of, by themselves or in a graph.
     pub enqueues: usize,
+    /// Rows that these runs computed.
+    pub rows: usize,
     pub graph_launches: usize,
     pub captures: usize,
     pub failed_captures: usize,

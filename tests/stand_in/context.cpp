@@ -23,6 +23,7 @@ struct Inference {
 
 void run(void* argument, void* const* memory) {
     auto const& inference = *static_cast<Inference const*>(argument);
+    driver().count_rows(inference.rows);
     Tensor const& input = inference.input;
     for (size_t k = 0; k < inference.outputs.size(); ++k) {
         Tensor const& output = inference.outputs[k];

@@ -175,7 +175,7 @@ struct Settings {
 };
 
 struct Counters {
-    uint64_t enqueues = 0, graph_launches = 0, captures = 0, failed_captures = 0;
+    uint64_t enqueues = 0, rows = 0, graph_launches = 0, captures = 0, failed_captures = 0;
     uint64_t copies_in = 0, bytes_in = 0, copies_out = 0, bytes_out = 0;
     uint64_t live_device_bytes = 0, peak_device_bytes = 0, live_host_bytes = 0;
     int64_t live_contexts_execution = 0;

@@ -37,6 +37,7 @@ static Driver find_driver() {
     find(found.has_fault, "stand_in_has_fault");
     find(found.misuse, "stand_in_misuse");
     find(found.count_contexts, "stand_in_count_contexts");
+    find(found.count_rows, "stand_in_count_rows");
     return found;
 }
 

@@ -33,6 +33,7 @@ struct Driver {
     decltype(&stand_in_has_fault) has_fault;
     decltype(&stand_in_misuse) misuse;
     decltype(&stand_in_count_contexts) count_contexts;
+    decltype(&stand_in_count_rows) count_rows;
 };
 Driver const& driver();
 std::string error_name(int code);

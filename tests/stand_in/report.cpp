@@ -103,7 +103,8 @@ static std::string json() {
         << ",\"live_graphs\":" << all.graphs.live.size()
         << ",\"live_graph_execs\":" << all.execs.live.size()
         << ",\"live_contexts_execution\":" << c.live_contexts_execution
-        << ",\"blocking_sync_events\":" << c.blocking_sync_events << ",\"misuse\":[";
+        << ",\"blocking_sync_events\":" << c.blocking_sync_events
+        << ",\"rows\":" << c.rows << ",\"misuse\":[";
     char const* comma = "";
     for (auto const& [text, times] : c.misuse) {
         out << comma << quoted(times > 1 ? text + " [" + std::to_string(times) + " times]" : text);
@@ -131,6 +132,11 @@ EXPORT void stand_in_misuse(char const* text) {
 EXPORT void stand_in_count_contexts(int change) {
     Lock lock(state().mutex);
     state().counters.live_contexts_execution += change;
+}
+
+EXPORT void stand_in_count_rows(int64_t rows) {
+    Lock lock(state().mutex);
+    state().counters.rows += static_cast<uint64_t>(rows);
 }
 
 EXPORT int stand_in_has_fault(char const* name) { return state().settings.has(name, 0); }

@@ -35,6 +35,9 @@ void stand_in_misuse(char const* text);
 // Counts execution contexts: +1 for one made, -1 for one gone.
 void stand_in_count_contexts(int change);
 
+// Counts rows, items of a batch, that an inference computes.
+void stand_in_count_rows(int64_t rows);
+
 // Writes the report as JSON, cut to `size` bytes with a closing zero, and returns its full length.
 size_t stand_in_report_json(char* text, size_t size);
 }
