@@ -30,6 +30,21 @@ async fn results_are_right_in_every_mode_for_each_input_type_and_batch_dimension
 }
 
 #[tokio::test]
+async fn a_slow_device_is_waited_for() {
+    for (mode, _) in MODES {
+        for flags in [&[][..], &["--no-cuda-graphs"], &["--spin"]] {
+            let bench = Bench::new(&usual())
+                .with("STAND_IN_COMPUTE_US", 3000)
+                .with("STAND_IN_COPY_US", 1000);
+            let flags = [&["--mode", mode], flags].concat();
+            let mut sidecar = bench.serve(&flags).await;
+            assert_results(&sidecar.call(45).await, 45);
+            sidecar.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_output_in_half_precision_is_answered_alike() {
     let text = usual().replace("output amplitude f32", "output amplitude f16");
     let mut sidecar = Bench::new(&text).serve(&[]).await;
