@@ -88,16 +88,16 @@ async fn the_only_gpu_lost_has_its_frames_nacked_and_ends_the_process_with_code_
 
 #[tokio::test]
 async fn a_run_that_hangs_is_nacked_its_lane_is_replaced_and_the_rest_is_computed() {
-    let check = async |launch: &[&str]| {
+    let check = async |mode: &str, launch: &[&str]| {
         // The time-out is what is waited for: no healthy batch meets it, however busy the machine.
-        let flags = [&["--inference-timeout", "4s"], launch].concat();
+        let flags = [&["--mode", mode, "--inference-timeout", "4s"], launch].concat();
         let before = runs_before_the_first_batch(Bench::new(&usual()), &flags).await;
         let fault = format!("hang@{}", before + 2);
         let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
         let mut sidecar = bench.serve(&flags).await;
         let nacked = nacks(&sidecar.call(80).await, 80);
         // Any batch may be the second to run, and it is a whole one.
-        assert_eq!(nacked.len(), 8, "{launch:?}: {nacked:?}");
+        assert_eq!(nacked.len(), 8, "{flags:?}: {nacked:?}");
         assert!(
             nacked[0].is_multiple_of(8) && nacked[7] == nacked[0] + 7,
             "{nacked:?}"
@@ -106,5 +106,10 @@ async fn a_run_that_hangs_is_nacked_its_lane_is_replaced_and_the_rest_is_compute
         assert!(sidecar.log().contains("another takes its place"));
         sidecar.stop_with_a_lane_hanging().await;
     };
-    tokio::join!(check(LAUNCHES[0]), check(LAUNCHES[1]));
+    // With one lane, nothing would be computed if no other took its place.
+    tokio::join!(
+        check("sequential", LAUNCHES[0]),
+        check("pipelined", LAUNCHES[0]),
+        check("pipelined", LAUNCHES[1]),
+    );
 }
