@@ -182,6 +182,8 @@ impl<W: Work> Lanes<W> {
             Some(successor) => {
                 if let Err(error) = self.spawn(successor, device, None) {
                     tracing::error!(%error, "No lane could be started in place of the abandoned one.");
+                } else {
+                    tracing::warn!(lane = %successor, "Another lane takes the hung one's place.");
                 }
             }
             None => {

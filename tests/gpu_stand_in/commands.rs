@@ -11,8 +11,8 @@ fn inspect_tells_the_tensors_the_batch_range_and_the_memory_of_a_lane_on_each_gp
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
     for words in [
-        "opened on gpu-0 (Stand-in device 0, compute capability 8.6): 1.00 GiB free, 1.00 MiB a lane",
-        "opened on gpu-1 (Stand-in device 1, compute capability 8.6): 1.00 GiB free, 1.00 MiB a lane",
+        "opened by TensorRT-RTX 1.7.1 on gpu-0 (Stand-in device 0, compute capability 8.6): 1.00 GiB free, 2.00 MiB a lane",
+        "opened by TensorRT-RTX 1.7.1 on gpu-1 (Stand-in device 1, compute capability 8.6): 1.00 GiB free, 2.00 MiB a lane",
         "diffraction",
         "f16",
         "N×1×4×4",

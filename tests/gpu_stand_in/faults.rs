@@ -103,7 +103,7 @@ async fn a_run_that_hangs_is_nacked_its_lane_is_replaced_and_the_rest_is_compute
             "{nacked:?}"
         );
         assert_results(&sidecar.call(80).await, 80);
-        assert!(sidecar.log().contains("another takes its place"));
+        assert!(sidecar.log().contains("takes the hung one's place"));
         sidecar.stop_with_a_lane_hanging().await;
     };
     // With one lane, nothing would be computed if no other took its place.

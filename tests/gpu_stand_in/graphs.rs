@@ -8,17 +8,43 @@ const FRAMES: usize = 45;
 
 #[tokio::test]
 async fn full_batches_are_launched_as_graphs_and_short_ones_by_themselves() {
-    for (mode, lanes) in MODES {
+    for (mode, _) in MODES {
         // A fixed batch is always full.
         for (batch, full) in [("8", 6), ("1 8 8", 5)] {
             let bench = Bench::new(&plan("f32", batch, ""));
             let mut sidecar = bench.serve(&["--mode", mode]).await;
             assert_results(&sidecar.call(FRAMES).await, FRAMES);
             let report = sidecar.stop().await;
-            assert_eq!(report.graph_launches, lanes + full, "{mode}, {batch}");
+            assert_eq!(report.graph_launches, full, "{mode}, {batch}");
             assert_eq!(report.failed_captures, 0, "{mode}, {batch}");
         }
     }
+}
+
+#[tokio::test]
+async fn full_batches_are_right_after_short_ones() {
+    // On one lane, so that its graph is launched again after a batch of another shape. The stand-in calls it a misuse
+    // if that shape was set in the graph's own context.
+    let bench = Bench::new(&plan("f32", "1 8 8", ""));
+    let mut sidecar = bench.serve(&["--mode", "sequential"]).await;
+    for frames in [FRAMES, 3, FRAMES, FRAMES] {
+        assert_results(&sidecar.call(frames).await, frames);
+    }
+    assert_eq!(sidecar.stop().await.graph_launches, 15);
+}
+
+#[tokio::test]
+async fn where_short_batches_find_no_room_for_a_context_of_their_own_there_is_no_graph() {
+    const WORKSPACE: usize = 1 << 16;
+    let plan = plan("f32", "1 8 8", &format!("workspace {WORKSPACE}"));
+    let bench = Bench::new(&plan).with("STAND_IN_MEMORY", WORKSPACE * 3 / 2);
+    let mut sidecar = bench.serve(&["--mode", "sequential"]).await;
+    for frames in [FRAMES, 3, FRAMES] {
+        assert_results(&sidecar.call(frames).await, frames);
+    }
+    let log = sidecar.log();
+    assert!(log.contains("no second context for short batches"), "{log}");
+    assert_eq!(sidecar.stop().await.graph_launches, 0);
 }
 
 #[tokio::test]
@@ -39,7 +65,7 @@ async fn where_no_graph_can_be_captured_every_batch_is_launched_by_itself_and_th
     assert_results(&sidecar.call(FRAMES).await, FRAMES);
     let log = sidecar.log();
     assert!(
-        log.contains("every batch is launched by itself"),
+        log.contains("Every batch is launched by itself, not as a CUDA graph"),
         "no such line: {log}"
     );
     let report = sidecar.stop().await;

@@ -8,7 +8,7 @@ const WORKSPACE: usize = 1 << 16;
 
 /// An engine whose lanes take a little more than [`WORKSPACE`].
 fn hungry() -> String {
-    plan("f32", "1 8 8", &format!("workspace {WORKSPACE}"))
+    plan("f32", "8", &format!("workspace {WORKSPACE}"))
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn lanes_that_do_not_fit_are_refused_with_how_many_do_and_what_to_lower() {
         let said = bench.refused(&["--output-size", "full", "--mode", mode]);
         let fit = format!("2 of the {lanes} lanes asked for fit on gpu-0");
         assert!(said.contains(&fit), "{said}");
-        let lower = format!("lower {flag} to 2 or less, lower --bsz-size");
+        let lower = format!("lower {flag} to 2, or use an engine with a smaller batch");
         assert!(said.contains(&lower), "{said}");
         bench.report().assert_all_given_back();
     }

@@ -202,16 +202,23 @@ impl Sidecar {
 
     /// Stops it as Kubernetes does: with exit code 0, and nothing kept of the device.
     pub async fn stop(self) -> Report {
-        let report = self.stop_with_a_lane_hanging().await;
+        let bench = self.end().await;
+        let report = bench.report();
         report.assert_all_given_back();
         report
     }
 
-    /// The same, where a lane hangs and keeps what it has.
-    pub async fn stop_with_a_lane_hanging(self) -> Report {
+    /// The same, where a lane hangs and keeps what it has: the process leaves without exit handlers, and so without
+    /// a report.
+    pub async fn stop_with_a_lane_hanging(self) {
+        let bench = self.end().await;
+        assert!(!bench.folder.path().join("report.json").exists());
+    }
+
+    async fn end(self) -> Bench {
         drop(self.driver);
         self.child.stop().await.unwrap_or_else(|e| panic!("{e}"));
-        self.bench.report()
+        self.bench
     }
 
     /// Waits until it has ended by itself; gives its exit code, its log and the report.

@@ -7,8 +7,11 @@
 //
 // enqueueV3 refuses, with a line in the log, when a shape or an address is missing, when a tensor
 // is not inside a live allocation, or when the driver says no. Shapes and addresses are read when
-// it is called; a captured enqueue keeps the ones it was captured with, as on the real thing.
+// it is called; a captured enqueue keeps the ones it was captured with. To launch its graph after the
+// context's shapes were changed is a misuse: on the real thing what it computes then is undefined.
 #include "nvinfer.h"
+
+#include <atomic>
 
 using namespace nvinfer1;
 
@@ -19,11 +22,16 @@ struct Inference {
     int64_t rows;
     Tensor input;
     std::vector<Tensor> outputs;
+    // In a graph: how often its context's shapes had been changed, when captured and now.
+    int64_t shapes_then = 0;
+    std::shared_ptr<std::atomic<int64_t>> shapes_now;
 };
 
 void run(void* argument, void* const* memory) {
     auto const& inference = *static_cast<Inference const*>(argument);
     driver().count_rows(inference.rows);
+    if (inference.shapes_now && *inference.shapes_now != inference.shapes_then)
+        driver().misuse("a graph launched after the shapes of its execution context were changed");
     Tensor const& input = inference.input;
     for (size_t k = 0; k < inference.outputs.size(); ++k) {
         Tensor const& output = inference.outputs[k];
@@ -55,6 +63,8 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
     std::string name;
     cudaEvent_t consumed = nullptr;
     bool warm = false;    // it was enqueued before
+    std::shared_ptr<std::atomic<int64_t>> const shape_changes =
+        std::make_shared<std::atomic<int64_t>>(0);
 
     Context(ICudaEngine& of, std::shared_ptr<Loaded> from, bool owns)
         : engine(of), loaded(std::move(from)), owns_memory(owns) {
@@ -112,6 +122,7 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
                                       std::to_string(plan.least) + " to " +
                                       std::to_string(plan.most));
         batches[input->name] = dims.d[0];
+        ++*shape_changes;
         return true;
     }
     Dims getTensorShape(char const* tensor) const noexcept override {
@@ -202,6 +213,11 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
         std::vector<StandInRange> ranges;
         if (!gather(rows, *inference, ranges)) return false;
         if (int const error = prepare(stream)) return fail(__func__, error_name(error));
+        int capturing = 0;
+        if (!driver().cuStreamIsCapturing(stream, &capturing) && capturing) {
+            inference->shapes_then = *shape_changes;
+            inference->shapes_now = shape_changes;
+        }
         for (StandInRange const range :
              {workspace.range(), given, loaded->weights.range(), scratch.range()})
             if (range.bytes) ranges.push_back(range);

@@ -114,8 +114,12 @@ impl TensorRtSession {
         }
         if session.graph.is_some() {
             // SAFETY: as above.
-            unsafe { session.plan.part_short_batches(&addresses) }
-                .map_err(|error| refused(messages::explain(error)))?;
+            let parted = unsafe { session.plan.part_short_batches(&addresses) };
+            if let Err(error) = parted {
+                let reason = messages::explain(error);
+                session.no_graph = Some(format!("no second context for short batches: {reason}"));
+                session.graph = None;
+            }
         }
         Ok(session)
     }
