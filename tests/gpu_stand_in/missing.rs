@@ -29,7 +29,7 @@ fn with_a_driver_and_no_tensorrt_the_library_and_the_remedy_are_named() {
     let driver = "libcuda.so.1";
     std::fs::copy(libraries().join(driver), folder.path().join(driver)).unwrap();
     let bench = Bench::new(&usual()).with_libraries(folder.path());
-    let words = ["libtensorrt_rtx.so.1 is not found", "--tensorrt-path"];
+    let words = ["libtensorrt_rtx.so.1 cannot be opened", "--tensorrt-path"];
     assert_refused(&bench, &[], &words);
     // It need not lie where the system looks.
     let path = libraries().to_str().unwrap();

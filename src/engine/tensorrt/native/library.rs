@@ -58,8 +58,8 @@ pub enum Missing {
     #[error("there is a driver, but no NVIDIA GPU")]
     NoGpu,
     #[error(
-        "{name} is not found ({reason}): install {FLAVOUR} {}, or name its folder with --tensorrt-path",
-        needed()
+        "{name} cannot be opened ({reason}): install {FLAVOUR} {}.{}, or name its folder with --tensorrt-path",
+        needed().major, needed().minor
     )]
     Library { name: String, reason: String },
     #[error(
@@ -129,7 +129,10 @@ fn open(names: &[&str], folder: Option<&Path>) -> Result<(Library, PathBuf), Mis
         match unsafe { Library::new(&path) } {
             Ok(library) => return Ok((library, path)),
             Err(error) => {
-                first_failure.get_or_insert((path, error.to_string()));
+                // The loader's own words are in the source.
+                let reason = std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), ToString::to_string);
+                first_failure.get_or_insert((path, reason));
             }
         }
     }
