@@ -69,7 +69,7 @@ modes() {
     local -A median
     for mode in sequential concurrent pipelined; do
         rm -f "$work/info"
-        "$BEAMFLOW" --mode $mode --model-path "$engine" --max-concurrent-batches 3 \
+        "$BEAMFLOW" --mode $mode --model-path "$engine" --max-concurrent-batches 3 --http-address off \
             --sock-path "$work/sock" --server-info-path "$work/info" 2>"$work/sidecar.log" &
         sidecar=$!
         while [ ! -e "$work/info" ] && kill -0 $sidecar 2>/dev/null; do sleep 0.1; done

@@ -5,24 +5,21 @@
 
 use crate::batch::Ring;
 use crate::batch::slot::Slot;
-use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid, OrAuto};
+use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid};
 use crate::engine::lane::{Health, LanePlan, Lanes};
-use crate::engine::options::{DeviceKind, Precision};
-use crate::engine::room;
-use crate::engine::{self, BatchDimension, Engine, EngineError, ModelSpec};
-use crate::frame::OutputDtype;
+use crate::engine::{self, EngineError};
+use crate::fitting;
 use crate::handler::{AnswerPolicy, FrameHandler};
 use crate::read_batch::ReadBatchWatch;
-use crate::schedule::{
-    Concurrent, Depth, Limits, Pipelined, Resources, Schedule, SelectedOutput, Sequential,
-};
+use crate::schedule::{Concurrent, Depth, Limits, Pipelined, Resources, Schedule, Sequential};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::signals;
 use crate::telemetry::counts::Counts;
-use crate::values::Element;
-use std::ops::Range;
+use crate::telemetry::http;
+use crate::telemetry::status::{Running, Status};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// gRPC messages on both sides of numa.
@@ -52,6 +49,16 @@ pub enum AppError {
     /// `--on-failure abort`.
     #[error("frames failed and --on-failure is abort")]
     Aborted,
+    /// The HTTP side cannot listen.
+    #[error(
+        "cannot serve metrics on {address}: {source}; choose another address with --http-address, or off"
+    )]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The operating system refused something.
     #[error("cannot {doing}: {source}")]
     System {
@@ -98,6 +105,15 @@ impl Sidecar {
     /// # Errors
     /// [`AppError::Engine`] or [`AppError::Config`].
     pub fn load(config: &Config) -> Result<Self, AppError> {
+        Self::load_for(config, &Status::default())
+    }
+
+    /// As [`Sidecar::load`]; tells `status`, and counts there.
+    ///
+    /// # Errors
+    /// [`AppError::Engine`] or [`AppError::Config`].
+    pub fn load_for(config: &Config, status: &Status) -> Result<Self, AppError> {
+        let begun = Instant::now();
         let engine =
             engine::load(&config.model_path, &config.engine).map_err(|error| match error {
                 EngineError::Simulated(_) | EngineError::UnknownFile => {
@@ -113,9 +129,11 @@ impl Sidecar {
         let suited = config.suit(model)?;
         let devices = engine.devices();
         let lane_count = config.lanes(devices.len(), engine.useful_lanes());
-        let batch_size = fitting_batch(config, engine.as_ref(), suited.batch_size, lane_count)?;
-        warn_of_costs(config, model, batch_size, devices.len());
+        let batch_size =
+            fitting::batch_size(config, engine.as_ref(), suited.batch_size, lane_count)?;
+        fitting::warn_of_costs(config, model, batch_size, devices.len());
 
+        let loading = begun.elapsed();
         let lanes = Lanes::start(
             Arc::clone(&engine),
             LanePlan {
@@ -127,7 +145,7 @@ impl Sidecar {
         let health = lanes.health();
         let ring = {
             let engine = Arc::clone(&engine);
-            let wanted = wanted(&suited.outputs, model.outputs.len());
+            let wanted = fitting::wanted(&suited.outputs, model.outputs.len());
             Ring::new(config.slots(), move || {
                 Slot::new(engine.as_ref(), batch_size, &wanted)
             })?
@@ -156,7 +174,7 @@ impl Sidecar {
             on_failure: config.on_failure,
             tags,
         };
-        let counts = Arc::<Counts>::default();
+        let counts = Arc::clone(status.counts());
         let resources = Arc::new(Resources {
             decoder: suited.decoder,
             ring,
@@ -171,6 +189,20 @@ impl Sidecar {
         });
         let abort = CancellationToken::new();
         let depth = Arc::new(config.depth());
+        status.loaded(Running {
+            engine: engine.description(),
+            model: config.model_path.clone(),
+            mode: config.mode.to_string(),
+            devices,
+            batch_size,
+            ring: resources.ring.watch(),
+            depth: Arc::clone(&depth),
+            health: health.clone(),
+            load_times: [
+                ("load", loading),
+                ("open", begun.elapsed().saturating_sub(loading)),
+            ],
+        });
         let handler = Arc::new(FrameHandler::new(
             schedule(config, Arc::clone(&resources), Arc::clone(&depth)),
             policy.clone(),
@@ -261,7 +293,8 @@ pub struct Stopped {
 /// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end.
 pub async fn run(config: Config) -> Stopped {
     let shutdown = CancellationToken::new();
-    let sidecar = match start(&config, &shutdown).await {
+    let status = Arc::<Status>::default();
+    let sidecar = match start(&config, &shutdown, &status).await {
         Ok(Some(sidecar)) => sidecar,
         ended_before => {
             return Stopped {
@@ -284,14 +317,27 @@ pub async fn run(config: Config) -> Stopped {
 }
 
 /// Loads the model; `None` if a signal came first.
-async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Option<Sidecar>, AppError> {
+async fn start(
+    config: &Config,
+    shutdown: &CancellationToken,
+    status: &Arc<Status>,
+) -> Result<Option<Sidecar>, AppError> {
     signals::watch(shutdown.clone()).map_err(|source| AppError::System {
         doing: "listen for signals",
         source,
     })?;
+    let telling = (shutdown.clone(), Arc::clone(status));
+    tokio::spawn(async move {
+        telling.0.cancelled().await;
+        telling.1.draining();
+    });
+    if let Some(address) = config.http_address {
+        let served = http::serve(address, Arc::clone(status)).await;
+        served.map_err(|source| AppError::Http { address, source })?;
+    }
     let loading = {
-        let config = config.clone();
-        tokio::task::spawn_blocking(move || Sidecar::load(&config))
+        let (config, status) = (config.clone(), Arc::clone(status));
+        tokio::task::spawn_blocking(move || Sidecar::load_for(&config, &status))
     };
     tokio::select! {
         loaded = loading => loaded?.map(Some),
@@ -307,76 +353,5 @@ fn schedule(config: &Config, resources: Arc<Resources>, depth: Arc<Depth>) -> Bo
             workers: config.max_concurrent_batches,
         }),
         Mode::Pipelined => Box::new(Pipelined { resources, depth }),
-    }
-}
-
-/// The batch size whose lanes fit into the devices' memory: `batch_size`, or less where the user left it to us.
-fn fitting_batch(
-    config: &Config,
-    engine: &dyn Engine,
-    batch_size: usize,
-    lanes: usize,
-) -> Result<usize, EngineError> {
-    let mut rows = batch_size;
-    loop {
-        let Some(memory) = engine.memory(rows)? else {
-            return Ok(rows);
-        };
-        let (batch, flag) = (engine.model().batch, config.in_flight_flag());
-        let Err(error) = room::check(&memory, lanes, rows, batch, flag) else {
-            return Ok(rows);
-        };
-        let smaller = (rows / 2).max(batch.least());
-        if config.batch_size != OrAuto::Auto || smaller >= rows {
-            return Err(error);
-        }
-        tracing::warn!(batch = rows, smaller, %error, "The batch does not fit; a smaller one is tried.");
-        rows = smaller;
-    }
-}
-
-/// The part of each of the model's `outputs` outputs that is sent on.
-fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> {
-    let of = |index| selected.iter().find(|output| output.index == index);
-    (0..outputs)
-        .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
-        .collect()
-}
-
-fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
-    if let BatchDimension::Static(rows) = model.batch
-        && rows > batch_size
-    {
-        tracing::warn!(
-            model_batch = rows,
-            batch = batch_size,
-            "The model's batch is fixed and larger than --bsz-size: every run computes {} rows for nothing. Set --bsz-size {rows}.",
-            rows - batch_size
-        );
-    }
-    if config.in_flight() < devices {
-        tracing::warn!(
-            devices,
-            in_flight = config.in_flight(),
-            "Fewer batches may be in flight than there are devices: some are never used. Raise {} to at least {devices}.",
-            config.in_flight_flag()
-        );
-    }
-    let builds = config.engine.device == DeviceKind::Cuda && config.model_path.ends_with(".onnx");
-    if config.engine.precision == Precision::Fp16 && !builds {
-        tracing::warn!(
-            "--precision fp16 changes nothing here: it is for engines built from .onnx with --device cuda."
-        );
-    }
-    if model.input.element == Element::F16 {
-        tracing::info!(
-            "The model's input is f16: counts are exact to 2048, and beyond that to 0.05 %; frames with a pixel \
-             beyond 65504 are rejected."
-        );
-    }
-    if config.output_dtype == OutputDtype::Int16 {
-        tracing::warn!(
-            "--output-dtype int16 truncates results towards zero: radians lose their fraction."
-        );
     }
 }

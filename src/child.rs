@@ -83,6 +83,10 @@ impl ChildSidecar {
         {
             command.env_remove(name);
         }
+        // One port for all children would be taken by the first.
+        if !flags.iter().any(|flag| flag == "--http-address") {
+            command.args(["--http-address", "off"]);
+        }
         let process = command
             .arg("--sock-path")
             .arg(&sock)
@@ -134,11 +138,11 @@ impl ChildSidecar {
             })
     }
 
-    /// Asks it to stop as Kubernetes does, and waits until it has.
+    /// Asks it to stop as Kubernetes does.
     ///
     /// # Errors
-    /// [`ChildError::Unclean`] unless it exits with code 0.
-    pub async fn stop(mut self) -> Result<(), ChildError> {
+    /// [`ChildError::System`].
+    pub fn terminate(&self) -> Result<(), ChildError> {
         let pid = self.process.id().and_then(|id| Pid::from_raw(id as i32));
         if let Some(pid) = pid {
             kill_process(pid, Signal::TERM).map_err(|error| ChildError::System {
@@ -146,6 +150,15 @@ impl ChildSidecar {
                 source: error.into(),
             })?;
         }
+        Ok(())
+    }
+
+    /// Asks it to stop as Kubernetes does, and waits until it has.
+    ///
+    /// # Errors
+    /// [`ChildError::Unclean`] unless it exits with code 0.
+    pub async fn stop(mut self) -> Result<(), ChildError> {
+        self.terminate()?;
         let status = self.ended().await?;
         if status.success() {
             return Ok(());

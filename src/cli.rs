@@ -10,7 +10,7 @@ mod gpu;
 mod parse;
 
 pub use gpu::{EngineArgs, GpuArgs};
-pub use parse::{TimeOrOff, time, whole_number, whole_number_or_auto};
+pub use parse::{AddressOrOff, TimeOrOff, time, whole_number, whole_number_or_auto};
 
 use crate::bench_engine::BenchEngineArgs;
 use crate::build_engine::BuildEngineArgs;
@@ -21,7 +21,7 @@ use crate::inspect::InspectArgs;
 use crate::send::SendArgs;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
-use parse::{on_failure, on_invalid, time_or_off};
+use parse::{address_or_off, on_failure, on_invalid, time_or_off};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -195,6 +195,18 @@ pub struct ServeArgs {
     )]
     pub queue_size: Option<String>,
 
+    /// Where metrics, stats and health are served over HTTP, as ADDRESS:PORT; off: nowhere.
+    #[arg(
+        long,
+        env = "HTTP_ADDRESS",
+        default_value = "0.0.0.0:9100",
+        value_name = "ADDRESS",
+        value_parser = address_or_off,
+        help_heading = "Logs and metrics",
+        hide_env_values = true
+    )]
+    pub http_address: AddressOrOff,
+
     /// How log lines look.
     #[arg(
         long,
@@ -202,17 +214,17 @@ pub struct ServeArgs {
         value_enum,
         default_value = "text",
         value_name = "FORMAT",
-        help_heading = "Logs",
+        help_heading = "Logs and metrics",
         hide_env_values = true
     )]
     pub log_format: LogFormat,
 
     /// Logs more. RUST_LOG, where set, decides instead (for example RUST_LOG=beamflow=debug).
-    #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new(), help_heading = "Logs", hide_env_values = true)]
+    #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new(), help_heading = "Logs and metrics", hide_env_values = true)]
     pub debug: bool,
 
     /// Checks the settings, prints them with where each came from, and ends.
-    #[arg(long, help_heading = "Logs")]
+    #[arg(long, help_heading = "Logs and metrics")]
     pub print_config: bool,
 }
 

@@ -10,6 +10,7 @@ use crate::engine::{EngineOptions, ModelSpec};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
 use crate::schedule::SelectedOutput;
 use crate::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,6 +109,8 @@ pub struct Config {
     pub on_invalid: OnInvalid,
     /// What is answered for a frame that the engine failed.
     pub on_failure: OnFailure,
+    /// Where metrics, stats and health are served; `None`: nowhere.
+    pub http_address: Option<SocketAddr>,
     /// The Unix socket that numa connects to.
     pub sock_path: PathBuf,
     /// The file that tells numa of the socket.
@@ -156,6 +159,7 @@ impl From<ServeArgs> for Config {
             outputs: args.outputs,
             on_invalid: args.on_invalid,
             on_failure: args.on_failure,
+            http_address: args.http_address.0,
             sock_path: args.sock_path,
             server_info_path: args.server_info_path,
         }

@@ -113,10 +113,11 @@ impl FrameHandler {
     }
 
     /// Logs and counts a call, and turns it into responses.
-    fn answer(&self, call: Call) -> Vec<BatchResponse> {
+    fn answer(&self, mut call: Call) -> Vec<BatchResponse> {
         let tally = call.ledger.tally();
         let times = call.times();
-        self.counts.call(tally);
+        call.intake.answered();
+        self.counts.call(tally, times.total);
         self.note_read_batch(tally.frames);
         if tally.repeated > 0 {
             tracing::error!(

@@ -36,6 +36,8 @@ pub mod driver;
 pub mod engine;
 /// The experiment that the demo and `send` simulate.
 pub mod experiment;
+/// What the settings come to on the engine at hand.
+pub mod fitting;
 /// What a datum means, and what a result looks like.
 pub mod frame;
 /// The SDK's `BatchMapper`, implemented.

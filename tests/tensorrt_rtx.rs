@@ -29,6 +29,7 @@ fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_beamflow"))
         .args(args)
         .env_remove("RUST_LOG")
+        .env("HTTP_ADDRESS", "off")
         .output()
         .unwrap()
 }

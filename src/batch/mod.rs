@@ -18,4 +18,4 @@ pub mod ring;
 pub mod slot;
 
 pub use fill::{Close, Fill};
-pub use ring::{Claim, Lease, Ring};
+pub use ring::{Claim, Lease, Ring, RingWatch};

@@ -11,8 +11,8 @@ use crate::engine::lane::Work;
 use crate::engine::{Session, StageTimes};
 use parking_lot::Mutex;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 
 type MakeSlot = dyn Fn() -> Result<Slot, EngineError> + Send + Sync;
@@ -87,6 +87,15 @@ impl Ring {
         }
     }
 
+    /// A look at it that does not keep its slots.
+    #[must_use]
+    pub fn watch(&self) -> RingWatch {
+        RingWatch {
+            shared: Arc::downgrade(&self.shared),
+            slots: self.slots,
+        }
+    }
+
     /// Slots in the ring.
     #[must_use]
     pub fn slots(&self) -> usize {
@@ -97,6 +106,30 @@ impl Ring {
     #[must_use]
     pub fn free(&self) -> usize {
         self.shared.available.available_permits()
+    }
+}
+
+/// A look at a ring that does not keep its slots.
+#[derive(Clone)]
+pub struct RingWatch {
+    shared: Weak<Shared>,
+    slots: usize,
+}
+
+impl RingWatch {
+    /// Slots in the ring.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Slots that somebody holds right now; none once the ring is gone.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.shared.upgrade().map_or(0, |shared| {
+            self.slots
+                .saturating_sub(shared.available.available_permits())
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
 
 use crate::config::{OnFailure, OnInvalid, OrAuto};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A time, or none.
@@ -51,6 +52,19 @@ pub(super) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
     time(text)
         .map(|time| TimeOrOff(Some(time)))
         .map_err(|allowed| format!("{allowed}; or off"))
+}
+
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressOrOff(pub Option<SocketAddr>);
+
+pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, String> {
+    if text == "off" {
+        return Ok(AddressOrOff(None));
+    }
+    text.parse()
+        .map(|address| AddressOrOff(Some(address)))
+        .map_err(|_| "an address with its port, such as 0.0.0.0:9100, is; or off".to_owned())
 }
 
 pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, String> {

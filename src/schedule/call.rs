@@ -3,15 +3,19 @@
 use super::{Computed, Filled};
 use crate::batch::Close;
 use crate::ledger::Ledger;
+use crate::telemetry::counts::{Counts, Intake};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
 /// One call, from its first datum to its answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Call {
     /// Who came in, and what became of each.
     pub ledger: Ledger,
+    /// Counts them from the moment they come in.
+    pub intake: Intake,
     /// Batches computed, whatever their outcome.
     pub batches: usize,
     /// Rows computed beyond the frames, because the model's batch is fixed.
@@ -58,12 +62,23 @@ pub struct CallTimes {
 }
 
 impl Call {
-    /// A call of a mode that keeps at most `depth` batches in flight.
+    /// A call that nobody has come into yet. `depth` is how many batches may be in flight, where the mode has such a
+    /// limit.
     #[must_use]
-    pub fn with_depth(depth: usize) -> Self {
+    pub fn new(counts: &Arc<Counts>, depth: Option<usize>) -> Self {
         Self {
-            depth: Some(depth),
-            ..Self::default()
+            ledger: Ledger::default(),
+            intake: Intake::new(counts),
+            batches: 0,
+            padding: 0,
+            retried: 0,
+            depth,
+            collection: Mean::default(),
+            inference: Mean::default(),
+            first_arrival: None,
+            collected: None,
+            first_submission: None,
+            last_computed: None,
         }
     }
 

@@ -59,10 +59,13 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
             let Some(datum) = datum else {
                 break Close::EndOfStream;
             };
+            call.mark_arrival();
+            call.intake.arrived();
             if self.put(datum, &mut filling, call).await {
                 break Close::Full;
             }
         };
+        call.intake.count();
         let (lease, _) = filling.filter(|(lease, _)| lease.frames() > 0)?;
         Some(Filled {
             lease,
@@ -79,7 +82,6 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         filling: &mut Option<(Lease, Fill)>,
         call: &mut Call,
     ) -> bool {
-        call.mark_arrival();
         let ticket = call.ledger.enter(datum.id, datum.keys);
         let pixels = match self.resources.decoder.decode(&datum.value, &datum.headers) {
             Ok(pixels) => pixels,

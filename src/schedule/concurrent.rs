@@ -19,7 +19,7 @@ pub struct Concurrent {
 #[async_trait::async_trait]
 impl Schedule for Concurrent {
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
-        let mut call = Call::default();
+        let mut call = Call::new(&self.resources.counts, None);
         // As many places as workers: a batch for each to turn to. The ring bounds it all the same.
         let (queue, filled) = mpsc::channel(self.workers);
         let collect = async {

@@ -20,7 +20,7 @@ pub struct Pipelined {
 impl Schedule for Pipelined {
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
         let depth = self.depth.now();
-        let mut call = Call::with_depth(depth);
+        let mut call = Call::new(&self.resources.counts, Some(depth));
         let mut in_flight = FuturesUnordered::new();
         let mut collector = Collector::new(&self.resources, ReceiverStream::new(datums));
         while let Some(batch) = collector.next(&mut call).await {

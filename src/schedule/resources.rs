@@ -82,10 +82,15 @@ impl Resources {
         tokio::spawn(async move { resources.compute(batch).await })
     }
 
-    async fn compute(&self, Filled { lease, close, .. }: Filled) -> Computed {
+    async fn compute(&self, batch: Filled) -> Computed {
+        let Filled {
+            lease,
+            close,
+            filling,
+        } = batch;
         let tickets = lease.tickets().to_vec();
         let padding = lease.padding();
-        self.counts.batch(padding, close);
+        self.counts.batch(tickets.len(), padding, close, filling);
 
         let mut attempt = self.attempt(lease, None).await;
         let mut retried = false;
@@ -103,7 +108,12 @@ impl Resources {
         }
         let times = attempt.result.as_ref().ok().copied();
         let outcomes = match (attempt.result, attempt.lease) {
-            (Ok(_), Some(lease)) => self.encode(&tickets, &lease),
+            (Ok(_), Some(lease)) => {
+                let begun = Instant::now();
+                let outcomes = self.encode(&tickets, &lease);
+                self.counts.encoded(begun.elapsed());
+                outcomes
+            }
             (Ok(_), None) => fail(&tickets, &Failure::Unsettled),
             (Err(failure), _) => {
                 tracing::error!(kind = failure.kind(), error = %failure, frames = tickets.len(),
@@ -122,6 +132,8 @@ impl Resources {
 
     async fn attempt(&self, lease: Lease, avoid: Option<LaneId>) -> Attempt {
         let claim = lease.claim();
+        let submitted = Instant::now();
+        let mut waited = Duration::ZERO;
         let Pending { started, mut done } = self.lanes.submit(lease, avoid);
         // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes the job up. No
         // healthy lanes leave a job waiting longer than all the others there can be, each run twice.
@@ -135,11 +147,14 @@ impl Resources {
                 Ok(done.await)
             }
             Ok(Err(_)) => Ok(done.await),
-            Ok(Ok(lane)) => timeout(self.limits.inference_timeout, &mut done)
-                .await
-                .map_err(|_| lane),
+            Ok(Ok(lane)) => {
+                waited = submitted.elapsed();
+                timeout(self.limits.inference_timeout, &mut done)
+                    .await
+                    .map_err(|_| lane)
+            }
         };
-        match reply {
+        let attempt = match reply {
             Ok(Ok(Reply { work, lane, result })) => Attempt {
                 lease: Some(work),
                 lane,
@@ -170,7 +185,12 @@ impl Resources {
                     result: Err(Failure::TimedOut(self.limits.inference_timeout)),
                 }
             }
+        };
+        match &attempt.result {
+            Ok(times) => self.counts.ran(waited, *times),
+            Err(failure) => self.counts.engine_error(failure),
         }
+        attempt
     }
 
     fn encode(&self, tickets: &[Ticket], lease: &Lease) -> Vec<(Ticket, Outcome)> {

@@ -15,7 +15,7 @@ pub struct Sequential {
 #[async_trait::async_trait]
 impl Schedule for Sequential {
     async fn run(&self, mut datums: mpsc::Receiver<Datum>) -> Call {
-        let mut call = Call::default();
+        let mut call = Call::new(&self.resources.counts, None);
         let mut collected = Vec::new();
         while let Some(datum) = datums.recv().await {
             call.mark_arrival();

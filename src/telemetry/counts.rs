@@ -1,43 +1,61 @@
-//! Totals of this process.
+//! What the sidecar counts and measures, once for all who ask: `/metrics`, `/stats`, the last log line, tests.
 //!
-//! Kept as plain atomics, added to once per batch or call, never per pixel. Of answered
-//! calls, frames = done + rejected + failed; a call that numa gave up counts in batches and rejections only.
+//! Everything is registered in `Counts::new`, with its name and help: that is the list. Counts are added to once per
+//! batch or call, never per pixel. At rest, frames received are the sum of frames completed: a frame is done, rejected,
+//! failed, or abandoned because numa gave its call up.
 
 use super::rate::RateLimit;
 use crate::batch::Close;
+use crate::engine::StageTimes;
+use crate::engine::failure::Failure;
 use crate::frame::Rejection;
 use crate::ledger::Tally;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Before every name.
+pub const PREFIX: &str = "beamflow";
 
 /// Lines that say why a frame was rejected, per window.
 const REJECTION_LINES: u32 = 5;
 const REJECTION_WINDOW: Duration = Duration::from_secs(10);
 
-/// Totals of this process. See the module's essay.
+/// What can become of a frame.
+const OUTCOMES: [&str; 4] = ["done", "rejected", "failed", "abandoned"];
+const DONE: &str = "done";
+const REJECTED: &str = "rejected";
+const FAILED: &str = "failed";
+const ABANDONED: &str = "abandoned";
+
+/// One label, with values from a fixed list.
+type Label = [(&'static str, &'static str); 1];
+type Counters = Family<Label, Counter>;
+type Histograms = Family<Label, Histogram, fn() -> Histogram>;
+
+/// What the sidecar counts and measures. See the module's essay.
 #[derive(Debug)]
 pub struct Counts {
-    calls: AtomicU64,
-    frames: AtomicU64,
-    done: AtomicU64,
-    rejected: AtomicU64,
-    failed: AtomicU64,
-    batches: AtomicU64,
-    full_batches: AtomicU64,
-    timed_out_batches: AtomicU64,
-    padding: AtomicU64,
-    retries: AtomicU64,
-    lanes_replaced: AtomicU64,
-    rejections: Mutex<Rejections>,
-}
-
-#[derive(Debug)]
-struct Rejections {
-    by_kind: BTreeMap<&'static str, u64>,
-    lines: RateLimit,
+    calls: Counter,
+    frames_received: Counter,
+    frames_completed: Counters,
+    frames_rejected: Counters,
+    batches: Counters,
+    batch_frames: Histogram,
+    padding: Counter,
+    retries: Counter,
+    lanes_replaced: Counter,
+    engine_errors: Counters,
+    handler_duration: Histogram,
+    read_batch_frames: Histogram,
+    stage_duration: Histograms,
+    rejection_lines: Mutex<RateLimit>,
 }
 
 /// The totals at one moment.
@@ -53,6 +71,8 @@ pub struct Totals {
     pub rejected: u64,
     /// Of these, failed by the engine.
     pub failed: u64,
+    /// Datums whose call numa gave up.
+    pub abandoned: u64,
     /// Batches computed, whatever their outcome.
     pub batches: u64,
     /// Of these, closed because they were full.
@@ -65,72 +85,195 @@ pub struct Totals {
     pub retries: u64,
     /// Lanes abandoned because they hung.
     pub lanes_replaced: u64,
-    /// Rejected frames by reason.
+    /// Rejected frames by reason, in answered calls and others.
     pub rejections: BTreeMap<&'static str, u64>,
+}
+
+/// Batches and read batches of 1 to 8,192 frames.
+fn frames() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 14))
+}
+
+/// Times from 10 µs to 20 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(1e-5, 2.0, 22))
+}
+
+fn counters(name: &'static str, values: &[&'static str]) -> Counters {
+    let family = Counters::default();
+    for value in values {
+        // From the start, so that a rate over it is right from the first one on.
+        drop(family.get_or_create(&[(name, *value)]));
+    }
+    family
 }
 
 impl Default for Counts {
     fn default() -> Self {
-        Self {
-            calls: AtomicU64::new(0),
-            frames: AtomicU64::new(0),
-            done: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            full_batches: AtomicU64::new(0),
-            timed_out_batches: AtomicU64::new(0),
-            padding: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
-            lanes_replaced: AtomicU64::new(0),
-            rejections: Mutex::new(Rejections {
-                by_kind: BTreeMap::new(),
-                lines: RateLimit::new(REJECTION_LINES, REJECTION_WINDOW),
-            }),
-        }
+        Self::new(&mut Registry::default())
     }
-}
-
-fn add(total: &AtomicU64, n: usize) {
-    total.fetch_add(n as u64, Ordering::Relaxed);
 }
 
 impl Counts {
-    /// Adds an answered call.
-    pub fn call(&self, tally: Tally) {
-        add(&self.calls, 1);
-        add(&self.frames, tally.frames);
-        add(&self.done, tally.done);
-        add(&self.rejected, tally.rejected);
-        add(&self.failed, tally.failed);
+    /// All at zero, registered in `registry` under the names below.
+    #[must_use]
+    pub fn new(registry: &mut Registry) -> Self {
+        let closes = [Close::Full, Close::TimedOut, Close::EndOfStream].map(Close::label);
+        let counts = Self {
+            calls: Counter::default(),
+            frames_received: Counter::default(),
+            frames_completed: counters("outcome", &OUTCOMES),
+            frames_rejected: counters("reason", &Rejection::KINDS),
+            batches: counters("close", &closes),
+            batch_frames: frames(),
+            padding: Counter::default(),
+            retries: Counter::default(),
+            lanes_replaced: Counter::default(),
+            engine_errors: counters("kind", &Failure::KINDS),
+            handler_duration: seconds(),
+            read_batch_frames: frames(),
+            stage_duration: Histograms::new_with_constructor(seconds),
+            rejection_lines: Mutex::new(RateLimit::new(REJECTION_LINES, REJECTION_WINDOW)),
+        };
+        let r = registry;
+        r.register(
+            "read_batches",
+            "Read batches answered",
+            counts.calls.clone(),
+        );
+        r.register(
+            "frames_received",
+            "Datums that came in",
+            counts.frames_received.clone(),
+        );
+        r.register(
+            "frames_completed",
+            "Datums by what became of them",
+            counts.frames_completed.clone(),
+        );
+        r.register(
+            "frames_rejected",
+            "Frames that are wrong in themselves, by reason",
+            counts.frames_rejected.clone(),
+        );
+        r.register(
+            "batches",
+            "Batches computed, by why they closed",
+            counts.batches.clone(),
+        );
+        r.register(
+            "batch_frames",
+            "Frames in a batch",
+            counts.batch_frames.clone(),
+        );
+        r.register(
+            "batch_padding_frames",
+            "Rows computed beyond the frames of a batch",
+            counts.padding.clone(),
+        );
+        r.register(
+            "batches_retried",
+            "Batches run a second time",
+            counts.retries.clone(),
+        );
+        r.register(
+            "lanes_replaced",
+            "Lanes given up because they hung",
+            counts.lanes_replaced.clone(),
+        );
+        r.register(
+            "engine_errors",
+            "Runs of a batch that failed, by kind",
+            counts.engine_errors.clone(),
+        );
+        r.register(
+            "handler_duration_seconds",
+            "From a read batch's first datum to its answer",
+            counts.handler_duration.clone(),
+        );
+        r.register(
+            "read_batch_frames",
+            "Datums in a read batch",
+            counts.read_batch_frames.clone(),
+        );
+        r.register(
+            "stage_duration_seconds",
+            "What a batch's time went on",
+            counts.stage_duration.clone(),
+        );
+        counts
     }
 
-    /// Adds a batch that is about to be computed.
-    pub fn batch(&self, padding: usize, close: Close) {
-        add(&self.batches, 1);
-        add(&self.padding, padding);
-        match close {
-            Close::Full => add(&self.full_batches, 1),
-            Close::TimedOut => add(&self.timed_out_batches, 1),
-            Close::EndOfStream => {}
+    /// Adds an answered call that took `total`.
+    pub fn call(&self, tally: Tally, total: Duration) {
+        self.calls.inc();
+        self.completed(DONE, tally.done);
+        self.completed(REJECTED, tally.rejected);
+        self.completed(FAILED, tally.failed);
+        if tally.frames > 0 {
+            self.handler_duration.observe(total.as_secs_f64());
+            self.read_batch_frames.observe(tally.frames as f64);
         }
+    }
+
+    fn completed(&self, outcome: &'static str, frames: usize) {
+        self.frames_completed
+            .get_or_create(&[("outcome", outcome)])
+            .inc_by(frames as u64);
+    }
+
+    /// Adds a batch of `frames` frames that is about to be computed, and took `filling` to fill.
+    pub fn batch(&self, frames: usize, padding: usize, close: Close, filling: Duration) {
+        self.batches
+            .get_or_create(&[("close", close.label())])
+            .inc();
+        self.batch_frames.observe(frames as f64);
+        self.padding.inc_by(padding as u64);
+        self.stage("fill", filling);
+    }
+
+    /// Adds a run that succeeded, after `waited` in the queue.
+    pub fn ran(&self, waited: Duration, times: StageTimes) {
+        self.stage("wait", waited);
+        self.stage("copy_in", times.copy_in);
+        self.stage("compute", times.compute);
+        self.stage("copy_out", times.copy_out);
+    }
+
+    /// Adds the time that a batch's results took to encode.
+    pub fn encoded(&self, time: Duration) {
+        self.stage("encode", time);
+    }
+
+    fn stage(&self, stage: &'static str, time: Duration) {
+        self.stage_duration
+            .get_or_create(&[("stage", stage)])
+            .observe(time.as_secs_f64());
+    }
+
+    /// Adds a run that failed.
+    pub fn engine_error(&self, failure: &Failure) {
+        self.engine_errors
+            .get_or_create(&[("kind", failure.kind())])
+            .inc();
     }
 
     /// Adds a batch run a second time.
     pub fn retry(&self) {
-        add(&self.retries, 1);
+        self.retries.inc();
     }
 
     /// Adds a lane that was abandoned and replaced.
     pub fn lane_replaced(&self) {
-        add(&self.lanes_replaced, 1);
+        self.lanes_replaced.inc();
     }
 
     /// Adds a rejected frame by its reason, and logs it unless too many are being logged.
     pub fn rejection(&self, frame: &str, rejection: &Rejection) {
-        let mut rejections = self.rejections.lock();
-        *rejections.by_kind.entry(rejection.kind()).or_default() += 1;
-        if let Some(held_back) = rejections.lines.pass(Instant::now()) {
+        self.frames_rejected
+            .get_or_create(&[("reason", rejection.kind())])
+            .inc();
+        if let Some(held_back) = self.rejection_lines.lock().pass(Instant::now()) {
             tracing::warn!(
                 frame,
                 reason = rejection.kind(),
@@ -143,20 +286,76 @@ impl Counts {
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let get = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        let of = |family: &Counters, name, value| family.get_or_create(&[(name, value)]).get();
+        let [done, rejected, failed, abandoned] =
+            OUTCOMES.map(|outcome| of(&self.frames_completed, "outcome", outcome));
+        let closed = |close: Close| of(&self.batches, "close", close.label());
+        let (full, timed_out) = (closed(Close::Full), closed(Close::TimedOut));
+        let reasons = Rejection::KINDS
+            .iter()
+            .map(|reason| (*reason, of(&self.frames_rejected, "reason", reason)))
+            .filter(|(_, frames)| *frames > 0);
         Totals {
-            calls: get(&self.calls),
-            frames: get(&self.frames),
-            done: get(&self.done),
-            rejected: get(&self.rejected),
-            failed: get(&self.failed),
-            batches: get(&self.batches),
-            full_batches: get(&self.full_batches),
-            timed_out_batches: get(&self.timed_out_batches),
-            padding: get(&self.padding),
-            retries: get(&self.retries),
-            lanes_replaced: get(&self.lanes_replaced),
-            rejections: self.rejections.lock().by_kind.clone(),
+            calls: self.calls.get(),
+            frames: done + rejected + failed,
+            done,
+            rejected,
+            failed,
+            abandoned,
+            batches: full + timed_out + closed(Close::EndOfStream),
+            full_batches: full,
+            timed_out_batches: timed_out,
+            padding: self.padding.get(),
+            retries: self.retries.get(),
+            lanes_replaced: self.lanes_replaced.get(),
+            rejections: reasons.collect(),
         }
+    }
+}
+
+/// The datums of one call, from the moment they come in. Those of a call that is given up are counted as abandoned.
+#[derive(Debug)]
+pub struct Intake {
+    counts: Arc<Counts>,
+    /// Received and not yet answered.
+    open: usize,
+    /// Of these, not yet added to the count.
+    uncounted: usize,
+}
+
+impl Intake {
+    /// The intake of a new call.
+    #[must_use]
+    pub fn new(counts: &Arc<Counts>) -> Self {
+        Self {
+            counts: Arc::clone(counts),
+            open: 0,
+            uncounted: 0,
+        }
+    }
+
+    /// A datum has come in.
+    pub fn arrived(&mut self) {
+        self.open += 1;
+        self.uncounted += 1;
+    }
+
+    /// Adds what has arrived to the count: once per batch.
+    pub fn count(&mut self) {
+        let frames = std::mem::take(&mut self.uncounted);
+        self.counts.frames_received.inc_by(frames as u64);
+    }
+
+    /// The call is answered: its frames are counted by their outcomes.
+    pub fn answered(&mut self) {
+        self.count();
+        self.open = 0;
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.count();
+        self.counts.completed(ABANDONED, self.open);
     }
 }

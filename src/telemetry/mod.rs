@@ -2,9 +2,13 @@
 
 /// Totals of this process.
 pub mod counts;
+/// Metrics, stats and health over HTTP.
+pub mod http;
 /// Where log lines go and how they look.
 pub mod logs;
 /// Some of many: log lines that may come once a frame.
 pub mod rate;
 /// The settings in force, for `--print-config`.
 pub mod settings;
+/// What the sidecar is and how it is.
+pub mod status;

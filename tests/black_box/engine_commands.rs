@@ -6,6 +6,7 @@ const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onn
 
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_beamflow"))
+        .env("HTTP_ADDRESS", "off")
         .args(args)
         .output()
         .unwrap()

@@ -17,6 +17,8 @@ mod engine_commands;
 mod faults;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
+/// Metrics, stats and health over HTTP.
+mod metrics;
 /// Exit codes, one-line mistakes, signals, files, commands.
 mod process;
 /// The README tells the truth about the flags.

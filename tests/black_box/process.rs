@@ -10,6 +10,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
 /// The program without this machine's settings.
 fn program() -> Command {
     let mut command = Command::new(PROGRAM);
+    // One port for all of them would be taken by the first.
+    command.env("HTTP_ADDRESS", "off");
     for name in [
         "MODE",
         "MODEL_PATH",

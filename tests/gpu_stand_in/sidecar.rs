@@ -111,6 +111,8 @@ impl Bench {
         program
             .env_remove("RUST_LOG")
             .env("LD_LIBRARY_PATH", &self.libraries)
+            // One port for all of them would be taken by the first.
+            .env("HTTP_ADDRESS", "off")
             .env("STAND_IN_REPORT", self.folder.path().join("report.json"))
             .envs(self.settings.iter().map(|(name, value)| (name, value)));
         program

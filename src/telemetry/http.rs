@@ -1,0 +1,104 @@
+//! The sidecar's own HTTP side: `/metrics`, `/stats`, `/livez`, `/readyz`. Read-only.
+//!
+//! What always holds: no path reads a file or changes anything; a request has a few seconds to arrive and a connection
+//! half a minute to live, and there are never more than `MOST_CONNECTIONS` of them. Trouble on one is no trouble for
+//! the sidecar.
+
+use super::status::{Phase, Status};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// How long a request's head may take to arrive.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may last.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
+/// Connections at once; more wait to be accepted.
+const MOST_CONNECTIONS: usize = 32;
+/// The type of OpenMetrics text, as its specification gives it.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Listens on `address`, and answers in a task of its own until the process ends. Gives the address listened on.
+///
+/// # Errors
+/// What the system says if it cannot listen there.
+pub async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    tracing::debug!(%address, "Metrics, stats and health are served over HTTP.");
+    tokio::spawn(accept(listener, router(status)));
+    Ok(address)
+}
+
+async fn accept(listener: TcpListener, router: Router) {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "A connection could not be accepted.");
+                // Out of file descriptors, for one: trying again at once would only spin.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .serve_connection(TokioIo::new(stream), service);
+            let served = tokio::time::timeout(CONNECTION_WITHIN, connection).await;
+            if let Ok(Err(error)) = served {
+                tracing::debug!(%error, "A connection broke off.");
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn router(status: Arc<Status>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/stats", get(stats))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readiness))
+        .with_state(status)
+}
+
+async fn metrics(State(status): State<Arc<Status>>) -> Response {
+    match status.metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn stats(State(status): State<Arc<Status>>) -> Response {
+    Json(status.stats()).into_response()
+}
+
+async fn readiness(State(status): State<Arc<Status>>) -> (StatusCode, &'static str) {
+    match status.phase() {
+        Phase::Ready => (StatusCode::OK, "ready\n"),
+        Phase::Loading => (StatusCode::SERVICE_UNAVAILABLE, "the model is loading\n"),
+        Phase::Draining => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "calls in hand are answered, then the process ends\n",
+        ),
+        Phase::Lost => (StatusCode::SERVICE_UNAVAILABLE, "the last device is lost\n"),
+    }
+}

@@ -1,0 +1,273 @@
+//! What is served over HTTP is true: counts add up, readiness follows the sidecar's life.
+
+use crate::common::{MODES, NEVER, SIM, bad, call, good};
+use beamflow::child::ChildSidecar;
+use beamflow::driver::Driver;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A sidecar with its HTTP side on a port of its own.
+struct Served {
+    sidecar: ChildSidecar,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Served {
+    async fn start(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let common = [
+            "--debug",
+            "--http-address",
+            "127.0.0.1:0",
+            "--output-size",
+            "full",
+            "--batch-timeout",
+            "off",
+        ];
+        let flags: Vec<String> = common
+            .iter()
+            .chain(flags)
+            .map(ToString::to_string)
+            .collect();
+        let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
+        let sidecar = ChildSidecar::start(program, folder.path(), &flags).unwrap();
+        let told = || {
+            let log = sidecar.log_tail();
+            let (_, rest) = log.split_once("served over HTTP. address=")?;
+            Some(rest.split_whitespace().next()?.to_owned())
+        };
+        crate::common::eventually("the address", || told().is_some()).await;
+        Self {
+            address: told().unwrap(),
+            sidecar,
+            _folder: folder,
+        }
+    }
+
+    /// Status line and body of an answer.
+    async fn ask(&self, method: &str, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let (status, body) = self.ask("GET", path).await;
+        assert_eq!(status, "HTTP/1.1 200 OK", "{path}");
+        body
+    }
+
+    /// Every sample of `/metrics`, by name and labels.
+    async fn metrics(&self) -> BTreeMap<String, f64> {
+        let text = self.get("/metrics").await;
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                (name.to_owned(), value.parse().unwrap())
+            })
+            .collect()
+    }
+
+    async fn is_told(&self, path: &str, status: &str, words: &str) {
+        let asking = async {
+            loop {
+                let (told, body) = self.ask("GET", path).await;
+                if told.contains(status) && body.contains(words) {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let told = tokio::time::timeout(NEVER, asking).await;
+        assert!(told.is_ok(), "never told: {status}, {words}");
+    }
+}
+
+fn completed(metrics: &BTreeMap<String, f64>) -> f64 {
+    let outcomes = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("beamflow_frames_completed_total{"));
+    outcomes.map(|(_, frames)| frames).sum()
+}
+
+async fn open_call(driver: &mut Driver, sidecar: &Served) {
+    for k in 0..3 {
+        driver.send_datum(good(k)).await.unwrap();
+    }
+    let begun = || sidecar.sidecar.log_tail().contains("A read batch begins");
+    crate::common::eventually("the call", begun).await;
+}
+
+#[tokio::test]
+async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
+    for mode in MODES {
+        let model = format!("{SIM},error=1+2,error-every=7");
+        let mut served = Served::start(&["--mode", mode, "--model-path", &model]).await;
+        let mut driver = served.sidecar.connect().await.unwrap();
+        for round in 0..3 {
+            let datums = (0..50).map(|k| if k % 10 == round { bad(k) } else { good(k) });
+            driver.call(futures::stream::iter(datums)).await.unwrap();
+            // While frames come in, more may have been received than completed, never fewer.
+            let metrics = served.metrics().await;
+            assert!(metrics["beamflow_frames_received_total"] >= completed(&metrics));
+        }
+        let metrics = served.metrics().await;
+        let of = |name: &str| metrics[&format!("beamflow_{name}")];
+        assert_eq!(of("frames_received_total"), 150.0, "{mode}");
+        assert_eq!(completed(&metrics), 150.0, "{mode}");
+        assert_eq!(of("frames_completed_total{outcome=\"rejected\"}"), 15.0);
+        assert_eq!(of("frames_rejected_total{reason=\"wrong_size\"}"), 15.0);
+        assert_eq!(of("read_batches_total"), 3.0);
+        assert_eq!(of("batch_frames_sum"), 135.0, "{mode}");
+        assert_eq!(of("read_batch_frames_sum"), 150.0);
+        assert!(of("engine_errors_total{kind=\"engine\"}") >= 2.0, "{mode}");
+        assert!(of("batches_retried_total") >= 1.0, "{mode}");
+        for stage in ["fill", "wait", "copy_in", "compute", "copy_out", "encode"] {
+            let runs = of(&format!(
+                "stage_duration_seconds_count{{stage=\"{stage}\"}}"
+            ));
+            assert!(runs > 0.0, "{mode}, {stage}");
+        }
+        assert_eq!(of("slots_in_use"), 0.0);
+        let stats: serde_json::Value = serde_json::from_str(&served.get("/stats").await).unwrap();
+        assert_eq!(stats["phase"], "ready");
+        assert_eq!(stats["mode"], *mode);
+        assert_eq!(stats["totals"]["frames"], 150);
+        drop(driver);
+        served.sidecar.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn frames_of_a_call_that_is_given_up_are_counted_as_abandoned() {
+    let mut served = Served::start(&["--model-path", SIM]).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    open_call(&mut driver, &served).await;
+    drop(driver);
+    served
+        .is_told(
+            "/metrics",
+            "200",
+            "beamflow_frames_completed_total{outcome=\"abandoned\"} 3",
+        )
+        .await;
+    let metrics = served.metrics().await;
+    assert_eq!(metrics["beamflow_frames_received_total"], 3.0);
+    assert_eq!(completed(&metrics), 3.0);
+    served.sidecar.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn readiness_comes_with_the_loaded_model_and_goes_with_the_signal() {
+    // The one lane takes its time to open.
+    let model = format!("{SIM},hang-session=1,hang-time=3s");
+    let flags = ["--pipeline-depth", "1", "--model-path", &model];
+    let mut served = Served::start(&flags).await;
+    let (status, body) = served.ask("GET", "/readyz").await;
+    assert!(status.contains("503") && body.contains("loading"), "{body}");
+    assert_eq!(served.get("/livez").await, "alive\n");
+    served.is_told("/readyz", "200", "ready").await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    open_call(&mut driver, &served).await;
+    served.sidecar.terminate().unwrap();
+    served.is_told("/readyz", "503", "in hand").await;
+    driver.end_of_transmission().await.unwrap();
+    assert_eq!(driver.answer().await.unwrap().len(), 3);
+    drop(driver);
+    assert!(served.sidecar.ended().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn readiness_goes_with_the_last_device() {
+    let model = format!("{SIM},device-lost=1");
+    let mut served = Served::start(&["--model-path", &model]).await;
+    let mut held = served.sidecar.connect().await.unwrap();
+    open_call(&mut held, &served).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    assert_eq!(call(&mut driver, 8).await.len(), 8);
+    served
+        .is_told("/readyz", "503", "last device is lost")
+        .await;
+    assert_eq!(served.metrics().await["beamflow_engine_ready"], 0.0);
+    held.end_of_transmission().await.unwrap();
+    assert_eq!(held.answer().await.unwrap().len(), 3);
+    drop((held, driver));
+    assert_eq!(served.sidecar.ended().await.unwrap().code(), Some(1));
+}
+
+#[tokio::test]
+async fn http_is_read_only_and_knows_its_paths_only() {
+    let mut served = Served::start(&["--model-path", SIM]).await;
+    drop(served.sidecar.connect().await.unwrap());
+    for path in ["/metrics", "/stats", "/livez", "/readyz"] {
+        for method in ["POST", "PUT", "DELETE"] {
+            let (status, _) = served.ask(method, path).await;
+            assert!(status.contains("405"), "{method} {path}: {status}");
+        }
+    }
+    for path in ["/etc/passwd", "/../../etc/passwd", "/metrics/x"] {
+        assert!(served.ask("GET", path).await.0.contains("404"), "{path}");
+    }
+    served.sidecar.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_one_line_and_exit_code_1() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_beamflow"))
+        .args([
+            "--model-path",
+            SIM,
+            "--output-size",
+            "full",
+            "--debug",
+            "--http-address",
+            &address,
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(&address) && text.contains("--http-address"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_readme_lists_every_metric_and_no_other() {
+    let mut served = Served::start(&["--model-path", SIM]).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    call(&mut driver, 8).await;
+    let text = served.get("/metrics").await;
+    let mut told: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    told.sort();
+    let readme = include_str!("../../README.md");
+    let mut listed: Vec<_> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `beamflow_")?.split_once('`'))
+        .map(|(name, _)| format!("beamflow_{}", name.split('{').next().unwrap()))
+        .collect();
+    listed.sort();
+    assert_eq!(told, listed);
+    drop(driver);
+    served.sidecar.stop().await.unwrap();
+}
