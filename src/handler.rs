@@ -141,11 +141,12 @@ impl FrameHandler {
                 "A read batch is answered."
             );
         }
-        call.ledger
-            .finish()
-            .into_iter()
-            .map(|answer| self.policy.respond(answer))
-            .collect()
+        let answers = call.ledger.finish().into_iter();
+        let responses: Vec<_> = answers.map(|a| self.policy.respond(a)).collect();
+        let messages = responses.iter().flat_map(|response| &response.message);
+        self.counts
+            .sent(messages.map(|message| message.value.len()).sum());
+        responses
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{Computed, Filled};
 use crate::batch::Close;
 use crate::ledger::Ledger;
-use crate::telemetry::counts::{Counts, Intake};
+use crate::telemetry::counts::Counts;
+use crate::telemetry::intake::Intake;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinError;

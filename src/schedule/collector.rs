@@ -60,7 +60,8 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
                 break Close::EndOfStream;
             };
             call.mark_arrival();
-            call.intake.arrived();
+            call.intake
+                .arrived(datum.value.len(), datum.event_time.into());
             if self.put(datum, &mut filling, call).await {
                 break Close::Full;
             }

@@ -16,7 +16,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -44,6 +43,9 @@ type Histograms = Family<Label, Histogram, fn() -> Histogram>;
 pub struct Counts {
     calls: Counter,
     frames_received: Counter,
+    received_bytes: Counter,
+    sent_bytes: Counter,
+    frame_latency: Histogram,
     frames_completed: Counters,
     frames_rejected: Counters,
     batches: Counters,
@@ -122,6 +124,9 @@ impl Counts {
         let counts = Self {
             calls: Counter::default(),
             frames_received: Counter::default(),
+            received_bytes: Counter::default(),
+            sent_bytes: Counter::default(),
+            frame_latency: seconds(),
             frames_completed: counters("outcome", &OUTCOMES),
             frames_rejected: counters("reason", &Rejection::KINDS),
             batches: counters("close", &closes),
@@ -145,6 +150,21 @@ impl Counts {
             "frames_received",
             "Datums that came in",
             counts.frames_received.clone(),
+        );
+        r.register(
+            "received_bytes",
+            "Payloads of datums that came in",
+            counts.received_bytes.clone(),
+        );
+        r.register(
+            "sent_bytes",
+            "Payloads of messages in answers",
+            counts.sent_bytes.clone(),
+        );
+        r.register(
+            "frame_latency_seconds",
+            "From a datum's event time to its answer",
+            counts.frame_latency.clone(),
         );
         r.register(
             "frames_completed",
@@ -220,6 +240,27 @@ impl Counts {
         self.frames_completed
             .get_or_create(&[("outcome", outcome)])
             .inc_by(frames as u64);
+    }
+
+    /// Adds datums that came in, and their bytes.
+    pub(super) fn received(&self, frames: usize, bytes: usize) {
+        self.frames_received.inc_by(frames as u64);
+        self.received_bytes.inc_by(bytes as u64);
+    }
+
+    /// Adds datums whose call was given up.
+    pub(super) fn abandoned(&self, frames: usize) {
+        self.completed(ABANDONED, frames);
+    }
+
+    /// Adds the time from a datum's event to its answer.
+    pub(super) fn latency(&self, time: Duration) {
+        self.frame_latency.observe(time.as_secs_f64());
+    }
+
+    /// Adds the payloads of an answer.
+    pub fn sent(&self, bytes: usize) {
+        self.sent_bytes.inc_by(bytes as u64);
     }
 
     /// Adds a batch of `frames` frames that is about to be computed, and took `filling` to fill.
@@ -310,52 +351,5 @@ impl Counts {
             lanes_replaced: self.lanes_replaced.get(),
             rejections: reasons.collect(),
         }
-    }
-}
-
-/// The datums of one call, from the moment they come in. Those of a call that is given up are counted as abandoned.
-#[derive(Debug)]
-pub struct Intake {
-    counts: Arc<Counts>,
-    /// Received and not yet answered.
-    open: usize,
-    /// Of these, not yet added to the count.
-    uncounted: usize,
-}
-
-impl Intake {
-    /// The intake of a new call.
-    #[must_use]
-    pub fn new(counts: &Arc<Counts>) -> Self {
-        Self {
-            counts: Arc::clone(counts),
-            open: 0,
-            uncounted: 0,
-        }
-    }
-
-    /// A datum has come in.
-    pub fn arrived(&mut self) {
-        self.open += 1;
-        self.uncounted += 1;
-    }
-
-    /// Adds what has arrived to the count: once per batch.
-    pub fn count(&mut self) {
-        let frames = std::mem::take(&mut self.uncounted);
-        self.counts.frames_received.inc_by(frames as u64);
-    }
-
-    /// The call is answered: its frames are counted by their outcomes.
-    pub fn answered(&mut self) {
-        self.count();
-        self.open = 0;
-    }
-}
-
-impl Drop for Intake {
-    fn drop(&mut self) {
-        self.count();
-        self.counts.completed(ABANDONED, self.open);
     }
 }

@@ -126,6 +126,11 @@ async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
         assert_eq!(completed(&metrics), 150.0, "{mode}");
         assert_eq!(of("frames_completed_total{outcome=\"rejected\"}"), 15.0);
         assert_eq!(of("frames_rejected_total{reason=\"wrong_size\"}"), 15.0);
+        // 45 good frames of 16 int16 pixels and 5 bad ones of 8 bytes, three times.
+        assert_eq!(of("received_bytes_total"), 3.0 * (45.0 * 32.0 + 5.0 * 8.0));
+        let done = of("frames_completed_total{outcome=\"done\"}");
+        assert_eq!(of("sent_bytes_total"), done * (128.0 + 64.0), "{mode}");
+        assert_eq!(of("frame_latency_seconds_count"), 150.0);
         assert_eq!(of("read_batches_total"), 3.0);
         assert_eq!(of("batch_frames_sum"), 135.0, "{mode}");
         assert_eq!(of("read_batch_frames_sum"), 150.0);

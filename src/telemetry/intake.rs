@@ -1,0 +1,66 @@
+//! The datums of one call, from the moment they come in until it is answered. Those of a call that is given up are
+//! counted as abandoned, so that no datum that was received is missing among those completed.
+
+use super::counts::Counts;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// See the module's essay.
+#[derive(Debug)]
+pub struct Intake {
+    counts: Arc<Counts>,
+    /// Received and not yet answered.
+    open: usize,
+    /// Of these, not yet added to the count, and their bytes.
+    uncounted: usize,
+    uncounted_bytes: usize,
+    event_times: Vec<SystemTime>,
+}
+
+impl Intake {
+    /// The intake of a new call.
+    #[must_use]
+    pub fn new(counts: &Arc<Counts>) -> Self {
+        Self {
+            counts: Arc::clone(counts),
+            open: 0,
+            uncounted: 0,
+            uncounted_bytes: 0,
+            event_times: Vec::new(),
+        }
+    }
+
+    /// A datum of `bytes` bytes has come in; its event was at `event_time`.
+    pub fn arrived(&mut self, bytes: usize, event_time: SystemTime) {
+        self.open += 1;
+        self.uncounted += 1;
+        self.uncounted_bytes += bytes;
+        self.event_times.push(event_time);
+    }
+
+    /// Adds what has arrived to the count: once per batch.
+    pub fn count(&mut self) {
+        let frames = std::mem::take(&mut self.uncounted);
+        let bytes = std::mem::take(&mut self.uncounted_bytes);
+        self.counts.received(frames, bytes);
+    }
+
+    /// The call is answered: its frames are counted by their outcomes.
+    pub fn answered(&mut self) {
+        self.count();
+        self.open = 0;
+        let now = SystemTime::now();
+        for event_time in self.event_times.drain(..) {
+            // An event in the future is another machine's clock: it took no time then.
+            let latency = now.duration_since(event_time).unwrap_or_default();
+            self.counts.latency(latency);
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.count();
+        self.counts.abandoned(self.open);
+    }
+}
