@@ -10,7 +10,15 @@
 #   cargo build --release --features tensorrt-rtx
 #   cargo test --release --features tensorrt-rtx --test gpu --no-run
 set -uo pipefail
+# Needs Rust with libclang and a C++ compiler, unless BEAMFLOW and GPU_TESTS are given; and pip for Python 3, unless
+# TENSORRT_PATH is given or the libraries have been fetched before.
 root=$(cd "$(dirname "$0")/.." && pwd)
+[ -z "${BEAMFLOW:-}" ] || BEAMFLOW=$(realpath "$BEAMFLOW")
+[ -z "${GPU_TESTS:-}" ] || GPU_TESTS=$(realpath "$GPU_TESTS")
+[ -z "${TENSORRT_PATH:-}" ] || TENSORRT_PATH=$(realpath "$TENSORRT_PATH")
+if [ -z "${BEAMFLOW:-}" ] || [ -z "${GPU_TESTS:-}" ]; then
+    command -v cargo >/dev/null || { echo "$0: cargo is missing; install Rust, or give BEAMFLOW and GPU_TESTS" >&2; exit 64; }
+fi
 report=$(realpath -m "${1:-gpu-report.md}")
 cd "$root"
 work=$(mktemp -d)
@@ -48,8 +56,8 @@ if [ -z "${BEAMFLOW:-}" ]; then
     BEAMFLOW=$root/target/release/beamflow
 fi
 if [ -z "${TENSORRT_PATH:-}" ]; then
-    part "Fetching TensorRT-RTX" scripts/fetch-tensorrt-rtx.sh "$root/target/tensorrt-rtx"
     TENSORRT_PATH=$root/target/tensorrt-rtx/tensorrt_rtx_libs
+    [ -d "$TENSORRT_PATH" ] || part "Fetching TensorRT-RTX" scripts/fetch-tensorrt-rtx.sh "$root/target/tensorrt-rtx"
 fi
 export TENSORRT_PATH
 
@@ -72,7 +80,8 @@ modes() {
         "$BEAMFLOW" --mode $mode --model-path "$engine" --max-concurrent-batches 3 --http-address off \
             --sock-path "$work/sock" --server-info-path "$work/info" 2>"$work/sidecar.log" &
         sidecar=$!
-        while [ ! -e "$work/info" ] && kill -0 $sidecar 2>/dev/null; do sleep 0.1; done
+        run=0
+        while [ ! -e "$work/info" ] && kill -0 $sidecar 2>/dev/null && [ $((run += 1)) -lt 1200 ]; do sleep 0.1; done
         : >"$work/rates"
         for run in 1 2 3; do
             "$BEAMFLOW" send --sock-path "$work/sock" --count "${FRAMES:-50000}" --read-batch 1000 >"$work/sent" || {

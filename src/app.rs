@@ -148,7 +148,8 @@ impl Sidecar {
             let wanted = fitting::wanted(&suited.outputs, model.outputs.len());
             Ring::new(config.slots(), move || {
                 Slot::new(engine.as_ref(), batch_size, &wanted)
-            })?
+            })
+            .inspect_err(|_| lanes.end(LANES_END))?
         };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -296,9 +297,16 @@ pub async fn run(config: Config) -> Stopped {
     let status = Arc::<Status>::default();
     let sidecar = match start(&config, &shutdown, &status).await {
         Ok(Some(sidecar)) => sidecar,
-        ended_before => {
+        Ok(None) => {
+            // The model may still be loading, deep in the engine's libraries.
             return Stopped {
-                outcome: ended_before.map(drop),
+                outcome: Ok(()),
+                is_clean: false,
+            };
+        }
+        Err(error) => {
+            return Stopped {
+                outcome: Err(error),
                 is_clean: true,
             };
         }

@@ -33,7 +33,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +41,9 @@ use tokio_util::task::TaskTracker;
 /// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs
 /// more often than this is not going to recover.
 const MOST_HANGING: usize = 16;
+
+/// How long the lanes that opened may take to end when another could not.
+const FAILED_START: Duration = Duration::from_secs(5);
 
 /// How batches are spread over several devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -132,7 +135,12 @@ impl<W: Work> Lanes<W> {
             }
         }
         drop(opened_tx);
-        opened_rx.iter().collect::<Result<(), _>>()?;
+        // All are heard out, so that none is still opening its session when the start fails.
+        let opened: Vec<_> = opened_rx.iter().collect();
+        if let Some(error) = opened.into_iter().find_map(Result::err) {
+            lanes.end(FAILED_START);
+            return Err(error);
+        }
         Ok(lanes)
     }
 
@@ -213,6 +221,15 @@ impl<W: Work> Lanes<W> {
     #[must_use]
     pub fn alive(&self) -> usize {
         self.shared.queue.lock().alive()
+    }
+
+    /// Tells the lanes to end and blocks until they have, but no longer than `within`.
+    pub fn end(&self, within: Duration) {
+        self.close();
+        let deadline = Instant::now() + within;
+        while !self.shared.health.threads.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Tells the lanes to end once the queue is empty.

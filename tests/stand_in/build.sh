@@ -46,6 +46,8 @@ link() {
 }
 link libcuda.so.1 $units_of_driver
 link "$name.$major" $units_of_tensorrt
+# The name that a program may try first: a real driver's must not be found before the stand-in.
+ln -sf libcuda.so.1 "$out/libcuda.so"
 ln -sf "$name.$major" "$out/$full"
 ln -sf "$name.$major" "$out/$name"
 ${CXX:-c++} -pthread -o "$out/check" "$work/check.o" -L "$out" -l:libcuda.so.1

@@ -13,7 +13,8 @@
 //! - everything a session uses (runtime, engine, execution context, stream, device buffers, graph) is made on its
 //!   lane's thread and dropped there;
 //! - a run returns only when the GPU is done with the batch's memory, whether or not it went well;
-//! - an error of the CUDA driver in a run is `EngineError::DeviceLost`: the context is not to be trusted any more;
+//! - an error of the CUDA driver in a run is `EngineError::DeviceLost`, because the context is not to be trusted any
+//!   more; unless it was a launch that was refused, and the stream still answers;
 //! - `unsafe` stands in `native` and nowhere else in this program.
 
 /// What an engine file holds, as written beside it.

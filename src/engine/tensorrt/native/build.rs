@@ -184,6 +184,10 @@ fn build_plan(
     if let Some(chosen) = target.chosen {
         set_capability(&mut config, chosen)?;
     }
+    if request.precision == Precision::Fp32 {
+        // On by default, TF32 rounds the factors of products to the digits of half precision.
+        config.clear_flag(trtx::BuilderFlag::kTF32);
+    }
     config
         .set_progress_monitor(Box::new(Monitor {
             watcher: progress,

@@ -51,13 +51,17 @@ pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>
         options,
     };
     let engine = options.cache.join(key.file_name(path));
+    let unusable = |error: std::io::Error| {
+        fail(format!(
+            "the engine cache {} cannot be used ({error}): name a folder that can be written with --engine-cache",
+            options.cache.display()
+        ))
+    };
+    std::fs::create_dir_all(&options.cache).map_err(unusable)?;
+    // Held until the engine is loaded: sidecars that start together build it once, and never see half of it.
+    let lock = std::fs::File::create(options.cache.join("lock")).map_err(unusable)?;
+    lock.lock().map_err(unusable)?;
     if !is_whole(&engine) {
-        std::fs::create_dir_all(&options.cache).map_err(|error| {
-            fail(format!(
-                "the engine cache {} cannot be made ({error}): name a folder that can be written with --engine-cache",
-                options.cache.display()
-            ))
-        })?;
         let begun = Instant::now();
         tracing::info!(model = %path.display(), engine = %engine.display(), "The cache has no engine for this; one is built.");
         let request = BuildRequest {

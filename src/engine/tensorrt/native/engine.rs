@@ -21,8 +21,9 @@ pub struct TensorRtEngine {
     gpus: Vec<Gpu>,
     model: Arc<ModelSpec>,
     manner: Manner,
-    /// Kernels that sessions have compiled, for the next ones.
-    kernels: Mutex<Option<Arc<[u8]>>>,
+    /// For each GPU, kernels that its sessions have compiled, for the next ones; held while one opens: capturing a
+    /// graph does not go with another session's allocating on the same GPU.
+    kernels: Vec<Mutex<Option<Vec<u8>>>>,
     /// For each GPU, what a session takes beside its batch's rows, in bytes.
     overhead: Vec<usize>,
     description: Option<Description>,
@@ -59,11 +60,12 @@ impl TensorRtEngine {
                 spin: options.spin,
                 cuda_graphs: options.cuda_graphs,
             },
-            kernels: Mutex::new(None),
+            kernels: Vec::new(),
             overhead: Vec::new(),
             description,
             told: AtomicBool::new(false),
         };
+        engine.kernels = engine.gpus.iter().map(|_| Mutex::default()).collect();
         for device in 0..engine.gpus.len() {
             let overhead = engine.measure(device)?;
             engine.overhead.push(overhead);
@@ -84,7 +86,7 @@ impl TensorRtEngine {
         let one = gpu.free_memory()?;
         let taken = match self.session(place(1)) {
             Ok(_second) => one.saturating_sub(gpu.free_memory()?),
-            Err(EngineError::Session { .. }) => empty.saturating_sub(one),
+            Err(EngineError::Session { .. } | EngineError::Run(_)) => empty.saturating_sub(one),
             Err(error) => return Err(error),
         };
         drop(first);
@@ -92,20 +94,19 @@ impl TensorRtEngine {
     }
 
     fn session(&self, place: Place) -> Result<TensorRtSession, EngineError> {
-        let gpu = self
+        let there = self
             .gpus
             .get(place.device)
-            .ok_or_else(|| EngineError::Session {
-                lane: place.lane,
-                reason: format!("there is no device {}", place.device),
-            })?;
-        let known = self.kernels.lock().clone();
+            .zip(self.kernels.get(place.device));
+        let (gpu, kernels) = there.ok_or_else(|| EngineError::Session {
+            lane: place.lane,
+            reason: format!("there is no device {}", place.device),
+        })?;
+        let mut kernels = kernels.lock();
         let (file, model) = (&self.file, &self.model);
         let session =
-            TensorRtSession::open(gpu, file, model, place, self.manner, known.as_deref())?;
-        if known.is_none() {
-            *self.kernels.lock() = session.kernels().map(Arc::from);
-        }
+            TensorRtSession::open(gpu, file, model, place, self.manner, kernels.as_deref())?;
+        *kernels = session.kernels().or(kernels.take());
         Ok(session)
     }
 
@@ -217,17 +218,18 @@ impl Engine for TensorRtEngine {
 
     fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
         let session = self.session(place)?;
-        if !self.told.swap(true, Ordering::Relaxed) {
-            match session.no_graph() {
-                None => tracing::info!("Full batches are launched as CUDA graphs."),
-                Some(_) if !self.manner.cuda_graphs => {
-                    tracing::info!("Every batch is launched by itself, as --no-cuda-graphs says.");
-                }
-                Some(reason) => tracing::warn!(
-                    reason,
-                    "Every batch is launched by itself, not as a CUDA graph."
-                ),
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        match session.no_graph() {
+            Some(reason) if self.manner.cuda_graphs => tracing::warn!(
+                lane = place.lane,
+                reason,
+                "Every batch is launched by itself, not as a CUDA graph."
+            ),
+            Some(_) if first => {
+                tracing::info!("Every batch is launched by itself, as --no-cuda-graphs says.");
             }
+            None if first => tracing::info!("Full batches are launched as CUDA graphs."),
+            _ => {}
         }
         Ok(Box::new(session))
     }

@@ -24,7 +24,7 @@ pub struct Gpu {
 
 /// Whether there is a driver library at all.
 pub fn has_driver() -> bool {
-    // SAFETY: it only tries to open libcuda.so.1 and closes it again.
+    // SAFETY: it only tries to open the driver's library, by its usual names, and closes it again.
     unsafe { sys::is_culib_present() }
 }
 
@@ -132,8 +132,8 @@ impl DeviceBuffer {
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        // SAFETY: the address came from malloc_sync in this context and is freed once. The session that owns this
-        // has waited for its stream, and drops its execution context first.
+        // SAFETY: the address came from malloc_sync in this context and is freed once. A session waits for its stream
+        // before it goes; one that could not be opened has enqueued nothing but the memset, which the driver waits for.
         let freed =
             make_current(&self.context).and_then(|()| unsafe { result::free_sync(self.address) });
         if let Err(error) = freed {

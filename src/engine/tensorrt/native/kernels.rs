@@ -2,9 +2,10 @@
 //!
 //! TensorRT-RTX compiles kernels on the machine they run on. Left to itself, with open shapes, it starts with
 //! general kernels and exchanges them for better ones in the background: results would change in their last bits while
-//! the sidecar runs, and a CUDA graph would keep the general ones for ever. So they are compiled before a context's first run
-//! (`kEAGER`), and what one session has compiled the next need not compile again. TensorRT compiles when it
-//! builds; there is nothing to do.
+//! the sidecar runs, and a CUDA graph would keep the general ones for ever. So they are compiled when a context first meets
+//! a shape (`kEAGER`), which for full batches is when the session opens; a short batch of a new size waits for its own.
+//! What one session has compiled the next need not compile again. TensorRT compiles when it builds; there is nothing
+//! to do.
 
 use trtx::{CudaEngine, ExecutionContext};
 

@@ -35,12 +35,16 @@ pub fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, Eng
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
     let engine = match TensorRtEngine::load(path, options) {
         Ok(engine) => engine,
-        // Without a GPU or TensorRT, the description has to do.
-        Err(EngineError::NoEngine { path, reason }) => {
-            let described = Inspection::from_description(&path, reason.clone())?;
-            return described.ok_or(EngineError::NoEngine { path, reason });
+        // Without a GPU or TensorRT, or with others than the engine is for, the description has to do.
+        Err(error) => {
+            let described = match &error {
+                EngineError::NoEngine { reason, .. } | EngineError::Load { reason, .. } => {
+                    Inspection::from_description(path, reason.clone())?
+                }
+                _ => None,
+            };
+            return described.ok_or(error);
         }
-        Err(error) => return Err(error),
     };
     let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
     Ok(Inspection {
