@@ -4,6 +4,11 @@
 //! sidecar but without sockets, frames or answers. Converting frames is measured by itself: in the sidecar the
 //! collector does it while the lanes are at work.
 
+/// The figures, as a table and as JSON.
+mod figures;
+
+pub use figures::{EngineBench, Percentiles, Run};
+
 use crate::batch::slot::Slot;
 use crate::cli::EngineArgs;
 use crate::config::OrAuto;
@@ -14,7 +19,6 @@ use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputForm
 use crate::ledger::Ledger;
 use crate::table;
 use clap::Args;
-use serde::Serialize;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -80,49 +84,6 @@ pub enum BenchEngineError {
     Panicked(String),
 }
 
-/// All figures of a bench.
-#[derive(Debug, Serialize)]
-pub struct EngineBench {
-    /// The engine, in words.
-    pub engine: String,
-    /// Frames in a batch.
-    pub batch: usize,
-    /// Batches that each lane ran.
-    pub batches_per_lane: usize,
-    /// One for each number of lanes, with and without CUDA graphs.
-    pub runs: Vec<Run>,
-}
-
-/// The figures of one number of lanes.
-#[derive(Debug, Serialize)]
-pub struct Run {
-    /// Lanes side by side.
-    pub lanes: usize,
-    /// Whether CUDA graphs were allowed; `None` where the engine knows none.
-    pub cuda_graphs: Option<bool>,
-    /// Batches a second, all lanes together.
-    pub batches_per_second: f64,
-    /// Frames a second, all lanes together.
-    pub frames_per_second: f64,
-    /// A batch of int16 frames into its slot.
-    pub convert: Percentiles,
-    /// Host to device.
-    pub copy_in: Percentiles,
-    /// The model.
-    pub compute: Percentiles,
-    /// Device to host.
-    pub copy_out: Percentiles,
-}
-
-/// Times per batch, in microseconds.
-#[derive(Debug, Serialize)]
-pub struct Percentiles {
-    /// Half of the batches took no longer.
-    pub p50_us: f64,
-    /// 99 of 100 took no longer.
-    pub p99_us: f64,
-}
-
 /// Measures, prints the table, writes the JSON.
 ///
 /// # Errors
@@ -133,7 +94,7 @@ pub fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
         "\n  {}\n  {} frames a batch, {} batches a lane\n",
         bench.engine, bench.batch, bench.batches_per_lane
     );
-    println!("{}", table::render(&rows(&bench)));
+    println!("{}", table::render(&figures::rows(&bench)));
     if let Some(path) = &args.json {
         serde_json::to_vec_pretty(&bench)
             .map_err(std::io::Error::from)
@@ -286,13 +247,13 @@ impl Load {
         let elapsed = ended.saturating_duration_since(begun).as_secs_f64();
         let batches_per_second = all.stages.len() as f64 / elapsed.max(1e-9);
         let stage =
-            |of: fn(&StageTimes) -> Duration| percentiles(all.stages.iter().map(of).collect());
+            |of: fn(&StageTimes) -> Duration| Percentiles::of(all.stages.iter().map(of).collect());
         Ok(Run {
             lanes,
             cuda_graphs,
             batches_per_second,
             frames_per_second: batches_per_second * self.batch as f64,
-            convert: percentiles(all.convert),
+            convert: Percentiles::of(all.convert),
             copy_in: stage(|times| times.copy_in),
             compute: stage(|times| times.compute),
             copy_out: stage(|times| times.copy_out),
@@ -345,58 +306,4 @@ impl Load {
         }
         Ok((session, slot, times))
     }
-}
-
-fn percentiles(mut times: Vec<Duration>) -> Percentiles {
-    times.sort_unstable();
-    let at = |fraction| table::percentile(&times, fraction).as_secs_f64() * 1e6;
-    Percentiles {
-        p50_us: at(0.50),
-        p99_us: at(0.99),
-    }
-}
-
-fn rows(bench: &EngineBench) -> Vec<[String; 8]> {
-    let header = [
-        "lanes",
-        "graphs",
-        "batches/s",
-        "frames/s",
-        "convert",
-        "copy in",
-        "compute",
-        "copy out",
-    ];
-    let units = [
-        "",
-        "",
-        "",
-        "",
-        "p50/p99 ms",
-        "p50/p99 ms",
-        "p50/p99 ms",
-        "p50/p99 ms",
-    ];
-    let stage = |p: &Percentiles| format!("{:.3}/{:.3}", p.p50_us / 1e3, p.p99_us / 1e3);
-    let row = |run: &Run| {
-        [
-            run.lanes.to_string(),
-            match run.cuda_graphs {
-                None => "-".to_owned(),
-                Some(true) => "yes".to_owned(),
-                Some(false) => "no".to_owned(),
-            },
-            format!("{:.1}", run.batches_per_second),
-            format!("{:.0}", run.frames_per_second),
-            stage(&run.convert),
-            stage(&run.copy_in),
-            stage(&run.compute),
-            stage(&run.copy_out),
-        ]
-    };
-    [header, units]
-        .map(|line| line.map(str::to_owned))
-        .into_iter()
-        .chain(bench.runs.iter().map(row))
-        .collect()
 }

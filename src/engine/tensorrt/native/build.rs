@@ -3,20 +3,18 @@
 use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Missing};
 use super::messages;
+use super::progress::Monitor;
 use crate::engine::options::Precision;
 use crate::engine::tensorrt::BuildProgress;
 use crate::engine::tensorrt::description::{Description, sha256};
 use crate::engine::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability};
 use crate::engine::{BatchDimension, EngineError, ModelSpec, TensorSpec};
 use crate::values::Element;
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use trtx::interfaces::MonitorProgress;
 use trtx::trtx_sys::Dims64;
 use trtx::{
     Builder, BuilderConfig, DataType, NetworkDefinition, OnnxParser, OptProfileSelector, Tensor,
@@ -189,10 +187,7 @@ fn build_plan(
         config.clear_flag(trtx::BuilderFlag::kTF32);
     }
     config
-        .set_progress_monitor(Box::new(Monitor {
-            watcher: progress,
-            phases: Mutex::default(),
-        }))
+        .set_progress_monitor(Box::new(Monitor::new(progress)))
         .map_err(explain)?;
     let layers = layers(network);
     let plan = builder
@@ -349,37 +344,6 @@ fn layers(network: &NetworkDefinition<'_>) -> BTreeMap<String, usize> {
         *layers.entry(kind).or_default() += 1;
     }
     layers
-}
-
-/// TensorRT's progress. Phases lie within phases; only the outermost are passed on.
-struct Monitor {
-    watcher: Box<dyn BuildProgress>,
-    /// The outermost phases under way, with their steps.
-    phases: Mutex<BTreeMap<String, usize>>,
-}
-
-impl MonitorProgress for Monitor {
-    fn phase_start(&self, phase_name: &str, parent_phase: Option<&str>, num_steps: i32) {
-        let steps = usize::try_from(num_steps).unwrap_or_default();
-        tracing::debug!(phase = phase_name, steps, "A build phase begins.");
-        if parent_phase.is_none() {
-            self.phases.lock().insert(phase_name.to_owned(), steps);
-            self.watcher.step(phase_name, 0, steps);
-        }
-    }
-
-    fn step_complete(&self, phase_name: &str, step: i32) -> ControlFlow<()> {
-        let steps = self.phases.lock().get(phase_name).copied();
-        if let (Some(steps), Ok(step)) = (steps, usize::try_from(step)) {
-            self.watcher.step(phase_name, step + 1, steps);
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn phase_finish(&self, phase_name: &str) {
-        tracing::debug!(phase = phase_name, "A build phase is done.");
-        self.phases.lock().remove(phase_name);
-    }
 }
 
 fn file_name(path: &Path) -> String {

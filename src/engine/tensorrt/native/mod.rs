@@ -16,6 +16,8 @@ mod library;
 mod messages;
 /// An engine file opened on one thread.
 mod plan;
+/// How far a build has come.
+mod progress;
 /// A lane's session.
 mod session;
 
