@@ -28,9 +28,6 @@ const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 /// At least this long, calls in hand are waited for after the last lane is lost.
 const LOST_DRAIN: Duration = Duration::from_secs(10);
 
-/// How long lanes may take to give back what they hold once the last call is answered.
-const LANES_END: Duration = Duration::from_secs(5);
-
 /// Why the sidecar stopped, or did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -149,7 +146,7 @@ impl Sidecar {
             Ring::new(config.slots(), move || {
                 Slot::new(engine.as_ref(), batch_size, &wanted)
             })
-            .inspect_err(|_| lanes.end(LANES_END))?
+            .inspect_err(|_| lanes.end())?
         };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -316,7 +313,7 @@ pub async fn run(config: Config) -> Stopped {
     resources.lanes.close();
     // An abort waits for nobody.
     let aborted = matches!(outcome, Err(AppError::Aborted));
-    let is_clean = !aborted && health.ended(LANES_END).await;
+    let is_clean = !aborted && health.ended().await;
     if !is_clean {
         // A GPU may be at work on the slots' memory for ever, and then freeing it takes as long.
         std::mem::forget(resources);

@@ -42,8 +42,8 @@ use tokio_util::task::TaskTracker;
 /// more often than this is not going to recover.
 const MOST_HANGING: usize = 16;
 
-/// How long the lanes that opened may take to end when another could not.
-const FAILED_START: Duration = Duration::from_secs(5);
+/// How long lanes that are told to end may take to give back what they hold.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// How batches are spread over several devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -88,11 +88,11 @@ impl Health {
         self.devices_lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until the threads of lanes that are told to end have dropped their sessions and are gone; no longer
-    /// than `within`, for one that hangs never goes. Says whether all have gone.
-    pub async fn ended(&self, within: Duration) -> bool {
+    /// Waits until the threads of lanes that are told to end have dropped their sessions and are gone; only for some
+    /// seconds, for one that hangs never goes. Says whether all have gone.
+    pub async fn ended(&self) -> bool {
         self.threads.close();
-        let ended = tokio::time::timeout(within, self.threads.wait()).await;
+        let ended = tokio::time::timeout(END_WITHIN, self.threads.wait()).await;
         if ended.is_err() {
             tracing::warn!(
                 lanes = self.threads.len(),
@@ -138,7 +138,7 @@ impl<W: Work> Lanes<W> {
         // All are heard out, so that none is still opening its session when the start fails.
         let opened: Vec<_> = opened_rx.iter().collect();
         if let Some(error) = opened.into_iter().find_map(Result::err) {
-            lanes.end(FAILED_START);
+            lanes.end();
             return Err(error);
         }
         Ok(lanes)
@@ -223,10 +223,10 @@ impl<W: Work> Lanes<W> {
         self.shared.queue.lock().alive()
     }
 
-    /// Tells the lanes to end and blocks until they have, but no longer than `within`.
-    pub fn end(&self, within: Duration) {
+    /// Tells the lanes to end and blocks until they have, or for some seconds: one that hangs never does.
+    pub fn end(&self) {
         self.close();
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + END_WITHIN;
         while !self.shared.health.threads.is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -101,7 +101,8 @@ impl<'a> Pixels<'a> {
             Dtype::F32 => self.convert(row, f32::from_le_bytes),
             Dtype::F64 if row.element() == Element::F16 => self.convert(row, |pixel| {
                 // Infinite in f32, but not where it came from: it must be found beyond f16, not passed on.
-                let (value, narrow) = (f64::from_le_bytes(pixel), f64::from_le_bytes(pixel) as f32);
+                let value = f64::from_le_bytes(pixel);
+                let narrow = value as f32;
                 if value.is_finite() && narrow.is_infinite() {
                     f32::MAX
                 } else {

@@ -96,7 +96,7 @@ impl Default for Status {
         let counts = Arc::new(Counts::new(&mut registry));
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program", build);
-        let status = Self {
+        let mut status = Self {
             counts,
             running: OnceLock::new(),
             phase: Mutex::new(Phase::Loading),
@@ -106,9 +106,9 @@ impl Default for Status {
             slots_in_use: Gauge::default(),
             pipeline_depth: Gauge::default(),
             load_seconds: Family::default(),
-            registry: Registry::default(),
+            registry,
         };
-        let r = &mut registry;
+        let r = &mut status.registry;
         r.register(
             "engine_info",
             "The engine; always 1",
@@ -139,7 +139,7 @@ impl Default for Status {
             "How long the start took, by phase",
             status.load_seconds.clone(),
         );
-        Self { registry, ..status }
+        status
     }
 }
 
