@@ -1,13 +1,13 @@
-//! The sidecar's own HTTP side: `/metrics`, `/stats`, `/livez`, `/readyz`. Read-only.
+//! The sidecar's own HTTP side: the status page, `/metrics`, `/stats`, `/livez`, `/readyz`. Read-only.
 //!
 //! What always holds: no path reads a file or changes anything; a request has a few seconds to arrive and a connection
 //! half a minute to live, and there are never more than `MOST_CONNECTIONS` of them. Trouble on one is no trouble for
 //! the sidecar.
 
 use super::status::{Phase, Status};
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::server::conn::http1;
@@ -25,6 +25,12 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
 /// Connections at once; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 32;
+/// The status page.
+const PAGE: &str = include_str!("page.html");
+/// What the page may do: run its own script, and ask this address.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
 /// The type of OpenMetrics text, as its specification gives it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -73,11 +79,47 @@ async fn accept(listener: TcpListener, router: Router) {
 
 fn router(status: Arc<Status>) -> Router {
     Router::new()
+        .route("/", get(page))
+        .route("/newest/{sequence}/{image}", get(picture))
         .route("/metrics", get(metrics))
         .route("/stats", get(stats))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readiness))
         .with_state(status)
+}
+
+async fn page() -> Response {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, Html(PAGE)).into_response()
+}
+
+/// One image of the newest frame: `/newest/SEQUENCE/INDEX.png`.
+async fn picture(
+    State(status): State<Arc<Status>>,
+    Path((sequence, image)): Path<(u64, String)>,
+) -> Response {
+    let index = image.strip_suffix(".png").and_then(|n| n.parse().ok());
+    let frame = status.newest().get(sequence);
+    let (Some(index), Some(frame)) = (index, frame) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Not on the threads that carry the frames.
+    let drawn = tokio::task::spawn_blocking(move || frame.png(index).map(<[u8]>::to_vec)).await;
+    match drawn {
+        Ok(Some(png)) => {
+            let headers = [
+                (header::CONTENT_TYPE, "image/png"),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, png).into_response()
+        }
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> Response {

@@ -19,6 +19,8 @@ mod faults;
 mod identical;
 /// Metrics, stats and health over HTTP.
 mod metrics;
+/// The status page, in a browser.
+mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.
 mod process;
 /// The README tells the truth about the flags.
@@ -27,5 +29,7 @@ mod readme;
 mod reference;
 /// The handler under the SDK's own server.
 mod sdk;
+/// A sidecar whose HTTP side is asked.
+mod served;
 /// Streams do not delay each other.
 mod streams;
