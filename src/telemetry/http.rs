@@ -1,7 +1,7 @@
 //! The sidecar's own HTTP side: the status page, `/metrics`, `/stats`, `/livez`, `/readyz`. Read-only.
 //!
-//! What always holds: no path reads a file or changes anything; a request has a few seconds to arrive and a connection
-//! half a minute to live, and there are never more than `MOST_CONNECTIONS` of them. Trouble on one is no trouble for
+//! What always holds: no path reads a file or changes anything; a request is small and has a few seconds to arrive, a connection
+//! has half a minute to live, and there are never more than `MOST_CONNECTIONS` of them. Trouble on one is no trouble for
 //! the sidecar.
 
 use super::status::{Phase, Status};
@@ -21,6 +21,8 @@ use tokio::sync::Semaphore;
 
 /// How long a request's head may take to arrive.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes that a request's head may have.
+const HEAD_SIZE: usize = 16 * 1024;
 /// How long a connection may last.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
 /// Connections at once; more wait to be accepted.
@@ -67,6 +69,7 @@ async fn accept(listener: TcpListener, router: Router) {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_WITHIN)
+                .max_buf_size(HEAD_SIZE)
                 .serve_connection(TokioIo::new(stream), service);
             let served = tokio::time::timeout(CONNECTION_WITHIN, connection).await;
             if let Ok(Err(error)) = served {
@@ -142,5 +145,59 @@ async fn readiness(State(status): State<Arc<Status>>) -> (StatusCode, &'static s
             "calls in hand are answered, then the process ends\n",
         ),
         Phase::Lost => (StatusCode::SERVICE_UNAVAILABLE, "the last device is lost\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Mode;
+    use crate::telemetry::newest::Newest;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn served() -> SocketAddr {
+        let status = Status::new(Mode::Pipelined, Vec::new(), Newest::default());
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        serve(any, Arc::new(status)).await.unwrap()
+    }
+
+    /// What comes back until the connection is closed; nothing if it is broken off.
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    // The clock is paused: with nothing else to do, it jumps to whatever is waited for.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_arrive_is_not_waited_for() {
+        let mut stream = TcpStream::connect(served().await).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        stream.write_all(b"GET /livez HT").await.unwrap();
+        assert!(!answer(&mut stream).await.contains("200"));
+        assert!(begun.elapsed() < CONNECTION_WITHIN);
+    }
+
+    #[tokio::test]
+    async fn a_request_beyond_its_size_is_refused() {
+        let mut stream = TcpStream::connect(served().await).await.unwrap();
+        let long = "x".repeat(2 * HEAD_SIZE);
+        let request = format!("GET /livez?{long} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let _ = stream.write_all(request.as_bytes()).await;
+        assert!(!answer(&mut stream).await.contains("200"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_make_room_for_others() {
+        let address = served().await;
+        let mut idle = Vec::new();
+        for _ in 0..MOST_CONNECTIONS {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        assert!(answer(&mut stream).await.contains("alive"));
     }
 }

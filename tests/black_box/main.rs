@@ -17,6 +17,8 @@ mod engine_commands;
 mod faults;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
+/// What the log tells.
+mod logs;
 /// Metrics, stats and health over HTTP.
 mod metrics;
 /// The status page, in a browser.
