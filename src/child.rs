@@ -71,11 +71,6 @@ impl ChildSidecar {
         folder: &Path,
         flags: &[String],
     ) -> Result<Self, ChildError> {
-        let log = folder.join("sidecar.log");
-        let sock = folder.join("batchmap.sock");
-        let server_info = folder.join("mapper-server-info");
-        let system = |doing| move |source| ChildError::System { doing, source };
-        let log_file = std::fs::File::create(&log).map_err(system("write the sidecar's log"))?;
         // The settings of this process's environment are not meant for it.
         for name in Cli::command()
             .get_arguments()
@@ -87,12 +82,25 @@ impl ChildSidecar {
         if !flags.iter().any(|flag| flag == "--http-address") {
             command.args(["--http-address", "off"]);
         }
+        command.args(flags);
+        Self::start_peer(command, folder)
+    }
+
+    /// Starts `command`, any program that serves a batch map where `--sock-path` and `--server-info-path` say.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    pub fn start_peer(mut command: Command, folder: &Path) -> Result<Self, ChildError> {
+        let log = folder.join("sidecar.log");
+        let sock = folder.join("batchmap.sock");
+        let server_info = folder.join("mapper-server-info");
+        let system = |doing| move |source| ChildError::System { doing, source };
+        let log_file = std::fs::File::create(&log).map_err(system("write the sidecar's log"))?;
         let process = command
             .arg("--sock-path")
             .arg(&sock)
             .arg("--server-info-path")
             .arg(&server_info)
-            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)
@@ -124,6 +132,12 @@ impl ChildSidecar {
         })
     }
 
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.process.id().and_then(|id| i32::try_from(id).ok())
+    }
+
     /// Waits until it has ended by itself.
     ///
     /// # Errors
@@ -143,7 +157,7 @@ impl ChildSidecar {
     /// # Errors
     /// [`ChildError::System`].
     pub fn terminate(&self) -> Result<(), ChildError> {
-        let pid = self.process.id().and_then(|id| Pid::from_raw(id as i32));
+        let pid = self.pid().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             kill_process(pid, Signal::TERM).map_err(|error| ChildError::System {
                 doing: "signal the sidecar",

@@ -12,6 +12,7 @@ mod parse;
 pub use gpu::{EngineArgs, GpuArgs};
 pub use parse::{AddressOrOff, TimeOrOff, time, whole_number, whole_number_or_auto};
 
+use crate::bench::BenchArgs;
 use crate::bench_engine::BenchEngineArgs;
 use crate::build_engine::BuildEngineArgs;
 use crate::config::{LogFormat, Mode, OnFailure, OnInvalid, OrAuto};
@@ -54,6 +55,8 @@ pub enum Command {
     BuildEngine(BuildEngineArgs),
     /// Prints a model's tensors, shapes, batch range, memory and version.
     Inspect(InspectArgs),
+    /// Measures how fast a sidecar is, driven over its socket as Numaflow does, against other programs if named.
+    Bench(BenchArgs),
     /// Measures how fast an engine is by itself, without sockets, for 1 lane and more.
     BenchEngine(BenchEngineArgs),
 }

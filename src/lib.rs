@@ -14,6 +14,8 @@
 pub mod app;
 /// Where frames wait to be computed together.
 pub mod batch;
+/// How fast a sidecar is, driven as Numaflow does.
+pub mod bench;
 /// How fast an engine is by itself.
 pub mod bench_engine;
 /// From `.onnx` to a TensorRT engine file.

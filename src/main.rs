@@ -5,7 +5,7 @@ use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
 use beamflow::engine::tensorrt;
 use beamflow::telemetry::settings::{self, Setting};
-use beamflow::{app, bench_engine, build_engine, demo, inspect, send, telemetry, usage};
+use beamflow::{app, bench, bench_engine, build_engine, demo, inspect, send, telemetry, usage};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Some(Command::Send(args)) => conclude(runtime.block_on(send::run(args))),
         Some(Command::BuildEngine(args)) => conclude(build_engine::run(args)),
         Some(Command::Inspect(args)) => conclude(inspect::run(&args)),
+        Some(Command::Bench(args)) => conclude(runtime.block_on(bench::run(args))),
         Some(Command::BenchEngine(args)) => conclude(bench_engine::run(&args)),
         None if cli.serve.print_config => {
             let table = settings::table(&settings::in_force(&Cli::command(), &matches));

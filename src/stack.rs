@@ -72,6 +72,19 @@ impl FrameStack {
         })
     }
 
+    /// Raw little-endian pixels of `dtype`, frame after frame of `shape`; `None` where a frame has no pixels or too many to
+    /// be counted.
+    #[must_use]
+    pub fn new(dtype: Dtype, shape: FrameShape, pixels: Vec<u8>) -> Option<Self> {
+        let frame_bytes = shape.pixels()?.checked_mul(dtype.size())?;
+        (frame_bytes > 0).then_some(Self {
+            dtype,
+            shape,
+            pixels,
+            frame_bytes,
+        })
+    }
+
     /// Reads a `.npy` file of shape (frames, height, width); (frames, 1, height, width) and (height, width) do, too.
     ///
     /// # Errors

@@ -7,6 +7,8 @@
 
 /// Every datum is answered exactly once, with its own result.
 mod answers;
+/// How fast a sidecar is.
+mod bench;
 /// A sidecar on a temporary socket, frames, and what they must become.
 mod common;
 /// Several devices, and how much is in flight on them.

@@ -111,10 +111,13 @@ impl Browser {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        match tokio::time::timeout(NEVER, waiting).await {
-            Ok(text) => text,
-            Err(_) => panic!("#{id} still shows '{}'", self.text(id).await),
-        }
+        let waited = tokio::time::timeout(NEVER, waiting).await;
+        assert!(
+            waited.is_ok(),
+            "#{id} still shows '{}'",
+            self.text(id).await
+        );
+        waited.unwrap()
     }
 
     async fn evaluate(&self, script: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use crate::engine::Batch;
 use crate::values::Values;
+use std::ops::Range;
 
 /// The most outputs that [`expected`] can tell apart.
 pub const MAX_OUTPUTS: usize = 7;
@@ -38,22 +39,32 @@ impl Results {
         }
     }
 
-    /// Writes [`expected`] of every pixel of `batch` into every output.
+    /// Writes [`expected`] of every pixel of `batch` into the wanted part of every output.
     pub fn write(&self, batch: Batch<'_>) {
         for (k, output) in batch.outputs.into_iter().enumerate() {
             let offsets = self.offsets.get(3 * k..).unwrap_or_default();
             // The device's outputs are f32, as its model says; Batch::check has seen to it.
+            let wanted = output.wanted.clone();
             let output = output.values.single().unwrap_or_default();
             match batch.input {
-                Values::F32(input) => self.write_rows(input, offsets, output),
-                Values::F16(input) => self.write_rows(input, offsets, output),
+                Values::F32(input) => self.write_rows(input, offsets, output, &wanted),
+                Values::F16(input) => self.write_rows(input, offsets, output, &wanted),
             }
         }
     }
 
-    fn write_rows<T: Copy + Into<f32>>(&self, input: &[T], offsets: &[f32], output: &mut [f32]) {
+    fn write_rows<T: Copy + Into<f32>>(
+        &self,
+        input: &[T],
+        offsets: &[f32],
+        output: &mut [f32],
+        wanted: &Range<usize>,
+    ) {
+        let offsets = offsets.get(wanted.clone()).unwrap_or_default();
         let rows = output.chunks_exact_mut(self.frame);
         for (row, pixels) in rows.zip(input.chunks_exact(self.frame)) {
+            let row = row.get_mut(wanted.clone()).unwrap_or_default();
+            let pixels = pixels.get(wanted.clone()).unwrap_or_default();
             for ((out, pixel), offset) in row.iter_mut().zip(pixels).zip(offsets) {
                 *out = (*pixel).into() + offset;
             }

@@ -1,0 +1,217 @@
+//! `beamflow bench`: how fast a sidecar is, driven over its socket as Numaflow does.
+//!
+//! Subjects are sidecars of this program in every combination of mode, depth and batch size that is asked for, and any
+//! other programs named with `--peer` that serve the same protocol. All of them are up at once and take turns, round
+//! after round, with the same client and the same frames, so that the machine's moods meet all alike: ratios are taken
+//! within a round, and medians over the rounds.
+//!
+//! What always holds: every response of every round is checked; a wrong one ends the bench.
+
+/// What a subject does with one frame size.
+mod case;
+/// Figures, medians and ratios; as a table, as JSON, against older ones.
+mod figures;
+/// The report as a page.
+mod page;
+/// A program that is measured.
+mod subject;
+
+pub use figures::{BenchReport, Case, Round};
+
+use crate::child::ChildError;
+use crate::cli::time;
+use crate::config::Mode;
+use crate::driver::DriverError;
+use crate::frame::FrameShape;
+use crate::stack::{FrameStack, StackError};
+use case::Stage;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use subject::{Peer, Plan};
+
+/// Flags of `beamflow bench`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Modes to measure.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "sequential,concurrent,pipelined"
+    )]
+    modes: Vec<Mode>,
+
+    /// Pipeline depths to measure in pipelined mode.
+    #[arg(long, value_delimiter = ',', default_value = "3", value_name = "BATCHES", value_parser = crate::cli::whole_number::<1, 64>)]
+    depths: Vec<usize>,
+
+    /// Frames per batch to measure.
+    #[arg(long, value_delimiter = ',', default_value = "8", value_name = "FRAMES", value_parser = crate::cli::whole_number::<1, 4096>)]
+    bsz_sizes: Vec<usize>,
+
+    /// Sizes of int16 frames to measure, each with an engine that costs nothing.
+    #[arg(long, value_delimiter = ',', default_value = "128x128,512x512,1024x1024", value_name = "HEIGHTxWIDTH", conflicts_with_all = ["model_path", "frames"])]
+    frame_sizes: Vec<FrameShape>,
+
+    /// A model to measure with instead, for the frames of --frames.
+    #[arg(long, value_name = "PATH", requires = "frames")]
+    model_path: Option<String>,
+
+    /// A .npy file with frames for the model, shape (frames, height, width).
+    #[arg(long, value_name = "FILE", requires = "model_path")]
+    frames: Option<PathBuf>,
+
+    /// Another program to measure, as NAME=COMMAND: it is started with --sock-path and --server-info-path added, and
+    /// serves a batch map there. The first one named is what the ratios relate to; else the first sidecar is.
+    #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
+    peers: Vec<Peer>,
+
+    /// Datums in a read batch: limits.readBatchSize of the vertex.
+    #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = crate::cli::whole_number::<1, 100_000>)]
+    read_batch: usize,
+
+    /// Rounds that each subject is measured in.
+    #[arg(long, default_value = "7", value_name = "ROUNDS", value_parser = crate::cli::whole_number::<1, 10_000>)]
+    rounds: usize,
+
+    /// How long a subject's turn is.
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = time)]
+    turn: Duration,
+
+    /// A file for the same figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Figures of an earlier bench, to be compared with.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+
+    /// A file for the same figures as a page.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Why the bench broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A subject did not start or stop.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// A subject broke a promise.
+    #[error("{subject}: {source}")]
+    Driver {
+        /// Which.
+        subject: String,
+        /// Its promise.
+        source: DriverError,
+    },
+    /// A response is not what it should be.
+    #[error("{subject}: the response to frame {frame} is wrong: {reason}")]
+    Wrong {
+        /// Which subject.
+        subject: String,
+        /// The frame's number in its turn.
+        frame: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A size that no frame can have.
+    #[error("--frame-sizes: no frame can have {shape} pixels; give a size such as 512x512")]
+    NoFrame {
+        /// The size.
+        shape: FrameShape,
+    },
+    /// The frames cannot be read.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// The processes cannot be watched.
+    #[error("cannot read what {subject} has used of the machine: {source}")]
+    Usage {
+        /// Which.
+        subject: String,
+        /// What the system said.
+        source: procfs::ProcError,
+    },
+    /// A file of figures is none.
+    #[error("{}: {source}; give a file written with --json", path.display())]
+    Figures {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Measures, and prints what came of it.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+    let older = args.compare.as_deref().map(read).transpose()?;
+    let stages = match (&args.model_path, &args.frames) {
+        (Some(model), Some(frames)) => vec![Stage::of_model(model, FrameStack::read(frames)?)],
+        _ => {
+            let stage = |shape: &FrameShape| {
+                Stage::free(*shape).ok_or(BenchError::NoFrame { shape: *shape })
+            };
+            args.frame_sizes
+                .iter()
+                .map(stage)
+                .collect::<Result<_, _>>()?
+        }
+    };
+    let plan = Plan {
+        modes: &args.modes,
+        depths: &args.depths,
+        batch_sizes: &args.bsz_sizes,
+        peers: &args.peers,
+    };
+    let mut report = BenchReport::new(args.read_batch, args.turn);
+    for stage in &stages {
+        let cases = case::measure(&plan, stage, args.read_batch, args.rounds, args.turn).await?;
+        report.add(cases);
+        println!("{}", report.table(older.as_ref(), stage.shape()));
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|source| BenchError::Figures {
+            path: path.clone(),
+            source,
+        })?;
+        write(path, &text)?;
+    }
+    if let Some(path) = &args.report {
+        write(path, &page::of(&report))?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<BenchReport, BenchError> {
+    let text = std::fs::read_to_string(path).map_err(|source| BenchError::File {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|source| BenchError::Figures {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text).map_err(|source| BenchError::File {
+        doing: "write",
+        path: path.to_owned(),
+        source,
+    })
+}

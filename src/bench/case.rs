@@ -1,0 +1,308 @@
+//! What every subject does with one kind of frame, in turns.
+
+use super::BenchError;
+use super::figures::{Case, Round};
+use super::subject::{Plan, Subject};
+use crate::driver::{Answer, Datum};
+use crate::engine::simulated;
+use crate::frame::{Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::stack::FrameStack;
+use crate::table;
+use crate::values::Values;
+use futures::stream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Distinct frames that are sent, again and again.
+const FRAMES: usize = 16;
+/// The part of each output that is sent on: the sidecar's default, or all of a smaller frame.
+const OUTPUT: usize = 64;
+/// Results of a real model may differ by this, relative to the largest: other batch shapes round otherwise.
+const TOLERANCE: f32 = 1e-3;
+
+/// One kind of frame, and the model for it.
+pub struct Stage {
+    stack: FrameStack,
+    model: String,
+    output: OutputSize,
+    /// Of a simulated device: what it must answer.
+    results: Option<Arc<Vec<Vec<u8>>>>,
+}
+
+impl Stage {
+    /// int16 frames of `shape`, and an engine that costs nothing; `None` for a shape that no frame can have.
+    pub fn free(shape: FrameShape) -> Option<Self> {
+        let pixels = shape.height * shape.width;
+        let frames: Vec<Vec<i16>> = (0..FRAMES)
+            .map(|k| {
+                (0..pixels)
+                    .map(|p| ((p * 31 + k * 977) % 30_011) as i16)
+                    .collect()
+            })
+            .collect();
+        let (width, height) = (shape.width.min(OUTPUT), shape.height.min(OUTPUT));
+        let output = OutputSize::Size { width, height };
+        let result = |frame: &Vec<i16>| {
+            let values: Vec<_> = frame
+                .iter()
+                .enumerate()
+                .map(|(p, pixel)| simulated::expected(0, p, f32::from(*pixel)))
+                .collect();
+            let shape = [shape.height, shape.width];
+            let envelope =
+                Envelope::new(&shape, output, OutputDtype::Float32, OutputFormat::Npy).ok()?;
+            envelope.encode(Values::F32(&values)).ok()
+        };
+        let results = frames.iter().map(result).collect::<Option<_>>()?;
+        let bytes = frames.iter().flatten().flat_map(|p| p.to_le_bytes());
+        Some(Self {
+            stack: FrameStack::new(Dtype::I16, shape, bytes.collect())?,
+            model: format!("sim:size={}x{}", shape.height, shape.width),
+            output,
+            results: Some(Arc::new(results)),
+        })
+    }
+
+    /// The frames of `stack`, and a model.
+    pub fn of_model(model: &str, stack: FrameStack) -> Self {
+        Self {
+            stack,
+            model: model.to_owned(),
+            output: OutputSize::Full,
+            results: None,
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Height and width of the frames.
+    pub fn shape(&self) -> FrameShape {
+        self.stack.shape()
+    }
+
+    /// What a sidecar is told of frames and results.
+    pub fn flags(&self) -> Vec<String> {
+        let flags = [
+            ("--frame-dtype", self.stack.dtype().to_string()),
+            ("--output-size", self.output.to_string()),
+        ];
+        let flags = flags.into_iter();
+        flags
+            .flat_map(|(flag, value)| [flag.to_owned(), value])
+            .collect()
+    }
+
+    /// What a sidecar must answer.
+    pub fn expected(&self) -> Expected {
+        match &self.results {
+            Some(results) => Expected::Known(Arc::clone(results)),
+            None => Expected::learned(),
+        }
+    }
+
+    fn datum(&self, k: usize) -> Datum {
+        self.stack.datum(k)
+    }
+
+    fn distinct(&self) -> usize {
+        self.stack.frames().min(FRAMES)
+    }
+}
+
+/// What must be answered to each of the distinct frames.
+pub enum Expected {
+    /// These bytes.
+    Known(Arc<Vec<Vec<u8>>>),
+    /// What was answered first, in each message.
+    Learned(Vec<Vec<Vec<u8>>>),
+}
+
+impl Expected {
+    /// Nothing is known yet.
+    pub fn learned() -> Self {
+        Self::Learned(Vec::new())
+    }
+
+    /// Checks the response to frame `k` of the distinct ones.
+    fn check(&mut self, k: usize, messages: &[&[u8]]) -> Result<(), String> {
+        match self {
+            Self::Known(results) => match (results.get(k), messages) {
+                (Some(result), [message]) if result == message => Ok(()),
+                (_, [_]) => Err("its values are not those of the frame".to_owned()),
+                _ => Err(format!("{} messages instead of one", messages.len())),
+            },
+            Self::Learned(first) => match first.get(k) {
+                Some(first) if first.len() == messages.len() => {
+                    let mut pairs = first.iter().zip(messages);
+                    pairs.try_for_each(|(first, message)| alike(first, message))
+                }
+                Some(first) => Err(format!(
+                    "{} messages; the first time it had {}",
+                    messages.len(),
+                    first.len()
+                )),
+                None => {
+                    first.push(messages.iter().map(|m| m.to_vec()).collect());
+                    Ok(())
+                }
+            },
+        }
+    }
+}
+
+/// Whether two payloads are the same, or the same numbers within the tolerance.
+fn alike(first: &[u8], now: &[u8]) -> Result<(), String> {
+    if first == now {
+        return Ok(());
+    }
+    let values =
+        |bytes: &[u8]| -> Option<Vec<f32>> { npyz::NpyFile::new(bytes).ok()?.into_vec().ok() };
+    let (Some(first), Some(now)) = (values(first), values(now)) else {
+        return Err("its bytes differ from those of the first time".to_owned());
+    };
+    let largest = first.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= TOLERANCE * largest;
+    if first.len() == now.len() && first.iter().zip(&now).all(near) {
+        return Ok(());
+    }
+    Err("its values differ from those of the first time".to_owned())
+}
+
+/// Measures every subject of `plan` with the frames of `stage`.
+pub async fn measure(
+    plan: &Plan<'_>,
+    stage: &Stage,
+    read_batch: usize,
+    rounds: usize,
+    turn: Duration,
+) -> Result<Vec<Case>, BenchError> {
+    let folder = tempfile::tempdir().map_err(|source| BenchError::File {
+        doing: "make",
+        path: "a temporary folder".into(),
+        source,
+    })?;
+    let mut subjects = Subject::start_all(plan, stage, folder.path()).await?;
+    let mut cases: Vec<_> = subjects
+        .iter()
+        .map(|subject| Case::new(&subject.name, stage.shape(), stage.model()))
+        .collect();
+    let bar = table::progress(
+        &stage.shape().to_string(),
+        ((rounds + 1) * subjects.len()) as u64,
+    );
+    for round in 0..=rounds {
+        for (subject, case) in subjects.iter_mut().zip(&mut cases) {
+            let measured = take_turn(subject, stage, read_batch, turn).await?;
+            // The first is to warm up, and to learn what the answers are.
+            if round > 0 {
+                case.rounds.push(measured);
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    for subject in subjects {
+        subject.stop().await?;
+    }
+    Ok(cases)
+}
+
+/// Sends read batch after read batch until the turn is over; checks every response.
+async fn take_turn(
+    subject: &mut Subject,
+    stage: &Stage,
+    read_batch: usize,
+    turn: Duration,
+) -> Result<Round, BenchError> {
+    let before = subject.used()?;
+    let (mut frames, mut answering) = (0, Duration::ZERO);
+    let mut calls = Vec::new();
+    while answering < turn {
+        // Made before the clock runs: the client's own work is not what is measured.
+        let datums: Vec<_> = (0..read_batch)
+            .map(|n| Datum {
+                id: n.to_string(),
+                ..stage.datum((frames + n) % stage.distinct())
+            })
+            .collect();
+        let begun = Instant::now();
+        let answer = subject.driver.call(stream::iter(datums)).await;
+        let took = begun.elapsed();
+        let answer = answer.map_err(|source| BenchError::Driver {
+            subject: subject.name.clone(),
+            source,
+        })?;
+        check(subject, stage, frames, &answer)?;
+        answering += took;
+        calls.push(took);
+        frames += read_batch;
+    }
+    let after = subject.used()?;
+    calls.sort_unstable();
+    let seconds = |fraction| table::percentile(&calls, fraction).as_secs_f64();
+    Ok(Round {
+        frames_per_second: frames as f64 / answering.as_secs_f64(),
+        cpu_seconds_per_frame: (after.cpu - before.cpu) / frames as f64,
+        call_seconds_p50: seconds(0.5),
+        call_seconds_p99: seconds(0.99),
+        resident_bytes: after.resident,
+    })
+}
+
+fn check(
+    subject: &mut Subject,
+    stage: &Stage,
+    sent: usize,
+    answer: &Answer,
+) -> Result<(), BenchError> {
+    for n in 0..answer.len() {
+        let messages = answer.get(&n.to_string()).unwrap_or_default();
+        let payloads: Vec<_> = messages.iter().map(|m| m.value.as_slice()).collect();
+        let frame = sent + n;
+        let checked = subject.expected.check(frame % stage.distinct(), &payloads);
+        checked.map_err(|reason| BenchError::Wrong {
+            subject: subject.name.clone(),
+            frame,
+            reason,
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_answer_must_be_met_to_the_byte() {
+        let stage = Stage::free(FrameShape {
+            height: 4,
+            width: 6,
+        })
+        .unwrap();
+        let mut expected = stage.expected();
+        let Expected::Known(results) = &expected else {
+            panic!("the simulated device's answers are known");
+        };
+        let right = results[3].clone();
+        assert_eq!(expected.check(3, &[&right]), Ok(()));
+        assert!(expected.check(4, &[&right]).is_err());
+        assert!(expected.check(3, &[&right, &right]).is_err());
+        let mut wrong = right.clone();
+        *wrong.last_mut().unwrap() ^= 1;
+        assert!(expected.check(3, &[&wrong]).is_err());
+    }
+
+    #[test]
+    fn answers_that_are_learned_must_come_again() {
+        let mut expected = Expected::learned();
+        assert_eq!(expected.check(0, &[b"a"]), Ok(()));
+        assert_eq!(expected.check(1, &[b"b"]), Ok(()));
+        assert_eq!(expected.check(0, &[b"a"]), Ok(()));
+        assert!(expected.check(1, &[b"a"]).is_err());
+        assert!(expected.check(1, &[]).is_err());
+    }
+}

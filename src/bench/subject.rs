@@ -1,0 +1,191 @@
+//! A program that is measured: a sidecar of this program, or a peer.
+
+use super::BenchError;
+use super::case::{Expected, Stage};
+use crate::child::ChildSidecar;
+use crate::config::Mode;
+use crate::driver::Driver;
+use procfs::process::Process;
+use std::path::Path;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// What is to be measured.
+pub struct Plan<'a> {
+    /// Modes of the sidecar.
+    pub modes: &'a [Mode],
+    /// Depths, in pipelined mode.
+    pub depths: &'a [usize],
+    /// Frames per batch.
+    pub batch_sizes: &'a [usize],
+    /// Other programs.
+    pub peers: &'a [Peer],
+}
+
+/// Another program that serves a batch map.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    name: String,
+    command: Vec<String>,
+}
+
+impl Peer {
+    /// From `NAME=COMMAND`; the command's words are split at blanks.
+    ///
+    /// # Errors
+    /// What is allowed, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let allowed = || "NAME=COMMAND is, such as no-op=target/release/examples/noop".to_owned();
+        let (name, command) = text.split_once('=').ok_or_else(allowed)?;
+        let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
+        if name.is_empty() || command.is_empty() {
+            return Err(allowed());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            command,
+        })
+    }
+}
+
+/// What a process has used of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// Time on CPUs, in seconds.
+    pub cpu: f64,
+    /// Memory that it holds now, in bytes.
+    pub resident: u64,
+}
+
+/// A running program that is measured.
+pub struct Subject {
+    /// In the table.
+    pub name: String,
+    /// Its connection.
+    pub driver: Driver,
+    /// What it must answer.
+    pub expected: Expected,
+    child: ChildSidecar,
+}
+
+impl Subject {
+    /// Starts what `plan` asks for, the peers first, each in a folder of its own under `folder`.
+    pub async fn start_all(
+        plan: &Plan<'_>,
+        stage: &Stage,
+        folder: &Path,
+    ) -> Result<Vec<Self>, BenchError> {
+        let mut subjects = Vec::new();
+        for peer in plan.peers {
+            let folder = own_folder(folder, subjects.len())?;
+            let mut command = Command::new(peer.command.first().map_or("", String::as_str));
+            command.args(peer.command.get(1..).unwrap_or_default());
+            let child = ChildSidecar::start_peer(command, &folder)?;
+            subjects.push(Self::up(peer.name.clone(), child, Expected::learned()).await?);
+        }
+        for (name, flags) in sidecars(plan, stage) {
+            let folder = own_folder(folder, subjects.len())?;
+            let program = std::env::current_exe().map_err(|source| BenchError::File {
+                doing: "find",
+                path: "this program".into(),
+                source,
+            })?;
+            let child = ChildSidecar::start(&program, &folder, &flags)?;
+            subjects.push(Self::up(name, child, stage.expected()).await?);
+        }
+        Ok(subjects)
+    }
+
+    async fn up(
+        name: String,
+        mut child: ChildSidecar,
+        expected: Expected,
+    ) -> Result<Self, BenchError> {
+        let driver = child.connect().await?;
+        Ok(Self {
+            name,
+            driver,
+            expected,
+            child,
+        })
+    }
+
+    /// What it has used so far.
+    pub fn used(&self) -> Result<Used, BenchError> {
+        let failed = |source| BenchError::Usage {
+            subject: self.name.clone(),
+            source,
+        };
+        let pid = self.child.pid().unwrap_or_default();
+        let stat = Process::new(pid).and_then(|p| p.stat()).map_err(failed)?;
+        Ok(Used {
+            cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident: stat.rss * procfs::page_size(),
+        })
+    }
+
+    /// Ends it.
+    pub async fn stop(self) -> Result<(), BenchError> {
+        drop(self.driver);
+        Ok(self.child.stop().await?)
+    }
+}
+
+fn own_folder(folder: &Path, n: usize) -> Result<std::path::PathBuf, BenchError> {
+    let path = folder.join(n.to_string());
+    std::fs::create_dir(&path).map_err(|source| BenchError::File {
+        doing: "make the folder",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
+}
+
+/// Name and flags of each sidecar.
+fn sidecars(plan: &Plan<'_>, stage: &Stage) -> Vec<(String, Vec<String>)> {
+    let mut sidecars = Vec::new();
+    for mode in plan.modes {
+        let depths: &[usize] = match mode {
+            Mode::Pipelined => plan.depths,
+            Mode::Sequential | Mode::Concurrent => &[1],
+        };
+        for depth in depths {
+            for batch_size in plan.batch_sizes {
+                let name = match mode {
+                    Mode::Pipelined => format!("{mode} {depth} × {batch_size}"),
+                    _ => format!("{mode} × {batch_size}"),
+                };
+                let flags = [
+                    ("--mode", mode.to_string()),
+                    ("--pipeline-depth", depth.to_string()),
+                    ("--bsz-size", batch_size.to_string()),
+                    ("--model-path", stage.model().to_owned()),
+                    (
+                        "--batch-timeout",
+                        humantime::format_duration(Duration::from_secs(1)).to_string(),
+                    ),
+                ];
+                let flags = flags
+                    .into_iter()
+                    .flat_map(|(flag, value)| [flag.to_owned(), value]);
+                sidecars.push((name, flags.chain(stage.flags()).collect()));
+            }
+        }
+    }
+    sidecars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_a_name_and_a_command() {
+        let peer = Peer::parse("no-op=target/noop --reply 9").unwrap();
+        assert_eq!(peer.name, "no-op");
+        assert_eq!(peer.command, ["target/noop", "--reply", "9"]);
+        for text in ["noop", "=noop", "noop=", "noop= "] {
+            assert!(Peer::parse(text).unwrap_err().contains("NAME=COMMAND"));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Frames, good and bad, and what must be answered to each: a function of seed and number alone.
+
+use beamflow::driver::Datum;
+use beamflow::engine::simulated::expected;
+use beamflow::frame::{DTYPE_HEADER, FRAME_ID_HEADER};
+
+const PIXELS: usize = 16;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A frame.
+    Good,
+    /// A frame in an npy envelope.
+    GoodNpy,
+    /// Bytes missing.
+    Truncated,
+    /// Far too many bytes.
+    Oversized,
+    /// An npy header that is none.
+    CorruptNpy,
+    /// A dtype that is none.
+    UnknownDtype,
+    /// No byte at all.
+    Empty,
+}
+
+impl Kind {
+    pub fn of(seed: u64, number: usize) -> Self {
+        // SplitMix64's finish, so that kinds do not come in a pattern (Steele et al. 2014).
+        let mut z = seed ^ (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        match (z ^ (z >> 31)) % 200 {
+            0 => Self::Oversized,
+            1..=3 => Self::Truncated,
+            4..=6 => Self::CorruptNpy,
+            7..=9 => Self::UnknownDtype,
+            10..=11 => Self::Empty,
+            12..=31 => Self::GoodNpy,
+            _ => Self::Good,
+        }
+    }
+
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Good | Self::GoodNpy)
+    }
+}
+
+/// Pixels that no other frame has: its number in base 30,000, and its positions.
+fn pixels(number: usize) -> [i16; PIXELS] {
+    std::array::from_fn(|position| match position {
+        0 => (number % 30_000) as i16,
+        1 => (number / 30_000) as i16,
+        _ => ((number * 7 + position * 131) % 30_000) as i16,
+    })
+}
+
+/// The datum of frame `number`.
+pub fn datum(kind: Kind, number: usize) -> Datum {
+    let raw: Vec<u8> = pixels(number)
+        .iter()
+        .flat_map(|p| p.to_le_bytes())
+        .collect();
+    let npy = |header: &str| {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        let padded = format!("{header:<117}\n");
+        bytes.extend((padded.len() as u16).to_le_bytes());
+        bytes.extend(padded.as_bytes());
+        bytes.extend(&raw);
+        bytes
+    };
+    let value = match kind {
+        Kind::Good | Kind::UnknownDtype => raw.clone(),
+        Kind::GoodNpy => npy("{'descr': '<i2', 'fortran_order': False, 'shape': (4, 4), }"),
+        Kind::CorruptNpy => npy("{'descr': '<i2', 'shape': (4, -4"),
+        Kind::Truncated => raw[..7].to_vec(),
+        Kind::Oversized => vec![7; 256 * 1024],
+        Kind::Empty => Vec::new(),
+    };
+    let datum =
+        Datum::new(number.to_string(), value).with_header(FRAME_ID_HEADER, number.to_string());
+    match kind {
+        Kind::UnknownDtype => datum.with_header(DTYPE_HEADER, "complex7"),
+        _ => datum,
+    }
+}
+
+/// Whether `payload` is the result of frame `number`.
+pub fn is_result(number: usize, payload: &[u8]) -> bool {
+    let values: Option<Vec<f32>> = npyz::NpyFile::new(payload)
+        .ok()
+        .and_then(|file| file.into_vec().ok());
+    let right = pixels(number)
+        .iter()
+        .enumerate()
+        .map(|(position, pixel)| expected(0, position, f32::from(*pixel)))
+        .collect();
+    values == Some(right)
+}

@@ -1,0 +1,245 @@
+//! One life of the sidecar, from its start to its end.
+
+use crate::account::Account;
+use crate::frames::datum;
+use crate::plan::{Incident, Plan};
+use beamflow::child::ChildSidecar;
+use beamflow::driver::{Datum, Driver, DriverError};
+use futures::{StreamExt, stream};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longer than anything may take; no fault lasts as long.
+const NEVER: Duration = Duration::from_secs(120);
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By SIGTERM.
+    Told,
+    /// By SIGKILL.
+    Killed,
+    /// By itself, after its last device was lost.
+    LastDeviceLost,
+}
+
+/// See the module's essay.
+pub struct Life {
+    sidecar: Option<ChildSidecar>,
+    driver: Option<Driver>,
+    http: String,
+    faults: BTreeMap<String, u64>,
+    exit_code: Option<i32>,
+    calls: usize,
+    _folder: tempfile::TempDir,
+}
+
+impl Life {
+    pub async fn start(plan: &mut Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let http = free.local_addr().unwrap().to_string();
+        drop(free);
+        let mut flags = plan.flags();
+        flags.extend(["--http-address".to_owned(), http.clone()]);
+        let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
+        let mut sidecar = ChildSidecar::start(program, folder.path(), &flags).unwrap();
+        let driver = sidecar.connect().await.unwrap();
+        Self {
+            sidecar: Some(sidecar),
+            driver: Some(driver),
+            http,
+            faults: BTreeMap::new(),
+            exit_code: None,
+            calls: 0,
+            _folder: folder,
+        }
+    }
+
+    /// One call, with its incident; `Some` if it was the life's last.
+    pub async fn call(
+        &mut self,
+        incident: Incident,
+        batch: Vec<usize>,
+        account: &mut Account,
+        plan: &mut Plan,
+    ) -> Option<Ending> {
+        account.incident(incident);
+        self.calls += 1;
+        if self.calls.is_multiple_of(20) || matches!(incident, Incident::Kill | Incident::Terminate)
+        {
+            self.look().await;
+        }
+        let datums: Vec<_> = batch.iter().map(|n| datum(account.kind(*n), *n)).collect();
+        let half = datums.len() / 2;
+        match incident {
+            Incident::None | Incident::Burst | Incident::Stall => {
+                let pause = match incident {
+                    Incident::Stall => Duration::from_millis(plan.stall()),
+                    _ => Duration::ZERO,
+                };
+                let datums = stream::iter(datums.into_iter().enumerate()).then(
+                    move |(n, datum)| async move {
+                        if n == half && !pause.is_zero() {
+                            tokio::time::sleep(pause).await;
+                        }
+                        datum
+                    },
+                );
+                let driver = self.driver.as_mut().unwrap();
+                let answered = tokio::time::timeout(NEVER, driver.call(datums)).await;
+                match answered.expect("the call is answered") {
+                    Ok(answer) => {
+                        account.complete(&batch, &answer);
+                        None
+                    }
+                    Err(error) => self.over(error, batch, account).await,
+                }
+            }
+            Incident::Disconnect => {
+                // What was sent and what was not: numa would read all of it again.
+                let sent = self.send(datums.into_iter().take(half)).await;
+                self.driver = None;
+                account.broke_off(batch);
+                if sent.is_err() {
+                    return Some(self.ended().await);
+                }
+                match self.sidecar.as_mut().unwrap().connect().await {
+                    Ok(driver) => {
+                        self.driver = Some(driver);
+                        None
+                    }
+                    Err(_) => Some(self.ended().await),
+                }
+            }
+            Incident::Kill => {
+                // Whether it was there to take them makes no difference.
+                let _ = self.send(datums.into_iter().take(half)).await;
+                self.driver = None;
+                self.sidecar = None; // Dropped, it is killed.
+                account.broke_off(batch);
+                Some(Ending::Killed)
+            }
+            Incident::Terminate => {
+                let mut datums = datums.into_iter();
+                let begun = self.send(datums.by_ref().take(half)).await;
+                self.sidecar.as_ref().unwrap().terminate().unwrap();
+                let answer = match begun {
+                    Ok(()) => self.finish(datums).await,
+                    Err(error) => Err(error),
+                };
+                match answer {
+                    Ok(answer) => account.complete(&batch, &answer),
+                    // With nothing sent yet, there was no call to be finished.
+                    Err(error) if half == 0 => {
+                        check_gone(&error);
+                        account.broke_off(batch);
+                    }
+                    Err(error) => return self.over(error, batch, account).await,
+                }
+                self.driver = None;
+                Some(self.ended().await)
+            }
+        }
+    }
+
+    async fn send(&mut self, datums: impl Iterator<Item = Datum>) -> Result<(), DriverError> {
+        let driver = self.driver.as_mut().unwrap();
+        for datum in datums {
+            driver.send_datum(datum).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &mut self,
+        datums: impl Iterator<Item = Datum>,
+    ) -> Result<beamflow::driver::Answer, DriverError> {
+        self.send(datums).await?;
+        let driver = self.driver.as_mut().unwrap();
+        driver.end_of_transmission().await?;
+        let answered = tokio::time::timeout(NEVER, driver.answer()).await;
+        answered.expect("the call is answered")
+    }
+
+    /// The call cannot be completed: that is right only if the sidecar has ended, and not by our doing.
+    async fn over(
+        &mut self,
+        error: DriverError,
+        batch: Vec<usize>,
+        account: &mut Account,
+    ) -> Option<Ending> {
+        check_gone(&error);
+        account.broke_off(batch);
+        self.driver = None;
+        Some(self.ended().await)
+    }
+
+    /// Waits until the process is gone.
+    async fn ended(&mut self) -> Ending {
+        let sidecar = self.sidecar.as_mut().unwrap();
+        let status = sidecar.ended().await.unwrap();
+        self.exit_code = status.code();
+        match self.exit_code {
+            Some(0) => Ending::Told,
+            _ if sidecar.log_tail().contains("last lane is lost") => Ending::LastDeviceLost,
+            code => panic!("the sidecar ended with {code:?}:\n{}", sidecar.log_tail()),
+        }
+    }
+
+    /// Ends it as Kubernetes does.
+    pub async fn stop(&mut self) -> Ending {
+        self.look().await;
+        self.driver = None;
+        self.sidecar.as_ref().unwrap().terminate().unwrap();
+        self.ended().await
+    }
+
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
+    }
+
+    /// The engine's faults in this life, as the sidecar counted them when it was last asked.
+    pub fn faults(&self) -> BTreeMap<String, u64> {
+        self.faults.clone()
+    }
+
+    /// Asks the sidecar for its counts. It may be gone.
+    async fn look(&mut self) {
+        let Ok(mut stream) = TcpStream::connect(&self.http).await else {
+            return;
+        };
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut text = String::new();
+        if stream.write_all(request).await.is_err()
+            || stream.read_to_string(&mut text).await.is_err()
+        {
+            return;
+        }
+        for line in text.lines() {
+            let counted = line
+                .strip_prefix("beamflow_engine_errors_total{kind=\"")
+                .or_else(|| line.strip_prefix("beamflow_lanes_"))
+                .or_else(|| line.strip_prefix("beamflow_devices_"));
+            let Some((kind, count)) = counted.and_then(|rest| rest.rsplit_once(' ')) else {
+                continue;
+            };
+            let kind = kind.trim_end_matches("\"}").replace("_total", "");
+            if let Ok(count @ 1..) = count.parse() {
+                self.faults.insert(kind, count);
+            }
+        }
+    }
+}
+
+/// Only an end of the process excuses a call that was not answered.
+fn check_gone(error: &DriverError) {
+    let excused = matches!(
+        error,
+        DriverError::Closed | DriverError::Status { .. } | DriverError::Ended { .. }
+    );
+    assert!(excused, "a promise was broken: {error}");
+}

@@ -1,0 +1,75 @@
+//! The fault campaign: frames through a real sidecar process over its real socket, while everything that can go wrong
+//! does, again and again, and the verdict is a count.
+//!
+//! The driver plays numa and its buffer: what is nacked, or was in a call that broke off, is delivered again. In the end
+//! every frame has exactly one final answer, and it is the right one.
+//!
+//! Seeded and repeatable: `CAMPAIGN_SEED` and `CAMPAIGN_FRAMES` (a short one if not given).
+//!
+//! `CAMPAIGN_FRAMES=1000000 cargo test --release --test campaign -- --nocapture`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+/// Every frame's final answer.
+mod account;
+/// Frames, good and bad, and what must be answered to each.
+mod frames;
+/// One life of the sidecar, from its start to its end.
+mod life;
+/// Chance, by seed.
+mod plan;
+
+use account::Account;
+use life::{Ending, Life};
+use plan::{Incident, Plan};
+
+const SHORT: usize = 30_000;
+
+fn setting(name: &str, default: usize) -> usize {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_every_frame_is_answered_exactly_once_and_rightly() {
+    let seed = setting("CAMPAIGN_SEED", 1) as u64;
+    let frames = setting("CAMPAIGN_FRAMES", SHORT);
+    let begun = std::time::Instant::now();
+    let mut plan = Plan::new(seed);
+    let mut account = Account::new(seed, frames);
+    while account.is_open() {
+        let mut life = Life::start(&mut plan).await;
+        let ending = loop {
+            if !account.is_open() {
+                break life.stop().await;
+            }
+            let incident = plan.incident();
+            let batch = account.read_batch(plan.read_batch(incident));
+            match life.call(incident, batch, &mut account, &mut plan).await {
+                None => {}
+                Some(ending) => break ending,
+            }
+        };
+        account.life_ended(&ending, life.faults());
+        if ending == Ending::Told {
+            account.check_exit(life.exit_code(), 0);
+        } else if ending == Ending::LastDeviceLost {
+            account.check_exit(life.exit_code(), 1);
+        }
+    }
+    println!("{}", account.verdict(seed, begun.elapsed()));
+    // A campaign in which nothing went wrong proves nothing.
+    for incident in [Incident::Disconnect, Incident::Terminate, Incident::Kill] {
+        assert!(
+            account.happened(incident) > 0,
+            "{incident:?} never happened"
+        );
+    }
+    assert!(account.engine_faults() > 0, "the engine never failed");
+    account.check_all_answered();
+}

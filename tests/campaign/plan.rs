@@ -1,0 +1,133 @@
+//! Chance, by seed: what goes wrong, when, and with which settings.
+//!
+//! Lives and calls have a chance each: the n-th life and the n-th call are the same in every campaign of a seed, even where
+//! lives end a call sooner or later.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::BTreeSet;
+
+/// What happens around one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Incident {
+    /// Nothing.
+    None,
+    /// The stream stalls in mid-call, for longer than a batch waits.
+    Stall,
+    /// Far more datums than the slots hold, at once.
+    Burst,
+    /// The client is gone in mid-call.
+    Disconnect,
+    /// SIGTERM in mid-call.
+    Terminate,
+    /// SIGKILL in mid-call.
+    Kill,
+}
+
+/// See the module's essay.
+pub struct Plan {
+    lives: ChaCha8Rng,
+    calls: ChaCha8Rng,
+    call: usize,
+}
+
+/// Every so many calls one of the incidents is due, so that a short campaign has them all.
+const DUE: usize = 20;
+const INCIDENTS: [Incident; 5] = [
+    Incident::Stall,
+    Incident::Disconnect,
+    Incident::Terminate,
+    Incident::Burst,
+    Incident::Kill,
+];
+
+/// A number from `least` to `most`.
+fn number(chance: &mut ChaCha8Rng, least: u64, most: u64) -> u64 {
+    least + chance.next_u64() % (most - least + 1)
+}
+
+impl Plan {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            lives: ChaCha8Rng::seed_from_u64(seed),
+            calls: ChaCha8Rng::seed_from_u64(!seed),
+            call: 0,
+        }
+    }
+
+    /// How long a stream stalls, in milliseconds.
+    pub fn stall(&mut self) -> u64 {
+        number(&mut self.calls, 5, 60)
+    }
+
+    pub fn incident(&mut self) -> Incident {
+        self.call += 1;
+        if self.call.is_multiple_of(DUE) {
+            return INCIDENTS[self.call / DUE % INCIDENTS.len()];
+        }
+        match number(&mut self.calls, 0, 999) {
+            0..=7 => Incident::Kill,
+            8..=15 => Incident::Terminate,
+            16..=39 => Incident::Disconnect,
+            40..=69 => Incident::Stall,
+            70..=99 => Incident::Burst,
+            _ => Incident::None,
+        }
+    }
+
+    /// Datums in a read batch: none, one, a few, many.
+    pub fn read_batch(&mut self, incident: Incident) -> usize {
+        let most = match (incident, number(&mut self.calls, 0, 9)) {
+            (Incident::Burst, _) => return 2_000,
+            (_, 0) => 1,
+            (_, 1..=3) => 40,
+            _ => 500,
+        };
+        number(&mut self.calls, 0, most) as usize
+    }
+
+    /// The flags of a sidecar's life: a mode, a shape of batches, and a device that fails in every way it can.
+    pub fn flags(&mut self) -> Vec<String> {
+        let mode =
+            ["sequential", "concurrent", "pipelined"][number(&mut self.lives, 0, 2) as usize];
+        let model = format!(
+            "sim:size=4x4,devices=3,error-every={},panic={},lost={},hang={},hang-time=1s,device-lost={}",
+            number(&mut self.lives, 20, 300),
+            self.ordinals(4, 2_000),
+            self.ordinals(4, 2_000),
+            self.ordinals(2, 2_000),
+            self.ordinals(2, 6_000),
+        );
+        let flags = [
+            ("--mode", mode.to_owned()),
+            ("--model-path", model),
+            ("--output-size", "full".to_owned()),
+            ("--bsz-size", number(&mut self.lives, 1, 16).to_string()),
+            (
+                "--pipeline-depth",
+                number(&mut self.lives, 1, 6).to_string(),
+            ),
+            (
+                "--max-concurrent-batches",
+                number(&mut self.lives, 1, 6).to_string(),
+            ),
+            ("--batch-timeout", "20ms".to_owned()),
+            ("--inference-timeout", "300ms".to_owned()),
+            ("--devices", "all".to_owned()),
+        ];
+        let flags = flags.into_iter();
+        flags
+            .flat_map(|(flag, value)| [flag.to_owned(), value])
+            .collect()
+    }
+
+    /// `count` batches that go wrong, as the simulated device wants them told.
+    fn ordinals(&mut self, count: usize, most: u64) -> String {
+        let mut ordinals = BTreeSet::new();
+        while ordinals.len() < count {
+            ordinals.insert(number(&mut self.lives, 10, most));
+        }
+        let ordinals: Vec<_> = ordinals.iter().map(ToString::to_string).collect();
+        ordinals.join("+")
+    }
+}
