@@ -1,6 +1,18 @@
-//! stub
-#[test]
-fn stub() {
-    let v: serde_json::Value = yaml_serde::from_str("a: 1").unwrap();
-    assert!(regex::Regex::new(v["a"].to_string().as_str()).is_ok());
-}
+//! What is deployed is what the program understands: every manifest is read, checked against Numaflow's own schemas and
+//! against the command line, and every metric that a panel or an alert names is one that the sidecar has.
+//!
+//! Each overlay is rendered and goes through the same checks, where there is a `kubectl` recent enough; alerts are run
+//! on made-up series where there is a `promtool`. What a machine lacks is said, and skipped.
+
+/// The containers that run beamflow: flags, settings, security.
+mod containers;
+/// Manifests, as files and as rendered.
+mod documents;
+/// The Dockerfile and what it copies.
+mod image;
+/// Dashboard, alerts, PodMonitors.
+mod monitoring;
+/// Vertices, edges, buffers.
+mod pipelines;
+/// Numaflow's CRD schemas.
+mod schemas;
