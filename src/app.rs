@@ -16,7 +16,10 @@ use crate::server::{Server, ServerConfig, ServerError};
 use crate::signals;
 use crate::telemetry::counts::Counts;
 use crate::telemetry::http;
-use crate::telemetry::status::{Running, Status};
+use crate::telemetry::newest::Newest;
+use crate::telemetry::running::Running;
+use crate::telemetry::settings::Setting;
+use crate::telemetry::status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,7 +105,7 @@ impl Sidecar {
     /// # Errors
     /// [`AppError::Engine`] or [`AppError::Config`].
     pub fn load(config: &Config) -> Result<Self, AppError> {
-        Self::load_for(config, &Status::default())
+        Self::load_for(config, &new_status(config, Vec::new()))
     }
 
     /// As [`Sidecar::load`]; tells `status`, and counts there.
@@ -155,7 +158,7 @@ impl Sidecar {
             engine = %engine.description(),
             devices = devices.join(","),
             lanes = lane_count,
-            in_flight = config.in_flight(),
+            depth = config.in_flight(),
             batch = batch_size,
             input = %model.input,
             input_type = %model.input.element,
@@ -184,6 +187,8 @@ impl Sidecar {
             },
             counts: Arc::clone(&counts),
             keep_rejected: config.on_invalid != OnInvalid::Drop,
+            newest: Arc::clone(status.newest()),
+            input: model.input.name.clone(),
         });
         let abort = CancellationToken::new();
         let depth = Arc::new(config.depth());
@@ -193,7 +198,9 @@ impl Sidecar {
             mode: config.mode.to_string(),
             devices,
             batch_size,
+            read_batch_needed: config.useful_read_batch(batch_size),
             ring: resources.ring.watch(),
+            lanes: resources.lanes.watch(),
             depth: Arc::clone(&depth),
             health: health.clone(),
             load_times: [
@@ -288,10 +295,11 @@ pub struct Stopped {
     pub is_clean: bool,
 }
 
-/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end.
-pub async fn run(config: Config) -> Stopped {
+/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end. `settings` are told to whoever asks over
+/// HTTP.
+pub async fn run(config: Config, settings: Vec<Setting>) -> Stopped {
     let shutdown = CancellationToken::new();
-    let status = Arc::<Status>::default();
+    let status = Arc::new(new_status(&config, settings));
     let sidecar = match start(&config, &shutdown, &status).await {
         Ok(Some(sidecar)) => sidecar,
         Ok(None) => {
@@ -340,6 +348,8 @@ async fn start(
         let served = http::serve(address, Arc::clone(status)).await;
         served.map_err(|source| AppError::Http { address, source })?;
     }
+    let watching = Arc::clone(status);
+    tokio::spawn(async move { watching.watch().await });
     let loading = {
         let (config, status) = (config.clone(), Arc::clone(status));
         tokio::task::spawn_blocking(move || Sidecar::load_for(&config, &status))
@@ -348,6 +358,10 @@ async fn start(
         loaded = loading => loaded?.map(Some),
         () = shutdown.cancelled() => Ok(None),
     }
+}
+
+fn new_status(config: &Config, settings: Vec<Setting>) -> Status {
+    Status::new(config.mode, settings, Newest::new(config.no_pictures))
 }
 
 fn schedule(config: &Config, resources: Arc<Resources>, depth: Arc<Depth>) -> Box<dyn Schedule> {

@@ -207,6 +207,10 @@ pub struct ServeArgs {
     )]
     pub http_address: AddressOrOff,
 
+    /// The status page shows no frames: whoever reaches the HTTP address sees numbers only.
+    #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new(), help_heading = "Logs and metrics", hide_env_values = true)]
+    pub no_pictures: bool,
+
     /// How log lines look.
     #[arg(
         long,

@@ -25,13 +25,21 @@ pub enum Mode {
     Pipelined,
 }
 
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Mode {
+    /// Its name, as on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Sequential => "sequential",
             Self::Concurrent => "concurrent",
             Self::Pipelined => "pipelined",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -111,6 +119,8 @@ pub struct Config {
     pub on_failure: OnFailure,
     /// Where metrics, stats and health are served; `None`: nowhere.
     pub http_address: Option<SocketAddr>,
+    /// Whether the status page shows no frames.
+    pub no_pictures: bool,
     /// The Unix socket that numa connects to.
     pub sock_path: PathBuf,
     /// The file that tells numa of the socket.
@@ -160,6 +170,7 @@ impl From<ServeArgs> for Config {
             on_invalid: args.on_invalid,
             on_failure: args.on_failure,
             http_address: args.http_address.0,
+            no_pictures: args.no_pictures,
             sock_path: args.sock_path,
             server_info_path: args.server_info_path,
         }

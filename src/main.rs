@@ -4,6 +4,7 @@ use beamflow::app::Stopped;
 use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
 use beamflow::engine::tensorrt;
+use beamflow::telemetry::settings::{self, Setting};
 use beamflow::{app, bench_engine, build_engine, demo, inspect, send, telemetry, usage};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
@@ -40,24 +41,27 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => conclude(inspect::run(&args)),
         Some(Command::BenchEngine(args)) => conclude(bench_engine::run(&args)),
         None if cli.serve.print_config => {
-            let table = telemetry::settings::table(&Cli::command(), &matches);
+            let table = settings::table(&settings::in_force(&Cli::command(), &matches));
             let _ = std::io::stdout().write_all(table.as_bytes());
             ExitCode::SUCCESS
         }
-        None => serve(&runtime, cli.serve),
+        None => {
+            let settings = settings::in_force(&Cli::command(), &matches);
+            serve(&runtime, cli.serve, settings)
+        }
     };
     // Not dropped: that would wait for a model still being loaded, however long that takes.
     runtime.shutdown_background();
     code
 }
 
-fn serve(runtime: &tokio::runtime::Runtime, args: ServeArgs) -> ExitCode {
+fn serve(runtime: &tokio::runtime::Runtime, args: ServeArgs, settings: Vec<Setting>) -> ExitCode {
     if args.queue_size.is_some() {
         tracing::info!(
             "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, one batch more than may be in flight."
         );
     }
-    let Stopped { outcome, is_clean } = runtime.block_on(app::run(Config::from(args)));
+    let Stopped { outcome, is_clean } = runtime.block_on(app::run(Config::from(args), settings));
     let (code, exit) = match outcome {
         Ok(()) => (0, ExitCode::SUCCESS),
         Err(mistake) if mistake.is_usage() => (usage::EXIT_USAGE, refuse(&mistake.to_string())),

@@ -100,6 +100,15 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// A copy in single precision.
+    #[must_use]
+    pub fn to_single(self) -> Vec<f32> {
+        match self {
+            Self::F32(values) => values.to_vec(),
+            Self::F16(values) => values.iter().map(|value| value.to_f32()).collect(),
+        }
+    }
+
     /// Where the values begin.
     #[must_use]
     pub const fn address(self) -> *const u8 {

@@ -18,6 +18,9 @@ pub enum Close {
 }
 
 impl Close {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Full, Self::TimedOut, Self::EndOfStream];
+
     /// A short, bounded name for logs and counts.
     #[must_use]
     pub fn label(self) -> &'static str {

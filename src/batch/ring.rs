@@ -204,4 +204,8 @@ impl Work for Lease {
     fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError> {
         self.slot.run(session)
     }
+
+    fn frames(&self) -> usize {
+        self.slot.frames()
+    }
 }

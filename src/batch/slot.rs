@@ -17,6 +17,8 @@ pub struct Slot {
     row: usize,
     outputs: Vec<Output>,
     tickets: Vec<Ticket>,
+    /// The number of the frame that was pushed last.
+    number: Option<u64>,
     capacity: usize,
     batch: BatchDimension,
 }
@@ -62,6 +64,7 @@ impl Slot {
             row,
             outputs,
             tickets: Vec::with_capacity(capacity),
+            number: None,
             capacity,
             batch: spec.batch,
         })
@@ -74,6 +77,7 @@ impl Slot {
             row: 0,
             outputs: Vec::new(),
             tickets: Vec::new(),
+            number: None,
             capacity: 0,
             batch: BatchDimension::Dynamic,
         }
@@ -91,6 +95,24 @@ impl Slot {
         pixels.write_to(row.unwrap_or(ValuesMut::F32(&mut [])))?;
         self.tickets.push(ticket);
         Ok(())
+    }
+
+    /// Notes the number of the frame that was pushed last.
+    pub fn number_last(&mut self, number: Option<u64>) {
+        self.number = number;
+    }
+
+    /// The frame that was pushed last: its row, and its number if it has one. None in an empty slot.
+    #[must_use]
+    pub fn last(&self) -> Option<(usize, Option<u64>)> {
+        Some((self.frames().checked_sub(1)?, self.number))
+    }
+
+    /// Row `frame` of the input, as the model sees it.
+    #[must_use]
+    pub fn input(&self, frame: usize) -> Option<Values<'_>> {
+        let row = frame * self.row..(frame + 1) * self.row;
+        self.input.values().get(row)
     }
 
     /// The tickets of the frames in this slot, in row order.
@@ -131,10 +153,15 @@ impl Slot {
     /// Empties the slot for its next batch.
     pub fn clear(&mut self) {
         self.tickets.clear();
+        self.number = None;
     }
 }
 
 impl Work for Slot {
+    fn frames(&self) -> usize {
+        self.frames()
+    }
+
     fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError> {
         let frames = self.frames();
         let rows = self.batch.rows(frames);

@@ -19,8 +19,11 @@ mod job;
 mod life;
 /// The work before the lanes, and who may take it.
 mod queue;
+/// What the lanes have done and what waits for them.
+mod usage;
 
 pub use job::{LaneId, Pending, Reply, Work};
+pub use usage::{DeviceUsage, Usage, WorkDone};
 
 use super::failure::Failure;
 use super::room::lanes_on;
@@ -30,13 +33,14 @@ use life::Shared;
 use parking_lot::{Condvar, Mutex};
 use queue::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use usage::{Account, Watched};
 
 /// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs
 /// more often than this is not going to recover.
@@ -103,6 +107,20 @@ impl Health {
     }
 }
 
+/// A look at the lanes that does not keep them.
+#[derive(Clone)]
+pub struct LanesWatch(Weak<dyn Watched>);
+
+impl LanesWatch {
+    /// The lanes now; nothing once they are gone.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.0
+            .upgrade()
+            .map_or_else(Usage::default, |lanes| lanes.usage())
+    }
+}
+
 /// The lanes of one engine. See the module's essay. Dropping it ends them once they are idle.
 pub struct Lanes<W: Work> {
     shared: Arc<Shared<W>>,
@@ -116,22 +134,23 @@ impl<W: Work> Lanes<W> {
     /// The first [`EngineError`] met; no lane is left running then.
     pub fn start(engine: Arc<dyn Engine>, plan: LanePlan) -> Result<Self, EngineError> {
         let devices = engine.devices();
+        let count = devices.len();
         let lanes = Self {
             shared: Arc::new(Shared {
-                queue: Mutex::new(Queue::new(devices.len(), plan.balance)),
+                queue: Mutex::new(Queue::new(count, plan.balance)),
                 changed: Condvar::new(),
                 engine,
                 devices,
                 rows: plan.rows,
                 health: Health::default(),
+                account: Mutex::new(Account::new(count)),
             }),
         };
         let (opened_tx, opened_rx) = mpsc::sync_channel(plan.lanes);
-        let devices = lanes.shared.devices.len();
-        for device in 0..devices {
-            for _ in 0..lanes_on(device, devices, plan.lanes) {
+        for device in 0..count {
+            for _ in 0..lanes_on(device, count, plan.lanes) {
                 let lane = lanes.shared.queue.lock().admit(device);
-                lanes.spawn(lane, device, Some(opened_tx.clone()))?;
+                lanes.spawn(lane, Some(opened_tx.clone()))?;
             }
         }
         drop(opened_tx);
@@ -151,6 +170,7 @@ impl<W: Work> Lanes<W> {
         let job = Job {
             work,
             avoid,
+            submitted: Instant::now(),
             device: None,
             started,
             done,
@@ -174,21 +194,21 @@ impl<W: Work> Lanes<W> {
     /// Gives up on a lane whose session hangs and starts another in its place. The hung thread ends by
     /// itself if its session ever returns; what it brings back is thrown away. False if it was given up before.
     pub fn abandon(&self, lane: LaneId) -> bool {
-        let (device, successor, left) = {
+        let (successor, left) = {
             let mut queue = self.shared.queue.lock();
-            let Some(device) = queue.remove(lane) else {
+            if !queue.remove(lane) {
                 return false;
-            };
+            }
             queue.hanging.insert(lane);
             // Under the same lock, so that nobody sees the moment in which there is no lane.
             let replaced = queue.hanging.len() <= MOST_HANGING;
-            let successor = replaced.then(|| queue.admit(device));
-            (device, successor, queue.alive_on(device))
+            let successor = replaced.then(|| queue.admit(lane.device));
+            (successor, queue.alive_on(lane.device))
         };
-        tracing::error!(%lane, device = self.shared.device(device), "The lane hangs; it is abandoned.");
+        tracing::error!(%lane, device = self.shared.device(lane.device), "The lane hangs; it is abandoned.");
         match successor {
             Some(successor) => {
-                if let Err(error) = self.spawn(successor, device, None) {
+                if let Err(error) = self.spawn(successor, None) {
                     tracing::error!(%error, "No lane could be started in place of the abandoned one.");
                 } else {
                     tracing::warn!(lane = %successor, "Another lane takes the hung one's place.");
@@ -199,7 +219,7 @@ impl<W: Work> Lanes<W> {
                     hanging = MOST_HANGING,
                     "Too many lanes hang already; this one is not replaced."
                 );
-                self.shared.take_stock(device, left);
+                self.shared.take_stock(lane.device, left);
             }
         }
         self.shared.changed.notify_all();
@@ -238,6 +258,13 @@ impl<W: Work> Lanes<W> {
         self.shared.changed.notify_all();
     }
 
+    /// A look at them that does not keep them.
+    #[must_use]
+    pub fn watch(&self) -> LanesWatch {
+        let weak: Weak<Shared<W>> = Arc::downgrade(&self.shared);
+        LanesWatch(weak)
+    }
+
     /// How the lanes and their devices are.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -248,7 +275,6 @@ impl<W: Work> Lanes<W> {
     fn spawn(
         &self,
         lane: LaneId,
-        device: usize,
         opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
     ) -> Result<(), EngineError> {
         let shared = Arc::clone(&self.shared);
@@ -257,10 +283,10 @@ impl<W: Work> Lanes<W> {
             .name(lane.to_string())
             .spawn(move || {
                 // A panic outside a run (a session that panics when it is dropped) ends the lane, and says so.
-                let life = catch_unwind(AssertUnwindSafe(|| shared.run_lane(lane, device, opened)));
+                let life = catch_unwind(AssertUnwindSafe(|| shared.run_lane(lane, opened)));
                 if life.is_err() {
                     tracing::error!(%lane, "The lane panicked outside a run and ends.");
-                    shared.retire(lane, device);
+                    shared.retire(lane);
                 }
                 // The engine goes with the last lane: before the lane counts as gone.
                 drop(shared);
@@ -268,9 +294,9 @@ impl<W: Work> Lanes<W> {
             })
             .map(drop)
             .map_err(|error| {
-                self.shared.retire(lane, device);
+                self.shared.retire(lane);
                 EngineError::Session {
-                    lane: lane.0,
+                    lane: lane.number,
                     reason: format!("no thread could be started: {error}"),
                 }
             })

@@ -195,5 +195,11 @@ pub fn frame_id<'a>(headers: &'a HashMap<String, String>, datum_id: &'a str) -> 
     header(headers, FRAME_ID_HEADER).unwrap_or(datum_id)
 }
 
+/// The number of a frame, if its header [`FRAME_ID_HEADER`] is one.
+#[must_use]
+pub fn frame_number(headers: &HashMap<String, String>) -> Option<u64> {
+    header(headers, FRAME_ID_HEADER)?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests;

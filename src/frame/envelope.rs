@@ -167,6 +167,20 @@ impl Envelope {
         }
     }
 
+    /// What [`encode`](Self::encode) keeps of the row's first plane, in single precision, with its height and width: to be
+    /// looked at. A vector is one line.
+    ///
+    /// # Errors
+    /// [`LengthMismatch`] where the row has another length.
+    pub fn first_plane(&self, row: Values<'_>) -> Result<(usize, usize, Vec<f32>), LengthMismatch> {
+        LengthMismatch::check(row.len(), self.row_len)?;
+        let kept = match row {
+            Values::F32(row) => self.crop.first_plane(row),
+            Values::F16(row) => self.crop.first_plane(row),
+        };
+        Ok((self.crop.height, self.crop.width, kept))
+    }
+
     fn encode_row<T: Copy + Into<f32>>(&self, row: &[T]) -> Result<Vec<u8>, LengthMismatch> {
         LengthMismatch::check(row.len(), self.row_len)?;
         let mut message = vec![0; self.encoded_len];
@@ -214,6 +228,25 @@ impl Crop {
         })
     }
 
+    /// The lines of the windows of all planes of `from`.
+    fn lines<'a, T>(&self, from: &'a [T]) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
+        let Self {
+            plane: (height, width),
+            top,
+            left,
+            height: kept,
+            width: kept_width,
+        } = *self;
+        from.chunks_exact(height * width)
+            .flat_map(move |plane| plane.chunks_exact(width).skip(top).take(kept))
+            .filter_map(move |line| line.get(left..left + kept_width))
+    }
+
+    fn first_plane<T: Copy + Into<f32>>(&self, from: &[T]) -> Vec<f32> {
+        let lines = self.lines(from).take(self.height).flatten();
+        lines.map(|value| (*value).into()).collect()
+    }
+
     /// Writes the window of every plane of `from` into `to`, value by value as `bytes` says.
     fn write<T: Copy + Into<f32>, const SIZE: usize>(
         &self,
@@ -221,11 +254,7 @@ impl Crop {
         to: &mut [u8],
         bytes: impl Fn(f32) -> [u8; SIZE],
     ) {
-        let (height, width) = self.plane;
-        let lines = from
-            .chunks_exact(height * width)
-            .flat_map(|plane| plane.chunks_exact(width).skip(self.top).take(self.height))
-            .filter_map(|line| line.get(self.left..self.left + self.width));
+        let lines = self.lines(from);
         let (values, _) = to.as_chunks_mut::<SIZE>();
         for (line, values) in lines.zip(values.chunks_exact_mut(self.width)) {
             for (value, to) in line.iter().zip(values) {

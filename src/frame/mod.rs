@@ -89,7 +89,7 @@ mod rejection;
 /// Height × width, and how sizes are read from text.
 mod shape;
 
-pub use decode::{DTYPE_HEADER, Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id};
+pub use decode::{DTYPE_HEADER, Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
 pub use dtype::Dtype;
 pub use envelope::{Envelope, EnvelopeError};
 pub use output::{OutputDtype, OutputFormat, OutputSize};

@@ -82,6 +82,22 @@ impl Canvas {
         self.pixels.concat()
     }
 
+    /// The sheet as PNG (8-bit RGB).
+    ///
+    /// # Errors
+    /// What the encoder says.
+    pub fn png(&self, compression: png::Compression) -> Result<Vec<u8>, png::EncodingError> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(compression);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.to_rgb())?;
+        writer.finish()?;
+        Ok(bytes)
+    }
+
     /// Colours each pixel of a rectangle by its place in it, (column, row).
     pub(super) fn paint(
         &mut self,

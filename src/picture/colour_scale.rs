@@ -19,9 +19,11 @@ pub struct ColourScale {
 
 impl ColourScale {
     /// Sequential scale over the range of the finite values; `None` when there is none.
-    pub fn phase(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let finite = sorted(values);
-        let (low, high) = finite.first().copied().zip(finite.last().copied())?;
+    pub fn sequential(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let (low, high) = values.filter(|v| v.is_finite()).fold(None, |range, v| {
+            let (low, high): (f64, f64) = range.unwrap_or((v, v));
+            Some((low.min(v), high.max(v)))
+        })?;
         // A constant phase still needs a scale to be drawn on.
         let spare = if high > low { 0.0 } else { 0.5 };
         Some(Self {
@@ -159,16 +161,16 @@ mod tests {
     #[test]
     fn a_scale_covers_the_finite_values_and_greys_the_others() -> Result<(), &'static str> {
         let values = [f64::NAN, -1.0, 0.5, 3.0, f64::INFINITY];
-        let scale = ColourScale::phase(values.into_iter()).ok_or("no scale")?;
+        let scale = ColourScale::sequential(values.into_iter()).ok_or("no scale")?;
         assert_eq!((scale.low, scale.high), (-1.0, 3.0));
         assert_eq!(scale.colour(f64::NAN), UNLIT);
         assert_eq!(scale.colour(f64::NEG_INFINITY), UNLIT);
         assert_eq!(scale.colour(99.0), scale.colour(3.0));
         assert_ne!(scale.colour(-1.0), scale.colour(3.0));
-        let huge = ColourScale::phase([f64::MIN, f64::MAX].into_iter()).ok_or("no scale")?;
+        let huge = ColourScale::sequential([f64::MIN, f64::MAX].into_iter()).ok_or("no scale")?;
         assert_eq!(huge.colour(f64::MAX), huge.colour(f64::MIN)); // no use, but no panic
-        assert!(ColourScale::phase([f64::NAN].into_iter()).is_none());
-        let flat = ColourScale::phase([2.0].into_iter()).ok_or("no scale")?;
+        assert!(ColourScale::sequential([f64::NAN].into_iter()).is_none());
+        let flat = ColourScale::sequential([2.0].into_iter()).ok_or("no scale")?;
         assert!(flat.span() > 0.0);
         Ok(())
     }

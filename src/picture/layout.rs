@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn unlit_pixels_do_not_bleed_into_lit_ones() -> Result<(), &'static str> {
         let image = ndarray::arr2(&[[0.0, f64::NAN], [1.0, 1.0]]);
-        let scale = ColourScale::phase(image.iter().copied()).ok_or("no scale")?;
+        let scale = ColourScale::sequential(image.iter().copied()).ok_or("no scale")?;
         let mut canvas = Canvas::new(100, 100);
         paint(&mut canvas, (0, 0), (100, 100), image.view(), &scale);
         assert_eq!(canvas.pixel(49, 10), Some(scale.colour(0.0)));

@@ -35,9 +35,12 @@ mod canvas;
 mod colour_scale;
 /// Where everything goes.
 mod layout;
+/// One image by itself.
+mod plain;
 
 pub use canvas::Canvas;
 use colour_scale::ColourScale;
+pub use plain::{Brightness, Plain};
 
 /// Pixels of rim around what was reconstructed.
 const RIM: usize = 3;
@@ -145,8 +148,8 @@ impl<'a> PhasePicture<'a> {
             .and(truth)
             .for_each(|d, &truth| *d -= truth);
 
-        let phases =
-            ColourScale::phase(truth.iter().copied()).ok_or(PictureError::Nothing("true phase"))?;
+        let phases = ColourScale::sequential(truth.iter().copied())
+            .ok_or(PictureError::Nothing("true phase"))?;
         let differences = ColourScale::difference(difference.iter().copied(), 0.25 * phases.span())
             .ok_or(PictureError::Nothing(
                 "reconstruction, where the truth is known,",
@@ -182,17 +185,7 @@ impl<'a> PhasePicture<'a> {
     /// # Errors
     /// Those of [`draw`](Self::draw); [`PictureError::Encode`].
     pub fn png(&self) -> Result<Vec<u8>, PictureError> {
-        let canvas = self.draw()?;
-        let mut bytes = Vec::new();
-        let mut encoder =
-            png::Encoder::new(&mut bytes, canvas.width() as u32, canvas.height() as u32);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_compression(png::Compression::High);
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(&canvas.to_rgb())?;
-        writer.finish()?;
-        Ok(bytes)
+        Ok(self.draw()?.png(png::Compression::High)?)
     }
 
     /// Draws the picture into the file at `path`.

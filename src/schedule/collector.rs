@@ -2,7 +2,7 @@
 
 use super::{Call, Resources};
 use crate::batch::{Close, Fill, Lease};
-use crate::frame::{Rejection, frame_id};
+use crate::frame::{Rejection, frame_id, frame_number};
 use crate::ledger::{Outcome, Ticket};
 use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
@@ -18,6 +18,8 @@ pub struct Filled {
     pub close: Close,
     /// How long its frames took to come and be converted, without the wait for a slot.
     pub filling: Duration,
+    /// Of this, how long they took to be decoded and converted.
+    pub decoding: Duration,
 }
 
 /// Draws datums from a source and fills slots with their frames.
@@ -30,6 +32,8 @@ pub struct Collector<'a, S> {
     source: S,
     /// How long the present batch has waited for a slot.
     waited: Duration,
+    /// How long its frames took to be decoded and converted.
+    decoding: Duration,
 }
 
 impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
@@ -39,6 +43,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
             resources,
             source,
             waited: Duration::ZERO,
+            decoding: Duration::ZERO,
         }
     }
 
@@ -46,6 +51,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     pub async fn next(&mut self, call: &mut Call) -> Option<Filled> {
         let begun = Instant::now();
         self.waited = Duration::ZERO;
+        self.decoding = Duration::ZERO;
         let mut filling: Option<(Lease, Fill)> = None;
         let close = loop {
             let deadline = filling.as_ref().and_then(|(_, fill)| fill.deadline());
@@ -60,9 +66,10 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
                 break Close::EndOfStream;
             };
             call.mark_arrival();
+            let number = frame_number(&datum.headers);
             call.intake
-                .arrived(datum.value.len(), datum.event_time.into());
-            if self.put(datum, &mut filling, call).await {
+                .arrived(datum.value.len(), datum.event_time.into(), number);
+            if self.put(datum, number, &mut filling, call).await {
                 break Close::Full;
             }
         };
@@ -72,6 +79,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
             lease,
             close,
             filling: begun.elapsed().saturating_sub(self.waited),
+            decoding: self.decoding,
         })
     }
 
@@ -80,9 +88,11 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     async fn put(
         &mut self,
         datum: Datum,
+        number: Option<u64>,
         filling: &mut Option<(Lease, Fill)>,
         call: &mut Call,
     ) -> bool {
+        let (begun, waited_before) = (Instant::now(), self.waited);
         let ticket = call.ledger.enter(datum.id, datum.keys);
         let pixels = match self.resources.decoder.decode(&datum.value, &datum.headers) {
             Ok(pixels) => pixels,
@@ -106,6 +116,9 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
             self.reject(ticket, rejection, datum.headers, datum.value, call);
             return false;
         }
+        lease.number_last(number);
+        let waited = self.waited.saturating_sub(waited_before);
+        self.decoding += begun.elapsed().saturating_sub(waited);
         fill.add()
     }
 

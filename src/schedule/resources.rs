@@ -7,7 +7,8 @@ use crate::engine::failure::Failure;
 use crate::engine::lane::{LaneId, Lanes, Pending, Reply};
 use crate::frame::{Decoder, Envelope};
 use crate::ledger::{Outcome, Ticket};
-use crate::telemetry::counts::Counts;
+use crate::telemetry::counts::{BatchNote, Counts};
+use crate::telemetry::newest::{Image, Newest};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -49,6 +50,10 @@ pub struct Resources {
     pub keep_rejected: bool,
     /// The counts of this process.
     pub counts: Arc<Counts>,
+    /// Keeps the newest frame for those who look.
+    pub newest: Arc<Newest>,
+    /// The name of the model's input.
+    pub input: String,
 }
 
 /// A batch that has been through its lane.
@@ -87,10 +92,17 @@ impl Resources {
             lease,
             close,
             filling,
+            decoding,
         } = batch;
         let tickets = lease.tickets().to_vec();
         let padding = lease.padding();
-        self.counts.batch(tickets.len(), padding, close, filling);
+        self.counts.batch(BatchNote {
+            frames: tickets.len(),
+            padding,
+            close,
+            filling,
+            decoding,
+        });
 
         let mut attempt = self.attempt(lease, None).await;
         let mut retried = false;
@@ -100,8 +112,11 @@ impl Resources {
             result: Err(failure),
         } = attempt
         {
-            tracing::warn!(%lane, kind = failure.kind(), error = %failure, frames = tickets.len(),
-                "A batch failed; it is run once more, on another lane if there is one.");
+            if let Some(held_back) = self.counts.failure_line() {
+                tracing::warn!(%lane, kind = failure.kind(), error = %failure, frames = tickets.len(),
+                    unlogged_before = held_back,
+                    "A batch failed; it is run once more, on another lane if there is one.");
+            }
             self.counts.retry();
             retried = true;
             attempt = self.attempt(lease, Some(lane)).await;
@@ -112,12 +127,16 @@ impl Resources {
                 let begun = Instant::now();
                 let outcomes = self.encode(&tickets, &lease);
                 self.counts.encoded(begun.elapsed());
+                self.show(&lease);
                 outcomes
             }
             (Ok(_), None) => fail(&tickets, &Failure::Unsettled),
             (Err(failure), _) => {
-                tracing::error!(kind = failure.kind(), error = %failure, frames = tickets.len(),
-                    "A batch failed for good; its frames have no result.");
+                if let Some(held_back) = self.counts.failure_line() {
+                    tracing::error!(kind = failure.kind(), error = %failure, frames = tickets.len(),
+                        unlogged_before = held_back,
+                        "A batch failed for good; its frames have no result.");
+                }
                 fail(&tickets, &failure)
             }
         };
@@ -191,6 +210,26 @@ impl Resources {
             Err(failure) => self.counts.engine_error(failure),
         }
         attempt
+    }
+
+    /// Offers the last frame of a computed batch to those who look.
+    fn show(&self, lease: &Lease) {
+        let Some((frame, number)) = lease.last() else {
+            return;
+        };
+        self.newest.offer(number, || {
+            let shape = self.decoder.shape();
+            let input = lease.input(frame).map(|row| {
+                let plane = (shape.height, shape.width, row.to_single());
+                Image::new(self.input.clone(), plane)
+            });
+            let outputs = self.outputs.iter().filter_map(|output| {
+                let row = lease.result(output.index, frame)?;
+                let plane = output.envelope.first_plane(row).ok()?;
+                Some(Image::new(output.name.clone(), plane))
+            });
+            input.into_iter().chain(outputs).collect()
+        });
     }
 
     fn encode(&self, tickets: &[Ticket], lease: &Lease) -> Vec<(Ticket, Outcome)> {

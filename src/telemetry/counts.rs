@@ -4,8 +4,11 @@
 //! batch or call, never per pixel. At rest, frames received are the sum of frames completed: a frame is done, rejected,
 //! failed, or abandoned because numa gave its call up.
 
+use super::gaps::FrameNumbers;
 use super::rate::RateLimit;
+use super::totals::Totals;
 use crate::batch::Close;
+use crate::config::Mode;
 use crate::engine::StageTimes;
 use crate::engine::failure::Failure;
 use crate::frame::Rejection;
@@ -15,16 +18,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Before every name.
 pub const PREFIX: &str = "beamflow";
 
-/// Lines that say why a frame was rejected, per window.
-const REJECTION_LINES: u32 = 5;
-const REJECTION_WINDOW: Duration = Duration::from_secs(10);
+/// Lines of one kind that may come once a frame or batch, per window.
+const LINES: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// What can become of a frame.
 const OUTCOMES: [&str; 4] = ["done", "rejected", "failed", "abandoned"];
@@ -35,12 +38,29 @@ const ABANDONED: &str = "abandoned";
 
 /// One label, with values from a fixed list.
 type Label = [(&'static str, &'static str); 1];
+type Seconds = Counter<f64, AtomicU64>;
 type Counters = Family<Label, Counter>;
 type Histograms = Family<Label, Histogram, fn() -> Histogram>;
+
+/// A batch that is about to be computed.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNote {
+    /// Frames in it.
+    pub frames: usize,
+    /// Rows computed beyond them.
+    pub padding: usize,
+    /// Why it closed.
+    pub close: Close,
+    /// How long its frames took to come and be converted.
+    pub filling: Duration,
+    /// Of this, how long they took to be decoded and converted.
+    pub decoding: Duration,
+}
 
 /// What the sidecar counts and measures. See the module's essay.
 #[derive(Debug)]
 pub struct Counts {
+    mode: &'static str,
     calls: Counter,
     frames_received: Counter,
     received_bytes: Counter,
@@ -48,47 +68,24 @@ pub struct Counts {
     frame_latency: Histogram,
     frames_completed: Counters,
     frames_rejected: Counters,
-    batches: Counters,
+    frame_gaps: Counter,
+    frame_numbers: Mutex<FrameNumbers>,
+    batches: Family<[(&'static str, &'static str); 2], Counter>,
     batch_frames: Histogram,
     padding: Counter,
     retries: Counter,
     lanes_replaced: Counter,
     engine_errors: Counters,
-    handler_duration: Histogram,
+    handler_duration: Histograms,
     read_batch_frames: Histogram,
     stage_duration: Histograms,
+    /// Sums of what the histograms hold, which do not tell theirs.
+    batched_frames: Counter,
+    answering: Seconds,
+    latency: Seconds,
     rejection_lines: Mutex<RateLimit>,
-}
-
-/// The totals at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Totals {
-    /// Calls answered.
-    pub calls: u64,
-    /// Datums answered.
-    pub frames: u64,
-    /// Of these, with results.
-    pub done: u64,
-    /// Of these, wrong in themselves.
-    pub rejected: u64,
-    /// Of these, failed by the engine.
-    pub failed: u64,
-    /// Datums whose call numa gave up.
-    pub abandoned: u64,
-    /// Batches computed, whatever their outcome.
-    pub batches: u64,
-    /// Of these, closed because they were full.
-    pub full_batches: u64,
-    /// Of these, closed because their oldest frame had waited long enough.
-    pub timed_out_batches: u64,
-    /// Rows computed beyond the frames, because the model's batch is fixed.
-    pub padding: u64,
-    /// Batches run a second time.
-    pub retries: u64,
-    /// Lanes abandoned because they hung.
-    pub lanes_replaced: u64,
-    /// Rejected frames by reason, in answered calls and others.
-    pub rejections: BTreeMap<&'static str, u64>,
+    gap_lines: Mutex<RateLimit>,
+    failure_lines: Mutex<RateLimit>,
 }
 
 /// Batches and read batches of 1 to 8,192 frames.
@@ -110,18 +107,13 @@ fn counters(name: &'static str, values: &[&'static str]) -> Counters {
     family
 }
 
-impl Default for Counts {
-    fn default() -> Self {
-        Self::new(&mut Registry::default())
-    }
-}
-
 impl Counts {
-    /// All at zero, registered in `registry` under the names below.
+    /// All at zero, registered in `registry` under the names below, for a sidecar in `mode`.
     #[must_use]
-    pub fn new(registry: &mut Registry) -> Self {
-        let closes = [Close::Full, Close::TimedOut, Close::EndOfStream].map(Close::label);
+    pub fn new(registry: &mut Registry, mode: Mode) -> Self {
+        let lines = || Mutex::new(RateLimit::new(LINES, WINDOW));
         let counts = Self {
+            mode: mode.name(),
             calls: Counter::default(),
             frames_received: Counter::default(),
             received_bytes: Counter::default(),
@@ -129,17 +121,27 @@ impl Counts {
             frame_latency: seconds(),
             frames_completed: counters("outcome", &OUTCOMES),
             frames_rejected: counters("reason", &Rejection::KINDS),
-            batches: counters("close", &closes),
+            frame_gaps: Counter::default(),
+            frame_numbers: Mutex::default(),
+            batches: Family::default(),
             batch_frames: frames(),
             padding: Counter::default(),
             retries: Counter::default(),
             lanes_replaced: Counter::default(),
             engine_errors: counters("kind", &Failure::KINDS),
-            handler_duration: seconds(),
+            handler_duration: Histograms::new_with_constructor(seconds),
             read_batch_frames: frames(),
             stage_duration: Histograms::new_with_constructor(seconds),
-            rejection_lines: Mutex::new(RateLimit::new(REJECTION_LINES, REJECTION_WINDOW)),
+            batched_frames: Counter::default(),
+            answering: Seconds::default(),
+            latency: Seconds::default(),
+            rejection_lines: lines(),
+            gap_lines: lines(),
+            failure_lines: lines(),
         };
+        for close in Close::ALL {
+            drop(counts.batches.get_or_create(&counts.closed(close)));
+        }
         let r = registry;
         r.register(
             "read_batches",
@@ -177,8 +179,13 @@ impl Counts {
             counts.frames_rejected.clone(),
         );
         r.register(
+            "frame_gaps",
+            "Frame numbers that were left out upstream",
+            counts.frame_gaps.clone(),
+        );
+        r.register(
             "batches",
-            "Batches computed, by why they closed",
+            "Batches computed, by mode and by why they closed",
             counts.batches.clone(),
         );
         r.register(
@@ -231,7 +238,10 @@ impl Counts {
         self.completed(REJECTED, tally.rejected);
         self.completed(FAILED, tally.failed);
         if tally.frames > 0 {
-            self.handler_duration.observe(total.as_secs_f64());
+            self.answering.inc_by(total.as_secs_f64());
+            self.handler_duration
+                .get_or_create(&[("mode", self.mode)])
+                .observe(total.as_secs_f64());
             self.read_batch_frames.observe(tally.frames as f64);
         }
     }
@@ -253,9 +263,30 @@ impl Counts {
         self.completed(ABANDONED, frames);
     }
 
+    /// Adds the gaps before frames with these numbers, in the order in which they came.
+    pub(super) fn numbered(&self, numbers: impl Iterator<Item = u64>) {
+        let mut seen = self.frame_numbers.lock();
+        for number in numbers {
+            let missing = seen.note(number);
+            if missing == 0 {
+                continue;
+            }
+            self.frame_gaps.inc_by(missing);
+            if let Some(held_back) = self.gap_lines.lock().pass(Instant::now()) {
+                tracing::warn!(
+                    missing,
+                    before = number,
+                    unlogged_before = held_back,
+                    "Frames are missing: their numbers were left out upstream."
+                );
+            }
+        }
+    }
+
     /// Adds the time from a datum's event to its answer.
     pub(super) fn latency(&self, time: Duration) {
         self.frame_latency.observe(time.as_secs_f64());
+        self.latency.inc_by(time.as_secs_f64());
     }
 
     /// Adds the payloads of an answer.
@@ -263,14 +294,19 @@ impl Counts {
         self.sent_bytes.inc_by(bytes as u64);
     }
 
-    /// Adds a batch of `frames` frames that is about to be computed, and took `filling` to fill.
-    pub fn batch(&self, frames: usize, padding: usize, close: Close, filling: Duration) {
-        self.batches
-            .get_or_create(&[("close", close.label())])
-            .inc();
-        self.batch_frames.observe(frames as f64);
-        self.padding.inc_by(padding as u64);
-        self.stage("fill", filling);
+    /// Adds a batch that is about to be computed.
+    pub fn batch(&self, batch: BatchNote) {
+        self.batches.get_or_create(&self.closed(batch.close)).inc();
+        self.batch_frames.observe(batch.frames as f64);
+        self.batched_frames.inc_by(batch.frames as u64);
+        self.padding.inc_by(batch.padding as u64);
+        self.stage("decode", batch.decoding);
+        self.stage("fill", batch.filling);
+    }
+
+    /// The labels of a batch.
+    fn closed(&self, close: Close) -> [(&'static str, &'static str); 2] {
+        [("mode", self.mode), ("close", close.label())]
     }
 
     /// Adds a run that succeeded, after `waited` in the queue.
@@ -297,6 +333,11 @@ impl Counts {
         self.engine_errors
             .get_or_create(&[("kind", failure.kind())])
             .inc();
+    }
+
+    /// Whether a line about a failed batch may be logged: if so, how many were not before it.
+    pub fn failure_line(&self) -> Option<u64> {
+        self.failure_lines.lock().pass(Instant::now())
     }
 
     /// Adds a batch run a second time.
@@ -330,7 +371,7 @@ impl Counts {
         let of = |family: &Counters, name, value| family.get_or_create(&[(name, value)]).get();
         let [done, rejected, failed, abandoned] =
             OUTCOMES.map(|outcome| of(&self.frames_completed, "outcome", outcome));
-        let closed = |close: Close| of(&self.batches, "close", close.label());
+        let closed = |close| self.batches.get_or_create(&self.closed(close)).get();
         let (full, timed_out) = (closed(Close::Full), closed(Close::TimedOut));
         let reasons = Rejection::KINDS
             .iter()
@@ -343,12 +384,16 @@ impl Counts {
             rejected,
             failed,
             abandoned,
+            gaps: self.frame_gaps.get(),
             batches: full + timed_out + closed(Close::EndOfStream),
             full_batches: full,
             timed_out_batches: timed_out,
+            batched_frames: self.batched_frames.get(),
             padding: self.padding.get(),
             retries: self.retries.get(),
             lanes_replaced: self.lanes_replaced.get(),
+            answering_seconds: self.answering.get(),
+            latency_seconds: self.latency.get(),
             rejections: reasons.collect(),
         }
     }

@@ -14,6 +14,8 @@ pub struct Intake {
     /// Of these, not yet added to the count, and their bytes.
     uncounted: usize,
     uncounted_bytes: usize,
+    /// Their numbers.
+    numbers: Vec<u64>,
     event_times: Vec<SystemTime>,
 }
 
@@ -26,15 +28,17 @@ impl Intake {
             open: 0,
             uncounted: 0,
             uncounted_bytes: 0,
+            numbers: Vec::new(),
             event_times: Vec::new(),
         }
     }
 
-    /// A datum of `bytes` bytes has come in; its event was at `event_time`.
-    pub fn arrived(&mut self, bytes: usize, event_time: SystemTime) {
+    /// A datum of `bytes` bytes has come in; its event was at `event_time`, and its frame has that number.
+    pub fn arrived(&mut self, bytes: usize, event_time: SystemTime, number: Option<u64>) {
         self.open += 1;
         self.uncounted += 1;
         self.uncounted_bytes += bytes;
+        self.numbers.extend(number);
         self.event_times.push(event_time);
     }
 
@@ -43,6 +47,7 @@ impl Intake {
         let frames = std::mem::take(&mut self.uncounted);
         let bytes = std::mem::take(&mut self.uncounted_bytes);
         self.counts.received(frames, bytes);
+        self.counts.numbered(self.numbers.drain(..));
     }
 
     /// The call is answered: its frames are counted by their outcomes.

@@ -1,13 +1,24 @@
-//! The settings in force and where each came from: `--print-config`.
+//! The settings in force and where each came from: `--print-config`, and `/stats`.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
+use serde::Serialize;
 
-/// One line per setting: flag, value, and whether it is the default, was given as a flag, or by which
-/// environment variable.
+/// A setting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its flag, without the dashes.
+    pub flag: String,
+    /// As it was given, or its default; empty where there is none.
+    pub value: String,
+    /// `default`, `flag`, or the environment variable that it came from.
+    pub origin: String,
+}
+
+/// All settings, in the order of `--help`.
 #[must_use]
-pub fn table(command: &Command, matches: &ArgMatches) -> String {
-    let mut lines = String::new();
+pub fn in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
+    let mut settings = Vec::new();
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();
         let (Some(flag), Ok(Some(source))) = (arg.get_long(), source(matches, id)) else {
@@ -30,9 +41,27 @@ pub fn table(command: &Command, matches: &ArgMatches) -> String {
                 .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             _ => "default".to_owned(),
         };
-        lines.push_str(&format!("--{flag:<24} {value:<42} {origin}\n"));
+        settings.push(Setting {
+            flag: flag.to_owned(),
+            value,
+            origin,
+        });
     }
-    lines
+    settings
+}
+
+/// One line per setting.
+#[must_use]
+pub fn table(settings: &[Setting]) -> String {
+    let line = |setting: &Setting| {
+        let Setting {
+            flag,
+            value,
+            origin,
+        } = setting;
+        format!("--{flag:<24} {value:<42} {origin}\n")
+    };
+    settings.iter().map(line).collect()
 }
 
 fn source(

@@ -1,19 +1,26 @@
-//! What the sidecar is and how it is, for whoever asks over HTTP.
+//! What the sidecar is and how it is, for whoever asks over HTTP, and for the summary in the log.
 
-use super::counts::{Counts, PREFIX, Totals};
-use crate::batch::RingWatch;
-use crate::engine::lane::Health;
-use crate::schedule::Depth;
+use super::counts::{Counts, PREFIX};
+use super::history::{History, Sample};
+use super::newest::Newest;
+use super::running::{Running, RunningMetrics};
+use super::settings::Setting;
+use super::stats::{EngineStats, Stats};
+use crate::config::Mode;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How often the history gets a sample.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two summaries in the log.
+const SUMMARY: usize = 30;
 
 /// Where a sidecar is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,140 +36,59 @@ pub enum Phase {
     Lost,
 }
 
-/// What is known once the model is loaded.
-pub struct Running {
-    /// The engine, in words.
-    pub engine: String,
-    /// The model file.
-    pub model: String,
-    /// When batches are computed.
-    pub mode: String,
-    /// The names of the devices.
-    pub devices: Vec<String>,
-    /// Frames per batch.
-    pub batch_size: usize,
-    /// The slots.
-    pub ring: RingWatch,
-    /// Batches in flight in pipelined mode.
-    pub depth: Arc<Depth>,
-    /// The lanes and their devices.
-    pub health: Health,
-    /// How long loading the model took, and opening and warming up the lanes.
-    pub load_times: [(&'static str, Duration); 2],
-}
-
-type Seconds = Gauge<f64, AtomicU64>;
-
 /// See the module's essay.
 pub struct Status {
     registry: Registry,
     counts: Arc<Counts>,
-    running: OnceLock<Running>,
+    newest: Arc<Newest>,
+    settings: Vec<Setting>,
+    started: Instant,
+    running: Arc<OnceLock<Running>>,
     phase: Mutex<Phase>,
-    engine_info: Family<[(&'static str, String); 4], Gauge>,
+    history: Mutex<History>,
     ready: Gauge,
-    devices_lost: Gauge,
-    slots_in_use: Gauge,
-    pipeline_depth: Gauge,
-    load_seconds: Family<[(&'static str, &'static str); 1], Seconds>,
-}
-
-/// The answer to `/stats`.
-#[derive(Debug, Serialize)]
-pub struct Stats {
-    version: &'static str,
-    phase: Phase,
-    totals: Totals,
-    #[serde(flatten)]
-    engine: Option<EngineStats>,
-}
-
-#[derive(Debug, Serialize)]
-struct EngineStats {
-    mode: String,
-    model: String,
-    engine: String,
-    devices: Vec<String>,
-    devices_lost: u64,
-    batch_size: usize,
-    pipeline_depth: usize,
-    slots: usize,
-    slots_in_use: usize,
-}
-
-impl Default for Status {
-    fn default() -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
-        let counts = Arc::new(Counts::new(&mut registry));
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program", build);
-        let mut status = Self {
-            counts,
-            running: OnceLock::new(),
-            phase: Mutex::new(Phase::Loading),
-            engine_info: Family::default(),
-            ready: Gauge::default(),
-            devices_lost: Gauge::default(),
-            slots_in_use: Gauge::default(),
-            pipeline_depth: Gauge::default(),
-            load_seconds: Family::default(),
-            registry,
-        };
-        let r = &mut status.registry;
-        r.register(
-            "engine_info",
-            "The engine; always 1",
-            status.engine_info.clone(),
-        );
-        r.register(
-            "engine_ready",
-            "1 while calls are answered",
-            status.ready.clone(),
-        );
-        r.register(
-            "devices_lost",
-            "Devices that have no lane any more",
-            status.devices_lost.clone(),
-        );
-        r.register(
-            "slots_in_use",
-            "Slots that are being filled or computed",
-            status.slots_in_use.clone(),
-        );
-        r.register(
-            "pipeline_depth",
-            "Batches that may be in flight in pipelined mode",
-            status.pipeline_depth.clone(),
-        );
-        r.register(
-            "engine_load_seconds",
-            "How long the start took, by phase",
-            status.load_seconds.clone(),
-        );
-        status
-    }
 }
 
 impl Status {
+    /// The status of a sidecar in `mode` that has nothing loaded yet. `settings` are told to whoever asks; `newest` keeps
+    /// the newest frame for them.
+    #[must_use]
+    pub fn new(mode: Mode, settings: Vec<Setting>, newest: Newest) -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let counts = Arc::new(Counts::new(&mut registry, mode));
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", build);
+        let ready = Gauge::default();
+        registry.register("engine_ready", "1 while calls are answered", ready.clone());
+        let running = Arc::new(OnceLock::new());
+        registry.register_collector(Box::new(RunningMetrics(Arc::clone(&running))));
+        Self {
+            registry,
+            counts,
+            newest: Arc::new(newest),
+            settings,
+            started: Instant::now(),
+            running,
+            phase: Mutex::new(Phase::Loading),
+            history: Mutex::default(),
+            ready,
+        }
+    }
+
     /// What this sidecar counts.
     #[must_use]
     pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
 
+    /// What keeps its newest frame.
+    #[must_use]
+    pub fn newest(&self) -> &Arc<Newest> {
+        &self.newest
+    }
+
     /// The model is loaded: the sidecar is ready.
     pub fn loaded(&self, running: Running) {
-        let labels = [
-            ("engine", running.engine.clone()),
-            ("model", running.model.clone()),
-            ("mode", running.mode.clone()),
-            ("devices", running.devices.join(",")),
-        ];
-        self.engine_info.get_or_create(&labels).set(1);
-        for (phase, time) in running.load_times {
-            let gauge = self.load_seconds.get_or_create(&[("phase", phase)]);
-            gauge.set(time.as_secs_f64());
-        }
         if self.running.set(running).is_ok() {
             let mut phase = self.phase.lock();
             if *phase == Phase::Loading {
@@ -192,14 +118,6 @@ impl Status {
     /// None that is known: it is written to memory.
     pub fn metrics(&self) -> Result<String, std::fmt::Error> {
         self.ready.set((self.phase() == Phase::Ready).into());
-        if let Some(running) = self.running.get() {
-            let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-            let lost = running.health.devices_lost();
-            self.devices_lost
-                .set(i64::try_from(lost).unwrap_or(i64::MAX));
-            self.slots_in_use.set(number(running.ring.in_use()));
-            self.pipeline_depth.set(number(running.depth.now()));
-        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -208,22 +126,80 @@ impl Status {
     /// Totals, engine and settings at this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let engine = self.running.get().map(|running| EngineStats {
-            mode: running.mode.clone(),
-            model: running.model.clone(),
-            engine: running.engine.clone(),
-            devices: running.devices.clone(),
-            devices_lost: running.health.devices_lost(),
-            batch_size: running.batch_size,
-            pipeline_depth: running.depth.now(),
-            slots: running.ring.slots(),
-            slots_in_use: running.ring.in_use(),
-        });
+        let history = self.history.lock();
+        let running = self.running.get();
+        let (engine, recent) = running
+            .map(|running| EngineStats::new(running, &history))
+            .unzip();
         Stats {
             version: env!("CARGO_PKG_VERSION"),
             phase: self.phase(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
             totals: self.counts.totals(),
+            recent: recent.flatten(),
+            frames_per_second: history.frames_per_second(),
             engine,
+            newest: self.newest.look(),
+            settings: self.settings.clone(),
         }
+    }
+
+    /// Takes a sample every second, and says every half minute what was done in it, if anything was. Never ends.
+    pub async fn watch(&self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for tick in 0usize.. {
+            ticks.tick().await;
+            self.sample();
+            if tick > 0 && tick.is_multiple_of(SUMMARY) {
+                self.summarise();
+            }
+        }
+    }
+
+    fn sample(&self) {
+        let usage = self.running.get().map(|running| running.lanes.usage());
+        let devices = usage.map(|usage| usage.devices).unwrap_or_default();
+        self.history.lock().add(Sample {
+            at: Instant::now(),
+            totals: self.counts.totals(),
+            busy: devices.iter().map(|d| d.done.busy.iter().sum()).collect(),
+        });
+    }
+
+    fn summarise(&self) {
+        let Some(running) = self.running.get() else {
+            return;
+        };
+        let devices = running.lanes.usage().devices;
+        let lanes: Vec<_> = devices.iter().map(|device| device.lanes).collect();
+        let Some((recent, busy)) = self.history.lock().last(SUMMARY, &lanes) else {
+            return;
+        };
+        if recent.frames == 0 {
+            return;
+        }
+        let ms = |seconds: Option<f64>| seconds.map(|seconds| (seconds * 1e5).round() / 100.0);
+        let one = |value: f64| (value * 10.0).round() / 10.0;
+        let busy: Vec<_> = devices
+            .iter()
+            .zip(busy)
+            .map(|(device, busy)| format!("{}: {:.0} %", device.device, 100.0 * busy))
+            .collect();
+        tracing::info!(
+            frames = recent.frames,
+            frames_per_second = one(recent.frames_per_second),
+            rejected = recent.rejected,
+            failed = recent.failed,
+            batches = recent.batches,
+            batch_frames = recent.batch_frames.map(one),
+            read_batch_frames = recent.read_batch_frames.map(one),
+            answer_ms = ms(recent.answer_seconds),
+            latency_ms = ms(recent.latency_seconds),
+            depth = running.depth.now(),
+            busy = busy.join(", "),
+            "The last {:.0} seconds.",
+            recent.seconds
+        );
     }
 }

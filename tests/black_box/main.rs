@@ -17,8 +17,12 @@ mod engine_commands;
 mod faults;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
+/// What the log tells.
+mod logs;
 /// Metrics, stats and health over HTTP.
 mod metrics;
+/// The status page, in a browser.
+mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.
 mod process;
 /// The README tells the truth about the flags.
@@ -27,5 +31,7 @@ mod readme;
 mod reference;
 /// The handler under the SDK's own server.
 mod sdk;
+/// A sidecar whose HTTP side is asked.
+mod served;
 /// Streams do not delay each other.
 mod streams;

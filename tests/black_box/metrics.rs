@@ -1,102 +1,26 @@
 //! What is served over HTTP is true: counts add up, readiness follows the sidecar's life.
 
-use crate::common::{MODES, NEVER, SIM, bad, call, good};
-use beamflow::child::ChildSidecar;
+use crate::common::{MODES, SIM, bad, call, good};
+use crate::served::Served;
 use beamflow::driver::Driver;
 use std::collections::BTreeMap;
-use std::path::Path;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-/// A sidecar with its HTTP side on a port of its own.
-struct Served {
-    sidecar: ChildSidecar,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Served {
-    async fn start(flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let common = [
-            "--debug",
-            "--http-address",
-            "127.0.0.1:0",
-            "--output-size",
-            "full",
-            "--batch-timeout",
-            "off",
-        ];
-        let flags: Vec<String> = common
-            .iter()
-            .chain(flags)
-            .map(ToString::to_string)
-            .collect();
-        let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
-        let sidecar = ChildSidecar::start(program, folder.path(), &flags).unwrap();
-        let told = || {
-            let log = sidecar.log_tail();
-            let (_, rest) = log.split_once("served over HTTP. address=")?;
-            Some(rest.split_whitespace().next()?.to_owned())
-        };
-        crate::common::eventually("the address", || told().is_some()).await;
-        Self {
-            address: told().unwrap(),
-            sidecar,
-            _folder: folder,
-        }
-    }
-
-    /// Status line and body of an answer.
-    async fn ask(&self, method: &str, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.lines().next().unwrap().to_owned(), body.to_owned())
-    }
-
-    async fn get(&self, path: &str) -> String {
-        let (status, body) = self.ask("GET", path).await;
-        assert_eq!(status, "HTTP/1.1 200 OK", "{path}");
-        body
-    }
-
-    /// Every sample of `/metrics`, by name and labels.
-    async fn metrics(&self) -> BTreeMap<String, f64> {
-        let text = self.get("/metrics").await;
-        assert!(text.ends_with("# EOF\n"), "{text}");
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        samples
-            .map(|line| {
-                let (name, value) = line.rsplit_once(' ').unwrap();
-                (name.to_owned(), value.parse().unwrap())
-            })
-            .collect()
-    }
-
-    async fn is_told(&self, path: &str, status: &str, words: &str) {
-        let asking = async {
-            loop {
-                let (told, body) = self.ask("GET", path).await;
-                if told.contains(status) && body.contains(words) {
-                    return;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        let told = tokio::time::timeout(NEVER, asking).await;
-        assert!(told.is_ok(), "never told: {status}, {words}");
-    }
-}
 
 fn completed(metrics: &BTreeMap<String, f64>) -> f64 {
     let outcomes = metrics
         .iter()
         .filter(|(name, _)| name.starts_with("beamflow_frames_completed_total{"));
     outcomes.map(|(_, frames)| frames).sum()
+}
+
+/// The samples of a metric that have `label` among their labels.
+fn of_family<'a>(
+    metrics: &'a BTreeMap<String, f64>,
+    name: &str,
+    label: &'a str,
+) -> impl Iterator<Item = f64> + use<'a> {
+    let name = format!("beamflow_{name}{{");
+    let found = move |(key, _): &(&String, &f64)| key.starts_with(&name) && key.contains(label);
+    metrics.iter().filter(found).map(|(_, value)| *value)
 }
 
 async fn open_call(driver: &mut Driver, sidecar: &Served) {
@@ -136,20 +60,79 @@ async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
         assert_eq!(of("read_batch_frames_sum"), 150.0);
         assert!(of("engine_errors_total{kind=\"engine\"}") >= 2.0, "{mode}");
         assert!(of("batches_retried_total") >= 1.0, "{mode}");
-        for stage in ["fill", "wait", "copy_in", "compute", "copy_out", "encode"] {
+        for stage in [
+            "decode", "fill", "wait", "copy_in", "compute", "copy_out", "encode",
+        ] {
             let runs = of(&format!(
                 "stage_duration_seconds_count{{stage=\"{stage}\"}}"
             ));
             assert!(runs > 0.0, "{mode}, {stage}");
         }
         assert_eq!(of("slots_in_use"), 0.0);
-        let stats: serde_json::Value = serde_json::from_str(&served.get("/stats").await).unwrap();
-        assert_eq!(stats["phase"], "ready");
-        assert_eq!(stats["mode"], *mode);
-        assert_eq!(stats["totals"]["frames"], 150);
+        let batches: f64 = of_family(&metrics, "batches_total", mode).sum();
+        assert_eq!(of("batch_frames_count"), batches, "{mode}");
+        let calls = format!("handler_duration_seconds_count{{mode=\"{mode}\"}}");
+        assert_eq!(of(&calls), 3.0);
+        let lanes = of_family(&metrics, "lane_busy_seconds_total", "device=\"sim-0\"");
+        assert!((1..=4).contains(&lanes.count()), "{metrics:?}");
         drop(driver);
         served.sidecar.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn stats_tell_devices_settings_and_what_was_done() {
+    let model = format!("{SIM},devices=2,error=1");
+    let mut served = Served::start(&["--mode", "concurrent", "--model-path", &model]).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    for _ in 0..4 {
+        call(&mut driver, 40).await;
+    }
+    let stats = served.stats().await;
+    assert_eq!(stats["phase"], "ready");
+    assert_eq!(stats["mode"], "concurrent");
+    assert_eq!(stats["totals"]["frames"], 160);
+    assert_eq!(stats["read_batch_frames_needed"], 40);
+    let devices = stats["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 2);
+    let total = |key: &str| -> f64 { devices.iter().map(|d| d[key].as_f64().unwrap()).sum() };
+    // Twenty batches of eight, and one that was run again.
+    assert_eq!(total("batches"), 21.0);
+    assert_eq!(total("frames"), 168.0);
+    assert_eq!(total("queue_depth"), 0.0);
+    assert_eq!(total("lanes"), 4.0);
+    for device in devices {
+        assert_eq!(device["mean_batch_frames"], 8.0);
+        assert!(device["mean_wait_seconds"].as_f64().unwrap() > 0.0);
+        assert!(device["mean_inference_seconds"].as_f64().unwrap() > 0.0);
+    }
+    let settings = stats["settings"].as_array().unwrap();
+    let model_path = settings.iter().find(|s| s["flag"] == "model-path").unwrap();
+    assert_eq!(model_path["value"], *model);
+    assert_eq!(model_path["origin"], "flag");
+    drop(driver);
+    served.sidecar.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn frame_numbers_that_are_left_out_upstream_are_counted_and_logged() {
+    let mut served = Served::start(&["--model-path", SIM]).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    for numbers in [100..110, 113..120, 113..121, 121..125] {
+        let datums = numbers.map(|number| {
+            let mut datum = good(number);
+            let header = ("x-txn-id".to_owned(), number.to_string());
+            datum.headers.extend([header]);
+            datum
+        });
+        driver.call(futures::stream::iter(datums)).await.unwrap();
+    }
+    let metrics = served.metrics().await;
+    assert_eq!(metrics["beamflow_frame_gaps_total"], 3.0);
+    let log = served.sidecar.log_tail();
+    assert!(log.contains("missing=3 before=113"), "{log}");
+    drop(driver);
+    served.sidecar.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -213,7 +196,7 @@ async fn readiness_goes_with_the_last_device() {
 async fn http_is_read_only_and_knows_its_paths_only() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     drop(served.sidecar.connect().await.unwrap());
-    for path in ["/metrics", "/stats", "/livez", "/readyz"] {
+    for path in ["/", "/metrics", "/stats", "/livez", "/readyz"] {
         for method in ["POST", "PUT", "DELETE"] {
             let (status, _) = served.ask(method, path).await;
             assert!(status.contains("405"), "{method} {path}: {status}");

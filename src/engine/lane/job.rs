@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::engine::{EngineError, Session, StageTimes};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Something a lane can run on its session.
@@ -11,15 +12,26 @@ pub trait Work: Send + 'static {
     /// # Errors
     /// What the session says.
     fn run(&mut self, session: &mut dyn Session) -> Result<StageTimes, EngineError>;
+
+    /// Frames in it, for the lanes' own account.
+    fn frames(&self) -> usize;
 }
 
-/// Which lane; never used twice in a process.
+/// Which lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LaneId(pub(super) usize);
+pub struct LaneId {
+    /// Never used twice in a process.
+    pub(super) number: usize,
+    /// An index into the engine's devices.
+    pub(super) device: usize,
+    /// Its place on the device, from 0: a lane that replaces another takes its seat, so that there are never more
+    /// seats than lanes were asked for.
+    pub(super) seat: usize,
+}
 
 impl std::fmt::Display for LaneId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "lane-{}", self.0)
+        write!(f, "lane-{}", self.number)
     }
 }
 
@@ -46,6 +58,7 @@ pub struct Pending<W> {
 pub(super) struct Job<W> {
     pub(super) work: W,
     pub(super) avoid: Option<LaneId>,
+    pub(super) submitted: Instant,
     /// The device whose lanes it is kept for.
     pub(super) device: Option<usize>,
     pub(super) started: oneshot::Sender<LaneId>,

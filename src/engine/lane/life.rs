@@ -2,6 +2,7 @@
 
 use super::job::Job;
 use super::queue::Queue;
+use super::usage::{Account, DeviceUsage, Usage, Watched};
 use super::{Health, LaneId, Reply, Work};
 use crate::engine::failure::Failure;
 use crate::engine::{Engine, EngineError, Place, Session, warm_up};
@@ -10,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::time::Instant;
 
 /// What all lanes share.
 pub(super) struct Shared<W> {
@@ -19,6 +21,7 @@ pub(super) struct Shared<W> {
     pub devices: Vec<String>,
     pub rows: usize,
     pub health: Health,
+    pub account: Mutex<Account>,
 }
 
 impl<W: Work> Shared<W> {
@@ -26,18 +29,17 @@ impl<W: Work> Shared<W> {
     pub fn run_lane(
         &self,
         lane: LaneId,
-        device: usize,
         opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
     ) {
-        let name = self.device(device);
-        let mut session = match self.open_session(lane, device) {
+        let name = self.device(lane.device);
+        let mut session = match self.open_session(lane) {
             Ok(session) => {
                 opened.map(|opened| opened.send(Ok(())));
                 session
             }
             Err(error) => {
                 tracing::error!(%lane, device = name, %error, "The lane has no session and ends.");
-                self.no_session(lane, device, &error);
+                self.no_session(lane, &error);
                 opened.map(|opened| opened.send(Err(error)));
                 return;
             }
@@ -46,7 +48,7 @@ impl<W: Work> Shared<W> {
             if job.done.is_closed() {
                 continue; // Nobody waits for it any more; its slot goes back to the ring.
             }
-            let Some(broken) = self.run_job(lane, device, session.as_mut(), job) else {
+            let Some(broken) = self.run_job(lane, session.as_mut(), job) else {
                 continue;
             };
             if !self.queue.lock().has(lane) {
@@ -54,11 +56,11 @@ impl<W: Work> Shared<W> {
             }
             drop(session);
             tracing::warn!(%lane, device = name, error = %broken, "The session is lost; the lane opens another.");
-            session = match self.open_session(lane, device) {
+            session = match self.open_session(lane) {
                 Ok(session) => session,
                 Err(error) => {
                     tracing::error!(%lane, device = name, %error, "The lane cannot open another session and ends.");
-                    self.no_session(lane, device, &error);
+                    self.no_session(lane, &error);
                     return;
                 }
             };
@@ -70,22 +72,22 @@ impl<W: Work> Shared<W> {
     }
 
     /// Runs one job and replies; gives the failure if it cost the session.
-    fn run_job(
-        &self,
-        lane: LaneId,
-        device: usize,
-        session: &mut dyn Session,
-        job: Job<W>,
-    ) -> Option<Failure> {
+    fn run_job(&self, lane: LaneId, session: &mut dyn Session, job: Job<W>) -> Option<Failure> {
         let Job {
             mut work,
             started,
             done,
+            submitted,
             ..
         } = job;
         // Nobody need be listening: a call may end before its last batch does.
         let _ = started.send(lane);
+        let (frames, begun) = (work.frames(), Instant::now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(session)));
+        let waited = begun.saturating_duration_since(submitted);
+        let mut account = self.account.lock();
+        account.ran(lane, frames, waited, begun.elapsed());
+        drop(account);
         let (result, broken) = match run {
             Ok(Ok(times)) => (Ok(times), None),
             Ok(Err(error)) => {
@@ -100,7 +102,9 @@ impl<W: Work> Shared<W> {
         };
         // Before the reply: whoever gets it may submit the batch again.
         match &broken {
-            Some(Failure::Engine(EngineError::DeviceLost(reason))) => self.lose(device, reason),
+            Some(Failure::Engine(EngineError::DeviceLost(reason))) => {
+                self.lose(lane.device, reason)
+            }
             Some(_) => {
                 self.queue.lock().reopening(lane);
                 self.changed.notify_all();
@@ -115,11 +119,11 @@ impl<W: Work> Shared<W> {
         broken
     }
 
-    fn open_session(&self, lane: LaneId, device: usize) -> Result<Box<dyn Session>, EngineError> {
+    fn open_session(&self, lane: LaneId) -> Result<Box<dyn Session>, EngineError> {
         let open = || {
             let mut session = self.engine.open_session(Place {
-                lane: lane.0,
-                device,
+                lane: lane.number,
+                device: lane.device,
                 rows: self.rows,
             })?;
             if self.engine.needs_warm_up() {
@@ -129,7 +133,7 @@ impl<W: Work> Shared<W> {
         };
         catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| {
             Err(EngineError::Session {
-                lane: lane.0,
+                lane: lane.number,
                 reason: format!(
                     "the engine panicked: {}",
                     crate::panic::message(panic.as_ref())
@@ -161,18 +165,18 @@ impl<W: Work> Shared<W> {
     }
 
     /// A lane ends because it cannot open a session.
-    fn no_session(&self, lane: LaneId, device: usize, error: &EngineError) {
+    fn no_session(&self, lane: LaneId, error: &EngineError) {
         match error {
-            EngineError::DeviceLost(reason) => self.lose(device, reason),
-            _ => self.retire(lane, device),
+            EngineError::DeviceLost(reason) => self.lose(lane.device, reason),
+            _ => self.retire(lane),
         }
     }
 
     /// Takes `lane` off the list.
-    pub fn retire(&self, lane: LaneId, device: usize) {
-        self.take_off(device, |queue| {
+    pub fn retire(&self, lane: LaneId) {
+        self.take_off(lane.device, |queue| {
             queue.hanging.remove(&lane);
-            queue.remove(lane).is_some()
+            queue.remove(lane)
         });
     }
 
@@ -224,5 +228,24 @@ impl<W: Work> Shared<W> {
         stranded
             .into_iter()
             .for_each(|job| job.fail(Failure::NoLane));
+    }
+}
+
+impl<W: Work> Watched for Shared<W> {
+    fn usage(&self) -> Usage {
+        let queue = self.queue.lock();
+        let account = self.account.lock();
+        let usage_of = |(device, name): (usize, &String)| DeviceUsage {
+            device: name.clone(),
+            lanes: queue.alive_on(device),
+            queued: queue.waiting_for(device),
+            running: queue.running_on(device),
+            done: account.of(device),
+        };
+        Usage {
+            devices: self.devices.iter().enumerate().map(usage_of).collect(),
+            queued: queue.unassigned(),
+            idle_while_queued: queue.idle_while_queued(Instant::now()),
+        }
     }
 }

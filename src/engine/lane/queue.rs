@@ -5,28 +5,26 @@
 //! - an idle lane takes any job that no device was chosen for; a job is kept for a device only while a lane
 //!   of that device can take it.
 
+use super::usage::Stopwatch;
 use super::{Balance, Job, LaneId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 /// See the module's essay.
 pub(super) struct Queue<W> {
     jobs: VecDeque<Job<W>>,
-    lanes: BTreeMap<LaneId, Lane>,
+    lanes: BTreeMap<LaneId, State>,
     balance: Balance,
     devices: usize,
     /// The device whose turn it is.
     turn: usize,
-    next_id: usize,
+    next_number: usize,
+    /// Whether a lane is idle while a job waits.
+    idle: Stopwatch,
     /// No more work will come.
     pub closed: bool,
     /// Lanes given up whose threads have not come back.
     pub hanging: HashSet<LaneId>,
-}
-
-#[derive(Clone, Copy)]
-struct Lane {
-    device: usize,
-    state: State,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +43,8 @@ impl<W> Queue<W> {
             balance,
             devices,
             turn: 0,
-            next_id: 0,
+            next_number: 0,
+            idle: Stopwatch::default(),
             closed: false,
             hanging: HashSet::new(),
         }
@@ -53,10 +52,14 @@ impl<W> Queue<W> {
 
     /// Puts a new lane on the list.
     pub fn admit(&mut self, device: usize) -> LaneId {
-        let lane = LaneId(self.next_id);
-        self.next_id += 1;
-        let state = State::Opening;
-        self.lanes.insert(lane, Lane { device, state });
+        let taken: HashSet<_> = self.on(device).map(|(lane, _)| lane.seat).collect();
+        let lane = LaneId {
+            number: self.next_number,
+            device,
+            seat: (0..).find(|seat| !taken.contains(seat)).unwrap_or_default(),
+        };
+        self.next_number += 1;
+        self.lanes.insert(lane, State::Opening);
         lane
     }
 
@@ -68,15 +71,34 @@ impl<W> Queue<W> {
     /// The lane has lost its session and opens another; what was kept for its device, others may take.
     pub fn reopening(&mut self, lane: LaneId) {
         self.set(lane, State::Opening);
-        if let Some(device) = self.lanes.get(&lane).map(|lane| lane.device) {
-            self.release(device);
+        if self.has(lane) {
+            self.release(lane.device);
         }
     }
 
     fn set(&mut self, lane: LaneId, state: State) {
-        if let Some(lane) = self.lanes.get_mut(&lane) {
-            lane.state = state;
+        if let Some(present) = self.lanes.get_mut(&lane) {
+            *present = state;
         }
+        self.time();
+    }
+
+    /// Keeps the time in which a lane is idle while a job waits; called after every change.
+    fn time(&mut self) {
+        let idle = !self.jobs.is_empty() && self.lanes.values().any(|l| *l == State::Idle);
+        self.idle.set(idle, Instant::now);
+    }
+
+    /// For how long a lane was idle while a job waited, up to `now`.
+    pub fn idle_while_queued(&self, now: Instant) -> Duration {
+        self.idle.total(now)
+    }
+
+    /// Lanes of one device on the list.
+    fn on(&self, device: usize) -> impl Iterator<Item = (&LaneId, &State)> {
+        self.lanes
+            .iter()
+            .filter(move |(lane, _)| lane.device == device)
     }
 
     /// Whether the lane is still on the list.
@@ -91,7 +113,7 @@ impl<W> Queue<W> {
 
     /// Lanes of one device on the list.
     pub fn alive_on(&self, device: usize) -> usize {
-        self.lanes.values().filter(|l| l.device == device).count()
+        self.on(device).count()
     }
 
     /// Adds a job, for the device that the balance chooses. There must be a lane.
@@ -101,18 +123,21 @@ impl<W> Queue<W> {
             Balance::RoundRobin => self.next_in_turn(job.avoid),
         };
         self.jobs.push_back(job);
+        self.time();
     }
 
     /// The next job for `lane`, which is idle until there is one.
     pub fn take(&mut self, lane: LaneId) -> Option<Job<W>> {
         self.set(lane, State::Idle);
-        let device = self.lanes.get(&lane)?.device;
+        if !self.has(lane) {
+            return None;
+        }
         let another_is_open = self
             .lanes
             .iter()
-            .any(|(other, l)| *other != lane && l.state != State::Opening);
+            .any(|(other, state)| *other != lane && *state != State::Opening);
         let next = self.jobs.iter().position(|job| {
-            job.device.is_none_or(|chosen| chosen == device)
+            job.device.is_none_or(|chosen| chosen == lane.device)
                 && (job.avoid != Some(lane) || !another_is_open)
         });
         let job = self.jobs.remove(next?)?;
@@ -120,17 +145,19 @@ impl<W> Queue<W> {
         Some(job)
     }
 
-    /// Takes a lane off the list; gives its device, if it was there.
-    pub fn remove(&mut self, lane: LaneId) -> Option<usize> {
-        let Lane { device, .. } = self.lanes.remove(&lane)?;
-        self.release(device);
-        Some(device)
+    /// Takes a lane off the list; says whether it was there.
+    pub fn remove(&mut self, lane: LaneId) -> bool {
+        let was_there = self.lanes.remove(&lane).is_some();
+        if was_there {
+            self.release(lane.device);
+        }
+        was_there
     }
 
     /// Takes all lanes of a device off the list; says whether there were any.
     pub fn remove_device(&mut self, device: usize) -> bool {
         let before = self.lanes.len();
-        self.lanes.retain(|_, lane| lane.device != device);
+        self.lanes.retain(|lane, _| lane.device != device);
         self.release(device);
         self.lanes.len() < before
     }
@@ -138,13 +165,16 @@ impl<W> Queue<W> {
     /// Takes all lanes off the list; gives how many devices had one.
     pub fn clear(&mut self) -> usize {
         let lanes = std::mem::take(&mut self.lanes);
-        let devices: HashSet<_> = lanes.values().map(|lane| lane.device).collect();
+        self.time();
+        let devices: HashSet<_> = lanes.keys().map(|lane| lane.device).collect();
         devices.len()
     }
 
     /// All jobs that no lane has taken.
     pub fn drain(&mut self) -> VecDeque<Job<W>> {
-        std::mem::take(&mut self.jobs)
+        let jobs = std::mem::take(&mut self.jobs);
+        self.time();
+        jobs
     }
 
     /// Jobs that were kept for `device` may be taken by any lane.
@@ -152,6 +182,7 @@ impl<W> Queue<W> {
         for job in &mut self.jobs {
             job.device = job.device.filter(|chosen| *chosen != device);
         }
+        self.time();
     }
 
     /// Devices, beginning with the one whose turn it is.
@@ -161,15 +192,23 @@ impl<W> Queue<W> {
     }
 
     fn lanes_in(&self, device: usize, states: &[State], avoid: Option<LaneId>) -> usize {
-        self.lanes
-            .iter()
-            .filter(|(id, lane)| {
-                lane.device == device && states.contains(&lane.state) && Some(**id) != avoid
-            })
+        self.on(device)
+            .filter(|(lane, state)| states.contains(state) && Some(**lane) != avoid)
             .count()
     }
 
-    fn waiting_for(&self, device: usize) -> usize {
+    /// Batches on the lanes of one device.
+    pub fn running_on(&self, device: usize) -> usize {
+        self.lanes_in(device, &[State::Busy], None)
+    }
+
+    /// Jobs that no device was chosen for.
+    pub fn unassigned(&self) -> usize {
+        self.jobs.iter().filter(|job| job.device.is_none()).count()
+    }
+
+    /// Jobs kept for one device.
+    pub fn waiting_for(&self, device: usize) -> usize {
         self.jobs
             .iter()
             .filter(|job| job.device == Some(device))
@@ -182,7 +221,7 @@ impl<W> Queue<W> {
         let chosen = self
             .in_turn()
             .filter(|d| self.lanes_in(*d, &[State::Idle], avoid) > self.waiting_for(*d))
-            .min_by_key(|d| self.lanes_in(*d, &[State::Busy], None) + self.waiting_for(*d))?;
+            .min_by_key(|d| self.running_on(*d) + self.waiting_for(*d))?;
         self.turn = chosen + 1;
         Some(chosen)
     }
@@ -206,6 +245,7 @@ mod tests {
         Job {
             work,
             avoid,
+            submitted: Instant::now(),
             device: None,
             started: oneshot::channel().0,
             done: oneshot::channel().0,
@@ -249,6 +289,35 @@ mod tests {
         let of_a: Vec<_> = std::iter::from_fn(|| taken(&mut queue, a)).collect();
         let of_b: Vec<_> = std::iter::from_fn(|| taken(&mut queue, b)).collect();
         assert_eq!((of_a, of_b), (vec![0, 2, 4], vec![1, 3, 5]));
+    }
+
+    #[test]
+    fn a_lane_that_is_idle_while_a_batch_waits_for_another_device_is_timed() {
+        let (mut queue, [a, b, c, d]) = queue(Balance::RoundRobin);
+        let far = Instant::now() + Duration::from_secs(3600);
+        (0..3).for_each(|work| queue.push(job(work, None)));
+        assert_eq!(taken(&mut queue, a), Some(0));
+        assert_eq!(taken(&mut queue, b), Some(1));
+        // The third is kept for device 0 by turns, where one lane is still idle.
+        assert!(queue.idle_while_queued(far) > Duration::from_secs(1800));
+        assert_eq!(taken(&mut queue, d), None);
+        assert_eq!(taken(&mut queue, c), Some(2));
+        let idle = queue.idle_while_queued(far);
+        assert!(idle < Duration::from_secs(1800), "nothing waits any more");
+        assert_eq!(queue.idle_while_queued(far + Duration::from_secs(9)), idle);
+    }
+
+    #[test]
+    fn seats_are_taken_again_by_the_lanes_that_replace_others() {
+        let (mut queue, [_, b, _, d]) = queue(Balance::QueueDepth);
+        assert_eq!((b.seat, d.seat), (0, 1));
+        for _ in 0..5 {
+            let gone = *queue.on(1).map(|(lane, _)| lane).min().unwrap();
+            assert!(queue.remove(gone));
+            let successor = queue.admit(1);
+            assert_eq!(successor.seat, gone.seat);
+            assert_ne!(successor, gone);
+        }
     }
 
     #[test]

@@ -75,6 +75,10 @@ enum Task {
 }
 
 impl Work for Task {
+    fn frames(&self) -> usize {
+        1
+    }
+
     fn run(&mut self, _: &mut dyn Session) -> Result<StageTimes, EngineError> {
         match self {
             Self::Succeed => Ok(StageTimes::default()),
@@ -130,6 +134,25 @@ fn when_the_last_lane_is_gone_jobs_fail_and_it_is_announced() {
     assert!(matches!(reply.result, Err(Failure::NoLane)));
     assert!(lanes.health().lost().is_cancelled());
     assert_eq!(lanes.alive(), 0);
+}
+
+#[test]
+fn every_run_is_accounted_for_with_its_lane() {
+    let lanes = Lanes::start(engine(usize::MAX), plan(2)).unwrap();
+    let watch = lanes.watch();
+    for task in [Task::Succeed, Task::Panic, Task::Lose, Task::Succeed] {
+        done(lanes.submit(task, None));
+    }
+    let (release, until) = mpsc::channel();
+    let hung = lanes.submit(Task::Hang(until), None);
+    hung.started.blocking_recv().unwrap();
+    let usage = watch.usage();
+    assert_eq!(usage.queued, 0);
+    let [device] = usage.devices.try_into().unwrap();
+    assert_eq!((device.lanes, device.running, device.queued), (2, 1, 0));
+    assert_eq!((device.done.batches, device.done.frames), (4, 4));
+    assert!((1..=2).contains(&device.done.busy.len()));
+    drop(release);
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! The totals at one moment, and what they say of the time between two.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The totals at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Calls answered.
+    pub calls: u64,
+    /// Datums answered.
+    pub frames: u64,
+    /// Of these, with results.
+    pub done: u64,
+    /// Of these, wrong in themselves.
+    pub rejected: u64,
+    /// Of these, failed by the engine.
+    pub failed: u64,
+    /// Datums whose call numa gave up.
+    pub abandoned: u64,
+    /// Frames whose numbers were left out upstream.
+    pub gaps: u64,
+    /// Batches computed, whatever their outcome.
+    pub batches: u64,
+    /// Of these, closed because they were full.
+    pub full_batches: u64,
+    /// Of these, closed because their oldest frame had waited long enough.
+    pub timed_out_batches: u64,
+    /// Frames in them.
+    pub batched_frames: u64,
+    /// Rows computed beyond the frames, because the model's batch is fixed.
+    pub padding: u64,
+    /// Batches run a second time.
+    pub retries: u64,
+    /// Lanes abandoned because they hung.
+    pub lanes_replaced: u64,
+    /// From first datum to answer, over all calls, in seconds.
+    pub answering_seconds: f64,
+    /// From event time to answer, over all datums, in seconds.
+    pub latency_seconds: f64,
+    /// Rejected frames by reason, in answered calls and others.
+    pub rejections: BTreeMap<&'static str, u64>,
+}
+
+/// What two totals say of the time between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Recent {
+    /// The time between them.
+    pub seconds: f64,
+    /// Datums answered.
+    pub frames: u64,
+    /// Of these, wrong in themselves.
+    pub rejected: u64,
+    /// Of these, failed by the engine.
+    pub failed: u64,
+    /// Batches computed.
+    pub batches: u64,
+    /// Datums answered per second.
+    pub frames_per_second: f64,
+    /// Frames in a batch, in the mean; none without a batch.
+    pub batch_frames: Option<f64>,
+    /// Datums in a read batch, in the mean; none without a call.
+    pub read_batch_frames: Option<f64>,
+    /// From a read batch's first datum to its answer, in the mean.
+    pub answer_seconds: Option<f64>,
+    /// From a datum's event time to its answer, in the mean.
+    pub latency_seconds: Option<f64>,
+}
+
+impl Recent {
+    /// What happened from `before` to `now`, in `time`.
+    #[must_use]
+    pub fn between(before: &Totals, now: &Totals, time: Duration) -> Self {
+        let frames = now.frames.saturating_sub(before.frames);
+        let batches = now.batches.saturating_sub(before.batches);
+        let calls = now.calls.saturating_sub(before.calls);
+        let batched = now.batched_frames.saturating_sub(before.batched_frames);
+        let mean = |sum: f64, of: u64| (of > 0).then(|| sum / of as f64);
+        let seconds = time.as_secs_f64();
+        Self {
+            seconds,
+            frames,
+            rejected: now.rejected.saturating_sub(before.rejected),
+            failed: now.failed.saturating_sub(before.failed),
+            batches,
+            frames_per_second: if seconds > 0.0 {
+                frames as f64 / seconds
+            } else {
+                0.0
+            },
+            batch_frames: mean(batched as f64, batches),
+            read_batch_frames: mean(frames as f64, calls),
+            answer_seconds: mean(now.answering_seconds - before.answering_seconds, calls),
+            latency_seconds: mean(now.latency_seconds - before.latency_seconds, frames),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_means_are_those_of_the_time_between() {
+        let before = Totals {
+            calls: 10,
+            frames: 100,
+            batches: 20,
+            batched_frames: 90,
+            answering_seconds: 5.0,
+            latency_seconds: 50.0,
+            ..Totals::default()
+        };
+        let now = Totals {
+            calls: 12,
+            frames: 140,
+            rejected: 4,
+            batches: 26,
+            batched_frames: 126,
+            answering_seconds: 6.0,
+            latency_seconds: 70.0,
+            ..Totals::default()
+        };
+        let recent = Recent::between(&before, &now, Duration::from_secs(10));
+        assert_eq!(recent.frames_per_second, 4.0);
+        assert_eq!(recent.rejected, 4);
+        assert_eq!(recent.batch_frames, Some(6.0));
+        assert_eq!(recent.read_batch_frames, Some(20.0));
+        assert_eq!(recent.answer_seconds, Some(0.5));
+        assert_eq!(recent.latency_seconds, Some(0.5));
+    }
+
+    #[test]
+    fn where_nothing_happened_there_is_no_mean() {
+        let recent = Recent::between(&Totals::default(), &Totals::default(), Duration::ZERO);
+        assert_eq!(recent, Recent::default());
+    }
+}

@@ -1,0 +1,112 @@
+//! What the log tells of a sidecar that works, and that it is quiet otherwise.
+
+use crate::common::{SIM, config};
+use crate::served::Served;
+use beamflow::app::Sidecar;
+use beamflow::ledger::Tally;
+use beamflow::telemetry::newest::Newest;
+use beamflow::telemetry::status::Status;
+use parking_lot::Mutex;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// A log that can be read.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines_with(&self, words: &str) -> Vec<String> {
+        let log = String::from_utf8(self.0.lock().clone()).unwrap();
+        let lines = log.lines().filter(|line| line.contains(words));
+        lines.map(ToOwned::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_half_minute_is_summed_up_in_a_line_and_an_idle_one_is_not() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+
+    let config = config(&["--model-path", SIM, "--output-size", "full"]);
+    let status = Status::new(config.mode, Vec::new(), Newest::new(false));
+    let sidecar = Sidecar::load_for(&config, &status).unwrap();
+    let work = async {
+        // Half a minute of work, half of nothing, half of work; between the ticks.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for busy in [true, false, true] {
+            for _ in 0..30 {
+                if busy {
+                    let tally = Tally {
+                        frames: 50,
+                        done: 48,
+                        rejected: 2,
+                        ..Tally::default()
+                    };
+                    status.counts().call(tally, Duration::from_millis(80));
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    tokio::select! {
+        () = status.watch() => {}
+        () = work => {}
+    }
+    let lines = log.lines_with("The last 30 seconds");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for told in [
+        "frames_per_second=",
+        "rejected=",
+        "read_batch_frames=50.0",
+        "answer_ms=80.0",
+        "depth=3",
+        "busy=\"sim-0: 0 %\"",
+    ] {
+        assert!(lines[0].contains(told), "{told}: {}", lines[0]);
+    }
+    drop(sidecar);
+}
+
+#[tokio::test]
+async fn the_log_says_first_what_runs() {
+    let mut served = Served::start(&["--model-path", SIM]).await;
+    drop(served.sidecar.connect().await.unwrap());
+    let log = served.sidecar.log_tail();
+    let banner = log.lines().find(|line| line.contains("loaded and warm"));
+    for told in [
+        concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
+        "mode=pipelined",
+        "model=sim:size=4x4",
+        "devices=\"sim-0\"",
+        "depth=3",
+        "batch=8",
+    ] {
+        assert!(banner.unwrap().contains(told), "{told}: {banner:?}");
+    }
+    served.sidecar.stop().await.unwrap();
+}

@@ -1,0 +1,253 @@
+//! The status page, in a real browser: what it shows is what the sidecar does, while it does it.
+//!
+//! Needs chromium and chromedriver (Debian: `chromium`, `chromium-driver`); skips, saying so, where they are absent.
+
+use crate::common::{NEVER, bad};
+use crate::served::Served;
+use beamflow::driver::{Datum, Driver};
+use beamflow::stack::FrameStack;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onnx");
+const FRAMES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/ptychonn_64_frames.npy"
+);
+
+/// A headless browser and its driver, which ends with it.
+struct Browser {
+    client: Client,
+    driver: Child,
+    _profile: tempfile::TempDir,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Browser {
+    /// None where there is no browser.
+    async fn start() -> Option<Self> {
+        let version = Command::new("chromedriver").arg("--version").output();
+        if version.is_err() {
+            eprintln!("skipped: chromedriver is absent; install chromium and chromium-driver");
+            return None;
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let profile = tempfile::tempdir().unwrap();
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1100,1500",
+            &format!("--user-data-dir={}", profile.path().display()),
+        ];
+        let capabilities = json!({
+            "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "browser": "ALL" },
+        });
+        let Value::Object(capabilities) = capabilities else {
+            unreachable!("it is an object");
+        };
+        let mut builder =
+            ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        builder.capabilities(capabilities);
+        let address = format!("http://127.0.0.1:{port}");
+        let connecting = async {
+            loop {
+                match builder.connect(&address).await {
+                    Ok(client) => return client,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        let client = tokio::time::timeout(NEVER, connecting).await.unwrap();
+        Some(Self {
+            client,
+            driver,
+            _profile: profile,
+        })
+    }
+
+    async fn text(&self, id: &str) -> String {
+        let element = self.client.find(Locator::Id(id)).await.unwrap();
+        element.text().await.unwrap()
+    }
+
+    async fn number(&self, id: &str) -> f64 {
+        let text = self.text(id).await;
+        text.replace(',', "").parse().unwrap_or(f64::NAN)
+    }
+
+    /// Waits until the text of `id` is as wanted.
+    async fn shows(&self, id: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let waiting = async {
+            loop {
+                let text = self.text(id).await;
+                if wanted(&text) {
+                    return text;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(NEVER, waiting).await {
+            Ok(text) => text,
+            Err(_) => panic!("#{id} still shows '{}'", self.text(id).await),
+        }
+    }
+
+    async fn evaluate(&self, script: &str) -> Value {
+        self.client.execute(script, vec![]).await.unwrap()
+    }
+
+    /// Sees a screenshot into the test folder, for people; says how many colours it has.
+    async fn screenshot(&self, name: &str) -> usize {
+        let png = self.client.screenshot().await.unwrap();
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(path, &png).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&png))
+            .read_info()
+            .unwrap();
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut bytes).unwrap();
+        let pixels = bytes.chunks_exact(info.color_type.samples());
+        pixels.collect::<std::collections::HashSet<_>>().len()
+    }
+}
+
+/// Sends `read_batches` read batches of simulated frames, one of each ten wrong.
+async fn send(driver: &mut Driver, stack: &FrameStack, read_batches: usize) {
+    for _ in 0..read_batches {
+        let datums = (0..20).map(|k| -> Datum {
+            if k % 10 == 9 { bad(k) } else { stack.datum(k) }
+        });
+        driver.call(futures::stream::iter(datums)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_status_page_shows_what_the_sidecar_does_while_it_does_it() {
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let mut served = Served::start(&["--model-path", MODEL]).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    let stack = FrameStack::read(Path::new(FRAMES)).unwrap();
+    let page = format!("http://{}/", served.address);
+    browser.client.goto(&page).await.unwrap();
+    browser.shows("phase", |text| text == "ready").await;
+    let what = browser.text("what").await;
+    assert!(
+        what.contains("pipelined") && what.contains("ptychonn_64.onnx"),
+        "{what}"
+    );
+    assert_eq!(browser.text("frames").await, "0");
+
+    // What it shows follows what is done, without the page being loaded again.
+    let mut before = 0.0;
+    for _ in 0..3 {
+        send(&mut driver, &stack, 2).await;
+        browser
+            .shows("frames", |text| text.parse().is_ok_and(|n: f64| n > before))
+            .await;
+        before = browser.number("frames").await;
+    }
+    browser.shows("frames", |text| text == "120").await;
+    assert_eq!(browser.text("rejected").await, "12");
+    assert!(browser.text("rejections").await.contains("wrong_size 12"));
+    browser
+        .shows("rate", |text| text != "–" && text != "0")
+        .await;
+    browser.shows("fill", |text| text.ends_with('%')).await;
+    browser
+        .shows("peak", |text| text != "–" && text != "0")
+        .await;
+    let line = browser
+        .evaluate("return document.querySelector('#sparkline .over').getAttribute('d')")
+        .await;
+    assert!(line.as_str().unwrap().matches('L').count() > 1, "{line}");
+    assert!(browser.text("devices").await.starts_with("cpu"));
+
+    // The newest frame beside its two results, drawn.
+    send(&mut driver, &stack, 1).await;
+    browser
+        .shows("newest-number", |text| text.contains("ago"))
+        .await;
+    let drawn = browser
+        .evaluate(
+            "return [...document.querySelectorAll('#pictures img')].map((i) => [i.alt, i.naturalWidth])",
+        )
+        .await;
+    let expected = json!([
+        ["frame diffraction", 64],
+        ["result amplitude", 64],
+        ["result phase", 64]
+    ]);
+    assert_eq!(drawn, expected);
+    let colours = browser.screenshot("status-page.png").await;
+    assert!(colours > 100, "pictures are on the page: {colours} colours");
+
+    // Its end is seen, too.
+    drop(driver);
+    served.sidecar.stop().await.unwrap();
+    browser.shows("phase", |text| text == "unreachable").await;
+}
+
+#[tokio::test]
+async fn without_pictures_no_frame_is_to_be_seen() {
+    let flags = ["--model-path", crate::common::SIM, "--no-pictures"];
+    let mut served = Served::start(&flags).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    for _ in 0..3 {
+        crate::common::call(&mut driver, 8).await;
+        assert_eq!(served.stats().await["newest"], Value::Null);
+    }
+    assert!(served.ask("GET", "/newest/1/0.png").await.0.contains("404"));
+    drop(driver);
+    served.sidecar.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_and_its_results_are_pictures_of_the_newest_frame_only() {
+    let mut served = Served::start(&["--model-path", crate::common::SIM]).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    assert_eq!(served.stats().await["newest"], Value::Null);
+    crate::common::call(&mut driver, 8).await;
+    let newest = &served.stats().await["newest"];
+    assert_eq!(newest["sequence"], 1);
+    assert_eq!(newest["images"].as_array().unwrap().len(), 2);
+    // Frame 7 of the simulated device: pixels 112 to 127.
+    assert_eq!(newest["images"][0]["range"], json!([112.0, 127.0]));
+    for image in 0..2 {
+        let png = served.get(&format!("/newest/1/{image}.png")).await;
+        assert!(png.contains("PNG"), "{png}");
+    }
+    crate::common::call(&mut driver, 8).await;
+    assert_eq!(served.stats().await["newest"]["sequence"], 2);
+    for gone in ["/newest/1/0.png", "/newest/2/2.png", "/newest/2/0.gif"] {
+        assert!(served.ask("GET", gone).await.0.contains("404"), "{gone}");
+    }
+    drop(driver);
+    served.sidecar.stop().await.unwrap();
+}

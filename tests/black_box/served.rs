@@ -1,0 +1,103 @@
+//! A sidecar whose HTTP side is asked.
+
+use crate::common::NEVER;
+use beamflow::child::ChildSidecar;
+use std::collections::BTreeMap;
+use std::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A sidecar with its HTTP side on a port of its own.
+pub struct Served {
+    pub sidecar: ChildSidecar,
+    pub address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Served {
+    /// Starts one with `flags` on a port of its own.
+    pub async fn start(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let common = [
+            "--debug",
+            "--http-address",
+            "127.0.0.1:0",
+            "--output-size",
+            "full",
+            "--batch-timeout",
+            "off",
+        ];
+        let flags: Vec<String> = common
+            .iter()
+            .chain(flags)
+            .map(ToString::to_string)
+            .collect();
+        let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
+        let sidecar = ChildSidecar::start(program, folder.path(), &flags).unwrap();
+        let told = || {
+            let log = sidecar.log_tail();
+            let (_, rest) = log.split_once("served over HTTP. address=")?;
+            Some(rest.split_whitespace().next()?.to_owned())
+        };
+        crate::common::eventually("the address", || told().is_some()).await;
+        Self {
+            address: told().unwrap(),
+            sidecar,
+            _folder: folder,
+        }
+    }
+
+    /// Status line and body of an answer.
+    pub async fn ask(&self, method: &str, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+
+    /// The body of what must be there.
+    pub async fn get(&self, path: &str) -> String {
+        let (status, body) = self.ask("GET", path).await;
+        assert_eq!(status, "HTTP/1.1 200 OK", "{path}");
+        body
+    }
+
+    /// Every sample of `/metrics`, by name and labels.
+    pub async fn metrics(&self) -> BTreeMap<String, f64> {
+        let text = self.get("/metrics").await;
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                (name.to_owned(), value.parse().unwrap())
+            })
+            .collect()
+    }
+
+    /// Waits until `path` answers with that status and those words.
+    pub async fn is_told(&self, path: &str, status: &str, words: &str) {
+        let asking = async {
+            loop {
+                let (told, body) = self.ask("GET", path).await;
+                if told.contains(status) && body.contains(words) {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let told = tokio::time::timeout(NEVER, asking).await;
+        assert!(told.is_ok(), "never told: {status}, {words}");
+    }
+}
+
+impl Served {
+    /// The answer to `/stats`.
+    pub async fn stats(&self) -> serde_json::Value {
+        serde_json::from_str(&self.get("/stats").await).unwrap()
+    }
+}
