@@ -62,6 +62,8 @@ pub mod send;
 pub mod server;
 /// SIGTERM and SIGINT.
 pub mod signals;
+/// A simulated detector as a Numaflow source.
+pub mod simulated_source;
 /// A stack of frames to send.
 pub mod stack;
 /// Patches of phase into one image.

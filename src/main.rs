@@ -4,7 +4,9 @@ use beamflow::app::Stopped;
 use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
 use beamflow::engine::tensorrt;
-use beamflow::{app, bench_engine, build_engine, demo, inspect, send, telemetry, usage};
+use beamflow::{
+    app, bench_engine, build_engine, demo, inspect, send, simulated_source, telemetry, usage,
+};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
@@ -39,6 +41,12 @@ fn main() -> ExitCode {
         Some(Command::BuildEngine(args)) => conclude(build_engine::run(args)),
         Some(Command::Inspect(args)) => conclude(inspect::run(&args)),
         Some(Command::BenchEngine(args)) => conclude(bench_engine::run(&args)),
+        Some(Command::SimulateSource(args)) => {
+            match runtime.block_on(simulated_source::run(args)) {
+                Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+                outcome => conclude(outcome),
+            }
+        }
         None if cli.serve.print_config => {
             let table = telemetry::settings::table(&Cli::command(), &matches);
             let _ = std::io::stdout().write_all(table.as_bytes());

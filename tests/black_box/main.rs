@@ -27,5 +27,7 @@ mod readme;
 mod reference;
 /// The handler under the SDK's own server.
 mod sdk;
+/// A simulated source, and a sidecar behind it.
+mod source;
 /// Streams do not delay each other.
 mod streams;
