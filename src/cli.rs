@@ -20,6 +20,7 @@ use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
 use crate::inspect::InspectArgs;
 use crate::send::SendArgs;
 use crate::simulated_source::SimulateSourceArgs;
+use crate::sizing::SizeArgs;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use parse::{address_or_off, on_failure, on_invalid};
@@ -59,6 +60,8 @@ pub enum Command {
     BenchEngine(BenchEngineArgs),
     /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
     SimulateSource(SimulateSourceArgs),
+    /// Tells what a frame size, a rate and a batch's time ask for: devices, settings, memory, bytes.
+    Size(SizeArgs),
 }
 
 /// The flags for serving.

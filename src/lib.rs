@@ -64,6 +64,8 @@ pub mod server;
 pub mod signals;
 /// A simulated detector as a Numaflow source.
 pub mod simulated_source;
+/// What a rate asks for, in devices, settings and bytes.
+pub mod sizing;
 /// A stack of frames to send.
 pub mod stack;
 /// Patches of phase into one image.

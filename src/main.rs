@@ -5,7 +5,8 @@ use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
 use beamflow::engine::tensorrt;
 use beamflow::{
-    app, bench_engine, build_engine, demo, inspect, send, simulated_source, telemetry, usage,
+    app, bench_engine, build_engine, demo, inspect, send, simulated_source, sizing, telemetry,
+    usage,
 };
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
@@ -47,6 +48,11 @@ fn main() -> ExitCode {
                 outcome => conclude(outcome),
             }
         }
+        // Its flags may be at odds with each other; nothing else goes wrong.
+        Some(Command::Size(args)) => match sizing::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(mistake) => refuse(&mistake.to_string()),
+        },
         None if cli.serve.print_config => {
             let table = telemetry::settings::table(&Cli::command(), &matches);
             let _ = std::io::stdout().write_all(table.as_bytes());
