@@ -33,5 +33,7 @@ mod reference;
 mod sdk;
 /// A sidecar whose HTTP side is asked.
 mod served;
+/// A simulated source, and a sidecar behind it.
+mod source;
 /// Streams do not delay each other.
 mod streams;

@@ -6,16 +6,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Metrics and labels that are being added to the README's table.
-const COMING: [(&str, &[&str]); 6] = [
-    ("beamflow_batches_total", &["mode", "close"]),
-    ("beamflow_frame_gaps_total", &[]),
-    ("beamflow_handler_duration_seconds", &["mode"]),
-    ("beamflow_idle_while_queued_seconds_total", &[]),
-    ("beamflow_lane_busy_seconds_total", &["device", "lane"]),
-    ("beamflow_read_batch_frames_needed", &[]),
-];
-
 /// Labels that Prometheus gives: by the operator, or by the PodMonitor's relabelling.
 const OF_TARGETS: [&str; 6] = [
     "namespace",
@@ -54,8 +44,8 @@ fn known() -> Table {
         table.len() > 20,
         "the README's table was not understood: {table:?}"
     );
-    for (name, labels) in COMING.iter().chain(&OF_OTHERS) {
-        let known = table.entry((*name).to_owned()).or_default();
+    for (name, labels) in OF_OTHERS {
+        let known = table.entry(name.to_owned()).or_default();
         known.extend(labels.iter().map(ToString::to_string));
     }
     table
