@@ -8,6 +8,8 @@
 mod containers;
 /// Manifests, as files and as rendered.
 mod documents;
+/// The operations guide.
+mod guide;
 /// The Dockerfile and what it copies.
 mod image;
 /// Dashboard, alerts, PodMonitors.
