@@ -239,3 +239,17 @@ fn prometheus_scrapes_ports_that_exist() {
             .all(|folder| root().join(folder).is_dir())
     );
 }
+
+#[test]
+fn the_alert_about_a_missing_map_names_the_mono_vertex_that_there_is() {
+    let documents = written();
+    let mono_vertex = documents.iter().find(|d| d.kind() == "MonoVertex").unwrap();
+    let name = mono_vertex.value["metadata"]["name"].as_str().unwrap();
+    let alerts = alerts();
+    let alert = alerts
+        .iter()
+        .find(|rule| rule["alert"] == "BeamflowMapMissing")
+        .unwrap();
+    let selector = format!("{{mvtx_name=\"{name}\"}}");
+    assert!(alert["expr"].as_str().unwrap().contains(&selector));
+}
