@@ -27,6 +27,8 @@ mod readme;
 mod reference;
 /// The handler under the SDK's own server.
 mod sdk;
+/// What a rate asks for.
+mod size;
 /// A simulated source, and a sidecar behind it.
 mod source;
 /// Streams do not delay each other.
