@@ -78,7 +78,8 @@ pub struct Sizing {
     pub device_load: f64,
     /// Devices needed: device load ÷ utilization, rounded up.
     pub devices: usize,
-    /// Replicas needed: devices ÷ devices per replica, rounded up.
+    /// Replicas needed: devices ÷ devices per replica, rounded up; where the collection time is given, at least
+    /// collection time ÷ arrival time ÷ utilization, rounded up, for numa hands over one batch at a time.
     pub replicas: usize,
     /// The part of the time that a device is then busy: device load ÷ (replicas × devices per replica).
     pub utilization: f64,
@@ -164,10 +165,13 @@ impl Given {
         let arrival_seconds = batch_size / fps;
         let device_load = batch_time / arrival_seconds;
         let devices = whole(device_load / self.utilization);
-        let replicas = devices.div_ceil(self.devices_per_replica);
+        let collection = self.collection_time.map(|time| time.as_secs_f64());
+        let streams = collection.map(|time| whole(time / arrival_seconds / self.utilization));
+        let replicas = devices
+            .div_ceil(self.devices_per_replica)
+            .max(streams.unwrap_or(1));
         let devices_there = replicas.saturating_mul(self.devices_per_replica);
 
-        let collection = self.collection_time.map(|time| time.as_secs_f64());
         let inference_to_collection =
             batch_time / collection.unwrap_or(arrival_seconds * replicas as f64);
         let pipeline_depth = depth::suited(inference_to_collection);

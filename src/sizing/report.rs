@@ -147,10 +147,18 @@ fn rows(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<Vec<Strin
         row(
             "replicas",
             &|s| s.replicas.to_string(),
-            format!(
-                "devices ÷ {} in each, rounded up",
-                given.devices_per_replica
-            ),
+            match given.collection_time {
+                Some(time) => format!(
+                    "devices ÷ {} in each, or {} of collection ÷ a batch's arrival ÷ {:.2}: the larger, rounded up",
+                    given.devices_per_replica,
+                    humantime::format_duration(time),
+                    given.utilization,
+                ),
+                None => format!(
+                    "devices ÷ {} in each, rounded up",
+                    given.devices_per_replica
+                ),
+            },
         ),
         row(
             "busy",

@@ -1,29 +1,21 @@
 //! `beamflow simulate-source` as numa sees it: the source protocol over a real socket, the real program.
 
+/// What numa is to a source.
+mod reader;
+
 use crate::common::{Host, NEVER, eventually};
 use beamflow::detector::Raster;
-use beamflow::driver::{Datum, dial};
+use beamflow::driver::Datum;
 use beamflow::experiment;
 use numaflow::proto::source::read_response::Result as Message;
-use numaflow::proto::source::source_client::SourceClient;
-use numaflow::proto::source::{
-    AckRequest, AckResponse, Handshake, NackRequest, Offset, ReadRequest, ReadResponse,
-    ack_request, nack_request, read_request,
-};
+use reader::{LONG, Reader, ids, offset};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Channel;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
-
-/// Longer than any read that gets what it asks for.
-const LONG: u32 = 60_000;
 
 /// A source in a process of its own; killed when dropped.
 struct Source {
@@ -92,120 +84,13 @@ impl Source {
     }
 }
 
-/// What numa is to a source.
-struct Reader {
-    client: SourceClient<Channel>,
-    reads: mpsc::Sender<ReadRequest>,
-    messages: Streaming<ReadResponse>,
-    acks: mpsc::Sender<AckRequest>,
-    acked: Streaming<AckResponse>,
-}
-
-impl Reader {
-    /// Connects and shakes hands on both streams.
-    async fn connect(source: &Source) -> Self {
-        let mut client = SourceClient::new(dial(&source.sock).await.unwrap());
-        let hello = Some(Handshake { sot: true });
-        let (reads, outgoing) = mpsc::channel(4);
-        let (request, handshake) = (None, hello);
-        reads
-            .send(ReadRequest { request, handshake })
-            .await
-            .unwrap();
-        let reading = client.read_fn(ReceiverStream::new(outgoing)).await;
-        let mut messages = reading.unwrap().into_inner();
-        assert_eq!(messages.message().await.unwrap().unwrap().handshake, hello);
-        let (acks, outgoing) = mpsc::channel(4);
-        let (request, handshake) = (None, hello);
-        acks.send(AckRequest { request, handshake }).await.unwrap();
-        let acking = client.ack_fn(ReceiverStream::new(outgoing)).await;
-        let mut acked = acking.unwrap().into_inner();
-        assert_eq!(acked.message().await.unwrap().unwrap().handshake, hello);
-        Self {
-            client,
-            reads,
-            messages,
-            acks,
-            acked,
-        }
-    }
-
-    /// One read, to its end of transmission.
-    async fn read(&mut self, num_records: u64, timeout_in_ms: u32) -> Vec<Message> {
-        let request = Some(read_request::Request {
-            num_records,
-            timeout_in_ms,
-        });
-        let handshake = None;
-        self.reads
-            .send(ReadRequest { request, handshake })
-            .await
-            .unwrap();
-        let mut messages = Vec::new();
-        loop {
-            let reply = tokio::time::timeout(NEVER, self.messages.message()).await;
-            let reply = reply.expect("the read ends").unwrap().unwrap();
-            messages.extend(reply.result);
-            if reply.status.is_some_and(|status| status.eot) {
-                return messages;
-            }
-        }
-    }
-
-    async fn ack(&mut self, messages: &[Message]) {
-        let offsets = messages.iter().map(offset).collect();
-        let request = Some(ack_request::Request { offsets });
-        let handshake = None;
-        self.acks
-            .send(AckRequest { request, handshake })
-            .await
-            .unwrap();
-        let reply = self.acked.message().await.unwrap().unwrap();
-        assert!(reply.result.unwrap().success.is_some());
-    }
-
-    async fn nack(&mut self, messages: &[Message]) {
-        let request = nack_request::Request {
-            offsets: messages.iter().map(offset).collect(),
-            nack_options: None,
-        };
-        let request = vec![request];
-        self.client.nack_fn(NackRequest { request }).await.unwrap();
-    }
-
-    async fn pending(&mut self) -> i64 {
-        let reply = self.client.pending_fn(()).await.unwrap();
-        reply.into_inner().result.unwrap().count
-    }
-
-    /// Waits until `wanted` frames are pending.
-    async fn until_pending(&mut self, wanted: i64) {
-        let waiting = async {
-            while self.pending().await != wanted {
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-        };
-        let waited = tokio::time::timeout(NEVER, waiting).await;
-        assert!(waited.is_ok(), "{wanted} frames never came to be pending");
-    }
-}
-
-fn offset(message: &Message) -> Offset {
-    message.offset.clone().unwrap()
-}
-
-fn ids(messages: &[Message]) -> Vec<u64> {
-    let id = |message: &Message| message.headers["x-txn-id"].parse().unwrap();
-    messages.iter().map(id).collect()
-}
-
 /// A hundred thousand frames a second, so that nobody waits; no more than the buffer holds, so that none is dropped.
 const FAST: [&str; 4] = ["--fps", "100000", "--frames", "1000"];
 
 #[tokio::test]
 async fn a_read_gives_consecutive_frames_of_the_simulated_scan_with_their_headers() {
     let source = Source::start(&FAST).await;
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     assert!(reader.client.is_ready(()).await.unwrap().into_inner().ready);
     let partitions = reader.client.partitions_fn(()).await.unwrap().into_inner();
     assert_eq!(partitions.result.unwrap().partitions, [2]);
@@ -238,7 +123,7 @@ async fn a_read_gives_consecutive_frames_of_the_simulated_scan_with_their_header
 #[tokio::test]
 async fn what_is_acked_is_pending_no_longer_and_the_series_ends_after_its_last_frame() {
     let source = Source::start(&["--fps", "100000", "--frames", "50"]).await;
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     assert_eq!(
         reader.pending().await,
         0,
@@ -274,7 +159,7 @@ async fn what_is_acked_is_pending_no_longer_and_the_series_ends_after_its_last_f
 #[tokio::test]
 async fn a_nacked_frame_comes_again_the_same_and_first() {
     let source = Source::start(&["--fps", "100000", "--frames", "50"]).await;
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     let first = reader.read(5, LONG).await;
     reader.nack(&first[2..4]).await;
     let second = reader.read(4, LONG).await;
@@ -294,7 +179,7 @@ async fn a_nacked_frame_comes_again_the_same_and_first() {
 async fn what_nobody_reads_in_time_is_dropped_oldest_first_and_counted() {
     let flags = ["--fps", "100000", "--frames", "50", "--buffer", "5"];
     let source = Source::start(&flags).await;
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     // Opens the shutter. Which frames are read depends on the machine; that every frame is accounted for does not.
     let mut read = reader.read(1, LONG).await;
     let log = source.log.clone();
@@ -333,11 +218,11 @@ async fn frames_that_a_reader_took_with_it_are_delivered_to_the_next_one() {
         "500ms",
     ];
     let source = Source::start(&flags).await;
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     let messages = reader.read(20, LONG).await;
     reader.ack(&messages[..15]).await;
     drop(reader);
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     let again = reader.read(5, LONG).await;
     assert_eq!(ids(&again), [16, 17, 18, 19, 20]);
     assert_eq!(again, messages[15..]);
@@ -349,7 +234,7 @@ async fn frames_that_a_reader_took_with_it_are_delivered_to_the_next_one() {
 #[tokio::test]
 async fn sigterm_ends_a_read_that_waits_and_the_process_exits_with_code_0() {
     let source = Source::start(&["--fps", "100000", "--frames", "1"]).await;
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     let mut client = reader.client.clone();
     let reading = tokio::spawn(async move { reader.read(2, 3_000_000).await });
     // The first frame is taken when the read has begun; a second will never come.
@@ -380,7 +265,7 @@ async fn sigterm_ends_a_read_that_waits_and_the_process_exits_with_code_0() {
 #[tokio::test]
 async fn a_sidecar_answers_each_frame_of_the_source_once() {
     let source = Source::start(&FAST).await;
-    let mut reader = Reader::connect(&source).await;
+    let mut reader = Reader::connect(&source.sock).await;
     let host = Host::start(&["--model-path", "sim:size=64x64"]).await;
     let mut driver = host.driver().await;
     let mut seen = BTreeSet::new();

@@ -114,6 +114,19 @@ fn a_collection_time_that_is_known_decides_the_depth() {
 }
 
 #[test]
+fn batches_that_numa_hands_over_more_slowly_than_they_arrive_need_replicas() {
+    let given = Given {
+        collection_time: Some(Duration::from_millis(11)),
+        ..given(512, SMALL, OutputFormat::Npy)
+    };
+    // 11 ms for what arrives in 8 ms; ÷ 0.8 is 1.72.
+    let sizing = given.at(1000.0);
+    assert_eq!((sizing.devices, sizing.replicas), (1, 2));
+    assert_near(sizing.utilization, 0.25);
+    assert_eq!(given.at(500.0).replicas, 1);
+}
+
+#[test]
 fn head_room_is_kept_exactly() {
     let given = given(64, SMALL, OutputFormat::Npy);
     // 1600/s ÷ 8 × 4 ms = 0.8: just enough for one device.
