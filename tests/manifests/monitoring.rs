@@ -198,17 +198,42 @@ fn every_alert_fires_when_it_should_and_only_then() {
             assert!(has, "{}: no test in which it fires: {fires}", rule["alert"]);
         }
     }
+    promtool(&alerts, &["test", "rules", "alerts.yaml"]);
+}
+
+#[test]
+fn every_panels_query_is_promql() {
+    let rules: Vec<_> = expressions()
+        .into_iter()
+        .enumerate()
+        .map(|(n, (_, expression))| {
+            // Grafana puts times in their places.
+            let expression = Regex::new(r"\$__(rate_interval|range)")
+                .unwrap()
+                .replace_all(&expression, "5m");
+            serde_json::json!({"record": format!("panel:{n}"), "expr": expression})
+        })
+        .collect();
+    promtool(&rules, &["check", "rules", "rules.yaml"]);
+}
+
+/// Runs promtool beside `rules` and the alerts' tests; says so where there is none.
+fn promtool(rules: &[Value], arguments: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let rules = serde_json::json!({"groups": [{"name": "beamflow", "rules": alerts}]});
+    let rules = serde_json::json!({"groups": [{"name": "beamflow", "rules": rules}]});
     // JSON is YAML.
     std::fs::write(folder.path().join("rules.yaml"), rules.to_string()).unwrap();
-    std::fs::write(folder.path().join("alerts.yaml"), &tests).unwrap();
-    let promtool = Command::new("promtool")
-        .args(["test", "rules", "alerts.yaml"])
+    std::fs::write(
+        folder.path().join("alerts.yaml"),
+        read("tests/manifests/alerts.yaml"),
+    )
+    .unwrap();
+    let output = Command::new("promtool")
+        .args(arguments)
         .current_dir(folder.path())
         .output();
-    let Ok(output) = promtool else {
-        eprintln!("The alerts are not run: there is no promtool.");
+    let Ok(output) = output else {
+        eprintln!("Not checked by promtool: there is none.");
         return;
     };
     let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
