@@ -1,14 +1,59 @@
-# The sidecar for the CPU engine: .onnx models and the simulated device.
-FROM rust:1.95-slim-bookworm AS build
-WORKDIR /beamflow
-COPY Cargo.toml Cargo.lock README.md ./
-COPY models models
-COPY benches benches
-COPY src src
-RUN cargo build --release --locked
+# The sidecar's image, for BuildKit:
+#
+#   docker build -t beamflow:0.1.0 .
+#   docker build -t beamflow:0.1.0-tensorrt-rtx --build-arg FLAVOUR=tensorrt-rtx .
+#   docker build -t beamflow:0.1.0-tensorrt --build-arg FLAVOUR=tensorrt \
+#       --build-arg NVIDIA_IMAGE=nvcr.io/nvidia/tensorrt:TAG .        # a tag with TensorRT 11.4 or later
+#
+# No engine is built here: an engine runs on the kind of GPU it was built on, and that is the node's.
 
-FROM debian:bookworm-slim
-COPY --from=build /beamflow/target/release/beamflow /usr/local/bin/beamflow
-# Numaflow's shared folder is writable to every user of the pod.
+# cpu, tensorrt-rtx or tensorrt.
+ARG FLAVOUR=cpu
+# What the flavour tensorrt runs on. The default has no TensorRT and is refused below.
+ARG NVIDIA_IMAGE=debian:bookworm-slim
+
+FROM rust:1.95-slim-bookworm AS build
+ARG FLAVOUR
+# The TensorRT binding is C++, generated from NVIDIA's headers by way of libclang.
+RUN case "$FLAVOUR" in \
+        cpu) ;; \
+        tensorrt | tensorrt-rtx) \
+            apt-get update && apt-get install -y --no-install-recommends g++ libclang-dev \
+                && rm -rf /var/lib/apt/lists/* ;; \
+        *) echo "FLAVOUR is cpu, tensorrt or tensorrt-rtx, not '$FLAVOUR'" >&2; exit 1 ;; \
+    esac
+WORKDIR /beamflow
+COPY Cargo.toml Cargo.lock ./
+COPY models/ptychonn_64.onnx models/
+COPY src src
+# The caches stay with the builder; the program alone goes into a layer.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/beamflow/target \
+    cargo build --release --locked --bin beamflow --features "$(echo "$FLAVOUR" | sed 's/^cpu$//')" \
+    && cp target/release/beamflow /usr/local/bin/beamflow
+
+# TensorRT-RTX, from NVIDIA's package.
+FROM python:3.13-slim-bookworm AS rtx
+COPY scripts/fetch-tensorrt-rtx.sh /usr/local/bin/
+RUN fetch-tensorrt-rtx.sh /opt/tensorrt-rtx
+
+FROM debian:bookworm-slim AS on-cpu
+
+FROM debian:bookworm-slim AS on-tensorrt-rtx
+COPY --from=rtx /opt/tensorrt-rtx /opt/tensorrt-rtx
+ENV TENSORRT_PATH=/opt/tensorrt-rtx/tensorrt_rtx_libs
+# What the NVIDIA runtime mounts into the container: the driver's library for computing.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM ${NVIDIA_IMAGE} AS on-tensorrt
+RUN ldconfig -p | grep -q 'libnvinfer\.so\.11' \
+    || { echo "NVIDIA_IMAGE has no TensorRT 11: name one that has, with --build-arg NVIDIA_IMAGE=…" >&2; exit 1; }
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM on-${FLAVOUR}
+COPY --from=build /usr/local/bin/beamflow /usr/local/bin/beamflow
+COPY models/ptychonn_64.onnx /opt/app/models/
+# Nobody in particular. Numaflow's shared folder is writable to every user of the pod.
 USER 65532:65532
+EXPOSE 9100
 ENTRYPOINT ["/usr/local/bin/beamflow"]

@@ -10,7 +10,7 @@ mod gpu;
 mod parse;
 
 pub use gpu::{EngineArgs, GpuArgs};
-pub use parse::{AddressOrOff, TimeOrOff, time, whole_number, whole_number_or_auto};
+pub use parse::{AddressOrOff, TimeOrOff, time, time_or_off, whole_number, whole_number_or_auto};
 
 use crate::bench::BenchArgs;
 use crate::bench_engine::BenchEngineArgs;
@@ -20,9 +20,11 @@ use crate::demo::DemoArgs;
 use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
 use crate::inspect::InspectArgs;
 use crate::send::SendArgs;
+use crate::simulated_source::SimulateSourceArgs;
+use crate::sizing::SizeArgs;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
-use parse::{address_or_off, on_failure, on_invalid, time_or_off};
+use parse::{address_or_off, on_failure, on_invalid};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +61,10 @@ pub enum Command {
     Bench(BenchArgs),
     /// Measures how fast an engine is by itself, without sockets, for 1 lane and more.
     BenchEngine(BenchEngineArgs),
+    /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
+    SimulateSource(SimulateSourceArgs),
+    /// Tells what a frame size, a rate and a batch's time ask for: devices, settings, memory, bytes.
+    Size(SizeArgs),
 }
 
 /// The flags for serving.

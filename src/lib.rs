@@ -64,6 +64,10 @@ pub mod send;
 pub mod server;
 /// SIGTERM and SIGINT.
 pub mod signals;
+/// A simulated detector as a Numaflow source.
+pub mod simulated_source;
+/// What a rate asks for, in devices, settings and bytes.
+pub mod sizing;
 /// A stack of frames to send.
 pub mod stack;
 /// Patches of phase into one image.

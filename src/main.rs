@@ -5,7 +5,10 @@ use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
 use beamflow::engine::tensorrt;
 use beamflow::telemetry::settings::{self, Setting};
-use beamflow::{app, bench, bench_engine, build_engine, demo, inspect, send, telemetry, usage};
+use beamflow::{
+    app, bench, bench_engine, build_engine, demo, inspect, send, simulated_source, sizing,
+    telemetry, usage,
+};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,6 +44,17 @@ fn main() -> ExitCode {
         Some(Command::Inspect(args)) => conclude(inspect::run(&args)),
         Some(Command::Bench(args)) => conclude(runtime.block_on(bench::run(args))),
         Some(Command::BenchEngine(args)) => conclude(bench_engine::run(&args)),
+        Some(Command::SimulateSource(args)) => {
+            match runtime.block_on(simulated_source::run(args)) {
+                Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+                outcome => conclude(outcome),
+            }
+        }
+        // Its flags may be at odds with each other; nothing else goes wrong.
+        Some(Command::Size(args)) => match sizing::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(mistake) => refuse(&mistake.to_string()),
+        },
         None if cli.serve.print_config => {
             let table = settings::table(&settings::in_force(&Cli::command(), &matches));
             let _ = std::io::stdout().write_all(table.as_bytes());

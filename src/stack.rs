@@ -165,15 +165,18 @@ impl FrameStack {
         self.dtype
     }
 
+    /// The pixels of frame `k`, little-endian; none beyond the stack's end.
+    #[must_use]
+    pub fn frame(&self, k: usize) -> &[u8] {
+        let mut frames = self.pixels.chunks_exact(self.frame_bytes);
+        frames.nth(k).unwrap_or_default()
+    }
+
     /// Frame `k`, begun again from the first when the stack is at its end, as a datum with the headers
     /// that a PVA source sets: `x-txn-id` is `k`.
     #[must_use]
     pub fn datum(&self, k: usize) -> Datum {
-        let frame = self
-            .pixels
-            .chunks_exact(self.frame_bytes)
-            .nth(k % self.frames().max(1))
-            .unwrap_or_default();
+        let frame = self.frame(k % self.frames().max(1));
         Datum::new(k.to_string(), frame.to_vec())
             .with_header(FRAME_ID_HEADER, k.to_string())
             .with_header(DTYPE_HEADER, self.dtype.to_string())

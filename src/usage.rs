@@ -27,6 +27,9 @@ pub fn one_line(error: &Error) -> String {
         (ErrorKind::InvalidValue, Some(flag), _, _) => {
             format!("{flag}: a value is missing; see beamflow --help")
         }
+        (ErrorKind::MissingRequiredArgument, Some(flag), ..) => {
+            format!("{flag}: it must be given; the command's --help tells of it")
+        }
         (ErrorKind::UnknownArgument, Some(flag), ..) => {
             let similar = context(error, ContextKind::SuggestedArg)
                 .map_or(String::new(), |known| format!("; did you mean {known}?"));
@@ -84,6 +87,7 @@ mod tests {
             line(&["serv"]),
             "'serv': there is no such command (beamflow --help lists them)"
         );
+        assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time: it must be given"));
         assert!(line(&["--mode"]).starts_with("--mode: a value is missing"));
         for args in [&["--output-size", "64"][..], &["--frame-dtype", "int12"]] {
             let line = line(args);

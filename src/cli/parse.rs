@@ -45,7 +45,11 @@ pub fn time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a time greater than none with its unit is, such as 30s or 100ms".to_owned())
 }
 
-pub(super) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
+/// A time greater than none, or `off`.
+///
+/// # Errors
+/// What is allowed, in words.
+pub fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
     if text == "off" {
         return Ok(TimeOrOff(None));
     }

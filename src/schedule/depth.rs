@@ -90,7 +90,10 @@ impl Depth {
     }
 }
 
-fn suited(ratio: f64) -> usize {
+/// The depth that a ratio of inference to collection time asks for: the ratio and a quarter, rounded up, from 1 to
+/// [`FOLLOWING_MOST`].
+#[must_use]
+pub fn suited(ratio: f64) -> usize {
     // `as` saturates, and the range is small.
     ((ratio * HEADROOM).ceil() as usize).clamp(1, FOLLOWING_MOST)
 }

@@ -35,5 +35,9 @@ mod reference;
 mod sdk;
 /// A sidecar whose HTTP side is asked.
 mod served;
+/// What a rate asks for.
+mod size;
+/// A simulated source, and a sidecar behind it.
+mod source;
 /// Streams do not delay each other.
 mod streams;

@@ -3,44 +3,53 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// Flag → (environment variable, default), as `--help` has them.
-fn help() -> BTreeMap<String, (String, String)> {
+/// The commands with a table of flags, and the README's section that it is in.
+const TABLES: [(&[&str], &str); 3] = [
+    (&[], "Flags"),
+    (&["simulate-source"], "A pipeline without a beamline"),
+    (&["size"], "How many GPUs?"),
+];
+
+/// Flag → (environment variable, default), as the command's `--help` has them.
+fn help(command: &[&str]) -> BTreeMap<String, (String, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_beamflow"))
+        .args(command)
         .arg("--help")
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let mut flags: BTreeMap<String, (String, String)> = BTreeMap::new();
+    // What belongs to a flag may be wrapped anywhere between two words.
+    let mut texts: BTreeMap<String, String> = BTreeMap::new();
     let mut current: Option<String> = None;
     for line in text.lines().map(str::trim) {
         if let Some(start) = line.find("--").filter(|n| *n <= 4 && line.starts_with('-')) {
-            let flag = line[start..].split([' ', ',']).next().unwrap().to_owned();
-            flags.insert(flag.clone(), Default::default());
-            current = Some(flag);
+            current = line[start..].split([' ', ',']).next().map(str::to_owned);
         }
-        let Some(entry) = current.as_ref().and_then(|flag| flags.get_mut(flag)) else {
-            continue;
-        };
-        let bracket = |label: &str| {
-            let from = line.find(&format!("[{label}: "))? + label.len() + 3;
-            Some(line[from..].split(']').next()?.to_owned())
-        };
-        if let Some(name) = bracket("env") {
-            entry.0 = name;
-        }
-        if let Some(default) = bracket("default") {
-            entry.1 = default;
+        if let Some(flag) = &current {
+            let text = texts.entry(flag.clone()).or_default();
+            *text += &format!("{line} ");
         }
     }
-    flags.remove("--help");
-    flags.remove("--version");
-    flags
+    texts.remove("--help");
+    texts.remove("--version");
+    let bracket = |text: &str, label: &str| {
+        let from = text.find(&format!("[{label}: "))? + label.len() + 3;
+        Some(text[from..].split(']').next()?.to_owned())
+    };
+    let found = |text: &str, label: &str| bracket(text, label).unwrap_or_default();
+    texts
+        .iter()
+        .map(|(flag, text)| (flag.clone(), (found(text, "env"), found(text, "default"))))
+        .collect()
 }
 
-/// The same from the README's table: | `--flag` | `ENV` | `default` | what it does |
-fn readme() -> BTreeMap<String, (String, String)> {
+/// The same from the table of the README's section: | `--flag` | `ENV` | `default` | what it does |
+fn readme(section: &str) -> BTreeMap<String, (String, String)> {
     let bare = |cell: &str| cell.trim().trim_matches('`').to_owned();
-    include_str!("../../README.md")
+    let mut sections = include_str!("../../README.md").split("\n## ");
+    sections
+        .find(|text| text.lines().next() == Some(section))
+        .expect(section)
         .lines()
         .filter(|line| line.starts_with("| `--"))
         .map(|line| {
@@ -52,8 +61,10 @@ fn readme() -> BTreeMap<String, (String, String)> {
 }
 
 #[test]
-fn the_flags_table_and_help_say_the_same() {
-    let (help, readme) = (help(), readme());
-    assert!(help.len() > 15, "--help was not understood: {help:?}");
-    assert_eq!(readme, help);
+fn the_flags_tables_and_help_say_the_same() {
+    for (command, section) in TABLES {
+        let (help, readme) = (help(command), readme(section));
+        assert!(help.len() > 5, "--help was not understood: {help:?}");
+        assert_eq!(readme, help, "{command:?}");
+    }
 }

@@ -1,0 +1,232 @@
+//! Which frames are where: not yet read, read and not yet acked, or to be delivered again.
+//!
+//! Plain books with the time given: no clock, no lock, no pixels. A frame is a number here, for its pixels
+//! can be made again from it; so what is kept of a frame is a few bytes.
+//!
+//! What always holds:
+//!
+//! 1. Every frame taken is in one place: dropped, acked, unread, unacked or waiting to be delivered again.
+//! 2. At most `buffer` frames are unread: when one more is taken, the oldest is dropped and counted, for a
+//!    detector does not wait.
+//! 3. At most [`MOST_OUTSTANDING`] frames are read and not acked; then no new one is given out before an ack comes.
+//! 4. A frame that was read comes again after a nack, or when its ack has not come in time; never after its ack.
+
+use super::exposures::Exposures;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Frames that may be read and not acked: two hundred of Numaflow's usual read batches.
+pub const MOST_OUTSTANDING: usize = 100_000;
+
+/// See the module's essay.
+#[derive(Debug)]
+pub struct Backlog {
+    exposures: Exposures,
+    buffer: u64,
+    ack_timeout: Option<Duration>,
+    opened: Option<Instant>,
+    /// The newest frame taken.
+    taken: u64,
+    /// The newest frame read or dropped; those after it, up to `taken`, are unread.
+    passed: u64,
+    /// Read and not acked, with the time at which they come again without an ack.
+    unacked: BTreeMap<u64, Option<Instant>>,
+    /// To be delivered again.
+    waiting: BTreeSet<u64>,
+    read: u64,
+    again: u64,
+    acked: u64,
+    nacked: u64,
+    dropped: u64,
+}
+
+/// What became of the frames so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Frames that the detector took.
+    pub taken: u64,
+    /// Frames read for the first time.
+    pub read: u64,
+    /// Deliveries of frames that had been read before.
+    pub again: u64,
+    /// Frames acked.
+    pub acked: u64,
+    /// Nacks of frames that were out.
+    pub nacked: u64,
+    /// Frames that nobody read in time.
+    pub dropped: u64,
+    /// Frames taken and not yet read.
+    pub unread: u64,
+    /// Frames that are to be delivered again.
+    pub waiting: u64,
+    /// Frames read and not yet acked.
+    pub unacked: u64,
+}
+
+impl Standing {
+    /// Frames that still need to be read or acked: what an autoscaler wants to know.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.unread + self.waiting + self.unacked
+    }
+}
+
+impl Backlog {
+    /// A detector whose shutter is closed; the first [`Backlog::take`] opens it. `ack_timeout`: how long a
+    /// read frame's ack is waited for; `None`: for ever.
+    #[must_use]
+    pub fn new(exposures: Exposures, buffer: u64, ack_timeout: Option<Duration>) -> Self {
+        Self {
+            exposures,
+            buffer,
+            ack_timeout,
+            opened: None,
+            taken: 0,
+            passed: 0,
+            unacked: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            read: 0,
+            again: 0,
+            acked: 0,
+            nacked: 0,
+            dropped: 0,
+        }
+    }
+
+    /// The numbers of up to `most` frames that are there at `now`: first those to be delivered again, then the
+    /// oldest unread. They are then unacked.
+    pub fn take(&mut self, now: Instant, most: usize) -> Vec<u64> {
+        self.opened.get_or_insert(now);
+        self.advance(now);
+        let mut numbers = Vec::new();
+        while numbers.len() < most
+            && let Some(number) = self.waiting.pop_first()
+        {
+            numbers.push(number);
+        }
+        self.again += numbers.len() as u64;
+        let room = MOST_OUTSTANDING.saturating_sub(self.outstanding() + numbers.len());
+        let unread = usize::try_from(self.unread()).unwrap_or(usize::MAX);
+        let new = (most - numbers.len()).min(room).min(unread) as u64;
+        numbers.extend(self.passed + 1..=self.passed + new);
+        self.passed += new;
+        self.read += new;
+        let again_at = self.ack_timeout.and_then(|time| now.checked_add(time));
+        self.unacked
+            .extend(numbers.iter().map(|number| (*number, again_at)));
+        numbers
+    }
+
+    /// When there will be more to take, if time alone brings it.
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
+        let exposure = self
+            .opened
+            .zip(self.exposures.next(self.taken))
+            .and_then(|(opened, after)| opened.checked_add(after))
+            .filter(|_| !self.is_full());
+        let overdue = self.unacked.values().flatten().min().copied();
+        exposure.into_iter().chain(overdue).min()
+    }
+
+    /// Notes that frame `number` is done with; false if it was not out.
+    pub fn ack(&mut self, number: u64) -> bool {
+        let was_out = self.unacked.remove(&number).is_some() || self.waiting.remove(&number);
+        self.acked += u64::from(was_out);
+        was_out
+    }
+
+    /// Notes that frame `number` is to come again, `delay` after `now`; false if it was not out.
+    pub fn nack(&mut self, number: u64, now: Instant, delay: Duration) -> bool {
+        let was_out = self.unacked.remove(&number).is_some() || self.waiting.remove(&number);
+        if !was_out {
+            return false;
+        }
+        self.nacked += 1;
+        match now.checked_add(delay) {
+            Some(again_at) if !delay.is_zero() => {
+                self.unacked.insert(number, Some(again_at));
+            }
+            _ => {
+                self.waiting.insert(number);
+            }
+        }
+        true
+    }
+
+    /// Takes back frames of a read whose reader has gone: they are delivered again.
+    pub fn give_back(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            if self.unacked.remove(number).is_some() {
+                self.waiting.insert(*number);
+            }
+        }
+    }
+
+    /// What became of the frames up to `now`.
+    pub fn standing(&mut self, now: Instant) -> Standing {
+        self.advance(now);
+        Standing {
+            taken: self.taken,
+            read: self.read,
+            again: self.again,
+            acked: self.acked,
+            nacked: self.nacked,
+            dropped: self.dropped,
+            unread: self.unread(),
+            waiting: self.waiting.len() as u64,
+            unacked: self.unacked.len() as u64,
+        }
+    }
+
+    /// Frames that nobody read in time, as far as is known.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether no new frame is given out before an ack comes.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.outstanding() >= MOST_OUTSTANDING
+    }
+
+    /// Whether the last frame is taken, and every frame is acked or dropped.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.exposures.last == Some(self.taken) && self.unread() == 0 && self.outstanding() == 0
+    }
+
+    fn outstanding(&self) -> usize {
+        self.unacked.len() + self.waiting.len()
+    }
+
+    fn unread(&self) -> u64 {
+        self.taken - self.passed
+    }
+
+    /// Takes the frames that are due, drops those that do not fit, and calls overdue ones back.
+    fn advance(&mut self, now: Instant) {
+        let Some(opened) = self.opened else {
+            return;
+        };
+        let elapsed = now.saturating_duration_since(opened);
+        // Instants of different threads may come out of order; the books only go forward.
+        self.taken = self.taken.max(self.exposures.taken(elapsed));
+        let excess = self.unread().saturating_sub(self.buffer);
+        self.passed += excess;
+        self.dropped += excess;
+        let waiting = &mut self.waiting;
+        self.unacked.retain(|number, again_at| {
+            let is_overdue = again_at.is_some_and(|time| time <= now);
+            if is_overdue {
+                waiting.insert(*number);
+            }
+            !is_overdue
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

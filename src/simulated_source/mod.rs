@@ -1,0 +1,260 @@
+//! `beamflow simulate-source`: a simulated detector as a Numaflow user-defined source, so that a whole
+//! pipeline runs without a beamline.
+//!
+//! The scan is simulated once, before anything is announced, and served again and again:
+//!
+//! - `exposures`: when frames are taken;
+//! - `backlog`: which frames are unread, unacked or to be delivered again;
+//! - `sourcer`: both as the SDK's `Sourcer`, with pixels, headers and offsets.
+//!
+//! What always holds:
+//!
+//! 1. The shutter opens at the first read, so a pipeline that is still coming up misses nothing. From then on
+//!    the detector waits for nobody: what is not read in time is dropped, and shows as a gap in `x-txn-id`.
+//! 2. A frame comes again after a nack (later, if the nack says so), after a read whose reader went away in the
+//!    middle of it, and when it is not acked in time. The SDK does not tell its source of a reader that connects anew, so what
+//!    a reader took with it is known by the time-out alone.
+//! 3. The same number is the same frame, byte for byte, whenever it is delivered.
+//! 4. Memory is bounded: the scan, `--buffer` and a fixed number of unacked frames, of which only the numbers are
+//!    kept. The SDK's own queue holds up to one read of frames.
+//! 5. Every process has offsets of its own. Its frames are numbered from 1 all the same.
+
+/// Which frames are where.
+pub mod backlog;
+/// When frames are taken.
+pub mod exposures;
+/// The SDK's `Sourcer`, implemented.
+pub mod sourcer;
+
+use crate::cli::{TimeOrOff, time_or_off, whole_number};
+use crate::detector::{DetectorError, Raster};
+use crate::frame::{Dtype, FrameShape};
+use crate::stack::FrameStack;
+use crate::{experiment, signals};
+use backlog::Standing;
+use clap::Args;
+use exposures::Exposures;
+use numaflow::shared::ServerExtras;
+use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR, Server};
+use sourcer::{Settings, SimulatedSource};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// The most bytes of pixels a simulated scan may have.
+const MOST_PIXEL_BYTES: usize = 1 << 30;
+
+/// How often the totals are logged.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a reader may take to close its connection once it is told to.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Flags of `beamflow simulate-source`.
+#[derive(Args, Debug)]
+pub struct SimulateSourceArgs {
+    /// Frames per second that the detector takes, whether they are read or not.
+    #[arg(long, env = "SOURCE_FPS", default_value = "100", value_name = "RATE", value_parser = experiment::rate, hide_env_values = true)]
+    fps: f64,
+
+    /// The detector stops after so many frames; it never does if not given.
+    #[arg(long, env = "SOURCE_FRAMES", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000_000>, hide_env_values = true)]
+    frames: Option<usize>,
+
+    /// The frames' size in pixels: a square from 16x16 to 1024x1024. The models of this project take 64x64.
+    #[arg(long, env = "SOURCE_FRAME_SIZE", default_value = "64x64", value_name = "HEIGHTxWIDTH", value_parser = square, hide_env_values = true)]
+    frame_size: FrameShape,
+
+    /// Scan points along each side; the scan has as many frames as the square of it, is kept in memory, and is
+    /// begun again at its end.
+    #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>, hide_env_values = true)]
+    points: usize,
+
+    /// Frames not yet read that are kept; when one more is taken, the oldest is dropped.
+    #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>, hide_env_values = true)]
+    buffer: usize,
+
+    /// How long the ack of a read frame is waited for before it is delivered again; off: for ever.
+    #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off, hide_env_values = true)]
+    ack_timeout: TimeOrOff,
+
+    /// The Unix socket that numa connects to.
+    #[arg(long, env = "SOURCE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH", hide_env_values = true)]
+    sock_path: PathBuf,
+
+    /// The file that tells numa of the socket; written last.
+    #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH", hide_env_values = true)]
+    server_info_path: PathBuf,
+}
+
+/// Why the source did not start, or broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The scan is larger than a computer's memory should be asked for.
+    #[error(
+        "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB; fewer points or a smaller --frame-size are"
+    )]
+    TooLarge {
+        /// Scan points along each side.
+        points: usize,
+        /// Of the frames.
+        shape: FrameShape,
+    },
+    /// The frames cannot be simulated.
+    #[error(transparent)]
+    Detector(#[from] DetectorError),
+    /// A task of this program ended by itself: a defect.
+    #[error("simulating the scan broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+    /// The operating system refused something.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The socket cannot be served.
+    #[error("cannot serve on {}: {reason}", path.display())]
+    Serve {
+        /// The socket.
+        path: PathBuf,
+        /// What the SDK said.
+        reason: String,
+    },
+}
+
+impl SourceError {
+    /// Whether a flag is to blame: the exit code is then 64.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::TooLarge { .. })
+    }
+}
+
+/// A square that the detector can be.
+fn square(text: &str) -> Result<FrameShape, String> {
+    text.parse()
+        .ok()
+        .filter(|shape: &FrameShape| shape.height == shape.width)
+        .filter(|shape| (16..=1024).contains(&shape.height))
+        .ok_or_else(|| "a square from 16x16 to 1024x1024 is".to_owned())
+}
+
+/// Simulates the scan, serves it, and returns after SIGTERM.
+///
+/// # Errors
+/// [`SourceError`].
+pub async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
+    check_memory(args.points, args.frame_size)?;
+    let shutdown = CancellationToken::new();
+    signals::watch(shutdown.clone()).map_err(|source| SourceError::System {
+        doing: "listen for signals",
+        source,
+    })?;
+    let (points, side) = (args.points, args.frame_size.height);
+    let simulating = tokio::task::spawn_blocking(move || simulate(points, side));
+    let stack = tokio::select! {
+        stack = simulating => stack??,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let source = SimulatedSource::new(stack, settings(&args), shutdown.clone());
+    let served = serve(&args, &source, &shutdown).await;
+    report(&source.standing(), "The source has ended.");
+    served
+}
+
+fn check_memory(points: usize, shape: FrameShape) -> Result<(), SourceError> {
+    let bytes = shape
+        .bytes(Dtype::I16)
+        .and_then(|frame| frame.checked_mul(points * points));
+    if bytes.is_some_and(|bytes| bytes <= MOST_PIXEL_BYTES) {
+        Ok(())
+    } else {
+        Err(SourceError::TooLarge { points, shape })
+    }
+}
+
+/// Takes every frame of the scan. Blocks while it does.
+fn simulate(points: usize, side: usize) -> Result<FrameStack, DetectorError> {
+    tracing::info!(
+        frames = points * points,
+        side,
+        "Simulating the scan: it is kept, and served again and again."
+    );
+    let raster = Raster {
+        rows: points,
+        columns: points,
+        ..experiment::RASTER
+    };
+    FrameStack::simulate(&experiment::scan_on(side, raster)?, || ())
+}
+
+fn settings(args: &SimulateSourceArgs) -> Settings {
+    let replica = std::env::var("NUMAFLOW_REPLICA").ok();
+    Settings {
+        exposures: Exposures {
+            fps: args.fps,
+            last: args.frames.map(|frames| frames as u64),
+        },
+        buffer: args.buffer as u64,
+        ack_timeout: args.ack_timeout.0,
+        replica: replica.and_then(|text| text.parse().ok()).unwrap_or(0),
+    }
+}
+
+/// Serves until `shutdown`, logging the totals now and then.
+async fn serve(
+    args: &SimulateSourceArgs,
+    source: &SimulatedSource,
+    shutdown: &CancellationToken,
+) -> Result<(), SourceError> {
+    let failed = |reason: String| SourceError::Serve {
+        path: args.sock_path.clone(),
+        reason,
+    };
+    let folder = args.sock_path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+    let (stop, stopped) = oneshot::channel();
+    let serving = Server::new(source.clone())
+        .with_socket_file(&args.sock_path)
+        .with_server_info_file(&args.server_info_path)
+        .start_with_shutdown(stopped);
+    let mut serving = std::pin::pin!(serving);
+    let mut reports = tokio::time::interval(REPORT_EVERY);
+    reports.tick().await; // the first comes at once
+    let served = loop {
+        tokio::select! {
+            served = &mut serving => break Some(served),
+            () = shutdown.cancelled() => {
+                // The SDK hears of the signal by itself, too; then it listens no longer.
+                let _ = stop.send(());
+                break tokio::time::timeout(GOODBYE, serving).await.ok();
+            }
+            _ = reports.tick() => report(&source.standing(), "Frames so far."),
+        }
+    };
+    match served {
+        Some(served) => served.map_err(|error| failed(error.to_string()))?,
+        None => {
+            tracing::warn!(waited = ?GOODBYE, "A reader has not closed its connection: it is cut off.")
+        }
+    }
+    // The SDK ends without an error after a signal, and after a panic in one of its tasks.
+    let signalled = tokio::time::timeout(GOODBYE, shutdown.cancelled()).await;
+    signalled.map_err(|_| failed("the server ended by itself".to_owned()))
+}
+
+fn report(standing: &Standing, text: &str) {
+    tracing::info!(
+        taken = standing.taken,
+        read = standing.read,
+        again = standing.again,
+        acked = standing.acked,
+        nacked = standing.nacked,
+        dropped = standing.dropped,
+        pending = standing.pending(),
+        "{text}"
+    );
+}

@@ -1,0 +1,331 @@
+//! The containers that run beamflow: flags, settings, security.
+
+use crate::documents::{self, Document, read, root};
+use beamflow::cli::Cli;
+use beamflow::config::{Config, OrAuto};
+use beamflow::engine::{self, EngineOptions};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use serde_json::{Value, json};
+
+/// The model in the image, and in the repository.
+const MODELS: [(&str, &str); 1] = [(
+    "/opt/app/models/ptychonn_64.onnx",
+    "models/ptychonn_64.onnx",
+)];
+
+/// A container that runs beamflow, in the vertex (or MonoVertex) that has it.
+pub struct Container<'a> {
+    pub place: String,
+    pub vertex: &'a Value,
+    pub spec: &'a Value,
+}
+
+/// The vertices of a Pipeline; a MonoVertex is one.
+pub fn vertices(document: &Document) -> Vec<&Value> {
+    match document.kind() {
+        "Pipeline" => document.value["spec"]["vertices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .collect(),
+        "MonoVertex" => vec![&document.value["spec"]],
+        _ => Vec::new(),
+    }
+}
+
+/// The containers of `document` that run beamflow.
+pub fn containers(document: &Document) -> Vec<Container<'_>> {
+    fn search<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+        let is_ours = |image: &str| image.starts_with("beamflow:");
+        if value["image"].as_str().is_some_and(is_ours) {
+            found.push(value);
+        }
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| search(item, found)),
+            Value::Object(fields) => fields.values().for_each(|field| search(field, found)),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    for vertex in vertices(document) {
+        let mut found = Vec::new();
+        search(vertex, &mut found);
+        all.extend(found.into_iter().map(|spec| Container {
+            place: format!(
+                "{}, {} {}",
+                document.title(),
+                vertex["name"],
+                spec["args"][0]
+            ),
+            vertex,
+            spec,
+        }));
+    }
+    all
+}
+
+impl Container<'_> {
+    fn args(&self) -> Vec<&str> {
+        let args = self.spec["args"].as_array().into_iter().flatten();
+        args.map(|arg| {
+            arg.as_str()
+                .unwrap_or_else(|| panic!("{}: {arg} is no text", self.place))
+        })
+        .collect()
+    }
+
+    /// The command that it runs instead of serving.
+    pub fn command(&self) -> Option<&str> {
+        self.args()
+            .first()
+            .copied()
+            .filter(|arg| !arg.starts_with('-'))
+    }
+
+    /// What the command line makes of its arguments and environment; every variable must be one that it reads.
+    fn matches(&self) -> ArgMatches {
+        let program = Cli::command();
+        let command = match self.command() {
+            Some(name) => program
+                .find_subcommand(name)
+                .unwrap_or_else(|| panic!("{}", self.place)),
+            None => &program,
+        };
+        let mut argv = vec!["beamflow".to_owned()];
+        argv.extend(self.args().iter().map(ToString::to_string));
+        for variable in self.spec["env"].as_array().into_iter().flatten() {
+            let (name, value) = (&variable["name"], &variable["value"]);
+            let arg = command
+                .get_arguments()
+                .find(|arg| arg.get_env().and_then(|env| env.to_str()) == name.as_str());
+            let arg = arg.unwrap_or_else(|| panic!("{}: nothing reads {name}", self.place));
+            let flag = arg.get_long().unwrap();
+            // Kubernetes takes no other; a number without quotes is a mistake.
+            let value = value
+                .as_str()
+                .unwrap_or_else(|| panic!("{}: {name} is no text", self.place));
+            let takes_value = arg.get_action().takes_values();
+            argv.push(if takes_value {
+                format!("--{flag}={value}")
+            } else {
+                format!("--{flag}")
+            });
+        }
+        program
+            .clone()
+            .try_get_matches_from(argv)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.place))
+    }
+
+    /// The settings of a sidecar.
+    pub fn config(&self) -> Config {
+        let cli = Cli::from_arg_matches(&self.matches()).unwrap();
+        Config::from(cli.serve)
+    }
+
+    /// Frames per batch.
+    pub fn batch_size(&self) -> usize {
+        match self.config().batch_size {
+            OrAuto::Exactly(frames) => frames,
+            OrAuto::Auto => panic!(
+                "{}: readBatchSize cannot suit a batch that is auto",
+                self.place
+            ),
+        }
+    }
+}
+
+/// Every container that serves, of all manifests.
+pub fn each_sidecar(mut check: impl FnMut(&Document, &Container<'_>)) {
+    let mut checked = 0;
+    for document in documents::all() {
+        for container in containers(document) {
+            if container.command().is_none() {
+                check(document, &container);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 3, "only {checked} sidecars were found");
+}
+
+#[test]
+fn the_program_understands_every_flag_and_variable() {
+    for document in documents::all() {
+        for container in containers(document) {
+            assert!(container.spec["command"].is_null(), "{}", container.place);
+            drop(container.matches());
+        }
+    }
+}
+
+#[test]
+fn every_sidecars_model_is_in_the_image_and_suits_its_settings() {
+    each_sidecar(|_, container| {
+        let config = container.config();
+        let known = MODELS.iter().find(|(path, _)| *path == config.model_path);
+        let (path, source) = known.unwrap_or_else(|| panic!("{}", container.place));
+        let folder = path.rsplit_once('/').unwrap().0;
+        let copied = format!("COPY {source} {folder}/");
+        assert!(
+            read("Dockerfile").contains(&copied),
+            "the Dockerfile has no {copied}"
+        );
+        let model = root().join(source);
+        let engine = engine::load(model.to_str().unwrap(), &EngineOptions::default()).unwrap();
+        let suited = config.suit(engine.model());
+        assert!(
+            suited.is_ok(),
+            "{}: {}",
+            container.place,
+            suited.unwrap_err()
+        );
+    });
+}
+
+#[test]
+fn the_init_container_builds_the_engine_that_the_sidecar_asks_for() {
+    let mut compared = 0;
+    each_sidecar(|document, sidecar| {
+        let asked = sidecar.matches();
+        if asked.get_raw("device").unwrap().next().unwrap() != "cuda" {
+            return;
+        }
+        let init = containers(document)
+            .into_iter()
+            .find(|container| container.command() == Some("bench-engine"))
+            .unwrap_or_else(|| panic!("{} has no engine", sidecar.place));
+        let matches = init.matches();
+        let (_, built) = matches.subcommand().unwrap();
+        let raw = |matches: &ArgMatches, id: &str| -> Option<Vec<_>> {
+            Some(matches.get_raw(id)?.map(ToOwned::to_owned).collect())
+        };
+        for (id, in_sidecar) in [
+            ("model", "model_path"),
+            ("device", "device"),
+            ("devices", "devices"),
+            ("precision", "precision"),
+            ("engine_cache", "engine_cache"),
+            ("tensorrt_path", "tensorrt_path"),
+            ("bsz_size", "bsz_size"),
+        ] {
+            assert_eq!(
+                raw(built, id),
+                raw(&asked, in_sidecar),
+                "{}: {id}",
+                init.place
+            );
+        }
+        for same in ["image", "resources", "volumeMounts"] {
+            assert_eq!(
+                init.spec[same], sidecar.spec[same],
+                "{}: {same}",
+                init.place
+            );
+        }
+        compared += 1;
+    });
+    assert!(compared > 0);
+}
+
+#[test]
+fn a_sidecar_on_a_gpu_has_one_and_a_folder_to_keep_engines_in() {
+    each_sidecar(|_, container| {
+        let matches = container.matches();
+        let raw = |id| {
+            matches
+                .get_raw(id)
+                .unwrap()
+                .next()
+                .unwrap()
+                .to_str()
+                .unwrap()
+        };
+        let on_gpu = raw("device") == "cuda";
+        let limits = &container.spec["resources"]["limits"];
+        assert_eq!(
+            limits["nvidia.com/gpu"].is_null(),
+            !on_gpu,
+            "{}",
+            container.place
+        );
+        let runtime = &container.vertex["runtimeClassName"];
+        assert_eq!(runtime == "nvidia", on_gpu, "{}", container.place);
+        let image = container.spec["image"].as_str().unwrap();
+        assert_eq!(
+            image.contains("-tensorrt"),
+            on_gpu,
+            "{}: {image}",
+            container.place
+        );
+        let mounts = container.spec["volumeMounts"].as_array();
+        let folder = |mount: &Value| mount["mountPath"] == raw("engine_cache");
+        let has_folder = mounts.is_some_and(|mounts| mounts.iter().any(folder));
+        assert_eq!(has_folder, on_gpu, "{}", container.place);
+    });
+}
+
+#[test]
+fn every_container_is_locked_down() {
+    let expected = json!({
+        "runAsNonRoot": true,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "readOnlyRootFilesystem": true,
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    for document in documents::all() {
+        for container in containers(document) {
+            let place = &container.place;
+            assert_eq!(container.spec["securityContext"], expected, "{place}");
+            assert!(
+                container.spec["resources"]["limits"]["memory"].is_string(),
+                "{place}"
+            );
+            let volumes = container.vertex["volumes"].as_array().into_iter().flatten();
+            let volumes: Vec<_> = volumes.map(|volume| &volume["name"]).collect();
+            for mount in container.spec["volumeMounts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                assert!(volumes.contains(&&mount["name"]), "{place}: {mount}");
+            }
+            if !volumes.is_empty() {
+                let group = &container.vertex["securityContext"]["fsGroup"];
+                assert_eq!(group, &json!(65532), "{place} cannot write to its volume");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_image_is_of_this_version() {
+    let ours = format!("beamflow:{}", env!("CARGO_PKG_VERSION"));
+    for document in documents::all() {
+        for container in containers(document) {
+            let image = container.spec["image"].as_str().unwrap();
+            let rest = image
+                .strip_prefix(&ours)
+                .unwrap_or_else(|| panic!("{image}"));
+            let flavours = ["", "-tensorrt-rtx", "-tensorrt"];
+            assert!(flavours.contains(&rest), "{}: {image}", container.place);
+        }
+    }
+}
+
+#[test]
+fn every_sidecar_serves_http_on_the_port_that_prometheus_looks_for() {
+    each_sidecar(|_, container| {
+        let address = container.config().http_address.unwrap();
+        let port = json!([{"name": "beamflow", "containerPort": address.port()}]);
+        assert_eq!(container.spec["ports"], port, "{}", container.place);
+        assert!(
+            address.ip().is_unspecified(),
+            "{}: {address}",
+            container.place
+        );
+    });
+}

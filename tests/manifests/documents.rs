@@ -1,0 +1,182 @@
+//! Manifests, as files and as rendered.
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The folders that `kubectl apply -k` is told of.
+pub const KUSTOMIZATIONS: [&str; 5] = [
+    "k8s/overlays/cpu",
+    "k8s/overlays/gpu",
+    "k8s/overlays/simulated-detector",
+    "k8s/monovertex",
+    "k8s/monitoring",
+];
+
+/// One YAML document.
+#[derive(Debug)]
+pub struct Document {
+    /// Where it is from: a file, or a folder that was rendered.
+    pub origin: String,
+    pub value: Value,
+}
+
+impl Document {
+    pub fn kind(&self) -> &str {
+        self.value["kind"].as_str().unwrap_or("a patch")
+    }
+
+    /// Kind and name, and where they are written.
+    pub fn title(&self) -> String {
+        let name = &self.value["metadata"]["name"];
+        format!("{}: {} {name}", self.origin, self.kind())
+    }
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every document in `text`.
+pub fn parse(origin: &str, text: &str) -> Vec<Document> {
+    yaml_serde::Deserializer::from_str(text)
+        .map(|document| Document {
+            origin: origin.to_owned(),
+            value: Value::deserialize(document).unwrap_or_else(|e| panic!("{origin}: {e}")),
+        })
+        .filter(|document| !document.value.is_null())
+        .collect()
+}
+
+/// `pipeline.yaml` and every YAML file under `k8s`.
+pub fn files() -> Vec<String> {
+    let mut found = vec!["pipeline.yaml".to_owned()];
+    let mut folders = vec![PathBuf::from("k8s")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+                found.push(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The documents in the files.
+pub fn written() -> Vec<Document> {
+    files().iter().flat_map(|f| parse(f, &read(f))).collect()
+}
+
+/// What `kubectl kustomize` makes of `folder`; nothing, and a line why, where that cannot be had.
+pub fn rendered(folder: &str) -> Option<Vec<Document>> {
+    if let Err(reason) = kustomize_version() {
+        eprintln!("{folder} is not rendered: {reason}");
+        return None;
+    }
+    let output = Command::new("kubectl")
+        .args(["kustomize", folder])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{folder}: {errors}");
+    Some(parse(folder, &String::from_utf8(output.stdout).unwrap()))
+}
+
+/// The documents in the files, and those rendered; once for all tests.
+pub fn all() -> &'static [Document] {
+    static ALL: OnceLock<Vec<Document>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let rendered = KUSTOMIZATIONS.iter().flat_map(|folder| rendered(folder));
+        written().into_iter().chain(rendered.flatten()).collect()
+    })
+}
+
+/// Kustomize 5 came with kubectl 1.27.
+fn kustomize_version() -> Result<u32, String> {
+    let output = Command::new("kubectl")
+        .args(["version", "--client", "--output", "json"])
+        .output()
+        .map_err(|error| format!("kubectl: {error}"))?;
+    let told: Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let version = told["kustomizeVersion"].as_str().unwrap_or("none");
+    let major = version.trim_start_matches('v').split('.').next();
+    match major.and_then(|major| major.parse().ok()) {
+        Some(major) if major >= 5 => Ok(major),
+        _ => Err(format!("kubectl's kustomize is {version}, and 5 is needed")),
+    }
+}
+
+/// Texts of several lines in a manifest are YAML themselves: read, so that their comments do not count.
+fn without_comments(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('\n') => yaml_serde::from_str(text).unwrap(),
+        Value::Array(items) => items.iter().map(without_comments).collect(),
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| (name.clone(), without_comments(value));
+            Value::Object(fields.iter().map(field).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn every_yaml_file_can_be_read_and_says_what_it_is() {
+    for file in files() {
+        let text = read(&file);
+        assert!(text.starts_with("# "), "{file} opens without a comment");
+        let documents = parse(&file, &text);
+        assert!(!documents.is_empty(), "{file} is empty");
+        for document in documents {
+            let is_patch = document.value.is_array();
+            assert!(is_patch || document.value["kind"].is_string(), "{file}");
+        }
+    }
+}
+
+#[test]
+fn pipeline_yaml_is_what_the_gpu_overlay_renders() {
+    let Some(rendered) = rendered("k8s/overlays/gpu") else {
+        return;
+    };
+    let written = parse("pipeline.yaml", &read("pipeline.yaml"));
+    let sorted = |documents: Vec<Document>| {
+        let mut all: Vec<_> = documents
+            .iter()
+            .map(|document| {
+                (
+                    document.kind().to_owned(),
+                    without_comments(&document.value),
+                )
+            })
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    };
+    for ((kind, written), (_, rendered)) in sorted(written).iter().zip(sorted(rendered)) {
+        assert_eq!(written, &rendered, "{kind}");
+    }
+}
+
+#[test]
+fn every_kustomization_is_rendered() {
+    let folders = files()
+        .iter()
+        .filter_map(|file| file.strip_suffix("/kustomization.yaml").map(str::to_owned))
+        // Parts of others.
+        .filter(|folder| folder != "k8s/base" && !folder.starts_with("k8s/components/"))
+        .collect::<Vec<_>>();
+    let mut known = KUSTOMIZATIONS.map(str::to_owned).to_vec();
+    known.sort();
+    assert_eq!(folders, known);
+}
