@@ -125,10 +125,9 @@ pub(super) async fn bind(
 ) -> Result<(Listening, UnixListenerStream), ServerError> {
     let sock_path = config.sock_path.clone();
     let server_info_path = config.server_info_path.clone();
-    make_parent(&sock_path)?;
     make_parent(&server_info_path)?;
     // The socket first: if somebody is alive on it, the server-info file is theirs too.
-    clear_socket(&sock_path).await?;
+    make_way(&sock_path).await?;
     remove(&server_info_path).map_err(|source| ServerError::Stale {
         path: server_info_path.clone(),
         source,
@@ -197,6 +196,15 @@ fn server_info() -> String {
         "metadata": { "MAP_MODE": "batch-map" },
     });
     format!("{info}{END}")
+}
+
+/// Makes the directory a socket is to lie in, and removes a socket there on which nobody answers.
+///
+/// # Errors
+/// When somebody does, when something else lies there, or when the directory cannot be made.
+pub(crate) async fn make_way(sock_path: &Path) -> Result<(), ServerError> {
+    make_parent(sock_path)?;
+    clear_socket(sock_path).await
 }
 
 /// Removes a socket on which nobody answers.

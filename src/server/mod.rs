@@ -47,6 +47,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 pub use listener::ServerError;
+pub(crate) use listener::make_way;
 
 /// HTTP/2 frames numa may send, in bytes. At tonic's default of 16 KiB a 512 KiB frame of pixels is
 /// 32 HTTP/2 frames, and the host spends its time on their headers.

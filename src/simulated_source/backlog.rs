@@ -8,7 +8,7 @@
 //! 1. Every frame taken is in one place: dropped, acked, unread, unacked or waiting to be delivered again.
 //! 2. At most `buffer` frames are unread: when one more is taken, the oldest is dropped and counted, for a
 //!    detector does not wait.
-//! 3. At most [`MOST_OUTSTANDING`] frames are read and not acked; then no new one is given out before an ack comes.
+//! 3. At most `MOST_OUTSTANDING` frames are read and not acked; then no new one is given out before an ack comes.
 //! 4. A frame that was read comes again after a nack, or when its ack has not come in time; never after its ack.
 
 use super::exposures::Exposures;

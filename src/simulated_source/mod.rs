@@ -29,6 +29,7 @@ pub mod sourcer;
 use crate::cli::{TimeOrOff, time_or_off, whole_number};
 use crate::detector::{DetectorError, Raster};
 use crate::frame::{Dtype, FrameShape};
+use crate::server::{self, ServerError};
 use crate::stack::FrameStack;
 use crate::{experiment, signals};
 use backlog::Standing;
@@ -37,7 +38,7 @@ use exposures::Exposures;
 use numaflow::shared::ServerExtras;
 use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR, Server};
 use sourcer::{Settings, SimulatedSource};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -115,7 +116,10 @@ pub enum SourceError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The socket cannot be served.
+    /// The socket is taken, or cannot be.
+    #[error(transparent)]
+    Socket(#[from] ServerError),
+    /// The SDK cannot serve.
     #[error("cannot serve on {}: {reason}", path.display())]
     Serve {
         /// The socket.
@@ -214,8 +218,8 @@ async fn serve(
         path: args.sock_path.clone(),
         reason,
     };
-    let folder = args.sock_path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+    // The SDK removes whatever lies at the path, another's socket included.
+    server::make_way(&args.sock_path).await?;
     let (stop, stopped) = oneshot::channel();
     let serving = Server::new(source.clone())
         .with_socket_file(&args.sock_path)

@@ -209,7 +209,13 @@ fn rows(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<Vec<Strin
         row(
             "oldest frame's age ≥",
             &|s| time(s.latency_seconds),
-            "when answered: a read batch's time to gather + to compute".into(),
+            match given.collection_time {
+                Some(time) => format!(
+                    "when answered: a read batch's time to gather + {} for its first batch + to compute",
+                    humantime::format_duration(time)
+                ),
+                None => "when answered: a read batch's time to gather + to compute".into(),
+            },
         ),
     ]
 }

@@ -301,6 +301,35 @@ fn datum(message: Message) -> Datum {
     }
 }
 
+#[tokio::test]
+async fn what_lies_at_the_socket_path_is_left_alone_and_exit_code_1() {
+    let source = Source::start(&FAST).await;
+    let mut reader = Reader::connect(&source.sock).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    for (path, words) in [(&source.sock, "another process"), (&file, "not a socket")] {
+        let second = Command::new(PROGRAM)
+            .env_remove("RUST_LOG")
+            .env("SOURCE_POINTS", "3")
+            .arg("simulate-source")
+            .arg("--sock-path")
+            .arg(path)
+            .arg("--server-info-path")
+            .arg(folder.path().join("info"))
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(NEVER, second).await.unwrap().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    assert_eq!(reader.read(5, LONG).await.len(), 5);
+    Reader::connect(&source.sock).await;
+    source.stop().await;
+}
+
 #[test]
 fn a_mistake_is_one_line_and_exit_code_64() {
     for (flags, words) in [
