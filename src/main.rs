@@ -4,10 +4,10 @@ use beamflow::app::Stopped;
 use beamflow::cli::{Cli, Command, ServeArgs};
 use beamflow::config::Config;
 use beamflow::engine::tensorrt;
+use beamflow::telemetry::logs::{self, LogGuard};
 use beamflow::telemetry::settings::{self, Setting};
 use beamflow::{
-    app, bench, bench_engine, build_engine, demo, inspect, send, simulated_source, sizing,
-    telemetry, usage,
+    app, bench, bench_engine, build_engine, demo, inspect, send, simulated_source, sizing, usage,
 };
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
@@ -27,9 +27,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&usage::one_line(&error)),
     };
-    if let Err(mistake) = telemetry::logs::start(cli.serve.log_format, cli.serve.debug) {
-        return refuse(&mistake);
-    }
+    let log = match logs::start(cli.serve.log_format, cli.serve.debug) {
+        Ok(log) => log,
+        Err(mistake) => return refuse(&mistake),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
         }
         None => {
             let settings = settings::in_force(&Cli::command(), &matches);
-            serve(&runtime, cli.serve, settings)
+            serve(&runtime, cli.serve, settings, log)
         }
     };
     // Not dropped: that would wait for a model still being loaded, however long that takes.
@@ -70,7 +71,12 @@ fn main() -> ExitCode {
     code
 }
 
-fn serve(runtime: &tokio::runtime::Runtime, args: ServeArgs, settings: Vec<Setting>) -> ExitCode {
+fn serve(
+    runtime: &tokio::runtime::Runtime,
+    args: ServeArgs,
+    settings: Vec<Setting>,
+    log: LogGuard,
+) -> ExitCode {
     if args.queue_size.is_some() {
         tracing::info!(
             "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, one batch more than may be in flight."
@@ -83,6 +89,7 @@ fn serve(runtime: &tokio::runtime::Runtime, args: ServeArgs, settings: Vec<Setti
         Err(error) => (1, fail(&error.to_string())),
     };
     if !is_clean {
+        drop(log);
         tensorrt::leave(code);
     }
     exit
@@ -97,7 +104,7 @@ fn conclude<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
 
 /// A mistake in the settings.
 fn refuse(mistake: &str) -> ExitCode {
-    eprintln!("beamflow: {mistake}");
+    logs::say(&format!("beamflow: {mistake}"));
     ExitCode::from(usage::EXIT_USAGE)
 }
 
@@ -106,7 +113,7 @@ fn fail(reason: &str) -> ExitCode {
     if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!("{reason}");
     } else {
-        eprintln!("beamflow: {reason}");
+        logs::say(&format!("beamflow: {reason}"));
     }
     ExitCode::FAILURE
 }

@@ -3,16 +3,46 @@
 //! Logs go to standard error, so that commands which print results keep standard output to
 //! themselves; `kubectl logs` shows both. `RUST_LOG` decides what is shown, else `DEBUG`, else INFO; the
 //! TensorRT binding's own lines, which tell what is about to be tried, from WARN on.
+//!
+//! Always: nobody waits for the log. Lines go through a bounded queue to a thread of their own; where nobody reads them, or
+//! the disk is full, they are dropped and counted, and frames go on.
 
 use crate::config::LogFormat;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+
+/// Lines that may wait to be written.
+const WAITING: usize = 8192;
+
+/// Counts the lines that were dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Writes the lines that still wait when it is dropped.
+#[must_use = "dropped, it ends the log"]
+#[derive(Debug)]
+pub struct LogGuard {
+    _worker: WorkerGuard,
+}
+
+/// Lines dropped because nobody took them in time.
+#[must_use]
+pub fn dropped() -> u64 {
+    let dropped = DROPPED.get().map(ErrorCounter::dropped_lines);
+    dropped.map_or(0, |lines| lines as u64)
+}
+
+/// A line on standard error, where logging is not started or is not for it; lost if nobody takes it.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// Starts logging. A second start in one process changes nothing.
 ///
 /// # Errors
 /// The text of `RUST_LOG` that cannot be read, with the reason.
-pub fn start(format: LogFormat, debug: bool) -> Result<(), String> {
+pub fn start(format: LogFormat, debug: bool) -> Result<LogGuard, String> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.trim().is_empty() => EnvFilter::try_new(&directives)
             .map_err(|error| {
@@ -24,9 +54,15 @@ pub fn start(format: LogFormat, debug: bool) -> Result<(), String> {
         _ if debug => EnvFilter::new("info,trtx=warn,beamflow=debug"),
         _ => EnvFilter::new("info,trtx=warn"),
     };
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let _ = DROPPED.set(writer.error_counter());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_target(debug);
     let started = match format {
         LogFormat::Text => builder
@@ -38,7 +74,7 @@ pub fn start(format: LogFormat, debug: bool) -> Result<(), String> {
         tracing::debug!("Logging is started already.");
     }
     log_panics();
-    Ok(())
+    Ok(LogGuard { _worker: guard })
 }
 
 /// Panics are contained where they happen; here they get a log line like everything else.

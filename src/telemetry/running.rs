@@ -1,5 +1,6 @@
 //! What is known once the model is loaded, and the metrics that are read off it when they are asked for.
 
+use super::logs;
 use crate::batch::RingWatch;
 use crate::engine::lane::{Health, LanesWatch, Usage};
 use crate::schedule::Depth;
@@ -48,6 +49,13 @@ impl std::fmt::Debug for RunningMetrics {
 
 impl Collector for RunningMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let dropped = encoder.encode_descriptor(
+            "log_lines_dropped",
+            "Log lines that nobody took in time",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(logs::dropped()).encode(dropped)?;
         let Some(running) = self.0.get() else {
             return Ok(());
         };

@@ -2,6 +2,7 @@
 
 use super::counts::{Counts, PREFIX};
 use super::history::{History, Sample};
+use super::logs;
 use super::newest::Newest;
 use super::running::{Running, RunningMetrics};
 use super::settings::Setting;
@@ -198,6 +199,7 @@ impl Status {
             latency_ms = ms(recent.latency_seconds),
             depth = running.depth.now(),
             busy = busy.join(", "),
+            log_lines_dropped = Some(logs::dropped()).filter(|lines| *lines > 0),
             "The last {:.0} seconds.",
             recent.seconds
         );

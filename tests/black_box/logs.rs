@@ -1,13 +1,15 @@
 //! What the log tells of a sidecar that works, and that it is quiet otherwise.
 
-use crate::common::{SIM, config};
+use crate::common::{NEVER, SIM, call, config};
 use crate::served::Served;
 use beamflow::app::Sidecar;
+use beamflow::driver::Driver;
 use beamflow::ledger::Tally;
 use beamflow::telemetry::newest::Newest;
 use beamflow::telemetry::status::Status;
 use parking_lot::Mutex;
 use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
@@ -109,4 +111,65 @@ async fn the_log_says_first_what_runs() {
         assert!(banner.unwrap().contains(told), "{told}: {banner:?}");
     }
     served.sidecar.stop().await.unwrap();
+}
+
+/// A sidecar whose standard error is `log`, driven through many read batches, and then told to end.
+async fn answers_all_the_same(log: Stdio, check: impl AsyncFnOnce(&str)) {
+    let folder = tempfile::tempdir().unwrap();
+    let (sock, info) = (folder.path().join("s.sock"), folder.path().join("info"));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_beamflow"))
+        .args([
+            "--model-path",
+            SIM,
+            "--output-size",
+            "full",
+            "--http-address",
+            &address,
+        ])
+        .arg("--sock-path")
+        .arg(&sock)
+        .arg("--server-info-path")
+        .arg(&info)
+        .env("RUST_LOG", "trace")
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut driver = Driver::wait_ready(&info, &sock, NEVER).await.unwrap();
+    for _ in 0..1_000 {
+        assert_eq!(call(&mut driver, 9).await.len(), 9);
+    }
+    check(&address).await;
+    drop(driver);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(program.id()).unwrap());
+    rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || program.wait().unwrap());
+    let ended = tokio::time::timeout(NEVER, ended).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_no_frame_and_lost_lines_are_counted() {
+    // Held and never read: the pipe is full after 64 KiB.
+    let (unread, log) = std::io::pipe().unwrap();
+    answers_all_the_same(log.into(), async |address| {
+        let metrics = crate::served::get(address, "/metrics").await;
+        let name = "\nbeamflow_log_lines_dropped_total ";
+        let (_, dropped) = metrics.split_once(name).unwrap();
+        let dropped: u64 = dropped.lines().next().unwrap().parse().unwrap();
+        assert!(dropped > 0, "the log had room for everything: log more");
+    })
+    .await;
+    drop(unread);
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_log_stops_no_frame() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    answers_all_the_same(full.into(), async |_| ()).await;
 }

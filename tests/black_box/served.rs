@@ -49,21 +49,12 @@ impl Served {
 
     /// Status line and body of an answer.
     pub async fn ask(&self, method: &str, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.lines().next().unwrap().to_owned(), body.to_owned())
+        ask(&self.address, method, path).await
     }
 
     /// The body of what must be there.
     pub async fn get(&self, path: &str) -> String {
-        let (status, body) = self.ask("GET", path).await;
-        assert_eq!(status, "HTTP/1.1 200 OK", "{path}");
-        body
+        get(&self.address, path).await
     }
 
     /// Every sample of `/metrics`, by name and labels.
@@ -100,4 +91,23 @@ impl Served {
     pub async fn stats(&self) -> serde_json::Value {
         serde_json::from_str(&self.get("/stats").await).unwrap()
     }
+}
+
+/// Status line and body of what `address` answers.
+pub async fn ask(address: &str, method: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// The body of what must be there.
+pub async fn get(address: &str, path: &str) -> String {
+    let (status, body) = ask(address, "GET", path).await;
+    assert_eq!(status, "HTTP/1.1 200 OK", "{path}");
+    body
 }
