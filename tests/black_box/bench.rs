@@ -63,7 +63,7 @@ fn a_peer_that_answers_another_frames_result_is_caught() {
     let folder = tempfile::tempdir().unwrap();
     // A sidecar that calls itself a peer; its device fails once, so that a frame is dropped that had a result before.
     let peer = format!(
-        "flaky={} --http-address off --model-path sim:size=8x8,error=5+6 --output-size full --on-failure drop",
+        "flaky={} --http-address off --mode sequential --model-path sim:size=8x8,error=5+6 --output-size full --on-failure drop",
         env!("CARGO_BIN_EXE_beamflow")
     );
     let flags = [
