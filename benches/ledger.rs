@@ -19,7 +19,7 @@ fn ledger(c: &mut Criterion) {
                 .map(|_| ledger.enter(String::new(), Vec::new()))
                 .collect();
             for ticket in tickets {
-                ledger.settle(ticket, Outcome::Done(Vec::new()));
+                ledger.settle(ticket, Outcome::Done(Default::default()));
             }
             black_box(ledger.finish())
         });

@@ -1,10 +1,14 @@
-//! How much of receiving and computing overlaps, in each mode, on the simulated device.
+//! How much of receiving and computing overlaps, in each mode and depth, on the simulated device.
 //!
-//! One read batch of 32 batches comes over a real socket, frame by frame, so that a batch takes as long to
-//! arrive as to compute. The ideal is: the first batch arrives, then the device is never idle. Printed
-//! are medians and their ratio to that ideal; sequential cannot do better than about 2.
+//! One read batch comes over a real socket, frame by frame, at a pace; a batch takes a quarter to four times as long to
+//! arrive as to compute. The ideal is what no schedule can beat: the first batch arrives, then whichever is slower, detector
+//! or device, is never idle, and the other is done once more at the end. Printed are medians of rounds, relative to that.
 //!
-//! `cargo bench --bench overlap`
+//! `cargo bench --bench overlap`, or with the plot: `cargo bench --bench overlap -- --plot docs/overlap.svg`
+
+/// The figures as a plot.
+#[path = "overlap/plot.rs"]
+mod plot;
 
 use beamflow::app::Sidecar;
 use beamflow::cli::Cli;
@@ -13,73 +17,154 @@ use beamflow::driver::{Datum, Driver};
 use clap::Parser;
 use futures::{StreamExt, stream};
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-const BATCHES: usize = 32;
-const BATCH: usize = 8;
-const RUNS: usize = 7;
-/// To arrive and to compute.
-const PER_BATCH: Duration = Duration::from_millis(20);
-/// Each way between host and device.
-const COPY: Duration = Duration::from_millis(1);
+const BATCHES: u32 = 24;
+const BATCH: u32 = 8;
+/// What the slower of arriving and computing takes, for one batch.
+const SLOWER: Duration = Duration::from_millis(16);
+/// How long a batch takes to arrive, relative to its computing.
+const RATIOS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
+const SUBJECTS: [(&str, &str, u32); 6] = [
+    ("sequential", "sequential", 1),
+    ("concurrent", "concurrent", 1),
+    ("pipelined 1", "pipelined", 1),
+    ("pipelined 2", "pipelined", 2),
+    ("pipelined 3", "pipelined", 3),
+    ("pipelined 8", "pipelined", 8),
+];
+
+#[derive(Parser)]
+struct Args {
+    /// A file for the plot.
+    #[arg(long)]
+    plot: Option<PathBuf>,
+    /// Rounds of each.
+    #[arg(long, default_value = "7")]
+    rounds: usize,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A sidecar that is measured at one ratio.
+struct Subject {
+    driver: Driver,
+    stop: CancellationToken,
+    serving: JoinHandle<Result<(), beamflow::app::AppError>>,
+    times: Vec<f64>,
+    _folder: tempfile::TempDir,
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let ideal = PER_BATCH * (BATCHES as u32 + 1) + 2 * COPY;
     println!(
-        "{BATCHES} batches of {BATCH} frames, {PER_BATCH:?} to arrive and to compute each; ideal {ideal:?}; median of {RUNS}"
+        "{BATCHES} batches of {BATCH} frames, the slower of arriving and computing takes {SLOWER:?} a batch;\n\
+         median of {} rounds of the time, relative to the ideal\n",
+        args.rounds
     );
-    for mode in ["sequential", "concurrent", "pipelined"] {
-        let mut times = runtime.block_on(measure(mode))?;
-        times.sort_unstable();
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        println!(
-            "  {mode:<11} {median:>8.1?}  {:.3} × ideal",
-            median.as_secs_f64() / ideal.as_secs_f64()
-        );
+    print!("  arriving : computing ");
+    RATIOS.iter().for_each(|ratio| print!("{ratio:>8}"));
+    println!();
+    let mut figures = vec![Vec::new(); SUBJECTS.len()];
+    for ratio in RATIOS {
+        let medians = runtime.block_on(measure(ratio, args.rounds))?;
+        for (figures, median) in figures.iter_mut().zip(medians) {
+            figures.push(median);
+        }
+    }
+    for ((name, ..), figures) in SUBJECTS.iter().zip(&figures) {
+        print!("  {name:<21}");
+        figures.iter().for_each(|median| print!("{median:>8.3}"));
+        println!();
+    }
+    if let Some(path) = args.plot {
+        let names = SUBJECTS.map(|(name, ..)| name);
+        std::fs::write(path, plot::svg(&RATIOS, &names, &figures))?;
     }
     Ok(())
 }
 
-async fn measure(mode: &str) -> Result<Vec<Duration>, Box<dyn Error>> {
-    let folder = tempfile::tempdir()?;
-    let model = format!("sim:size=64x64,compute={PER_BATCH:?},h2d={COPY:?},d2h={COPY:?}");
-    let cli = Cli::try_parse_from([
-        "beamflow",
-        "--mode",
-        mode,
-        "--model-path",
-        &model,
-        "--pipeline-depth",
-        "3",
-    ])?;
-    let mut config = Config::from(cli.serve);
-    config.sock_path = folder.path().join("batchmap.sock");
-    config.server_info_path = folder.path().join("mapper-server-info");
-    let (sock, info) = (config.sock_path.clone(), config.server_info_path.clone());
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    let loading = config.clone();
-    let sidecar = tokio::task::spawn_blocking(move || Sidecar::load(&loading)).await??;
-    let serving = tokio::spawn(async move { sidecar.serve(&config, stop).await });
+/// For one ratio: the subjects take turns, so that the machine's moods meet all alike.
+async fn measure(ratio: f64, rounds: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+    let (arriving, computing) = if ratio >= 1.0 {
+        (SLOWER, SLOWER.div_f64(ratio))
+    } else {
+        (SLOWER.mul_f64(ratio), SLOWER)
+    };
+    let ideal = arriving + computing + SLOWER * (BATCHES - 1);
+    let mut subjects = Vec::new();
+    for (_, mode, depth) in SUBJECTS {
+        subjects.push(Subject::start(mode, depth, computing).await?);
+    }
+    for _ in 0..rounds {
+        for subject in &mut subjects {
+            let time = subject.call(arriving).await?;
+            subject.times.push(time.as_secs_f64() / ideal.as_secs_f64());
+        }
+    }
+    let mut medians = Vec::new();
+    for mut subject in subjects {
+        subject.times.sort_unstable_by(f64::total_cmp);
+        medians.push(subject.times.get(rounds / 2).copied().unwrap_or(f64::NAN));
+        subject.driver.finish().await?;
+        subject.stop.cancel();
+        subject.serving.await??;
+    }
+    Ok(medians)
+}
 
-    let mut driver = Driver::wait_ready(&info, &sock, Duration::from_secs(10)).await?;
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
+impl Subject {
+    async fn start(mode: &str, depth: u32, computing: Duration) -> Result<Self, Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let model = format!("sim:size=64x64,compute={}us", computing.as_micros());
+        let cli = Cli::try_parse_from([
+            "beamflow",
+            "--mode",
+            mode,
+            "--model-path",
+            &model,
+            "--pipeline-depth",
+            &depth.to_string(),
+            "--bsz-size",
+            &BATCH.to_string(),
+            "--batch-timeout",
+            "off",
+        ])?;
+        let mut config = Config::from(cli.serve);
+        config.sock_path = folder.path().join("batchmap.sock");
+        config.server_info_path = folder.path().join("mapper-server-info");
+        let (sock, info) = (config.sock_path.clone(), config.server_info_path.clone());
+        let stop = CancellationToken::new();
+        let loading = config.clone();
+        let sidecar = tokio::task::spawn_blocking(move || Sidecar::load(&loading)).await??;
+        let shutdown = stop.clone();
+        let serving = tokio::spawn(async move { sidecar.serve(&config, shutdown).await });
+        let driver = Driver::wait_ready(&info, &sock, Duration::from_secs(10)).await?;
+        Ok(Self {
+            driver,
+            stop,
+            serving,
+            times: Vec::new(),
+            _folder: folder,
+        })
+    }
+
+    /// One read batch whose batches take `arriving` each to come.
+    async fn call(&mut self, arriving: Duration) -> Result<Duration, Box<dyn Error>> {
         let start = Instant::now();
         let frames = stream::iter(0..BATCHES * BATCH).then(move |k| async move {
-            sleep_until(start + PER_BATCH * (k as u32 + 1) / BATCH as u32).await;
+            sleep_until(start + arriving * (k + 1) / BATCH).await;
             Datum::new(k.to_string(), vec![0; 64 * 64 * 2])
         });
-        driver.call(frames).await?;
-        times.push(start.elapsed());
+        self.driver.call(frames).await?;
+        Ok(start.elapsed())
     }
-    driver.finish().await?;
-    shutdown.cancel();
-    serving.await??;
-    Ok(times)
 }

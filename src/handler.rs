@@ -173,6 +173,7 @@ mod tests {
     use super::*;
     use crate::engine::failure::Failure;
     use crate::frame::{Decoder, Dtype, FrameShape};
+    use smallvec::smallvec;
     use std::collections::HashMap;
 
     const DROP: &str = "U+005C__DROP__";
@@ -215,7 +216,7 @@ mod tests {
         for outcome in [
             rejected(),
             Outcome::Failed(Failure::NoLane),
-            Outcome::Done(vec![]),
+            Outcome::Done(smallvec![]),
         ] {
             let response = drop.respond(answer(outcome));
             assert_eq!(response.message.len(), 1);
@@ -242,11 +243,12 @@ mod tests {
     #[test]
     fn one_output_has_no_tag_and_several_are_tagged_with_their_names() {
         let one = policy(OnInvalid::Drop, OnFailure::Nack, &[])
-            .respond(answer(Outcome::Done(vec![b"a".to_vec()])));
+            .respond(answer(Outcome::Done(smallvec![b"a".to_vec()])));
         assert!(tags(&one.message[0]).is_empty());
 
-        let two = policy(OnInvalid::Drop, OnFailure::Nack, &["amplitude", "phase"])
-            .respond(answer(Outcome::Done(vec![b"a".to_vec(), b"p".to_vec()])));
+        let two = policy(OnInvalid::Drop, OnFailure::Nack, &["amplitude", "phase"]).respond(
+            answer(Outcome::Done(smallvec![b"a".to_vec(), b"p".to_vec()])),
+        );
         assert_eq!(tags(&two.message[0]), ["amplitude"]);
         assert_eq!(tags(&two.message[1]), ["phase"]);
         assert_eq!(two.message[1].value, b"p");

@@ -17,7 +17,7 @@
 //! let mut ledger = Ledger::default();
 //! let first = ledger.enter("a".into(), vec![]);
 //! let _never_settled = ledger.enter("b".into(), vec![]);
-//! ledger.settle(first, Outcome::Done(vec![b"result".to_vec()]));
+//! ledger.settle(first, Outcome::Done([b"result".to_vec()].into_iter().collect()));
 //!
 //! let answers = ledger.finish();
 //! assert_eq!(answers.len(), 2);
@@ -27,16 +27,21 @@
 
 use crate::engine::failure::Failure;
 use crate::frame::Rejection;
+use smallvec::SmallVec;
 
 /// One datum's place in the ledger that gave it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(usize);
 
+/// The results of a frame: one encoded payload per selected output of the model, in that order. For the two of PtychoNN no
+/// list has to be allocated.
+pub type Results = SmallVec<[Vec<u8>; 2]>;
+
 /// What became of a frame.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The results: one encoded payload per selected output of the model, in that order.
-    Done(Vec<Vec<u8>>),
+    /// The results.
+    Done(Results),
     /// The frame itself is wrong; it would fail again. Carries the original payload if there is a dead
     /// letter to carry it, else nothing.
     Rejected(Rejection, Vec<u8>),
@@ -147,9 +152,10 @@ impl Ledger {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use smallvec::smallvec;
 
     fn result(of: usize) -> Outcome {
-        Outcome::Done(vec![of.to_le_bytes().to_vec()])
+        Outcome::Done(smallvec![of.to_le_bytes().to_vec()])
     }
 
     #[test]
@@ -219,7 +225,7 @@ mod tests {
                 prop_assert_eq!(&answer.id, &k.to_string());
                 match (&answer.outcome, settled_first.get(&k)) {
                     (Outcome::Done(outputs), Some(n)) =>
-                        prop_assert_eq!(outputs, &vec![n.to_le_bytes().to_vec()]),
+                        prop_assert_eq!(outputs.as_slice(), [n.to_le_bytes().to_vec()]),
                     (Outcome::Failed(Failure::Unsettled), None) => {}
                     other => prop_assert!(false, "entry {} came out as {:?}", k, other),
                 }

@@ -49,6 +49,17 @@ impl Case {
         median(self.rounds.iter().map(of))
     }
 
+    /// How much more memory was held in the last third of the rounds than in the first, relative to that.
+    #[must_use]
+    pub fn memory_growth(&self) -> f64 {
+        let third = self.rounds.len().div_ceil(3);
+        let held =
+            |rounds: &[Round]| median(rounds.iter().map(|round| round.resident_bytes as f64));
+        let first = self.rounds.get(..third).unwrap_or_default();
+        let last = self.rounds.get(self.rounds.len() - third..);
+        held(last.unwrap_or_default()) / held(first) - 1.0
+    }
+
     /// The median of the rounds' ratios to `other`'s, of what `of` gives.
     #[must_use]
     pub fn ratio(&self, other: &Self, of: impl Fn(&Round) -> f64) -> f64 {
@@ -73,7 +84,7 @@ pub struct BenchReport {
 }
 
 /// Columns of the table.
-const HEADER: [&str; 8] = [
+const HEADER: [&str; 9] = [
     "subject",
     "frames/s",
     "ratio",
@@ -82,6 +93,7 @@ const HEADER: [&str; 8] = [
     "p50/call",
     "p99/call",
     "memory",
+    "growth",
 ];
 
 impl BenchReport {
@@ -135,7 +147,7 @@ impl BenchReport {
     }
 }
 
-fn row(case: &Case, first: &Case) -> [String; 8] {
+fn row(case: &Case, first: &Case) -> [String; 9] {
     let rate = |round: &Round| round.frames_per_second;
     let cpu = |round: &Round| round.cpu_seconds_per_frame;
     [
@@ -156,6 +168,7 @@ fn row(case: &Case, first: &Case) -> [String; 8] {
             "{:.0} MiB",
             case.median(|round| round.resident_bytes as f64) / 1048576.0
         ),
+        format!("{:+.1} %", 100.0 * case.memory_growth()),
     ]
 }
 

@@ -6,7 +6,7 @@ use crate::engine::StageTimes;
 use crate::engine::failure::Failure;
 use crate::engine::lane::{LaneId, Lanes, Pending, Reply};
 use crate::frame::{Decoder, Envelope};
-use crate::ledger::{Outcome, Ticket};
+use crate::ledger::{Outcome, Results, Ticket};
 use crate::telemetry::counts::{BatchNote, Counts};
 use crate::telemetry::newest::{Image, Newest};
 use std::sync::Arc;
@@ -240,7 +240,7 @@ impl Resources {
                     let row = lease.result(output.index, frame)?;
                     output.envelope.encode(row).ok()
                 })
-                .collect::<Option<Vec<_>>>()
+                .collect::<Option<Results>>()
                 .map_or(Outcome::Failed(Failure::Unsettled), Outcome::Done)
         };
         tickets

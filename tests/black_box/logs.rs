@@ -98,6 +98,8 @@ async fn a_busy_half_minute_is_summed_up_in_a_line_and_an_idle_one_is_not() {
 async fn the_log_says_first_what_runs() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     drop(served.sidecar.connect().await.unwrap());
+    let loaded = || served.sidecar.log_tail().contains("loaded and warm");
+    crate::common::eventually("the line", loaded).await;
     let log = served.sidecar.log_tail();
     let banner = log.lines().find(|line| line.contains("loaded and warm"));
     for told in [

@@ -129,8 +129,8 @@ async fn frame_numbers_that_are_left_out_upstream_are_counted_and_logged() {
     }
     let metrics = served.metrics().await;
     assert_eq!(metrics["beamflow_frame_gaps_total"], 3.0);
-    let log = served.sidecar.log_tail();
-    assert!(log.contains("missing=3 before=113"), "{log}");
+    let logged = || served.sidecar.log_tail().contains("missing=3 before=113");
+    crate::common::eventually("the line", logged).await;
     drop(driver);
     served.sidecar.stop().await.unwrap();
 }
