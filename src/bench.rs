@@ -141,6 +141,12 @@ pub enum BenchError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// Figures that say nothing beside these.
+    #[error("{}: its figures were taken with other read batches, turns or cores; give the same --read-batch and --turn", path.display())]
+    Unlike {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {
@@ -178,6 +184,11 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         peers: &args.peers,
     };
     let mut report = BenchReport::new(args.read_batch, args.turn);
+    if let (Some(older), Some(path)) = (&older, &args.compare)
+        && !report.is_comparable(older)
+    {
+        return Err(BenchError::Unlike { path: path.clone() });
+    }
     for stage in &stages {
         let cases = case::measure(&plan, stage, args.read_batch, args.rounds, args.turn).await?;
         report.add(cases);

@@ -144,6 +144,9 @@ impl Expected {
                     messages.len(),
                     first.len()
                 )),
+                None if messages.iter().all(|message| message.is_empty()) => {
+                    Err("it has no result".to_owned())
+                }
                 None => {
                     first.push(messages.iter().map(|m| m.to_vec()).collect());
                     Ok(())
@@ -304,5 +307,6 @@ mod tests {
         assert_eq!(expected.check(0, &[b"a"]), Ok(()));
         assert!(expected.check(1, &[b"a"]).is_err());
         assert!(expected.check(1, &[]).is_err());
+        assert!(expected.check(2, &[b""]).is_err(), "a DROP is no result");
     }
 }

@@ -107,6 +107,13 @@ impl BenchReport {
         }
     }
 
+    /// Whether the figures of `older` can be compared with these: taken in the same way, on as many cores.
+    #[must_use]
+    pub fn is_comparable(&self, older: &Self) -> bool {
+        (self.read_batch, self.turn_seconds, self.cores)
+            == (older.read_batch, older.turn_seconds, older.cores)
+    }
+
     pub(super) fn add(&mut self, cases: Vec<Case>) {
         self.cases.extend(cases);
     }

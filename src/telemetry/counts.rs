@@ -1,10 +1,10 @@
 //! What the sidecar counts and measures, once for all who ask: `/metrics`, `/stats`, the last log line, tests.
 //!
-//! Everything is registered in `Counts::new`, with its name and help: that is the list. Counts are added to once per
-//! batch or call, never per pixel. At rest, frames received are the sum of frames completed: a frame is done, rejected,
+//! Counts are added to once per batch or call, never per pixel. At rest, frames received are the sum of frames completed: a frame is done, rejected,
 //! failed, or abandoned because numa gave its call up.
 
 use super::gaps::FrameNumbers;
+use super::names;
 use super::rate::RateLimit;
 use super::totals::Totals;
 use crate::batch::Close;
@@ -21,9 +21,6 @@ use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Before every name.
-pub const PREFIX: &str = "beamflow";
 
 /// Lines of one kind that may come once a frame or batch, per window.
 const LINES: u32 = 5;
@@ -143,91 +140,23 @@ impl Counts {
             drop(counts.batches.get_or_create(&counts.closed(close)));
         }
         let r = registry;
-        r.register(
-            "read_batches",
-            "Read batches answered",
-            counts.calls.clone(),
-        );
-        r.register(
-            "frames_received",
-            "Datums that came in",
-            counts.frames_received.clone(),
-        );
-        r.register(
-            "received_bytes",
-            "Payloads of datums that came in",
-            counts.received_bytes.clone(),
-        );
-        r.register(
-            "sent_bytes",
-            "Payloads of messages in answers",
-            counts.sent_bytes.clone(),
-        );
-        r.register(
-            "frame_latency_seconds",
-            "From a datum's event time to its answer",
-            counts.frame_latency.clone(),
-        );
-        r.register(
-            "frames_completed",
-            "Datums by what became of them",
-            counts.frames_completed.clone(),
-        );
-        r.register(
-            "frames_rejected",
-            "Frames that are wrong in themselves, by reason",
-            counts.frames_rejected.clone(),
-        );
-        r.register(
-            "frame_gaps",
-            "Frame numbers that were left out upstream",
-            counts.frame_gaps.clone(),
-        );
-        r.register(
-            "batches",
-            "Batches computed, by mode and by why they closed",
-            counts.batches.clone(),
-        );
-        r.register(
-            "batch_frames",
-            "Frames in a batch",
-            counts.batch_frames.clone(),
-        );
-        r.register(
-            "batch_padding_frames",
-            "Rows computed beyond the frames of a batch",
-            counts.padding.clone(),
-        );
-        r.register(
-            "batches_retried",
-            "Batches run a second time",
-            counts.retries.clone(),
-        );
-        r.register(
-            "lanes_replaced",
-            "Lanes given up because they hung",
-            counts.lanes_replaced.clone(),
-        );
-        r.register(
-            "engine_errors",
-            "Runs of a batch that failed, by kind",
-            counts.engine_errors.clone(),
-        );
-        r.register(
-            "handler_duration_seconds",
-            "From a read batch's first datum to its answer",
-            counts.handler_duration.clone(),
-        );
-        r.register(
-            "read_batch_frames",
-            "Datums in a read batch",
-            counts.read_batch_frames.clone(),
-        );
-        r.register(
-            "stage_duration_seconds",
-            "What a batch's time went on",
-            counts.stage_duration.clone(),
-        );
+        names::READ_BATCHES.register(r, counts.calls.clone());
+        names::FRAMES_RECEIVED.register(r, counts.frames_received.clone());
+        names::RECEIVED_BYTES.register(r, counts.received_bytes.clone());
+        names::SENT_BYTES.register(r, counts.sent_bytes.clone());
+        names::FRAME_LATENCY_SECONDS.register(r, counts.frame_latency.clone());
+        names::FRAMES_COMPLETED.register(r, counts.frames_completed.clone());
+        names::FRAMES_REJECTED.register(r, counts.frames_rejected.clone());
+        names::FRAME_GAPS.register(r, counts.frame_gaps.clone());
+        names::BATCHES.register(r, counts.batches.clone());
+        names::BATCH_FRAMES.register(r, counts.batch_frames.clone());
+        names::BATCH_PADDING_FRAMES.register(r, counts.padding.clone());
+        names::BATCHES_RETRIED.register(r, counts.retries.clone());
+        names::LANES_REPLACED.register(r, counts.lanes_replaced.clone());
+        names::ENGINE_ERRORS.register(r, counts.engine_errors.clone());
+        names::HANDLER_DURATION_SECONDS.register(r, counts.handler_duration.clone());
+        names::READ_BATCH_FRAMES.register(r, counts.read_batch_frames.clone());
+        names::STAGE_DURATION_SECONDS.register(r, counts.stage_duration.clone());
         counts
     }
 

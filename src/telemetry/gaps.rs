@@ -15,26 +15,38 @@ const ANOTHER_SCAN: u32 = 1000;
 pub struct FrameNumbers {
     next: Option<u64>,
     below: u32,
+    /// What was next before another scan seemed to begin.
+    before: Option<u64>,
 }
 
 impl FrameNumbers {
     /// Notes a frame's number; gives how many were left out before it.
     pub fn note(&mut self, number: u64) -> u64 {
         let after = Some(number.saturating_add(1));
-        let missing = match self.next {
-            Some(next) if number < next => {
-                self.below += 1;
-                if number > 1 && self.below < ANOTHER_SCAN {
-                    return 0;
-                }
-                0
-            }
-            Some(next) => number - next,
-            None => 0,
+        let Some(next) = self.next else {
+            self.next = after;
+            return 0;
         };
+        if number < next {
+            self.below += 1;
+            if number <= 1 || self.below >= ANOTHER_SCAN {
+                self.before = Some(next);
+                self.next = after;
+                self.below = 0;
+            }
+            return 0;
+        }
+        // Was it no other scan, but the first frames of this one once more, then it goes on where it was.
+        let expected = match self.before.filter(|before| number >= *before) {
+            Some(before) if number > next => before,
+            _ => next,
+        };
+        if self.before.is_some_and(|before| number >= before) {
+            self.before = None;
+        }
         self.below = 0;
         self.next = after;
-        missing
+        number - expected
     }
 }
 
@@ -56,6 +68,9 @@ mod tests {
     #[test]
     fn frames_that_come_late_or_again_are_no_gap() {
         assert_eq!(missing([10, 11, 12, 10, 11, 13, 12, 14]), 0);
+        // The first read batch of a scan, twice.
+        assert_eq!(missing((1..=128).chain(1..=64).chain(129..200)), 0);
+        assert_eq!(missing((0..128).chain(0..64).chain([130])), 2);
     }
 
     #[test]

@@ -43,7 +43,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    tracing::debug!(%address, "Metrics, stats and health are served over HTTP.");
+    tracing::info!(%address, "Metrics, stats and health are served over HTTP.");
     tokio::spawn(accept(listener, router(status)));
     Ok(address)
 }

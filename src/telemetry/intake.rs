@@ -39,7 +39,10 @@ impl Intake {
         self.uncounted += 1;
         self.uncounted_bytes += bytes;
         self.numbers.extend(number);
-        self.event_times.push(event_time);
+        // A datum without an event time comes with one at the epoch, or before it.
+        if event_time > SystemTime::UNIX_EPOCH {
+            self.event_times.push(event_time);
+        }
     }
 
     /// Adds what has arrived to the count: once per batch.

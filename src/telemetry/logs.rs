@@ -33,7 +33,7 @@ pub fn dropped() -> u64 {
     dropped.map_or(0, |lines| lines as u64)
 }
 
-/// A line on standard error, where logging is not started or is not for it; lost if nobody takes it.
+/// A line on standard error, where logging is not started or is not for it. Where it cannot be written it is lost.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

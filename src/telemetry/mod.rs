@@ -12,6 +12,8 @@ pub mod http;
 pub mod intake;
 /// Where log lines go and how they look.
 pub mod logs;
+/// The names of all metrics.
+mod names;
 /// The newest frame beside its results.
 pub mod newest;
 /// Some of many: log lines that may come once a frame.

@@ -1,14 +1,18 @@
 //! The newest frame beside its results, for the status page.
 //!
-//! Always: nothing is copied unless somebody has looked since the last time, and then one frame; drawing is done
-//! once a frame, for whoever asks first. Turned off, nothing is copied or drawn at all.
+//! Always: nothing is copied unless somebody has looked since the last time, and then one frame, at most twice a second;
+//! drawing is done once a frame, for whoever asks first. The frame before is kept as well: who was told of it may still
+//! ask for its pictures. Turned off, nothing is copied or drawn at all.
 
 use crate::picture::{Brightness, PictureError, Plain};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A frame younger than this is new enough for whoever looks.
+const NEW_ENOUGH: Duration = Duration::from_millis(500);
 
 /// An image of a frame, or of a result.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub struct Image {
     pub width: usize,
     /// `height` × `width` values, row by row.
     pub values: Vec<f32>,
+    range: OnceLock<Option<(f32, f32)>>,
     png: OnceLock<Option<Vec<u8>>>,
 }
 
@@ -33,8 +38,16 @@ impl Image {
             height,
             width,
             values,
+            range: OnceLock::new(),
             png: OnceLock::new(),
         }
+    }
+
+    /// The smallest and the largest finite value, looked for once.
+    fn range(&self) -> Option<(f32, f32)> {
+        *self
+            .range
+            .get_or_init(|| self.plain(Brightness::Linear).range())
     }
 
     fn plain(&self, brightness: Brightness) -> Plain<'_> {
@@ -82,7 +95,14 @@ struct ImageCaption {
 pub struct Newest {
     off: bool,
     wanted: AtomicBool,
-    kept: Mutex<Option<Arc<NewestFrame>>>,
+    kept: Mutex<Kept>,
+}
+
+/// The newest frame and the one before.
+#[derive(Debug, Default)]
+struct Kept {
+    newest: Option<Arc<NewestFrame>>,
+    before: Option<Arc<NewestFrame>>,
 }
 
 impl Newest {
@@ -102,8 +122,10 @@ impl Newest {
         }
         let images = images();
         let mut kept = self.kept.lock();
-        let sequence = kept.as_ref().map_or(1, |frame| frame.sequence + 1);
-        *kept = Some(Arc::new(NewestFrame {
+        let before = kept.newest.take();
+        let sequence = before.as_ref().map_or(1, |frame| frame.sequence + 1);
+        kept.before = before;
+        kept.newest = Some(Arc::new(NewestFrame {
             number,
             images,
             sequence,
@@ -117,13 +139,19 @@ impl Newest {
         if self.off {
             return None;
         }
-        self.wanted.store(true, Ordering::Relaxed);
-        let frame = self.kept.lock().clone()?;
+        let newest = self.kept.lock().newest.clone();
+        if newest
+            .as_ref()
+            .is_none_or(|frame| frame.at.elapsed() >= NEW_ENOUGH)
+        {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+        let frame = newest?;
         let caption = |image: &Image| ImageCaption {
             name: image.name.clone(),
             height: image.height,
             width: image.width,
-            range: image.plain(Brightness::Linear).range(),
+            range: image.range(),
         };
         Some(Caption {
             sequence: frame.sequence,
@@ -133,11 +161,14 @@ impl Newest {
         })
     }
 
-    /// The frame of that sequence number, if it is still the newest.
+    /// The frame of that sequence number, if it is the newest or the one before.
     #[must_use]
     pub fn get(&self, sequence: u64) -> Option<Arc<NewestFrame>> {
         let kept = self.kept.lock();
-        kept.clone().filter(|frame| frame.sequence == sequence)
+        let both = [&kept.newest, &kept.before].into_iter().flatten();
+        both.into_iter()
+            .find(|frame| frame.sequence == sequence)
+            .map(Arc::clone)
     }
 }
 
@@ -182,11 +213,22 @@ mod tests {
         let caption = newest.look().unwrap();
         assert_eq!((caption.number, caption.sequence), (Some(2), 1));
         assert_eq!(caption.images[0].range, Some((0.0, 9.0)));
-        newest.offer(Some(4), images);
-        assert!(newest.get(1).is_none(), "it is not the newest any more");
-        let frame = newest.get(2).unwrap();
+        // It is too new for another to be wanted.
+        newest.offer(Some(4), || unreachable!("there is a new one"));
+        let frame = newest.get(1).unwrap();
         assert!(frame.png(0).unwrap().starts_with(b"\x89PNG"));
         assert!(frame.png(1).is_none());
+    }
+
+    #[test]
+    fn who_was_told_of_a_frame_can_see_it_although_a_newer_one_has_come() {
+        let newest = Newest::new(false);
+        for number in 1..=3 {
+            newest.wanted.store(true, Ordering::Relaxed);
+            newest.offer(Some(number), images);
+        }
+        let number = |sequence| newest.get(sequence).and_then(|frame| frame.number);
+        assert_eq!([1, 2, 3].map(number), [None, Some(2), Some(3)]);
     }
 
     #[test]

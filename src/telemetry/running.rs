@@ -1,6 +1,6 @@
 //! What is known once the model is loaded, and the metrics that are read off it when they are asked for.
 
-use super::logs;
+use super::{logs, names};
 use crate::batch::RingWatch;
 use crate::engine::lane::{Health, LanesWatch, Usage};
 use crate::schedule::Depth;
@@ -49,12 +49,7 @@ impl std::fmt::Debug for RunningMetrics {
 
 impl Collector for RunningMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let dropped = encoder.encode_descriptor(
-            "log_lines_dropped",
-            "Log lines that nobody took in time",
-            None,
-            MetricType::Counter,
-        )?;
+        let dropped = names::LOG_LINES_DROPPED.encode(&mut encoder, MetricType::Counter)?;
         ConstCounter::new(logs::dropped()).encode(dropped)?;
         let Some(running) = self.0.get() else {
             return Ok(());
@@ -66,12 +61,7 @@ impl Collector for RunningMetrics {
 
 impl Running {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut info = encoder.encode_descriptor(
-            "engine_info",
-            "The engine; always 1",
-            None,
-            MetricType::Gauge,
-        )?;
+        let mut info = names::ENGINE_INFO.encode(encoder, MetricType::Gauge)?;
         let labels = [
             ("engine", self.engine.clone()),
             ("model", self.model.clone()),
@@ -80,37 +70,21 @@ impl Running {
         ];
         ConstGauge::new(1i64).encode(info.encode_family(&labels)?)?;
 
-        let mut load = encoder.encode_descriptor(
-            "engine_load_seconds",
-            "How long the start took, by phase",
-            None,
-            MetricType::Gauge,
-        )?;
+        let mut load = names::ENGINE_LOAD_SECONDS.encode(encoder, MetricType::Gauge)?;
         for (phase, time) in self.load_times {
             let labels = [("phase", phase)];
             ConstGauge::new(time.as_secs_f64()).encode(load.encode_family(&labels)?)?;
         }
 
         let lost = usize::try_from(self.health.devices_lost()).unwrap_or(usize::MAX);
-        for (name, help, value) in [
-            ("devices_lost", "Devices that have no lane any more", lost),
-            (
-                "slots_in_use",
-                "Slots that are being filled or computed",
-                self.ring.in_use(),
-            ),
-            (
-                "pipeline_depth",
-                "Batches that may be in flight in pipelined mode",
-                self.depth.now(),
-            ),
-            (
-                "read_batch_frames_needed",
-                "Datums that a read batch must hold for every slot to be used",
-                self.read_batch_needed,
-            ),
+        for (metric, value) in [
+            (names::DEVICES_LOST, lost),
+            (names::SLOTS_IN_USE, self.ring.in_use()),
+            (names::PIPELINE_DEPTH, self.depth.now()),
+            (names::BATCH_SIZE, self.batch_size),
+            (names::READ_BATCH_FRAMES_NEEDED, self.read_batch_needed),
         ] {
-            let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let gauge = metric.encode(encoder, MetricType::Gauge)?;
             ConstGauge::new(value as u64).encode(gauge)?;
         }
         Ok(())
@@ -118,12 +92,7 @@ impl Running {
 }
 
 fn encode_lanes(usage: &Usage, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-    let mut busy = encoder.encode_descriptor(
-        "lane_busy_seconds",
-        "How long a lane was at work, by its place on its device",
-        None,
-        MetricType::Counter,
-    )?;
+    let mut busy = names::LANE_BUSY_SECONDS.encode(encoder, MetricType::Counter)?;
     for device in &usage.devices {
         for (lane, time) in device.done.busy.iter().enumerate() {
             let labels = [
@@ -133,11 +102,6 @@ fn encode_lanes(usage: &Usage, encoder: &mut DescriptorEncoder<'_>) -> Result<()
             ConstCounter::new(time.as_secs_f64()).encode(busy.encode_family(&labels)?)?;
         }
     }
-    let idle = encoder.encode_descriptor(
-        "idle_while_queued_seconds",
-        "How long a lane was idle while a batch waited for one",
-        None,
-        MetricType::Counter,
-    )?;
+    let idle = names::IDLE_WHILE_QUEUED_SECONDS.encode(encoder, MetricType::Counter)?;
     ConstCounter::new(usage.idle_while_queued.as_secs_f64()).encode(idle)
 }

@@ -1,8 +1,9 @@
 //! What the sidecar is and how it is, for whoever asks over HTTP, and for the summary in the log.
 
-use super::counts::{Counts, PREFIX};
+use super::counts::Counts;
 use super::history::{History, Sample};
 use super::logs;
+use super::names;
 use super::newest::Newest;
 use super::running::{Running, RunningMetrics};
 use super::settings::Setting;
@@ -55,12 +56,12 @@ impl Status {
     /// the newest frame for them.
     #[must_use]
     pub fn new(mode: Mode, settings: Vec<Setting>, newest: Newest) -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
+        let mut registry = Registry::with_prefix(names::PREFIX);
         let counts = Arc::new(Counts::new(&mut registry, mode));
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program", build);
+        names::BUILD.register(&mut registry, build);
         let ready = Gauge::default();
-        registry.register("engine_ready", "1 while calls are answered", ready.clone());
+        names::ENGINE_READY.register(&mut registry, ready.clone());
         let running = Arc::new(OnceLock::new());
         registry.register_collector(Box::new(RunningMetrics(Arc::clone(&running))));
         Self {
@@ -127,18 +128,21 @@ impl Status {
     /// Totals, engine and settings at this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let history = self.history.lock();
         let running = self.running.get();
-        let (engine, recent) = running
-            .map(|running| EngineStats::new(running, &history))
-            .unzip();
+        let (engine, recent, frames_per_second) = {
+            let history = self.history.lock();
+            let (engine, recent) = running
+                .map(|running| EngineStats::new(running, &history))
+                .unzip();
+            (engine, recent, history.frames_per_second())
+        };
         Stats {
             version: env!("CARGO_PKG_VERSION"),
             phase: self.phase(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             totals: self.counts.totals(),
             recent: recent.flatten(),
-            frames_per_second: history.frames_per_second(),
+            frames_per_second,
             engine,
             newest: self.newest.look(),
             settings: self.settings.clone(),

@@ -85,9 +85,11 @@ impl<W: Work> Shared<W> {
         let (frames, begun) = (work.frames(), Instant::now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(session)));
         let waited = begun.saturating_duration_since(submitted);
-        let mut account = self.account.lock();
-        account.ran(lane, frames, waited, begun.elapsed());
-        drop(account);
+        // One that was given up has a successor in its seat, whose time is counted there.
+        if self.queue.lock().has(lane) {
+            let mut account = self.account.lock();
+            account.ran(lane, frames, waited, begun.elapsed());
+        }
         let (result, broken) = match run {
             Ok(Ok(times)) => (Ok(times), None),
             Ok(Err(error)) => {
