@@ -61,7 +61,9 @@ has_promtool() {
 }
 fetch_promtool() {
     # Unpacked and not installed: the package would start a server.
-    apt-get download -qq prometheus &&
+    # Without lists of packages there is nothing to download.
+    { apt-get download -qq prometheus 2>/dev/null ||
+        { apt-get update -qq && apt-get download -qq prometheus; }; } &&
         dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool &&
         mv usr/bin/promtool "$folder/promtool"
 }

@@ -52,6 +52,17 @@ pub enum OrAuto {
     Exactly(usize),
 }
 
+impl OrAuto {
+    /// The number, if there is one.
+    #[must_use]
+    pub const fn exactly(self) -> Option<usize> {
+        match self {
+            Self::Auto => None,
+            Self::Exactly(number) => Some(number),
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {

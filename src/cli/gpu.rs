@@ -107,10 +107,7 @@ impl EngineArgs {
             devices: self.devices.clone(),
             spin: self.spin,
             cuda_graphs: !self.no_cuda_graphs,
-            rows: match rows {
-                OrAuto::Auto => None,
-                OrAuto::Exactly(rows) => Some(rows),
-            },
+            rows: rows.exactly(),
             precision: self.precision,
             cache: self.engine_cache.clone(),
             library_path: self.tensorrt_path.clone(),

@@ -11,9 +11,6 @@ use crate::values::Element;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Numaflow's default `limits.readTimeout`: a read batch is what arrives within it.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Bytes kept free in a JetStream message for what is around the payload: id, keys, headers, metadata.
 pub const AROUND_PAYLOAD: usize = 1024;
 
@@ -28,6 +25,8 @@ pub struct Given {
     pub batch_size: usize,
     /// How long a device takes for a batch.
     pub batch_time: Duration,
+    /// `limits.readTimeout` of the vertex: a read batch is what arrives within it.
+    pub read_timeout: Duration,
     /// How long numa takes to hand a batch to the sidecar, where that is known.
     pub collection_time: Option<Duration>,
     /// Results per frame.
@@ -99,10 +98,10 @@ pub struct Sizing {
     pub frames_backlog_bytes_per_minute: f64,
     /// The buffer behind the vertex, likewise: 60 s × bytes out/s.
     pub results_backlog_bytes_per_minute: f64,
-    /// Frames that a replica's read batch holds: read batch size, or what arrives within [`READ_TIMEOUT`].
+    /// Frames that a replica's read batch holds: read batch size, or what arrives within the read time-out.
     pub frames_in_read_batch: usize,
     /// How long a read batch takes to gather at one replica, in seconds: its frames × replicas ÷ frames/s,
-    /// [`READ_TIMEOUT`] at most.
+    /// the read time-out at most.
     pub gather_seconds: f64,
     /// How long it is computed, in seconds: rounds of as many batches as there are devices (and depth) × batch time.
     pub compute_seconds: f64,
@@ -179,10 +178,10 @@ impl Given {
         let read_batch_size = slots * self.batch_size;
 
         let fps_of_replica = fps / replicas as f64;
-        let in_time = (fps_of_replica * READ_TIMEOUT.as_secs_f64()) as usize;
+        let in_time = (fps_of_replica * self.read_timeout.as_secs_f64()) as usize;
         let frames_in_read_batch = read_batch_size.min(in_time.max(1));
         let gather_seconds =
-            (frames_in_read_batch as f64 / fps_of_replica).min(READ_TIMEOUT.as_secs_f64());
+            (frames_in_read_batch as f64 / fps_of_replica).min(self.read_timeout.as_secs_f64());
         let rounds = frames_in_read_batch
             .div_ceil(self.batch_size)
             .div_ceil(self.devices_per_replica.min(pipeline_depth));

@@ -35,6 +35,10 @@ pub struct SizeArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     collection_time: Option<Duration>,
 
+    /// limits.readTimeout of the vertex: how long numa waits for a read batch to fill. The default is Numaflow's.
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = time)]
+    read_timeout: Duration,
+
     /// Frames per batch, as in --batch-time.
     #[arg(long, default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
     bsz_size: usize,
@@ -124,6 +128,7 @@ fn given(args: &SizeArgs) -> Result<Given, SizeError> {
         dtype: args.frame_dtype,
         batch_size: args.bsz_size,
         batch_time: args.batch_time,
+        read_timeout: args.read_timeout,
         collection_time: args.collection_time,
         outputs: args.outputs,
         envelope,

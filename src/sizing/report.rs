@@ -1,6 +1,6 @@
 //! The sizing table: quantities as rows, rates as columns, and beside them how they come about.
 
-use super::figures::{AROUND_PAYLOAD, Given, Messages, READ_TIMEOUT, Sizing};
+use super::figures::{AROUND_PAYLOAD, Given, Messages, Sizing};
 use indicatif::HumanBytes;
 use serde::Serialize;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ pub fn text(given: &Given, sizings: &[Sizing]) -> String {
     let mut text = heading(given, &messages);
     text.push('\n');
     text += &table(&rows(given, &messages, sizings));
-    let notes = notes(&messages, sizings);
+    let notes = notes(given, &messages, sizings);
     if !notes.is_empty() {
         text.push('\n');
     }
@@ -49,7 +49,7 @@ pub fn json(given: &Given, sizings: &[Sizing]) -> String {
         utilization_at_most: given.utilization,
         messages,
         rates: sizings,
-        notes: notes(&messages, sizings),
+        notes: notes(given, &messages, sizings),
     };
     // What is written are numbers and texts; it cannot fail.
     serde_json::to_string_pretty(&report).unwrap_or_default()
@@ -57,7 +57,7 @@ pub fn json(given: &Given, sizings: &[Sizing]) -> String {
 
 /// What does not fit, one sentence each.
 #[must_use]
-pub fn notes(messages: &Messages, sizings: &[Sizing]) -> Vec<String> {
+pub fn notes(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<String> {
     let mut notes = Vec::new();
     let sides = [
         ("Frames", messages.frame_bytes, messages.frame_fits),
@@ -80,7 +80,7 @@ pub fn notes(messages: &Messages, sizings: &[Sizing]) -> Vec<String> {
                 rate(sizing.frames_per_second),
                 sizing.frames_in_read_batch,
                 sizing.read_batch_size,
-                READ_TIMEOUT,
+                given.read_timeout,
             ));
         }
     }

@@ -9,9 +9,10 @@ use beamflow::telemetry::newest::Newest;
 use beamflow::telemetry::status::Status;
 use parking_lot::Mutex;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::process::Command;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// A log that can be read.
@@ -98,9 +99,9 @@ async fn a_busy_half_minute_is_summed_up_in_a_line_and_an_idle_one_is_not() {
 async fn the_log_says_first_what_runs() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     drop(served.sidecar.connect().await.unwrap());
-    let loaded = || served.sidecar.log_tail().contains("loaded and warm");
+    let loaded = || served.sidecar.log().contains("loaded and warm");
     crate::common::eventually("the line", loaded).await;
-    let log = served.sidecar.log_tail();
+    let log = served.sidecar.log();
     let banner = log.lines().find(|line| line.contains("loaded and warm"));
     for told in [
         concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
@@ -137,6 +138,7 @@ async fn answers_all_the_same(log: Stdio, check: impl AsyncFnOnce(&str)) {
         .arg(&info)
         .env("RUST_LOG", "trace")
         .stderr(log)
+        .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut driver = Driver::wait_ready(&info, &sock, NEVER).await.unwrap();
@@ -145,11 +147,11 @@ async fn answers_all_the_same(log: Stdio, check: impl AsyncFnOnce(&str)) {
     }
     check(&address).await;
     drop(driver);
-    let pid = rustix::process::Pid::from_raw(i32::try_from(program.id()).unwrap());
+    let pid = program.id().and_then(|id| i32::try_from(id).ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
     rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
-    let ended = tokio::task::spawn_blocking(move || program.wait().unwrap());
-    let ended = tokio::time::timeout(NEVER, ended).await.unwrap().unwrap();
-    assert_eq!(ended.code(), Some(0));
+    let ended = tokio::time::timeout(NEVER, program.wait()).await;
+    assert_eq!(ended.unwrap().unwrap().code(), Some(0));
 }
 
 #[tokio::test]

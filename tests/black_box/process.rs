@@ -168,7 +168,7 @@ async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
             driver.send_datum(good(k)).await.unwrap();
         }
         // A stream between calls ends at SIGTERM; this one is to be in the middle of one.
-        let begun = || sidecar.log_tail().contains("A read batch begins");
+        let begun = || sidecar.log().contains("A read batch begins");
         crate::common::eventually("the call", begun).await;
         let stopping = tokio::spawn(sidecar.stop());
         // The sidecar says it is not ready once it drains; an error says the same.

@@ -35,7 +35,7 @@ impl Served {
         let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
         let sidecar = ChildSidecar::start(program, folder.path(), &flags).unwrap();
         let told = || {
-            let log = sidecar.log_tail();
+            let log = sidecar.log();
             let (_, rest) = log.split_once("served over HTTP. address=")?;
             Some(rest.split_whitespace().next()?.to_owned())
         };

@@ -32,6 +32,8 @@ pub struct Life {
     driver: Option<Driver>,
     http: String,
     faults: BTreeMap<String, u64>,
+    received: u64,
+    completed: BTreeMap<String, u64>,
     exit_code: Option<i32>,
     calls: usize,
     _folder: tempfile::TempDir,
@@ -40,19 +42,19 @@ pub struct Life {
 impl Life {
     pub async fn start(plan: &mut Plan) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let http = free.local_addr().unwrap().to_string();
-        drop(free);
         let mut flags = plan.flags();
-        flags.extend(["--http-address".to_owned(), http.clone()]);
+        flags.extend(["--http-address".to_owned(), "127.0.0.1:0".to_owned()]);
         let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
         let mut sidecar = ChildSidecar::start(program, folder.path(), &flags).unwrap();
         let driver = sidecar.connect().await.unwrap();
+        let http = address(&sidecar).await;
         Self {
             sidecar: Some(sidecar),
             driver: Some(driver),
             http,
             faults: BTreeMap::new(),
+            received: 0,
+            completed: BTreeMap::new(),
             exit_code: None,
             calls: 0,
             _folder: folder,
@@ -193,6 +195,9 @@ impl Life {
     /// Ends it as Kubernetes does.
     pub async fn stop(&mut self) -> Ending {
         self.look().await;
+        // At rest, what came in is what was completed.
+        let completed = self.completed.values().sum::<u64>();
+        assert_eq!(self.received, completed, "{:?}", self.completed);
         self.driver = None;
         self.sidecar.as_ref().unwrap().terminate().unwrap();
         self.ended().await
@@ -220,6 +225,17 @@ impl Life {
             return;
         }
         for line in text.lines() {
+            let frames = line
+                .strip_prefix("beamflow_frames_")
+                .and_then(|l| l.rsplit_once(' '));
+            match frames {
+                Some(("received_total", count)) => self.received = count.parse().unwrap(),
+                Some((outcome, count)) if outcome.starts_with("completed_total") => {
+                    self.completed
+                        .insert(outcome.to_owned(), count.parse().unwrap());
+                }
+                _ => {}
+            }
             let counted = line
                 .strip_prefix("beamflow_engine_errors_total{kind=\"")
                 .or_else(|| line.strip_prefix("beamflow_lanes_"))
@@ -233,6 +249,20 @@ impl Life {
             }
         }
     }
+}
+
+/// Where the sidecar serves metrics: it is in its log.
+async fn address(sidecar: &ChildSidecar) -> String {
+    let told = async {
+        loop {
+            let log = sidecar.log();
+            if let Some((_, rest)) = log.split_once("served over HTTP. address=") {
+                return rest.split_whitespace().next().unwrap().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(NEVER, told).await.unwrap()
 }
 
 /// Only an end of the process excuses a call that was not answered.

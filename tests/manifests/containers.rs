@@ -193,7 +193,7 @@ fn the_init_container_builds_the_engine_that_the_sidecar_asks_for() {
         }
         let init = containers(document)
             .into_iter()
-            .find(|container| container.command() == Some("bench-engine"))
+            .find(|container| container.command() == Some("build-engine"))
             .unwrap_or_else(|| panic!("{} has no engine", sidecar.place));
         let matches = init.matches();
         let (_, built) = matches.subcommand().unwrap();
@@ -202,7 +202,6 @@ fn the_init_container_builds_the_engine_that_the_sidecar_asks_for() {
         };
         for (id, in_sidecar) in [
             ("model", "model_path"),
-            ("device", "device"),
             ("devices", "devices"),
             ("precision", "precision"),
             ("engine_cache", "engine_cache"),

@@ -13,6 +13,7 @@ fn given(side: usize, size: OutputSize, format: OutputFormat) -> Given {
         dtype: Dtype::I16,
         batch_size: 8,
         batch_time: Duration::from_millis(4),
+        read_timeout: Duration::from_secs(1),
         collection_time: None,
         outputs: 2,
         envelope: Envelope::new(&[1, side, side], size, OutputDtype::Float32, format).unwrap(),
@@ -149,6 +150,12 @@ fn a_slow_detector_gives_what_arrives_within_the_read_timeout() {
     let slower = given(64, SMALL, OutputFormat::Npy).at(0.1);
     assert_eq!(slower.frames_in_read_batch, 1);
     assert_near(slower.gather_seconds, 1.0);
+    let hasty = Given {
+        read_timeout: Duration::from_millis(200),
+        ..given(64, SMALL, OutputFormat::Npy)
+    };
+    assert_eq!(hasty.at(10.0).frames_in_read_batch, 2);
+    assert_near(hasty.at(10.0).gather_seconds, 0.2);
 }
 
 #[test]
