@@ -68,3 +68,36 @@ fn the_flags_tables_and_help_say_the_same() {
         assert_eq!(readme, help, "{command:?}");
     }
 }
+
+/// Files that the documents point to, as (document, target).
+fn pointed_to() -> Vec<(&'static str, String)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = ["README.md", "docs/operations.md", "models/README.md"];
+    documents
+        .into_iter()
+        .flat_map(|document| {
+            let text = std::fs::read_to_string(root.join(document)).unwrap();
+            let folder = root.join(document).parent().unwrap().to_owned();
+            let targets = text
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next());
+            let files =
+                targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+            let path = |target: &str| folder.join(target.split('#').next().unwrap());
+            let paths: Vec<_> = files
+                .map(|t| (document, path(t).display().to_string()))
+                .collect();
+            paths
+        })
+        .collect()
+}
+
+#[test]
+fn what_the_documents_point_to_is_there() {
+    let pointed_to = pointed_to();
+    assert!(pointed_to.len() > 10);
+    for (document, path) in pointed_to {
+        assert!(std::path::Path::new(&path).exists(), "{document}: {path}");
+    }
+}
