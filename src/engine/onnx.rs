@@ -113,7 +113,7 @@ impl Engine for OnnxEngine {
 }
 
 /// The CPUs this process may use: affinity and, on Linux, the cgroup's quota counted.
-fn available_threads() -> usize {
+pub(super) fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

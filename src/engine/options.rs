@@ -9,6 +9,8 @@ pub enum DeviceKind {
     /// The CPU engine.
     #[default]
     Cpu,
+    /// onnxruntime on the CPU; its library is loaded at run time.
+    Onnxruntime,
     /// A TensorRT engine, built at start and cached.
     Cuda,
 }

@@ -16,9 +16,10 @@ fn floats(name: &str) -> Vec<f32> {
 }
 
 /// Sends the frames of a stack through a sidecar on `model` and gives each output's values.
-async fn outputs(model: &Path, frames: &str, names: &[&str]) -> Vec<Vec<f32>> {
+async fn outputs(model: &Path, device: &str, frames: &str, names: &[&str]) -> Vec<Vec<f32>> {
     let stack = beamflow::stack::FrameStack::read(&data(frames)).unwrap();
-    let host = Host::start(&["--model-path", model.to_str().unwrap()]).await;
+    let flags = ["--model-path", model.to_str().unwrap(), "--device", device];
+    let host = Host::start(&flags).await;
     let mut driver = host.driver().await;
     let datums: Vec<Datum> = (0..stack.frames()).map(|k| stack.datum(k)).collect();
     let answer = driver.call(stream::iter(datums)).await.unwrap();
@@ -55,8 +56,24 @@ fn relative_error(got: &[f32], reference: &[f32]) -> f32 {
 
 #[tokio::test]
 async fn the_projects_model_gives_what_onnxruntime_gives() {
+    check_the_projects_model("cpu").await;
+}
+
+#[cfg(feature = "onnxruntime")]
+#[tokio::test]
+async fn onnxruntime_in_the_sidecar_gives_what_it_gives_by_itself() {
+    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
+        eprintln!("skipped: ORT_DYLIB_PATH names no libonnxruntime.so");
+        return;
+    }
+    check_the_projects_model("onnxruntime").await;
+    check_the_shared_model("onnxruntime").await;
+}
+
+async fn check_the_projects_model(device: &str) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/ptychonn_64.onnx");
-    let got = outputs(&model, "ptychonn_64_frames.npy", &["amplitude", "phase"]).await;
+    let names = ["amplitude", "phase"];
+    let got = outputs(&model, device, "ptychonn_64_frames.npy", &names).await;
     for (values, name) in got
         .iter()
         .zip(["ptychonn_64_amplitude.npy", "ptychonn_64_phase.npy"])
@@ -68,12 +85,17 @@ async fn the_projects_model_gives_what_onnxruntime_gives() {
 
 #[tokio::test]
 async fn the_shared_ptychonn_gives_what_onnxruntime_gives() {
+    check_the_shared_model("cpu").await;
+}
+
+async fn check_the_shared_model(device: &str) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/models/ptychoNN_8.onnx");
     if !model.exists() {
         eprintln!("skipped: {} is absent", model.display());
         return;
     }
-    let got = outputs(&model, "shared_ptychonn_8_input.npy", &["the only one"]).await;
+    let names = ["the only one"];
+    let got = outputs(&model, device, "shared_ptychonn_8_input.npy", &names).await;
     let error = relative_error(&got[0], &floats("shared_ptychonn_8_output.npy"));
     assert!(error < 1e-4, "relative error {error}");
 }
