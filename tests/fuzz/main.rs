@@ -19,7 +19,6 @@ mod targets;
 use mutation::Mutator;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use targets::{TARGETS, Target};
 
 /// Inputs per target in the random pass.
 const FEW: usize = 2_000;
@@ -32,6 +31,9 @@ fn setting(name: &str, default: usize) -> usize {
 fn corpus_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }
+
+/// What is done with an input.
+type Target = fn(&[u8]);
 
 /// The files of a target's corpus, by name.
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
@@ -58,35 +60,48 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
     let folders = std::fs::read_dir(corpus_folder()).unwrap();
     let mut folders: Vec<_> = folders.map(|folder| folder.unwrap().file_name()).collect();
     folders.sort();
-    assert_eq!(folders, TARGETS.map(|(name, _)| name));
-    for (name, _) in TARGETS {
+    assert_eq!(folders, NAMES);
+    for name in NAMES {
         assert!(corpus(name).len() >= 5, "{name}");
     }
 }
 
-#[test]
-fn whatever_fuzzing_has_found_keeps_every_promise() {
-    for (name, target) in TARGETS {
-        run(name, target, b"", "nothing");
-        for (path, input) in corpus(name) {
-            run(name, target, &input, &path.display().to_string());
+/// Two tests for each target.
+macro_rules! each {
+    ($($name:ident)*) => {
+        /// The targets, by name.
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+$(
+        mod $name {
+            const NAME: &str = stringify!($name);
+
+            #[test]
+            fn what_fuzzing_has_found_keeps_every_promise() {
+                super::replay(NAME, super::targets::$name::target);
+            }
+
+            #[test]
+            fn what_is_like_it_and_what_is_random_keeps_every_promise() {
+                super::search(NAME, super::targets::$name::target);
+            }
         }
+    )* };
+}
+each!(arguments frame handler headers npy script stream);
+
+fn replay(name: &str, target: Target) {
+    run(name, target, b"", "nothing");
+    for (path, input) in corpus(name) {
+        run(name, target, &input, &path.display().to_string());
     }
 }
 
-#[test]
-fn what_is_like_it_and_what_is_random_keeps_every_promise() {
+fn search(name: &str, target: Target) {
     let (seed, runs) = (setting("FUZZ_SEED", 1), setting("FUZZ_RUNS", FEW));
-    for (name, target) in TARGETS {
-        let corpus = corpus(name).into_iter().map(|(_, input)| input).collect();
-        let mut mutator = Mutator::new(seed as u64, corpus);
-        for n in 0..runs {
-            run(
-                name,
-                target,
-                &mutator.next(),
-                &format!("FUZZ_SEED={seed} input {n}"),
-            );
-        }
+    let corpus = corpus(name).into_iter().map(|(_, input)| input).collect();
+    let mut mutator = Mutator::new(seed as u64, corpus);
+    for n in 0..runs {
+        let origin = format!("FUZZ_SEED={seed} input {n}");
+        run(name, target, &mutator.next(), &origin);
     }
 }

@@ -22,20 +22,6 @@ pub mod script;
 /// Messages on a `MapFn` stream, allowed by the protocol or not, over the socket.
 pub mod stream;
 
-/// What is done with an input.
-pub type Target = fn(&[u8]);
-
-/// Every target by its name, which is that of its folder in `fuzz/corpus` too.
-pub const TARGETS: [(&str, Target); 7] = [
-    ("arguments", arguments::target),
-    ("frame", frame::target),
-    ("handler", handler::target),
-    ("headers", headers::target),
-    ("npy", npy::target),
-    ("script", script::target),
-    ("stream", stream::target),
-];
-
 /// The one line that a message to a person is: no line break that came from outside, and no end that a stranger chose.
 fn assert_one_line(text: &str, most: usize) {
     assert!(!text.is_empty());

@@ -31,8 +31,9 @@ pub fn target(data: &[u8]) {
     }
     let expected = Expected::of(&messages);
     let requests = messages.into_iter().map(|(request, _)| request).collect();
+    let channel = channel(mode);
     let told = runtime().block_on(async {
-        let told = exchange(channel(mode), requests);
+        let told = exchange(channel, requests);
         tokio::time::timeout(NEVER, told)
             .await
             .expect("the stream ends")
