@@ -14,6 +14,9 @@ use std::os::unix::ffi::OsStrExt;
 
 type Parsed = (Cli, Vec<Setting>);
 
+/// The flags without a value.
+const SWITCHES: [&str; 4] = ["spin", "no-cuda-graphs", "no-pictures", "debug"];
+
 /// What the program does with its arguments.
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, clap::Error> {
     let command = Cli::command();
@@ -55,21 +58,12 @@ pub fn target(data: &[u8]) {
 
     // The settings that are told are those in force: given as flags, they make the same configuration.
     if arguments.iter().all(|argument| argument.to_str().is_some()) {
-        let again =
-            in_force
-                .iter()
-                .filter_map(|Setting { flag, value, .. }| match value.as_str() {
-                    "" | "false" => None,
-                    "true"
-                        if matches!(
-                            flag.as_str(),
-                            "spin" | "no-cuda-graphs" | "no-pictures" | "debug"
-                        ) =>
-                    {
-                        Some(format!("--{flag}"))
-                    }
-                    value => Some(format!("--{flag}={value}")),
-                });
+        let again = in_force.iter().filter_map(|Setting { flag, value, .. }| {
+            if !SWITCHES.contains(&flag.as_str()) {
+                return Some(format!("--{flag}={value}"));
+            }
+            (value == "true").then(|| format!("--{flag}"))
+        });
         let (again, _) = parse(again.map(OsString::from)).unwrap();
         assert_eq!(
             format!("{:?}", Config::from(again.serve)),
