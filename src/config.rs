@@ -10,6 +10,7 @@ use crate::engine::{EngineOptions, ModelSpec};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
 use crate::schedule::SelectedOutput;
 use crate::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
+use crate::usage::escaped;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -140,7 +141,7 @@ pub struct Config {
 
 /// A setting that does not go with the model.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag}: '{given}' is not allowed: {allowed}")]
+#[error("{flag}: '{}' is not allowed: {allowed}", escaped(.given))]
 pub struct ConfigError {
     /// The flag.
     pub flag: &'static str,

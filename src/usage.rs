@@ -11,6 +11,25 @@ pub const EXIT_USAGE: u8 = 64;
 /// The mistake in one line, without a line break at its end.
 #[must_use]
 pub fn one_line(error: &Error) -> String {
+    escaped(&told(error))
+}
+
+/// `text` with its control characters escaped: what was given may end in a line break, as an environment variable from a file
+/// does.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
+}
+
+fn told(error: &Error) -> String {
     let flag = context(error, ContextKind::InvalidArg)
         .map(|flag| flag.split(' ').next().unwrap_or_default().to_owned());
     let given = context(error, ContextKind::InvalidValue);
@@ -97,5 +116,14 @@ mod tests {
             );
             assert!(!line.contains('\n'), "{line}");
         }
+    }
+
+    #[test]
+    fn what_was_given_breaks_no_line() {
+        assert_eq!(
+            line(&["--bsz-size", "8\n"]),
+            r"--bsz-size: '8\n' is not allowed: auto or a whole number from 1 to 4096 is"
+        );
+        assert!(line(&["se\x1bnd"]).starts_with(r"'se\u{1b}nd'"));
     }
 }

@@ -101,14 +101,26 @@ pub struct SizeError {
 /// # Errors
 /// [`SizeError`] where the results are larger than the frames.
 pub fn run(args: &SizeArgs) -> Result<(), SizeError> {
+    let mut text = told(args)?;
+    if args.json {
+        text.push('\n');
+    }
+    print!("{text}");
+    Ok(())
+}
+
+/// What is printed.
+///
+/// # Errors
+/// [`SizeError`] where the results are larger than the frames.
+pub fn told(args: &SizeArgs) -> Result<String, SizeError> {
     let given = given(args)?;
     let sizings: Vec<_> = args.fps.iter().map(|fps| given.at(*fps)).collect();
-    if args.json {
-        println!("{}", report::json(&given, &sizings));
+    Ok(if args.json {
+        report::json(&given, &sizings)
     } else {
-        print!("{}", report::text(&given, &sizings));
-    }
-    Ok(())
+        report::text(&given, &sizings)
+    })
 }
 
 fn given(args: &SizeArgs) -> Result<Given, SizeError> {

@@ -1,0 +1,263 @@
+//! Datums as bytes describe them, sidecars to send them to, and what must be answered to each.
+//!
+//! Sound frames are as likely as damaged ones: a batch in which nothing is computed tests little.
+
+use super::feed::Feed;
+use beamflow::app::Sidecar;
+use beamflow::cli::Cli;
+use beamflow::config::Config;
+use beamflow::driver::Datum;
+use beamflow::engine::simulated::expected;
+use beamflow::frame::{Decoder, Dtype, FrameShape, OutputSize};
+use beamflow::values::{Element, ValuesMut};
+use clap::Parser;
+use half::f16;
+use numaflow::proto::metadata::{KeyValueGroup, Metadata};
+use prost_types::Timestamp;
+use std::sync::OnceLock;
+use tokio::runtime::Runtime;
+
+/// The tag of a datum that is dropped.
+const DROP: &str = "U+005C__DROP__";
+
+const SIDE: usize = 4;
+const PIXELS: usize = SIDE * SIDE;
+
+/// A message of an answer, from the handler or from the socket.
+#[derive(Debug, PartialEq)]
+pub struct Said {
+    pub keys: Vec<String>,
+    pub tags: Vec<String>,
+    pub value: Vec<u8>,
+}
+
+/// A sidecar, and what it was told.
+pub struct Subject {
+    pub sidecar: Sidecar,
+    /// The type of the model's input.
+    element: Element,
+    /// The model's outputs that are sent on.
+    outputs: Vec<usize>,
+    /// The tag of rejected frames; dropped if there is none.
+    dead_letter: Option<String>,
+}
+
+/// The runtime that everything asynchronous runs on.
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().unwrap()
+    })
+}
+
+/// A sidecar for each mode, loaded when it is first asked for.
+pub fn subject(mode: usize) -> &'static Subject {
+    static SUBJECTS: [OnceLock<Subject>; 3] = [const { OnceLock::new() }; 3];
+    let make: [fn() -> Subject; 3] = [sequential, concurrent, pipelined];
+    SUBJECTS[mode].get_or_init(make[mode])
+}
+
+fn sequential() -> Subject {
+    Subject::new(
+        Element::F32,
+        &[0],
+        None,
+        &["--mode=sequential", "--model-path=sim:size=4x4"],
+    )
+}
+
+fn concurrent() -> Subject {
+    let model = "--model-path=sim:size=4x4,outputs=3,input=f16";
+    let flags = ["--mode=concurrent", model, "--on-invalid=tag:wrong"];
+    Subject::new(Element::F16, &[0, 1, 2], Some("wrong"), &flags)
+}
+
+fn pipelined() -> Subject {
+    let model = "--model-path=sim:size=4x4,outputs=2,batch=4";
+    let flags = ["--mode=pipelined", model, "--output=output_1"];
+    Subject::new(Element::F32, &[1], None, &flags)
+}
+
+impl Subject {
+    fn new(element: Element, outputs: &[usize], dead_letter: Option<&str>, flags: &[&str]) -> Self {
+        let always = ["beamflow", "--bsz-size=4", "--output-format=raw"];
+        let cli = Cli::try_parse_from(always.iter().chain(flags)).unwrap();
+        let mut config = Config::from(cli.serve);
+        config.output_size = OutputSize::Full;
+        // No answer may depend on how fast the machine is.
+        config.batch_timeout = None;
+        Self {
+            sidecar: Sidecar::load(&config).unwrap(),
+            element,
+            outputs: outputs.to_vec(),
+            dead_letter: dead_letter.map(str::to_owned),
+        }
+    }
+
+    /// What must be answered to `datum`.
+    pub fn expected(&self, datum: &Datum) -> Vec<Said> {
+        let Some(row) = self.row(datum) else {
+            return vec![match &self.dead_letter {
+                None => Said {
+                    keys: Vec::new(),
+                    tags: vec![DROP.to_owned()],
+                    value: Vec::new(),
+                },
+                Some(tag) => Said {
+                    keys: datum.keys.clone(),
+                    tags: vec![tag.clone()],
+                    value: datum.value.clone(),
+                },
+            }];
+        };
+        let results = self.outputs.iter().map(|output| {
+            let values = row.iter().enumerate();
+            let values = values.map(|(position, pixel)| expected(*output, position, *pixel));
+            Said {
+                keys: datum.keys.clone(),
+                tags: match self.outputs.len() {
+                    1 => Vec::new(),
+                    _ => vec![format!("output_{output}")],
+                },
+                value: values.flat_map(f32::to_le_bytes).collect(),
+            }
+        });
+        results.collect()
+    }
+
+    /// The row of the batch that the datum's frame becomes, if it is one. That it is the right row is what the target `frame`
+    /// sees to.
+    fn row(&self, datum: &Datum) -> Option<Vec<f32>> {
+        let shape = FrameShape {
+            height: SIDE,
+            width: SIDE,
+        };
+        let decoder = Decoder::new(Dtype::I16, shape);
+        let pixels = decoder.decode(&datum.value, &datum.headers).ok()?;
+        match self.element {
+            Element::F32 => {
+                let mut row = vec![0.0; PIXELS];
+                pixels.write_to(ValuesMut::F32(&mut row)).ok()?;
+                Some(row)
+            }
+            Element::F16 => {
+                let mut row = vec![f16::ZERO; PIXELS];
+                pixels.write_to(ValuesMut::F16(&mut row)).ok()?;
+                Some(row.into_iter().map(f32::from).collect())
+            }
+        }
+    }
+}
+
+/// Asserts that `said` is what must be answered to `datum`.
+pub fn check(subject: &Subject, datum: &Datum, said: &[Said]) {
+    let expected = subject.expected(datum);
+    assert_eq!(said.len(), expected.len(), "{datum:?}");
+    for (said, expected) in said.iter().zip(&expected) {
+        assert_eq!(
+            (&said.keys, &said.tags),
+            (&expected.keys, &expected.tags),
+            "{datum:?}"
+        );
+        // To the bit but for NaN, of which there are many.
+        let same = said.value == expected.value || {
+            let (said, _) = said.value.as_chunks::<4>();
+            let (expected, _) = expected.value.as_chunks::<4>();
+            said.len() == expected.len()
+                && said.iter().zip(expected).all(|(said, expected)| {
+                    let is_nan = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_nan();
+                    said == expected || is_nan(said) && is_nan(expected)
+                })
+        };
+        assert!(same, "{datum:?}: {said:?} {expected:?}");
+    }
+}
+
+const NAMES: [&str; 6] = [
+    "x-txn-id",
+    "x-frame-dtype",
+    "x-frame-shape",
+    "X-Txn-Id",
+    "X-Frame-Dtype",
+    "X-Frame-Shape",
+];
+const VALUES: [&str; 10] = [
+    "int16",
+    "uint8",
+    "float64",
+    "4x4",
+    "2x8",
+    "",
+    "0",
+    "1",
+    "17",
+    "18446744073709551615",
+];
+
+/// The next datum. Some ids come twice.
+pub fn datum(feed: &mut Feed<'_>) -> Datum {
+    let id = match feed.below(4) {
+        0 => feed.text(20),
+        other => other.to_string(),
+    };
+    let mut datum = Datum::new(id, payload(feed));
+    datum.keys = (0..feed.below(3)).map(|_| feed.text(8)).collect();
+    for _ in 0..feed.below(4) {
+        let name = match feed.below(NAMES.len() + 1) {
+            0 => feed.text(16),
+            n => NAMES[n - 1].to_owned(),
+        };
+        let value = match feed.below(VALUES.len() + 1) {
+            0 => feed.text(24),
+            n => VALUES[n - 1].to_owned(),
+        };
+        datum.headers.insert(name, value);
+    }
+    // The time of sending if not given: nobody's answer depends on it.
+    if feed.below(4) == 0 {
+        datum.event_time = Some(Timestamp {
+            seconds: feed.number() as i64,
+            nanos: feed.number() as i32,
+        });
+    }
+    if feed.below(8) == 0 {
+        let group = KeyValueGroup {
+            key_value: [(feed.text(4), feed.bytes(4).to_vec())].into(),
+        };
+        datum.metadata = Some(Metadata {
+            previous_vertex: feed.text(8),
+            user_metadata: [(feed.text(4), group)].into(),
+            ..Metadata::default()
+        });
+    }
+    datum
+}
+
+fn payload(feed: &mut Feed<'_>) -> Vec<u8> {
+    let frame = |feed: &mut Feed<'_>, size: usize| -> Vec<u8> {
+        (0..PIXELS * size).map(|_| feed.byte()).collect()
+    };
+    match feed.below(8) {
+        0..3 => frame(feed, 2),
+        3 => {
+            let size = feed.one_of(&[1, 4, 8]);
+            frame(feed, size)
+        }
+        4 => feed.bytes(255).to_vec(),
+        choice => {
+            let (descr, size) = feed.one_of(&[("<i2", 2), ("<f8", 8), ("|u1", 1), ("<f4", 4)]);
+            let dict =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (4, 4), }}\n");
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((dict.len() as u16).to_le_bytes());
+            file.extend(dict.as_bytes());
+            file.extend(frame(feed, size));
+            if choice == 5 {
+                let place = feed.below(file.len());
+                file[place] = feed.byte();
+            }
+            file
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Payloads and headers, decoded and converted. The bytes are a line that says what frames are (`int16 4x4`), header lines, an
+//! empty line, and the payload.
+
+use super::{assert_one_line, headers};
+use beamflow::frame::{Decoder, Dtype, FrameShape, Pixels, Rejection};
+use beamflow::values::ValuesMut;
+use half::f16;
+use std::collections::HashMap;
+
+const SHAPE: FrameShape = FrameShape {
+    height: 4,
+    width: 4,
+};
+
+pub fn target(data: &[u8]) {
+    let (head, payload) = match data.windows(2).position(|pair| pair == b"\n\n") {
+        Some(end) => (&data[..end], &data[end + 2..]),
+        None => (&b""[..], data),
+    };
+    let head = String::from_utf8_lossy(head);
+    let (first, lines) = head.split_once('\n').unwrap_or((&head, ""));
+    let (dtype, shape) = first.split_once(' ').unwrap_or((first, ""));
+    let (dtype, shape) = (dtype.parse().ok(), shape.parse().ok());
+    let (dtype, shape) = (dtype.unwrap_or(Dtype::I16), shape.unwrap_or(SHAPE));
+    let [map, same] = headers::maps(lines);
+
+    let decoder = Decoder::new(dtype, shape);
+    let decoded = decoder.decode(payload, &map);
+    assert_eq!(decoded, decoder.decode(payload, &same));
+    match decoded {
+        Ok(pixels) => {
+            assert_eq!(Some(pixels.len()), shape.pixels());
+            assert!(
+                payload.starts_with(b"\x93NUMPY")
+                    || pixels.len() * pixels.dtype().size() == payload.len()
+            );
+            convert(&pixels, payload);
+        }
+        Err(rejection) => {
+            check(&rejection);
+            assert_ne!(
+                rejection.kind(),
+                "out_of_range",
+                "the pixels were not looked at"
+            );
+        }
+    }
+
+    // Without headers, a payload of the right size that is not npy is a frame, and no other is.
+    if !payload.starts_with(b"\x93NUMPY") {
+        let decoded = decoder.decode(payload, &HashMap::new());
+        assert_eq!(decoded.is_ok(), shape.bytes(dtype) == Some(payload.len()));
+    }
+}
+
+/// A rejection is of a kind that is counted, and is one line.
+pub fn check(rejection: &Rejection) {
+    assert!(Rejection::KINDS.contains(&rejection.kind()));
+    assert_one_line(&rejection.to_string(), 1000);
+}
+
+/// Converts `pixels`, which are the last bytes of `payload`, and compares each with its bytes.
+fn convert(pixels: &Pixels<'_>, payload: &[u8]) {
+    let dtype = pixels.dtype();
+    let bytes = &payload[payload.len() - pixels.len() * dtype.size()..];
+    let expected: Vec<f64> = bytes
+        .chunks_exact(dtype.size())
+        .map(|pixel| value(dtype, pixel))
+        .collect();
+
+    let mut row = vec![7.0; pixels.len()];
+    pixels.write_to(ValuesMut::F32(&mut row)).unwrap();
+    for (converted, expected) in row.iter().zip(&expected) {
+        let expected = *expected as f32;
+        assert!(*converted == expected || converted.is_nan() && expected.is_nan());
+    }
+    if dtype == Dtype::F32 {
+        let same_bits = row
+            .iter()
+            .zip(bytes.chunks_exact(4))
+            .all(|(value, bytes)| value.to_le_bytes() == bytes);
+        assert!(same_bits, "float32 is passed on bit for bit");
+    }
+
+    let mut half = vec![f16::ONE; pixels.len()];
+    let beyond = |value: &f64| value.is_finite() && value.abs() as f32 >= 65_520.0;
+    match pixels.write_to(ValuesMut::F16(&mut half)) {
+        Ok(()) => {
+            for (converted, expected) in half.iter().zip(&expected) {
+                assert!(!beyond(expected), "{expected}");
+                let single = f16::from_f32(*expected as f32);
+                assert!(*converted == single || converted.is_nan() && single.is_nan());
+            }
+        }
+        Err(rejection) => {
+            check(&rejection);
+            assert_eq!(rejection.kind(), "out_of_range");
+            assert!(expected.iter().any(beyond), "{rejection}");
+        }
+    }
+
+    // A row of another length is refused and left as it was.
+    let mut longer = vec![7.0; pixels.len() + 1];
+    assert!(pixels.write_to(ValuesMut::F32(&mut longer)).is_err());
+    assert!(longer.iter().all(|value| *value == 7.0));
+}
+
+/// A pixel, as its type has it. Exact: every type fits into `f64`.
+fn value(dtype: Dtype, pixel: &[u8]) -> f64 {
+    let pixel = |count: usize| {
+        assert_eq!(pixel.len(), count);
+        let mut padded = [0; 8];
+        padded[..count].copy_from_slice(pixel);
+        u64::from_le_bytes(padded)
+    };
+    match dtype {
+        Dtype::U8 => pixel(1) as f64,
+        Dtype::I8 => f64::from(pixel(1) as i8),
+        Dtype::U16 => pixel(2) as f64,
+        Dtype::I16 => f64::from(pixel(2) as i16),
+        Dtype::U32 => pixel(4) as f64,
+        Dtype::I32 => f64::from(pixel(4) as i32),
+        Dtype::F32 => f64::from(f32::from_bits(pixel(4) as u32)),
+        Dtype::F64 => f64::from_bits(pixel(8)),
+    }
+}

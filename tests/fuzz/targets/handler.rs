@@ -1,0 +1,48 @@
+//! Read batches, given to the handler itself. The bytes are a mode, and then datums.
+//!
+//! Whatever the datums are, each has one response, in the order in which they came, with at least one message in it; sound
+//! frames are answered with their own results, all others as `--on-invalid` says.
+
+use super::datums::{self, Said, check, runtime, subject};
+use super::feed::Feed;
+use beamflow::driver::Datum;
+use numaflow::batchmap::{self, BatchMapper, BatchResponse};
+use numaflow::proto::map::MapRequest;
+use tokio::sync::mpsc;
+
+/// Datums in a read batch: several batches, and a short one.
+const MOST: usize = 21;
+
+pub fn target(data: &[u8]) {
+    let mut feed = Feed(data);
+    let subject = subject(feed.below(3));
+    let mut read_batch = Vec::new();
+    while !feed.is_empty() && read_batch.len() < MOST {
+        read_batch.push(datums::datum(&mut feed));
+    }
+    let responses = runtime().block_on(answer(&*subject.sidecar.handler, &read_batch));
+    assert_eq!(responses.len(), read_batch.len());
+    for (response, datum) in responses.into_iter().zip(&read_batch) {
+        assert_eq!(response.id, datum.id);
+        let said: Vec<Said> = response.message.into_iter().map(said).collect();
+        check(subject, datum, &said);
+    }
+}
+
+async fn answer(handler: &impl BatchMapper, read_batch: &[Datum]) -> Vec<BatchResponse> {
+    let (sender, receiver) = mpsc::channel(MOST);
+    for datum in read_batch {
+        let datum = batchmap::Datum::try_from(MapRequest::from(datum.clone())).unwrap();
+        sender.send(datum).await.unwrap();
+    }
+    drop(sender);
+    handler.batchmap(receiver).await
+}
+
+fn said(message: batchmap::Message) -> Said {
+    Said {
+        keys: message.keys.unwrap_or_default(),
+        tags: message.tags.unwrap_or_default(),
+        value: message.value,
+    }
+}

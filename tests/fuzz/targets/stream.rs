@@ -1,0 +1,198 @@
+//! Messages on a `MapFn` stream, allowed by the protocol or not, over the socket of a sidecar. The bytes are a mode, and then
+//! messages.
+//!
+//! Whatever they are, each batch that is ended, by its end of transmission or by the end of the stream, is answered: one
+//! response per datum with the datum's metadata, then one end of transmission. A message that the protocol does not allow
+//! ends the stream with the status that says so, and nothing else: the next stream is served.
+
+use super::datums::{self, Said, Subject, check, runtime, subject};
+use super::feed::Feed;
+use beamflow::driver::{Datum, dial};
+use beamflow::server::{Server, ServerConfig};
+use numaflow::proto::map::map_client::MapClient;
+use numaflow::proto::map::{Handshake, MapRequest, MapResponse, TransmissionStatus};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+const MOST: usize = 40;
+
+/// Nothing here takes so long, unless it never ends.
+const NEVER: Duration = Duration::from_secs(60);
+
+pub fn target(data: &[u8]) {
+    let mut feed = Feed(data);
+    let mode = feed.below(3);
+    let mut messages = Vec::new();
+    while !feed.is_empty() && messages.len() < MOST {
+        messages.push(message(&mut feed, messages.is_empty()));
+    }
+    let expected = Expected::of(&messages);
+    let requests = messages.into_iter().map(|(request, _)| request).collect();
+    let channel = channel(mode);
+    let told = runtime().block_on(async {
+        let told = exchange(channel, requests);
+        tokio::time::timeout(NEVER, told)
+            .await
+            .expect("the stream ends")
+    });
+    expected.check(subject(mode), told);
+}
+
+/// The next message, and the datum that is in it.
+fn message(feed: &mut Feed<'_>, is_first: bool) -> (MapRequest, Option<Datum>) {
+    let mut request = MapRequest::default();
+    let choice = feed.below(16);
+    // A stream mostly begins as it should: without, there is little to see.
+    if is_first && choice != 1 || choice == 2 {
+        request.handshake = Some(Handshake { sot: choice != 3 });
+        return (request, None);
+    }
+    request.id = feed.text(4);
+    let datum = match choice {
+        1 | 4 | 5 => None,
+        _ => {
+            let datum = datums::datum(feed);
+            request = MapRequest::from(datum.clone());
+            Some(datum)
+        }
+    };
+    request.status = match choice {
+        4..7 => Some(TransmissionStatus { eot: true }),
+        7 => Some(TransmissionStatus { eot: false }),
+        _ => None,
+    };
+    if choice == 8 {
+        request.handshake = Some(Handshake { sot: true });
+    }
+    (request, datum)
+}
+
+/// What must come back.
+#[derive(Default)]
+struct Expected {
+    /// The stream is refused for want of a handshake.
+    refused: bool,
+    /// The batches that are answered.
+    batches: Vec<Vec<Datum>>,
+    /// It ends with an error.
+    broken: bool,
+}
+
+impl Expected {
+    fn of(messages: &[(MapRequest, Option<Datum>)]) -> Self {
+        let mut expected = Self::default();
+        let [(first, _), rest @ ..] = messages else {
+            expected.refused = true;
+            return expected;
+        };
+        if first.handshake.is_none() {
+            expected.refused = true;
+            return expected;
+        }
+        let mut open: Option<Vec<Datum>> = None;
+        for (request, datum) in rest {
+            let batch = open.get_or_insert_default();
+            let eot = request.status.as_ref().is_some_and(|status| status.eot);
+            match datum {
+                Some(datum) => batch.push(datum.clone()),
+                None if eot => {}
+                None => {
+                    expected.broken = true;
+                    return expected;
+                }
+            }
+            if eot {
+                expected.batches.extend(open.take());
+            }
+        }
+        expected.batches.extend(open);
+        expected
+    }
+
+    fn check(self, subject: &Subject, (responses, status): (Vec<MapResponse>, Option<Status>)) {
+        let is_expected = self.refused || self.broken;
+        assert_eq!(status.is_some(), is_expected, "{status:?}");
+        if let Some(status) = status {
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        }
+        let mut responses = responses.into_iter();
+        if !self.refused {
+            let echo = responses.next().expect("the handshake is echoed");
+            assert!(echo.handshake.is_some() && echo.results.is_empty());
+        }
+        for batch in self.batches {
+            for datum in batch {
+                let response = responses.next().expect("each datum has a response");
+                assert_eq!(response.id, datum.id);
+                assert!(response.status.is_none() && response.handshake.is_none());
+                for result in &response.results {
+                    assert_eq!(result.metadata, datum.metadata);
+                }
+                let said = response.results.into_iter().map(|result| Said {
+                    keys: result.keys,
+                    tags: result.tags,
+                    value: result.value,
+                });
+                check(subject, &datum, &said.collect::<Vec<_>>());
+            }
+            let end = responses
+                .next()
+                .expect("a batch has an end of transmission");
+            assert!(end.status.is_some_and(|status| status.eot) && end.results.is_empty());
+        }
+        assert!(responses.next().is_none(), "nothing comes after the end");
+    }
+}
+
+/// Sends everything, and listens until the stream ends: what was said, and the status if it was an error.
+async fn exchange(
+    channel: Channel,
+    requests: Vec<MapRequest>,
+) -> (Vec<MapResponse>, Option<Status>) {
+    let mut said = Vec::new();
+    let mut client = MapClient::new(channel);
+    let mut responses = match client.map_fn(futures::stream::iter(requests)).await {
+        Ok(responses) => responses.into_inner(),
+        Err(status) => return (said, Some(status)),
+    };
+    loop {
+        match responses.message().await {
+            Ok(Some(response)) => said.push(response),
+            Ok(None) => return (said, None),
+            Err(status) => return (said, Some(status)),
+        }
+    }
+}
+
+/// A connection to the sidecar of that mode, which serves from the first call on.
+fn channel(mode: usize) -> Channel {
+    static CHANNELS: [OnceLock<Channel>; 3] = [const { OnceLock::new() }; 3];
+    CHANNELS[mode].get_or_init(|| serve(subject(mode))).clone()
+}
+
+fn serve(subject: &'static Subject) -> Channel {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ServerConfig {
+        sock_path: folder.path().join("sock"),
+        server_info_path: folder.path().join("info"),
+        read_ahead: subject.sidecar.batch_size,
+        ..ServerConfig::default()
+    };
+    let sock = config.sock_path.clone();
+    let policy = subject.sidecar.policy.clone();
+    let handler = Arc::clone(&subject.sidecar.handler);
+    let server = Server::new(handler, config, move |id| policy.unanswered(id));
+    runtime().spawn(server.serve(CancellationToken::new()));
+    runtime().block_on(async {
+        loop {
+            match dial(&sock).await {
+                // The socket is connected to by then, and its folder may go.
+                Ok(channel) => break channel,
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    })
+}
