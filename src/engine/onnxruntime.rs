@@ -8,19 +8,30 @@
 
 use super::onnx::{OnnxEngine, available_threads};
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes};
+use ort::environment::Environment;
 use ort::value::TensorRef;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The library, unless `ORT_DYLIB_PATH` says otherwise.
 const LIBRARY: &str = "libonnxruntime.so";
+
+/// The opened library: there can be one of it in a process.
+static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
+
+fn open_library() -> Result<Environment, String> {
+    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_else(|| LIBRARY.into());
+    let builder = ort::init_from(library).map_err(|error| error.to_string())?;
+    builder.build().map_err(|error| error.to_string())
+}
 
 /// A loaded `.onnx` file. See the module's essay.
 pub struct OnnxRuntimeEngine {
     path: PathBuf,
     threads: usize,
     spec: ModelSpec,
-    environment: ort::environment::Environment,
+    environment: Environment,
 }
 
 impl OnnxRuntimeEngine {
@@ -29,20 +40,16 @@ impl OnnxRuntimeEngine {
     /// # Errors
     /// [`EngineError::NoEngine`] where the library cannot be opened; otherwise as the pure-Rust engine.
     pub fn load(path: &Path) -> Result<Self, EngineError> {
-        let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_else(|| LIBRARY.into());
-        let missing = |reason: String| EngineError::NoEngine {
+        let missing = |reason: &String| EngineError::NoEngine {
             path: path.to_owned(),
             reason: format!(
                 "onnxruntime is not to be had ({reason}); install it and name its {LIBRARY} in ORT_DYLIB_PATH, or use \
                  --device cpu"
             ),
         };
-        let environment = ort::init_from(library)
-            .map_err(|error| missing(error.to_string()))?
-            .build()
-            .map_err(|error| missing(error.to_string()))?;
+        let environment = ENVIRONMENT.get_or_init(open_library);
         Ok(Self {
-            environment,
+            environment: environment.as_ref().map_err(missing)?.clone(),
             path: path.to_owned(),
             threads: available_threads(),
             spec: OnnxEngine::load(path)?.model().clone(),
