@@ -72,7 +72,12 @@ fn the_flags_tables_and_help_say_the_same() {
 /// Files that the documents point to, as (document, target).
 fn pointed_to() -> Vec<(&'static str, String)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let documents = ["README.md", "docs/operations.md", "models/README.md"];
+    let documents = [
+        "README.md",
+        "docs/operations.md",
+        "docs/reliability.md",
+        "models/README.md",
+    ];
     documents
         .into_iter()
         .flat_map(|document| {
