@@ -7,7 +7,9 @@ use crate::served::Served;
 use beamflow::driver::{Datum, Driver};
 use beamflow::stack::FrameStack;
 use fantoccini::{Client, ClientBuilder, Locator};
+use futures::FutureExt;
 use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -27,11 +29,7 @@ struct Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Told to end, not killed: only then does it take the browser with it.
-        let pid = i32::try_from(self.driver.id()).ok();
-        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
@@ -158,6 +156,16 @@ async fn the_status_page_shows_what_the_sidecar_does_while_it_does_it() {
     let Some(browser) = Browser::start().await else {
         return;
     };
+    let looked = AssertUnwindSafe(look(&browser)).catch_unwind().await;
+    // Whatever came of it, the browser is not to outlive the test; its driver, when told to end, leaves it running.
+    let closed = browser.client.clone().close().await;
+    if let Err(panic) = looked {
+        resume_unwind(panic);
+    }
+    closed.unwrap();
+}
+
+async fn look(browser: &Browser) {
     let mut served = Served::start(&["--model-path", MODEL]).await;
     let mut driver = served.sidecar.connect().await.unwrap();
     let stack = FrameStack::read(Path::new(FRAMES)).unwrap();
