@@ -7,12 +7,12 @@ use crate::engine::failure::Failure;
 use crate::engine::lane::{LaneId, Lanes, Pending, Reply};
 use crate::frame::{Decoder, Envelope};
 use crate::ledger::{Outcome, Results, Ticket};
+use crate::sync::{JoinHandle, spawn, spawn_blocking, timeout};
 use crate::telemetry::counts::{BatchNote, Counts};
 use crate::telemetry::newest::{Image, Newest};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl Resources {
     /// that a hung lane is noticed and a slot returned even when nobody waits for the results.
     pub fn start(self: &Arc<Self>, batch: Filled) -> JoinHandle<Computed> {
         let resources = Arc::clone(self);
-        tokio::spawn(async move { resources.compute(batch).await })
+        spawn(async move { resources.compute(batch).await })
     }
 
     async fn compute(&self, batch: Filled) -> Computed {
@@ -189,7 +189,7 @@ impl Resources {
                     self.counts.lane_replaced();
                 }
                 // Memory for the new slot may be long in coming from a driver that hangs: nobody waits for it here.
-                tokio::task::spawn_blocking(move || {
+                spawn_blocking(move || {
                     if let Err(error) = claim.write_off() {
                         tracing::error!(
                             %error,
