@@ -163,14 +163,17 @@ impl Resources {
         let reply = match timeout(patience, started).await {
             Err(_) => {
                 self.lanes.condemn();
-                Ok(done.await)
+                // A lane may have taken it up in this very moment, and may hang with it.
+                timeout(self.limits.inference_timeout, &mut done)
+                    .await
+                    .map_err(|_| None)
             }
             Ok(Err(_)) => Ok(done.await),
             Ok(Ok(lane)) => {
                 waited = submitted.elapsed();
                 timeout(self.limits.inference_timeout, &mut done)
                     .await
-                    .map_err(|_| lane)
+                    .map_err(|_| Some(lane))
             }
         };
         let attempt = match reply {
@@ -185,7 +188,7 @@ impl Resources {
                 result: Err(Failure::NoLane),
             },
             Err(lane) => {
-                if self.lanes.abandon(lane) {
+                if lane.is_some_and(|lane| self.lanes.abandon(lane)) {
                     self.counts.lane_replaced();
                 }
                 // Memory for the new slot may be long in coming from a driver that hangs: nobody waits for it here.
@@ -200,7 +203,7 @@ impl Resources {
                 });
                 Attempt {
                     lease: None,
-                    lane: Some(lane),
+                    lane,
                     result: Err(Failure::TimedOut(self.limits.inference_timeout)),
                 }
             }

@@ -34,6 +34,8 @@ use beamflow::{frame, ledger, panic, telemetry, values};
 mod lanes;
 /// Models of the ring.
 mod ring;
+/// Models of the schedules.
+mod schedules;
 /// An engine that throws dice.
 mod scripted;
 
@@ -63,6 +65,11 @@ const MODELS: &[Model] = models![
     lanes::condemned_lanes_leave_no_job_waiting,
     lanes::lanes_that_are_told_to_end_finish_what_they_were_given,
     lanes::whatever_happens_at_once_the_books_agree,
+    schedules::sound_lanes_give_every_frame_its_result,
+    schedules::whatever_an_engine_does_every_datum_has_one_outcome,
+    schedules::a_call_is_answered_while_its_lanes_still_hang,
+    schedules::lanes_that_come_back_late_harm_nobody,
+    schedules::a_call_that_is_given_up_leaves_nothing_behind,
 ];
 
 fn setting(name: &str, default: usize) -> usize {
