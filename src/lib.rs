@@ -72,6 +72,8 @@ pub mod sizing;
 pub mod stack;
 /// Patches of phase into one image.
 pub mod stitch;
+/// What threads and tasks wait for each other with.
+mod sync;
 /// Tables and progress bars.
 pub mod table;
 /// What the sidecar tells of itself.

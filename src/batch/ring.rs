@@ -9,11 +9,10 @@ use super::slot::Slot;
 use crate::engine::EngineError;
 use crate::engine::lane::Work;
 use crate::engine::{Session, StageTimes};
-use parking_lot::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, Semaphore};
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use tokio::sync::Semaphore;
 
 type MakeSlot = dyn Fn() -> Result<Slot, EngineError> + Send + Sync;
 

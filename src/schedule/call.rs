@@ -3,11 +3,11 @@
 use super::{Computed, Filled};
 use crate::batch::Close;
 use crate::ledger::Ledger;
+use crate::sync::JoinError;
 use crate::telemetry::counts::Counts;
 use crate::telemetry::intake::Intake;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinError;
 use tokio::time::Instant;
 
 /// One call, from its first datum to its answer.

@@ -4,11 +4,12 @@ use super::{Call, Resources};
 use crate::batch::{Close, Fill, Lease};
 use crate::frame::{Rejection, frame_id, frame_number};
 use crate::ledger::{Outcome, Ticket};
+use crate::sync::timeout_at;
 use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// A batch that has closed: its slot, and why it closed.
 pub struct Filled {

@@ -7,12 +7,12 @@ use crate::engine::failure::Failure;
 use crate::engine::lane::{LaneId, Lanes, Pending, Reply};
 use crate::frame::{Decoder, Envelope};
 use crate::ledger::{Outcome, Results, Ticket};
+use crate::sync::{JoinHandle, spawn, spawn_blocking, timeout};
 use crate::telemetry::counts::{BatchNote, Counts};
 use crate::telemetry::newest::{Image, Newest};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ impl Resources {
     /// that a hung lane is noticed and a slot returned even when nobody waits for the results.
     pub fn start(self: &Arc<Self>, batch: Filled) -> JoinHandle<Computed> {
         let resources = Arc::clone(self);
-        tokio::spawn(async move { resources.compute(batch).await })
+        spawn(async move { resources.compute(batch).await })
     }
 
     async fn compute(&self, batch: Filled) -> Computed {
@@ -163,14 +163,17 @@ impl Resources {
         let reply = match timeout(patience, started).await {
             Err(_) => {
                 self.lanes.condemn();
-                Ok(done.await)
+                // A lane may have taken it up in this very moment, and may hang with it.
+                timeout(self.limits.inference_timeout, &mut done)
+                    .await
+                    .map_err(|_| None)
             }
             Ok(Err(_)) => Ok(done.await),
             Ok(Ok(lane)) => {
                 waited = submitted.elapsed();
                 timeout(self.limits.inference_timeout, &mut done)
                     .await
-                    .map_err(|_| lane)
+                    .map_err(|_| Some(lane))
             }
         };
         let attempt = match reply {
@@ -185,11 +188,11 @@ impl Resources {
                 result: Err(Failure::NoLane),
             },
             Err(lane) => {
-                if self.lanes.abandon(lane) {
+                if lane.is_some_and(|lane| self.lanes.abandon(lane)) {
                     self.counts.lane_replaced();
                 }
                 // Memory for the new slot may be long in coming from a driver that hangs: nobody waits for it here.
-                tokio::task::spawn_blocking(move || {
+                spawn_blocking(move || {
                     if let Err(error) = claim.write_off() {
                         tracing::error!(
                             %error,
@@ -200,7 +203,7 @@ impl Resources {
                 });
                 Attempt {
                     lease: None,
-                    lane: Some(lane),
+                    lane,
                     result: Err(Failure::TimedOut(self.limits.inference_timeout)),
                 }
             }

@@ -2,8 +2,8 @@
 
 use super::Failure;
 use crate::engine::{EngineError, Session, StageTimes};
+use crate::sync::oneshot;
 use std::time::Instant;
-use tokio::sync::oneshot;
 
 /// Something a lane can run on its session.
 pub trait Work: Send + 'static {

@@ -6,11 +6,10 @@ use super::usage::{Account, DeviceUsage, Usage, Watched};
 use super::{Health, LaneId, Reply, Work};
 use crate::engine::failure::Failure;
 use crate::engine::{Engine, EngineError, Place, Session, warm_up};
-use parking_lot::{Condvar, Mutex};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Condvar, Mutex, mpsc};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::time::Instant;
 
 /// What all lanes share.

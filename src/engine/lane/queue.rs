@@ -244,7 +244,7 @@ impl<W> Queue<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::oneshot;
+    use crate::sync::oneshot;
 
     fn job(work: usize, avoid: Option<LaneId>) -> Job<usize> {
         Job {

@@ -28,16 +28,14 @@ pub use usage::{DeviceUsage, Usage, WorkDone};
 use super::failure::Failure;
 use super::room::lanes_on;
 use super::{Engine, EngineError};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, mpsc, oneshot, thread};
 use job::Job;
 use life::Shared;
-use parking_lot::{Condvar, Mutex};
 use queue::Queue;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use usage::{Account, Watched};
@@ -253,7 +251,7 @@ impl<W: Work> Lanes<W> {
         self.close();
         let deadline = Instant::now() + END_WITHIN;
         while !self.shared.health.threads.is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -284,7 +282,7 @@ impl<W: Work> Lanes<W> {
     ) -> Result<(), EngineError> {
         let shared = Arc::clone(&self.shared);
         let running = shared.health.threads.token();
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(lane.to_string())
             .spawn(move || {
                 // A panic outside a run (a session that panics when it is dropped) ends the lane, and says so.

@@ -1,0 +1,11 @@
+//! What the ring, the lanes and the schedules wait with: locks, channels, threads, tasks and time-outs.
+//!
+//! They are named in this one place so that `tests/models` can have others here: the same code then runs under a scheduler
+//! that tries thousands of orders, and the same ones again. In the program they are the usual ones.
+
+pub use parking_lot::{Condvar, Mutex};
+pub use std::sync::{atomic, mpsc};
+pub use std::thread;
+pub use tokio::sync::{Semaphore, oneshot};
+pub use tokio::task::{JoinError, JoinHandle, spawn, spawn_blocking};
+pub use tokio::time::{timeout, timeout_at};

@@ -1,0 +1,243 @@
+//! The lanes: whatever befalls them, each job comes back, and what they held is given back.
+
+use crate::engine::failure::Failure;
+use crate::engine::lane::{Balance, LaneId, LanePlan, Lanes, Pending, Reply, Work};
+use crate::engine::{EngineError, Session, StageTimes};
+use crate::scripted::{Fate, Gate, Scripted, Tallies};
+use crate::sync::{choose, spawn, timeout, until};
+use shuttle::future::block_on;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A job that meets its own fate.
+struct Job {
+    number: usize,
+    fate: Fate,
+    gate: Gate,
+}
+
+impl Work for Job {
+    fn frames(&self) -> usize {
+        1
+    }
+
+    fn run(&mut self, _: &mut dyn Session) -> Result<StageTimes, EngineError> {
+        self.fate.befall(&self.gate)
+    }
+}
+
+/// Lanes on their engine, for several owners.
+#[derive(Clone)]
+struct Subject {
+    lanes: Arc<Lanes<Job>>,
+    gate: Gate,
+    tallies: Tallies,
+}
+
+impl Subject {
+    fn start(engine: Scripted, lanes: usize, balance: Balance) -> Self {
+        let (gate, tallies) = (engine.gate.clone(), engine.tallies.clone());
+        let plan = LanePlan {
+            lanes,
+            rows: 1,
+            balance,
+        };
+        Self {
+            lanes: Arc::new(Lanes::start(Arc::new(engine), plan).unwrap()),
+            gate,
+            tallies,
+        }
+    }
+
+    fn submit(&self, number: usize, fate: Fate, avoid: Option<LaneId>) -> Pending<Job> {
+        let gate = self.gate.clone();
+        self.lanes.submit(Job { number, fate, gate }, avoid)
+    }
+
+    /// Runs a job as a schedule does: once more, on another lane, if it failed on one.
+    async fn owner(self, number: usize, fates: &'static [Fate]) -> Result<StageTimes, Failure> {
+        let first = self.submit(number, Fate::any_of(fates), None).done.await;
+        let Reply { work, lane, result } = first.expect("a job is replied to");
+        assert_eq!(work.number, number);
+        let (Some(_), Err(_)) = (lane, &result) else {
+            return result;
+        };
+        let second = self.submit(number, Fate::any_of(fates), lane).done.await;
+        let reply = second.expect("a job is replied to again");
+        assert_eq!(reply.work.number, number);
+        reply.result
+    }
+
+    /// Ends the lanes. Their counts agree, and nothing is left of them.
+    fn end(self) {
+        self.gate.open();
+        let health = self.lanes.health();
+        // A lane may still be on its way out, and what is told of it comes soon after.
+        until(|| health.lost().is_cancelled() == (self.lanes.alive() == 0));
+        until(|| {
+            let usage = self.lanes.watch().usage();
+            let without = usage.devices.iter().filter(|device| device.lanes == 0);
+            health.devices_lost() == without.count() as u64
+        });
+        let usage = self.lanes.watch().usage();
+        let queued: usize = usage.devices.iter().map(|device| device.queued).sum();
+        assert_eq!(queued + usage.queued, 0, "somebody's job is still queued");
+        self.lanes.end();
+        let watch = self.lanes.watch();
+        drop(self.lanes);
+        assert_eq!(
+            watch.usage().devices.len(),
+            0,
+            "a thread still has the lanes"
+        );
+        assert_eq!(self.tallies.sessions.load(Ordering::SeqCst), 0);
+    }
+}
+
+fn all(owners: impl IntoIterator<Item = impl Future<Output: Send> + Send + 'static>) {
+    let owners: Vec<_> = owners.into_iter().map(spawn).collect();
+    block_on(async {
+        for owner in owners {
+            owner.await.unwrap();
+        }
+    });
+}
+
+/// Errors, panics and lost sessions, on lanes that can have as many sessions as they want.
+pub fn every_job_comes_back_and_the_lanes_stay() {
+    const FATES: &[Fate] = &[Fate::Succeed, Fate::Fail, Fate::LoseSession, Fate::Panic];
+    let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
+    all((0..4).map(|number| subject.clone().owner(number, FATES)));
+    assert_eq!(subject.lanes.alive(), 2);
+    subject.end();
+}
+
+/// Sessions run out: lane after lane goes, while jobs are queued and submitted.
+pub fn when_the_last_lane_goes_every_job_comes_back() {
+    const FATES: &[Fate] = &[
+        Fate::LoseSession,
+        Fate::LoseSession,
+        Fate::Panic,
+        Fate::Succeed,
+    ];
+    let mut engine = Scripted::new(&[]);
+    engine.sessions = 3;
+    let subject = Subject::start(engine, 2, Balance::QueueDepth);
+    all((0..4).map(|number| subject.clone().owner(number, FATES)));
+    if subject.lanes.alive() == 0 {
+        let late = block_on(subject.clone().owner(9, FATES));
+        assert!(matches!(late, Err(Failure::NoLane)));
+    }
+    subject.end();
+}
+
+/// Two devices, one or both of which are lost.
+pub fn a_lost_device_leaves_no_job_behind() {
+    const FATES: &[Fate] = &[Fate::Succeed, Fate::LoseDevice, Fate::LoseSession];
+    let mut engine = Scripted::new(&[]);
+    engine.devices = 2;
+    let balance = [Balance::QueueDepth, Balance::RoundRobin][choose(2)];
+    let subject = Subject::start(engine, 3, balance);
+    all((0..4).map(|number| subject.clone().owner(number, FATES)));
+    subject.end();
+}
+
+/// A lane hangs, several notice, and it comes back at some time.
+pub fn a_lane_that_hangs_is_given_up_once_and_the_others_go_on() {
+    let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
+    let hung = subject.submit(0, Fate::Hang, None);
+    let lane = block_on(hung.started).unwrap();
+    let given_up = Arc::new(AtomicUsize::new(0));
+    let mut tasks: Vec<_> = (0..2)
+        .map(|_| {
+            let (subject, given_up) = (subject.clone(), Arc::clone(&given_up));
+            spawn(async move {
+                let first = subject.lanes.abandon(lane);
+                given_up.fetch_add(usize::from(first), Ordering::SeqCst);
+            })
+        })
+        .collect();
+    for number in 1..4 {
+        let owner = subject.clone().owner(number, &[Fate::Succeed]);
+        tasks.push(spawn(async move { assert!(owner.await.is_ok()) }));
+    }
+    if choose(2) == 0 {
+        let gate = subject.gate.clone();
+        tasks.push(spawn(async move { gate.open() }));
+    }
+    block_on(futures::future::join_all(tasks));
+    assert_eq!(given_up.load(Ordering::SeqCst), 1);
+    assert_eq!(subject.lanes.alive(), 2);
+    subject.end();
+}
+
+/// All lanes are given up while jobs are queued, run and submitted.
+pub fn condemned_lanes_leave_no_job_waiting() {
+    const FATES: &[Fate] = &[Fate::Succeed, Fate::LoseSession, Fate::LoseDevice];
+    let mut engine = Scripted::new(&[]);
+    engine.devices = 2;
+    let subject = Subject::start(engine, 2, Balance::RoundRobin);
+    let condemned = subject.clone();
+    let mut tasks = vec![spawn(async move { condemned.lanes.condemn() })];
+    for number in 0..3 {
+        let owner = subject.clone().owner(number, FATES);
+        tasks.push(spawn(async move { drop(owner.await) }));
+    }
+    block_on(futures::future::join_all(tasks));
+    assert_eq!(subject.lanes.alive(), 0);
+    subject.end();
+}
+
+/// The lanes are dropped with jobs in the queue: those are run first, but for those nobody waits for.
+pub fn lanes_that_are_told_to_end_finish_what_they_were_given() {
+    let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
+    let Subject {
+        lanes,
+        gate,
+        tallies,
+    } = subject;
+    let submit = |number| {
+        let (fate, gate) = (Fate::Succeed, gate.clone());
+        lanes.submit(Job { number, fate, gate }, None)
+    };
+    let pending: Vec<_> = (0..3).map(submit).collect();
+    drop(submit(3));
+    let watch = lanes.watch();
+    drop(lanes);
+    for pending in pending {
+        assert!(block_on(pending.done).unwrap().result.is_ok());
+    }
+    until(|| watch.usage().devices.is_empty());
+    assert_eq!(tallies.sessions.load(Ordering::SeqCst), 0);
+}
+
+/// Everything at once, with owners who lose patience at any time, as schedules do.
+pub fn whatever_happens_at_once_the_books_agree() {
+    const FATES: &[Fate] = &[
+        Fate::Succeed,
+        Fate::Hang,
+        Fate::Panic,
+        Fate::LoseSession,
+        Fate::LoseDevice,
+    ];
+    let mut engine = Scripted::new(&[]);
+    engine.devices = 2;
+    engine.sessions = 6;
+    let subject = Subject::start(engine, 3, Balance::QueueDepth);
+    all((0..4).map(|number| {
+        let subject = subject.clone();
+        async move {
+            let Pending { started, mut done } = subject.submit(number, Fate::any_of(FATES), None);
+            let Ok(lane) = started.await else {
+                let reply = done.await.expect("a job that no lane takes is replied to");
+                assert!(matches!(reply.result, Err(Failure::NoLane)));
+                return;
+            };
+            if timeout(Duration::from_millis(8), &mut done).await.is_err() {
+                subject.lanes.abandon(lane);
+            }
+        }
+    }));
+    subject.end();
+}

@@ -1,0 +1,109 @@
+//! The ring, the lanes and the schedules under a scheduler that decides, at every lock, channel, thread and task, who goes on.
+//!
+//! What runs is the program's own source, included here by path and put on the primitives of `sync.rs`: no model of it. Each model
+//! is run in thousands of orders, two thirds of them random, one third with few, well-placed changes (PCT). They are drawn
+//! from a seed, so that the same ones come again; a thread or task that waits for ever is a failure.
+//!
+//! ```sh
+//! cargo test --test models                                # all
+//! cargo test --test models -- hangs                       # those with this in their names
+//! MODEL_SEED=7 MODEL_SCHEDULES=100000 cargo test --release --test models
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+// The program's source, and what it finds under `crate::`. Its own tests have their own threads and are not run here.
+#[allow(dead_code, unused_imports)]
+mod batch;
+#[allow(dead_code, unused_imports)]
+mod engine;
+#[allow(dead_code, unused_imports)]
+#[path = "../../src/schedule/mod.rs"]
+mod schedule;
+/// What is put in the place of `src/sync.rs`.
+mod sync;
+
+use beamflow::{frame, ledger, panic, telemetry, values};
+
+/// Models of the lanes.
+mod lanes;
+/// Models of the ring.
+mod ring;
+/// Models of the schedules.
+mod schedules;
+/// An engine that throws dice.
+mod scripted;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, FailurePersistence, Runner};
+use std::time::Instant;
+
+/// Schedules of each model.
+const FEW: usize = 1_500;
+/// Changes of who goes on, in a schedule of PCT's.
+const CHANGES: usize = 3;
+
+type Model = (&'static str, fn());
+
+macro_rules! models {
+    ($($name:path),* $(,)?) => { &[$((stringify!($name), $name)),*] };
+}
+
+const MODELS: &[Model] = models![
+    ring::nobody_waits_in_vain_and_no_more_slots_are_lent_than_there_are,
+    ring::a_slot_that_is_written_off_while_it_comes_back_is_one_slot,
+    ring::a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back,
+    lanes::every_job_comes_back_and_the_lanes_stay,
+    lanes::when_the_last_lane_goes_every_job_comes_back,
+    lanes::a_lost_device_leaves_no_job_behind,
+    lanes::a_lane_that_hangs_is_given_up_once_and_the_others_go_on,
+    lanes::condemned_lanes_leave_no_job_waiting,
+    lanes::lanes_that_are_told_to_end_finish_what_they_were_given,
+    lanes::whatever_happens_at_once_the_books_agree,
+    schedules::sound_lanes_give_every_frame_its_result,
+    schedules::whatever_an_engine_does_every_datum_has_one_outcome,
+    schedules::a_call_is_answered_while_its_lanes_still_hang,
+    schedules::lanes_that_come_back_late_harm_nobody,
+    schedules::a_call_that_is_given_up_leaves_nothing_behind,
+];
+
+fn setting(name: &str, default: usize) -> usize {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+fn main() {
+    let wanted: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w));
+    let (seed, schedules) = (setting("MODEL_SEED", 1), setting("MODEL_SCHEDULES", FEW));
+    for (name, model) in MODELS.iter().filter(|(name, _)| is_wanted(name)) {
+        let begun = Instant::now();
+        let pct = schedules / 3;
+        run(
+            *model,
+            RandomScheduler::new_from_seed(seed as u64, schedules - pct),
+        );
+        run(
+            *model,
+            PctScheduler::new_from_seed(seed as u64, CHANGES, pct),
+        );
+        println!("{name}: {schedules} schedules, {:.1?}", begun.elapsed());
+    }
+}
+
+fn run(model: fn(), scheduler: impl Scheduler + 'static) {
+    let mut config = Config::new();
+    config.stack_size = 256 * 1024;
+    config.silence_warnings = true;
+    // The seed is enough to come back to it.
+    config.failure_persistence = FailurePersistence::None;
+    Runner::new(scheduler, config).run(model);
+}

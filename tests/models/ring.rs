@@ -1,0 +1,116 @@
+//! The ring: slots lent, returned, written off, and coming back after all.
+
+use crate::batch::Ring;
+use crate::batch::slot::Slot;
+use crate::engine::EngineError;
+use crate::scripted::{Scripted, Tallies};
+use crate::sync::{spawn, spawn_blocking, thread, timeout, until};
+use futures::FutureExt;
+use shuttle::future::block_on;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const SLOTS: usize = 2;
+/// The input's and the output's.
+const BUFFERS_OF_A_SLOT: usize = 2;
+
+fn ring() -> (Ring, Tallies) {
+    let engine = Scripted::new(&[]);
+    let tallies = engine.tallies.clone();
+    (
+        Ring::new(SLOTS, move || Slot::new(&engine, 1, &[])).unwrap(),
+        tallies,
+    )
+}
+
+/// The ring has all its slots, and no more; no other slot is anywhere.
+pub fn assert_whole(ring: &Ring, tallies: &Tallies) {
+    assert_eq!(ring.free(), ring.slots());
+    let leases: Vec<_> = (0..ring.slots())
+        .map(|_| ring.lease().now_or_never().expect("a slot for each permit"))
+        .collect();
+    assert!(ring.lease().now_or_never().is_none(), "a slot too many");
+    drop(leases);
+    // A slot that was made for one that came back meanwhile goes when that is noticed.
+    until(|| tallies.buffers.load(Ordering::SeqCst) == ring.slots() * BUFFERS_OF_A_SLOT);
+}
+
+/// More holders than slots, some of whom give up waiting.
+pub fn nobody_waits_in_vain_and_no_more_slots_are_lent_than_there_are() {
+    let (ring, tallies) = ring();
+    let lent = Arc::new(AtomicUsize::new(0));
+    let holders: Vec<_> = (0..4)
+        .map(|holder| {
+            let (ring, lent) = (ring.clone(), Arc::clone(&lent));
+            spawn(async move {
+                for _ in 0..2 {
+                    // Two are patient, two may give up at any time.
+                    let patience = if holder < 2 {
+                        Duration::MAX
+                    } else {
+                        Duration::from_millis(4)
+                    };
+                    let Ok(lease) = timeout(patience, ring.lease()).await else {
+                        continue;
+                    };
+                    assert!(lent.fetch_add(1, Ordering::SeqCst) < SLOTS);
+                    thread::yield_now();
+                    lent.fetch_sub(1, Ordering::SeqCst);
+                    drop(lease);
+                }
+            })
+        })
+        .collect();
+    block_on(futures::future::join_all(holders));
+    assert_whole(&ring, &tallies);
+}
+
+/// One lane comes back while two give its slot up, and others wait for one.
+pub fn a_slot_that_is_written_off_while_it_comes_back_is_one_slot() {
+    let (ring, tallies) = ring();
+    block_on(async {
+        let lost = ring.lease().await;
+        let claims = [lost.claim(), lost.claim()];
+        let mut tasks = vec![spawn(async move { drop(lost) })];
+        for claim in claims {
+            tasks.push(spawn(async move { claim.write_off().unwrap() }));
+        }
+        let ring = ring.clone();
+        tasks.push(spawn(async move {
+            let both = (ring.lease().await, ring.lease().await);
+            drop(both);
+        }));
+        futures::future::join_all(tasks).await;
+    });
+    assert_whole(&ring, &tallies);
+}
+
+/// No memory for another slot: the ring is short of one only until the lost one comes back.
+pub fn a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back() {
+    let engine = Scripted::new(&[]);
+    let tallies = engine.tallies.clone();
+    let started = Arc::new(AtomicBool::new(false));
+    let refuse = Arc::clone(&started);
+    let ring = Ring::new(SLOTS, move || {
+        if refuse.load(Ordering::SeqCst) {
+            return Err(EngineError::Memory {
+                bytes: 4,
+                reason: "none".to_owned(),
+            });
+        }
+        Slot::new(&engine, 1, &[])
+    })
+    .unwrap();
+    started.store(true, Ordering::SeqCst);
+    block_on(async {
+        let lost = ring.lease().await;
+        let claim = lost.claim();
+        spawn_blocking(move || drop(lost));
+        let refused = spawn(async move { assert!(claim.write_off().is_err()) });
+        let both = (ring.lease().await, ring.lease().await);
+        drop(both);
+        refused.await.unwrap();
+    });
+    assert_whole(&ring, &tallies);
+}

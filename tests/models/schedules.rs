@@ -1,0 +1,254 @@
+//! The schedules: whatever befalls the lanes, every datum of a call has one outcome, and every slot comes back.
+
+use crate::batch::Ring;
+use crate::batch::slot::Slot;
+use crate::engine::lane::{Balance, LanePlan, Lanes};
+use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::ledger::Outcome;
+use crate::ring::assert_whole;
+use crate::schedule::{
+    Call, Concurrent, Depth, Limits, Pipelined, Resources, Schedule, SelectedOutput, Sequential,
+};
+use crate::scripted::{ADDED, Fate, Gate, Scripted, Tallies};
+use crate::sync::{choose, spawn, timeout, until};
+use crate::telemetry::counts::Counts;
+use crate::telemetry::newest::Newest;
+use beamflow::config::Mode;
+use numaflow::batchmap::Datum;
+use prometheus_client::registry::Registry;
+use shuttle::future::{block_on, yield_now};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const LANES: usize = 2;
+const BATCH: usize = 2;
+/// Datums of a call: two full batches and a short one, less the one that is no frame.
+const DATUMS: usize = 6;
+const NO_FRAME: usize = 3;
+
+/// One of the three modes, and what is watched of it.
+struct Subject {
+    schedule: Arc<dyn Schedule>,
+    resources: Arc<Resources>,
+    gate: Gate,
+    tallies: Tallies,
+}
+
+impl Subject {
+    fn new(mode: Mode, fates: &[Fate], limits: Limits) -> Self {
+        let mut engine = Scripted::new(fates);
+        engine.devices = 2;
+        let (gate, tallies) = (engine.gate.clone(), engine.tallies.clone());
+        let engine: Arc<dyn crate::engine::Engine> = Arc::new(engine);
+        let plan = LanePlan {
+            lanes: LANES,
+            rows: BATCH,
+            balance: Balance::QueueDepth,
+        };
+        let lanes = Lanes::start(Arc::clone(&engine), plan).unwrap();
+        let wanted = 0..1;
+        let slot = move || Slot::new(engine.as_ref(), BATCH, std::slice::from_ref(&wanted));
+        let (height, width) = (1, 1);
+        let envelope = Envelope::new(
+            &[height, width],
+            OutputSize::Full,
+            OutputDtype::Float32,
+            OutputFormat::Raw,
+        );
+        let resources = Arc::new(Resources {
+            decoder: Decoder::new(Dtype::U8, FrameShape { height, width }),
+            ring: Ring::new(LANES + 1, slot).unwrap(),
+            lanes,
+            outputs: vec![SelectedOutput {
+                index: 0,
+                name: "x".to_owned(),
+                envelope: envelope.unwrap(),
+            }],
+            limits,
+            keep_rejected: false,
+            counts: Arc::new(Counts::new(&mut Registry::default(), mode)),
+            newest: Arc::new(Newest::new(true)),
+            input: "x".to_owned(),
+        });
+        let shared = Arc::clone(&resources);
+        let schedule: Arc<dyn Schedule> = match mode {
+            Mode::Sequential => Arc::new(Sequential { resources: shared }),
+            Mode::Concurrent => Arc::new(Concurrent {
+                resources: shared,
+                workers: LANES,
+            }),
+            Mode::Pipelined => Arc::new(Pipelined {
+                resources: shared,
+                depth: Arc::new(Depth::fixed(LANES)),
+            }),
+        };
+        Self {
+            schedule,
+            resources,
+            gate,
+            tallies,
+        }
+    }
+
+    /// A call of [`DATUMS`] datums that come when they come.
+    async fn call(schedule: Arc<dyn Schedule>) -> Call {
+        let (sender, datums) = mpsc::channel(2);
+        spawn(async move {
+            for number in 0..DATUMS {
+                yield_now().await;
+                // Nobody listens where the call is given up.
+                let _ = sender.send(datum(number)).await;
+            }
+        });
+        schedule.run(datums).await
+    }
+
+    /// The lanes come back and end: every slot is in the ring, no session is open.
+    fn end(self) {
+        self.gate.open();
+        let Self {
+            schedule,
+            resources,
+            tallies,
+            ..
+        } = self;
+        drop(schedule);
+        let ring = resources.ring.clone();
+        until(|| ring.free() == ring.slots());
+        // Batches of a call that was given up have their own share in it.
+        until(|| Arc::strong_count(&resources) == 1);
+        resources.lanes.end();
+        assert_whole(&ring, &tallies);
+        assert_eq!(tallies.sessions.load(Ordering::SeqCst), 0);
+    }
+}
+
+fn datum(number: usize) -> Datum {
+    let value = if number == NO_FRAME {
+        Vec::new()
+    } else {
+        vec![number as u8]
+    };
+    Datum {
+        keys: Vec::new(),
+        value,
+        watermark: Default::default(),
+        event_time: Default::default(),
+        id: number.to_string(),
+        headers: Default::default(),
+    }
+}
+
+/// One outcome per datum, each its own; gives how many have a result.
+fn check(call: Call) -> usize {
+    let tally = call.ledger.tally();
+    assert_eq!(
+        (tally.frames, tally.repeated, tally.rejected),
+        (DATUMS, 0, 1)
+    );
+    let mut intake = call.intake;
+    intake.answered();
+    for (number, answer) in call.ledger.finish().into_iter().enumerate() {
+        assert_eq!(answer.id, number.to_string());
+        match answer.outcome {
+            Outcome::Done(results) => {
+                let expected = number as f32 + ADDED;
+                assert_eq!(results.as_slice(), [expected.to_le_bytes().to_vec()]);
+            }
+            Outcome::Rejected(..) => assert_eq!(number, NO_FRAME),
+            Outcome::Failed(failure) => assert_ne!(failure.kind(), "unsettled"),
+        }
+    }
+    tally.done
+}
+
+fn any_mode() -> Mode {
+    [Mode::Sequential, Mode::Concurrent, Mode::Pipelined][choose(3)]
+}
+
+const PATIENT: Limits = Limits {
+    batch_timeout: None,
+    inference_timeout: Duration::MAX,
+};
+
+/// Steps rather than milliseconds: see `timeout`.
+const IMPATIENT: Limits = Limits {
+    batch_timeout: Some(Duration::from_millis(1)),
+    inference_timeout: Duration::from_millis(12),
+};
+
+/// Batches close when they are full, when the stream ends, or at any time; two calls share slots and lanes.
+pub fn sound_lanes_give_every_frame_its_result() {
+    let limits = Limits {
+        batch_timeout: [None, IMPATIENT.batch_timeout][choose(2)],
+        ..PATIENT
+    };
+    let subject = Subject::new(any_mode(), &[Fate::Succeed], limits);
+    let calls = [0, 1].map(|_| spawn(Subject::call(Arc::clone(&subject.schedule))));
+    for call in calls {
+        assert_eq!(check(block_on(call).unwrap()), DATUMS - 1);
+    }
+    subject.end();
+}
+
+/// Errors, panics, lost sessions and devices, until there is none.
+pub fn whatever_an_engine_does_every_datum_has_one_outcome() {
+    const FATES: &[Fate] = &[
+        Fate::Succeed,
+        Fate::Succeed,
+        Fate::Fail,
+        Fate::Panic,
+        Fate::LoseSession,
+        Fate::LoseDevice,
+    ];
+    let subject = Subject::new(any_mode(), FATES, PATIENT);
+    check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+    subject.end();
+}
+
+/// Lanes hang until the call is answered, sound ones may be taken for hung, and all else happens too.
+pub fn a_call_is_answered_while_its_lanes_still_hang() {
+    const FATES: &[Fate] = &[
+        Fate::Succeed,
+        Fate::Succeed,
+        Fate::Hang,
+        Fate::Fail,
+        Fate::LoseSession,
+    ];
+    let subject = Subject::new(any_mode(), FATES, IMPATIENT);
+    check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+    subject.end();
+}
+
+/// A lane that was given up comes back at any time, while its slot is being written off and lent again.
+pub fn lanes_that_come_back_late_harm_nobody() {
+    const FATES: &[Fate] = &[Fate::Succeed, Fate::Hang];
+    let subject = Subject::new(any_mode(), FATES, IMPATIENT);
+    let gate = subject.gate.clone();
+    spawn(async move {
+        for _ in 0..choose(40) {
+            yield_now().await;
+        }
+        gate.open();
+    });
+    let calls = [0, 1].map(|_| spawn(Subject::call(Arc::clone(&subject.schedule))));
+    for call in calls {
+        check(block_on(call).unwrap());
+    }
+    subject.end();
+}
+
+/// Numa gives a call up at any time: its batches run to their ends, and the next call has all slots.
+pub fn a_call_that_is_given_up_leaves_nothing_behind() {
+    const FATES: &[Fate] = &[Fate::Succeed, Fate::Fail, Fate::Panic];
+    let subject = Subject::new(any_mode(), FATES, PATIENT);
+    let patience = Duration::from_millis(30);
+    let call = Subject::call(Arc::clone(&subject.schedule));
+    if let Ok(call) = block_on(timeout(patience, call)) {
+        check(call);
+    }
+    check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+    subject.end();
+}

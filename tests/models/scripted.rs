@@ -1,0 +1,197 @@
+//! An engine whose sessions meet what the dice say, and which knows what it has given out.
+
+use crate::engine::{
+    Batch, BatchDimension, Engine, EngineError, HostBuffer, HostMemory, ModelSpec, Place, Session,
+    StageTimes, TensorSpec,
+};
+use crate::sync::{Condvar, Mutex, choose};
+use crate::values::{Element, Values, ValuesMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a run comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Succeed,
+    Fail,
+    LoseSession,
+    LoseDevice,
+    Panic,
+    /// Until the gate opens; then it succeeds.
+    Hang,
+}
+
+/// Where hung runs wait.
+#[derive(Clone)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn shut() -> Self {
+        Self(Arc::new((Mutex::new(false), Condvar::new())))
+    }
+
+    pub fn open(&self) {
+        *self.0.0.lock() = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut open = self.0.0.lock();
+        while !*open {
+            self.0.1.wait(&mut open);
+        }
+    }
+}
+
+impl Fate {
+    pub fn any_of(fates: &[Self]) -> Self {
+        fates[choose(fates.len())]
+    }
+
+    pub fn befall(self, gate: &Gate) -> Result<StageTimes, EngineError> {
+        let reason = || "as the dice say".to_owned();
+        match self {
+            Self::Succeed => Ok(StageTimes::default()),
+            Self::Fail => Err(EngineError::Run(reason())),
+            Self::LoseSession => Err(EngineError::SessionLost(reason())),
+            Self::LoseDevice => Err(EngineError::DeviceLost(reason())),
+            // As a panic, but without its message on the screen.
+            Self::Panic => std::panic::resume_unwind(Box::new(reason())),
+            Self::Hang => {
+                gate.wait();
+                Ok(StageTimes::default())
+            }
+        }
+    }
+}
+
+/// What is out: sessions that are open, buffers that were not given back.
+#[derive(Clone, Default)]
+pub struct Tallies {
+    pub sessions: Arc<AtomicUsize>,
+    pub buffers: Arc<AtomicUsize>,
+}
+
+/// Adds one, as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(tally: &Arc<AtomicUsize>) -> Self {
+        tally.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(tally))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Rows of one value; a run adds [`ADDED`] to it.
+pub struct Scripted {
+    model: ModelSpec,
+    pub devices: usize,
+    /// Sessions that it opens, and no more.
+    pub sessions: usize,
+    /// What its runs meet.
+    pub fates: Vec<Fate>,
+    pub gate: Gate,
+    pub tallies: Tallies,
+    opened: AtomicUsize,
+}
+
+pub const ADDED: f32 = 100.0;
+
+impl Scripted {
+    pub fn new(fates: &[Fate]) -> Self {
+        let tensor = TensorSpec {
+            name: "x".to_owned(),
+            shape: vec![1, 1],
+            element: Element::F32,
+        };
+        Self {
+            model: ModelSpec {
+                input: tensor.clone(),
+                outputs: vec![tensor],
+                batch: BatchDimension::Dynamic,
+            },
+            devices: 1,
+            sessions: usize::MAX,
+            fates: fates.to_vec(),
+            gate: Gate::shut(),
+            tallies: Tallies::default(),
+            opened: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Engine for Scripted {
+    fn model(&self) -> &ModelSpec {
+        &self.model
+    }
+
+    fn description(&self) -> String {
+        "dice".to_owned()
+    }
+
+    fn devices(&self) -> Vec<String> {
+        (0..self.devices).map(|n| format!("device{n}")).collect()
+    }
+
+    fn needs_warm_up(&self) -> bool {
+        false
+    }
+
+    fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
+        if self.opened.fetch_add(1, Ordering::SeqCst) >= self.sessions {
+            return Err(EngineError::Session {
+                lane: place.lane,
+                reason: "no more".to_owned(),
+            });
+        }
+        Ok(Box::new(Dice {
+            fates: self.fates.clone(),
+            gate: self.gate.clone(),
+            _open: Counted::new(&self.tallies.sessions),
+        }))
+    }
+
+    fn allocate(&self, _: Element, elements: usize) -> Result<HostBuffer, EngineError> {
+        let counted = Counted::new(&self.tallies.buffers);
+        Ok(Box::new(Buffer(vec![0.0; elements], counted)))
+    }
+}
+
+struct Buffer(Vec<f32>, #[allow(dead_code)] Counted);
+
+impl HostMemory for Buffer {
+    fn values(&self) -> Values<'_> {
+        Values::F32(&self.0)
+    }
+
+    fn values_mut(&mut self) -> ValuesMut<'_> {
+        ValuesMut::F32(&mut self.0)
+    }
+}
+
+struct Dice {
+    fates: Vec<Fate>,
+    gate: Gate,
+    _open: Counted,
+}
+
+impl Session for Dice {
+    fn run(&mut self, mut batch: Batch<'_>) -> Result<StageTimes, EngineError> {
+        let times = Fate::any_of(&self.fates).befall(&self.gate)?;
+        let (Values::F32(input), ValuesMut::F32(output)) =
+            (batch.input, &mut batch.outputs[0].values)
+        else {
+            return Err(EngineError::Run("not single precision".to_owned()));
+        };
+        for (output, input) in output.iter_mut().zip(input) {
+            *output = input + ADDED;
+        }
+        Ok(times)
+    }
+}

@@ -1,0 +1,207 @@
+//! What `src/sync.rs` names, under a scheduler: every operation is a point at which another thread or task may go on.
+//!
+//! Locks, atomics, channels, threads and tasks are shuttle's. Semaphores and oneshot channels are tokio's own, each
+//! operation one step: tokio has models of what goes on inside them. Time is not modelled, it is left to chance: a time-out
+//! may run out at any step, whatever else goes on, and one of `Duration::MAX` never does.
+
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::pin::{Pin, pin};
+use std::sync::PoisonError;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+pub use shuttle::future::JoinError;
+pub use shuttle::sync::{atomic, mpsc};
+
+/// Lets another thread or task go on.
+fn step() {
+    shuttle::thread::sleep(Duration::ZERO);
+}
+
+/// One of `choices`, by the schedule's own dice.
+pub fn choose(choices: usize) -> usize {
+    use shuttle::rand::{Rng, thread_rng};
+    thread_rng().gen_range(0..choices)
+}
+
+/// Waits until `holds`; if it never does, the schedule takes too many steps, and the model fails.
+pub fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        thread::yield_now();
+    }
+}
+
+/// Threads.
+pub mod thread {
+    pub use shuttle::thread::*;
+
+    /// However long: everyone else may go on.
+    pub fn sleep(_: std::time::Duration) {
+        shuttle::thread::yield_now();
+    }
+}
+
+/// parking_lot's lock, which a panic does not poison.
+pub struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+pub struct MutexGuard<'a, T>(Option<shuttle::sync::MutexGuard<'a, T>>);
+
+impl<T> Mutex<T> {
+    pub fn new(value: T) -> Self {
+        Self(shuttle::sync::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        let guard = self.0.lock();
+        MutexGuard(Some(guard.unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().unwrap()
+    }
+}
+
+/// parking_lot's condition variable.
+pub struct Condvar(shuttle::sync::Condvar);
+
+impl Condvar {
+    pub fn new() -> Self {
+        Self(shuttle::sync::Condvar::new())
+    }
+
+    pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        let woken = self.0.wait(guard.0.take().unwrap());
+        guard.0 = Some(woken.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// tokio's semaphore.
+pub struct Semaphore(tokio::sync::Semaphore);
+
+impl Semaphore {
+    pub fn new(permits: usize) -> Self {
+        Self(tokio::sync::Semaphore::new(permits))
+    }
+
+    pub async fn acquire(
+        &self,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, tokio::sync::AcquireError> {
+        step();
+        self.0.acquire().await
+    }
+
+    pub fn add_permits(&self, permits: usize) {
+        step();
+        self.0.add_permits(permits);
+    }
+
+    pub fn available_permits(&self) -> usize {
+        step();
+        self.0.available_permits()
+    }
+}
+
+/// tokio's channel for one value.
+pub mod oneshot {
+    pub use tokio::sync::oneshot::Receiver;
+
+    pub struct Sender<T>(tokio::sync::oneshot::Sender<T>);
+
+    pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        (Sender(sender), receiver)
+    }
+
+    impl<T> Sender<T> {
+        pub fn send(self, value: T) -> Result<(), T> {
+            super::step();
+            self.0.send(value)
+        }
+
+        pub fn is_closed(&self) -> bool {
+            super::step();
+            self.0.is_closed()
+        }
+    }
+}
+
+/// A task. One whose handle is dropped goes on, and the model does not end before it has: if it never does, that is found.
+pub struct JoinHandle<T>(Option<shuttle::future::JoinHandle<T>>);
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(self.0.as_mut().unwrap()).poll(cx)
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        std::mem::forget(self.0.take());
+    }
+}
+
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    JoinHandle(Some(shuttle::future::spawn(future)))
+}
+
+pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) {
+    drop(shuttle::thread::spawn(work));
+}
+
+/// A time-out that ran out.
+#[derive(Debug)]
+pub struct Elapsed;
+
+/// The longest that a time-out takes, in steps of a task that does nothing else.
+const MOST_STEPS: usize = 12;
+
+/// Up to as many steps as `limit` has milliseconds.
+pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    if limit == Duration::MAX {
+        return Ok(future.await);
+    }
+    within(choose(limit.as_millis() as usize + 1), future).await
+}
+
+/// Some steps, whatever the clock says.
+pub async fn timeout_at<F: Future>(
+    _: tokio::time::Instant,
+    future: F,
+) -> Result<F::Output, Elapsed> {
+    within(choose(MOST_STEPS), future).await
+}
+
+async fn within<F: Future>(steps: usize, future: F) -> Result<F::Output, Elapsed> {
+    let timer = shuttle::future::spawn(async move {
+        for _ in 0..steps {
+            shuttle::future::yield_now().await;
+        }
+    });
+    let abort = timer.abort_handle();
+    let result = match futures::future::select(pin!(future), timer).await {
+        futures::future::Either::Left((output, _)) => Ok(output),
+        futures::future::Either::Right(_) => Err(Elapsed),
+    };
+    abort.abort();
+    result
+}
