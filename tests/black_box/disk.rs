@@ -3,7 +3,7 @@
 //! The file system is a real one, tiny and full: a tmpfs in a mount namespace of the sidecar's own. Where none can be made, the
 //! tests say so and pass.
 
-use crate::common::{NEVER, SIM, assert_result, call};
+use crate::common::{NEVER, SIM, assert_result, call, ended};
 use beamflow::child::ChildSidecar;
 use beamflow::driver::Driver;
 use std::io::Write;
@@ -114,15 +114,15 @@ async fn a_sidecar_that_serves_has_no_file_open_to_write_but_its_log() {
     sidecar.stop().await.unwrap();
 }
 
-#[test]
-fn a_server_info_file_that_has_no_room_ends_the_start_with_path_and_remedy() {
+#[tokio::test]
+async fn a_server_info_file_that_has_no_room_ends_the_start_with_path_and_remedy() {
     let (disk, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fill = "head -c 1M /dev/zero > \"$0/rubbish\" 2>/dev/null;";
     let Some(mut command) = on_tiny_disk(disk.path(), fill) else {
         return;
     };
     let info = disk.path().join("mapper-server-info");
-    let output = command
+    command
         .args([
             "--model-path",
             SIM,
@@ -134,9 +134,8 @@ fn a_server_info_file_that_has_no_room_ends_the_start_with_path_and_remedy() {
         .arg("--sock-path")
         .arg(other.path().join("sock"))
         .arg("--server-info-path")
-        .arg(&info)
-        .output()
-        .unwrap();
+        .arg(&info);
+    let output = ended(command).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     for words in [

@@ -3,7 +3,7 @@
 //! The limit is a control group's, as a container's is. Where none can be made, the tests that need one say so and pass; limits
 //! of the process (`ulimit`) can be set anywhere.
 
-use crate::common::{MODES, NEVER, eventually};
+use crate::common::{MODES, NEVER, ended, eventually};
 use beamflow::child::ChildSidecar;
 use beamflow::driver::{Answer, Datum};
 use beamflow::engine::simulated::expected;
@@ -221,33 +221,28 @@ async fn the_limit_that_size_names_is_enough_for_frames_faults_and_rejected_read
 }
 
 /// Starts a sidecar with 4 slots of 24 MiB, and waits until it has ended.
-fn refused(mut command: Command) -> String {
+async fn refused(mut command: Command) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let Output { status, stderr, .. } = command
-        .args([
-            "--model-path",
-            "sim:size=512x512,outputs=2",
-            "--http-address",
-            "off",
-        ])
+    command
+        .args(["--model-path", "sim:size=512x512,outputs=2"])
+        .args(["--http-address", "off"])
         .arg("--sock-path")
         .arg(folder.path().join("sock"))
         .arg("--server-info-path")
-        .arg(folder.path().join("info"))
-        .output()
-        .unwrap();
+        .arg(folder.path().join("info"));
+    let Output { status, stderr, .. } = ended(command).await;
     let said = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(1), "{status}: {said}");
     assert!(!said.contains("panic"), "{said}");
     said
 }
 
-#[test]
-fn slots_that_the_memory_limit_has_no_room_for_are_refused_with_how_many_fit() {
+#[tokio::test]
+async fn slots_that_the_memory_limit_has_no_room_for_are_refused_with_how_many_fit() {
     let Some(group) = Group::with_limit(64 * MIB) else {
         return;
     };
-    let said = refused(group.command());
+    let said = refused(group.command()).await;
     for words in [
         "1 of the 4 slots",
         "the memory limit of 64.00 MiB",
@@ -275,8 +270,8 @@ async fn a_limit_that_leaves_too_little_for_read_batches_is_warned_of() {
     sidecar.stop().await.unwrap();
 }
 
-#[test]
-fn slots_that_a_limit_of_the_process_has_no_room_for_are_refused_likewise() {
+#[tokio::test]
+async fn slots_that_a_limit_of_the_process_has_no_room_for_are_refused_likewise() {
     // MiB of data, whatever of it the program itself takes.
     for limit in [40, 64, 96] {
         let mut command = Command::new("sh");
@@ -286,7 +281,7 @@ fn slots_that_a_limit_of_the_process_has_no_room_for_are_refused_likewise() {
                 &format!("ulimit -d {} && exec \"$0\" \"$@\"", limit * 1024),
             ])
             .arg(PROGRAM);
-        let said = refused(command);
+        let said = refused(command).await;
         assert!(
             said.contains("of the 4 slots asked for fit"),
             "{limit}: {said}"
