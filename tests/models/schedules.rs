@@ -122,6 +122,7 @@ impl Subject {
         resources.lanes.end();
         assert_whole(&ring, &tallies);
         assert_eq!(tallies.sessions.load(Ordering::SeqCst), 0);
+        assert_eq!(tallies.misused.load(Ordering::SeqCst), 0);
     }
 }
 
