@@ -1,9 +1,6 @@
-//! What a frame costs on its way in and out, against the cost of merely moving its bytes.
+//! What a frame costs beside its pixels: telling what a payload is, and packing a result.
 //!
-//! Two floors are measured beside the conversion to `f32`: `memcpy`, which reads and writes the
-//! payload as it is, and `fill`, which writes a row of `f32` (twice an int16 payload) and reads
-//! nothing. `cached` uses one payload and one row over and over, which shows the arithmetic;
-//! `streamed` goes round many, as a read batch does, which shows the memory.
+//! The pixels' own cost is in `conversion.rs`.
 //!
 //!     cargo bench --bench frame
 
@@ -13,9 +10,8 @@ use std::hint::black_box;
 use beamflow::frame::{
     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize,
 };
-use beamflow::values::{Values, ValuesMut};
+use beamflow::values::Values;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use half::f16;
 
 const PIXELS: usize = 512 * 512;
 const SHAPE: FrameShape = FrameShape {
@@ -27,73 +23,6 @@ fn payload(bytes: usize) -> Vec<u8> {
     (0..bytes)
         .map(|at| (at.wrapping_mul(2_654_435_761) >> 7) as u8)
         .collect()
-}
-
-/// Decode and convert: payload to row, per pixel type; throughput in payload bytes.
-fn frame_in(criterion: &mut Criterion) {
-    moved(criterion, "in_512x512_cached", 1, &Dtype::ALL);
-    // 32 MiB of payloads, 64 MiB of rows: beyond most last-level caches.
-    moved(criterion, "in_512x512_streamed", 64, &[Dtype::I16]);
-}
-
-fn moved(criterion: &mut Criterion, name: &str, frames: usize, dtypes: &[Dtype]) {
-    let mut group = criterion.benchmark_group(name);
-    let headers = HashMap::from([("x-txn-id".to_owned(), "scan7/42".to_owned())]);
-    let bytes = PIXELS * Dtype::I16.size();
-    let payloads = vec![payload(bytes); frames];
-    let mut copies = vec![vec![0u8; bytes]; frames];
-    let mut rows = vec![vec![0.0f32; PIXELS]; frames];
-    let mut halves = vec![vec![f16::ZERO; PIXELS]; frames];
-
-    group.throughput(Throughput::Bytes(bytes as u64));
-    group.bench_function("floor_memcpy_int16", |bencher| {
-        let mut round = payloads.iter().cycle();
-        let mut turn = (0..frames).cycle();
-        bencher.iter(|| {
-            let to = turn.next().and_then(|at| copies.get_mut(at));
-            for (to, from) in to.into_iter().zip(round.next()) {
-                black_box(to).copy_from_slice(black_box(from));
-            }
-        });
-    });
-    group.bench_function("floor_fill", |bencher| {
-        let mut turn = (0..frames).cycle();
-        bencher.iter(|| {
-            if let Some(row) = turn.next().and_then(|at| rows.get_mut(at)) {
-                black_box(row).fill(black_box(1.0));
-            }
-        });
-    });
-    for &dtype in dtypes {
-        let payloads = vec![payload(PIXELS * dtype.size()); frames];
-        let decoder = Decoder::new(dtype, SHAPE);
-        group.throughput(Throughput::Bytes((PIXELS * dtype.size()) as u64));
-        group.bench_function(dtype.name(), |bencher| {
-            let mut round = payloads.iter().cycle();
-            let mut turn = (0..frames).cycle();
-            bencher.iter(|| {
-                let row = turn.next().and_then(|at| rows.get_mut(at));
-                row.into_iter().zip(round.next()).all(|(row, payload)| {
-                    let pixels = decoder.decode(black_box(payload), &headers);
-                    pixels
-                        .is_ok_and(|pixels| pixels.write_to(ValuesMut::F32(black_box(row))).is_ok())
-                })
-            });
-        });
-        group.bench_function(format!("{}_to_f16", dtype.name()), |bencher| {
-            let mut round = payloads.iter().cycle();
-            let mut turn = (0..frames).cycle();
-            bencher.iter(|| {
-                let row = turn.next().and_then(|at| halves.get_mut(at));
-                row.into_iter().zip(round.next()).all(|(row, payload)| {
-                    let pixels = decoder.decode(black_box(payload), &headers);
-                    pixels
-                        .is_ok_and(|pixels| pixels.write_to(ValuesMut::F16(black_box(row))).is_ok())
-                })
-            });
-        });
-    }
-    group.finish();
 }
 
 /// Telling what a payload is, without touching its pixels: the fixed cost per datum.
@@ -157,5 +86,5 @@ fn result_out(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, frame_in, headers, result_out);
+criterion_group!(benches, headers, result_out);
 criterion_main!(benches);

@@ -151,6 +151,7 @@ impl Sidecar {
             })
             .inspect_err(|_| lanes.end())?
         };
+        fitting::warn_of_memory(config, &suited.decoder, &suited.outputs, batch_size);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             mode = %config.mode,

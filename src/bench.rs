@@ -182,6 +182,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         depths: &args.depths,
         batch_sizes: &args.bsz_sizes,
         peers: &args.peers,
+        read_batch: args.read_batch,
     };
     let mut report = BenchReport::new(args.read_batch, args.turn);
     if let (Some(older), Some(path)) = (&older, &args.compare)
@@ -190,7 +191,7 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         return Err(BenchError::Unlike { path: path.clone() });
     }
     for stage in &stages {
-        let cases = case::measure(&plan, stage, args.read_batch, args.rounds, args.turn).await?;
+        let cases = case::measure(&plan, stage, args.rounds, args.turn).await?;
         report.add(cases);
         println!("{}", report.table(older.as_ref(), stage.shape()));
     }

@@ -88,6 +88,7 @@ fn fill(args: &BuildEngineArgs, cache: &Path) -> Result<(), EngineError> {
         rows: args.bsz_size.exactly(),
         precision: args.precision,
         cache: cache.to_owned(),
+        cache_needed: true,
         library_path: args.tensorrt_path.clone(),
         ..EngineOptions::default()
     };

@@ -5,9 +5,11 @@ use crate::config::{Config, OrAuto};
 use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room;
 use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
-use crate::frame::OutputDtype;
+use crate::frame::{Decoder, OutputDtype};
+use crate::memory::{self, Limit};
 use crate::schedule::SelectedOutput;
 use crate::values::Element;
+use indicatif::HumanBytes;
 use std::ops::Range;
 
 /// The batch size whose lanes fit into the devices' memory: `batch_size`, or less where the user left it to us.
@@ -45,6 +47,35 @@ pub fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> 
     (0..outputs)
         .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
         .collect()
+}
+
+/// Says so where the memory limit leaves less than read batches of the size that the slots ask for need. The slots are made, so
+/// what they take is taken.
+pub fn warn_of_memory(
+    config: &Config,
+    decoder: &Decoder,
+    outputs: &[SelectedOutput],
+    batch_size: usize,
+) {
+    let Some(limit) = Limit::of_this_process() else {
+        return;
+    };
+    let frames = config.useful_read_batch(batch_size);
+    let result_bytes = outputs
+        .iter()
+        .map(|output| output.envelope.encoded_len())
+        .sum();
+    let needed = memory::of_read_batch(frames, decoder.raw_frame_bytes(), result_bytes);
+    let left = limit.left();
+    if left < needed {
+        tracing::warn!(
+            left = %HumanBytes(left as u64),
+            needed = %HumanBytes(needed as u64),
+            "Read batches of {frames} frames may exceed {limit}, and the kernel would end the process: raise the limit, or lower \
+             limits.readBatchSize, --bsz-size or {}.",
+            config.in_flight_flag()
+        );
+    }
 }
 
 /// Says what the settings cost on this model and these devices, where it is more than one would expect.

@@ -48,6 +48,8 @@ pub mod handler;
 pub mod inspect;
 /// One outcome per datum.
 pub mod ledger;
+/// Host memory: what may be used, and what is needed.
+pub mod memory;
 /// `.onnx` models rewritten in half precision.
 pub mod onnx_model;
 /// What a panic said.

@@ -209,3 +209,36 @@ fn asked_to_run_an_engine_without_a_driver_the_program_says_what_is_missing_and_
     let error = refused(&["build-engine", OWN, "-o", engine]);
     assert!(error.contains("--compute-capability"), "{error}");
 }
+
+#[test]
+fn an_engine_that_the_disk_has_no_room_for_is_an_error_and_leaves_no_half_of_itself() {
+    if !has_libraries() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // A file system of 256 KiB: the description has room there, and the engine has not.
+    let script = "mount -t tmpfs -o size=256k tmpfs \"$0\" || exit 77; \"$@\"; code=$?; ls -A \"$0\"; exit $code";
+    let engine = engine(&folder);
+    let output = Command::new("unshare")
+        .args(["--mount", "--user", "--map-root-user", "sh", "-c", script])
+        .arg(folder.path())
+        .args([env!("CARGO_BIN_EXE_beamflow"), "build-engine", OWN, "-o"])
+        .arg(&engine)
+        .args(["--compute-capability", "8.9"])
+        .env_remove("RUST_LOG")
+        .output();
+    let mounted = |output: &Output| {
+        output.status.code() != Some(77) && !output.stderr.starts_with(b"unshare")
+    };
+    let Some(output) = output.ok().filter(mounted) else {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for words in [engine.to_str().unwrap(), "No space left"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let left = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(left.trim(), "model.engine.json", "{said}");
+}

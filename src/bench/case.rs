@@ -103,6 +103,18 @@ impl Stage {
         }
     }
 
+    /// Bytes of a frame.
+    pub fn frame_bytes(&self) -> usize {
+        self.datum(0).value.len()
+    }
+
+    /// Bytes that a frame takes in a slot, as input and output of the simulated device; unknown of a model.
+    pub fn row_bytes(&self) -> Option<usize> {
+        let FrameShape { height, width } = self.shape();
+        let values = 2 * height * width;
+        self.results.is_some().then_some(values * size_of::<f32>())
+    }
+
     fn datum(&self, k: usize) -> Datum {
         self.stack.datum(k)
     }
@@ -178,7 +190,6 @@ fn alike(first: &[u8], now: &[u8]) -> Result<(), String> {
 pub async fn measure(
     plan: &Plan<'_>,
     stage: &Stage,
-    read_batch: usize,
     rounds: usize,
     turn: Duration,
 ) -> Result<Vec<Case>, BenchError> {
@@ -190,7 +201,10 @@ pub async fn measure(
     let mut subjects = Subject::start_all(plan, stage, folder.path()).await?;
     let mut cases: Vec<_> = subjects
         .iter()
-        .map(|subject| Case::new(&subject.name, stage.shape(), stage.model()))
+        .map(|subject| Case {
+            bound_bytes: subject.bound,
+            ..Case::new(&subject.name, stage.shape(), stage.model())
+        })
         .collect();
     let bar = table::progress(
         &stage.shape().to_string(),
@@ -198,7 +212,7 @@ pub async fn measure(
     );
     for round in 0..=rounds {
         for (subject, case) in subjects.iter_mut().zip(&mut cases) {
-            let measured = take_turn(subject, stage, read_batch, turn).await?;
+            let measured = take_turn(subject, stage, plan.read_batch, turn).await?;
             // The first is to warm up, and to learn what the answers are.
             if round > 0 {
                 case.rounds.push(measured);

@@ -29,6 +29,9 @@ pub struct Case {
     pub frame: String,
     /// The model.
     pub model: String,
+    /// Memory that the configuration allows for frames: all slots, and a read batch. Unknown of a peer.
+    #[serde(default)]
+    pub bound_bytes: Option<usize>,
     /// Its turns.
     pub rounds: Vec<Round>,
 }
@@ -39,6 +42,7 @@ impl Case {
             subject: subject.to_owned(),
             frame: shape.to_string(),
             model: model.to_owned(),
+            bound_bytes: None,
             rounds: Vec::new(),
         }
     }
@@ -84,7 +88,7 @@ pub struct BenchReport {
 }
 
 /// Columns of the table.
-const HEADER: [&str; 9] = [
+const HEADER: [&str; 10] = [
     "subject",
     "frames/s",
     "ratio",
@@ -93,6 +97,7 @@ const HEADER: [&str; 9] = [
     "p50/call",
     "p99/call",
     "memory",
+    "of bound",
     "growth",
 ];
 
@@ -154,7 +159,8 @@ impl BenchReport {
     }
 }
 
-fn row(case: &Case, first: &Case) -> [String; 9] {
+fn row(case: &Case, first: &Case) -> [String; 10] {
+    let memory = case.median(|round| round.resident_bytes as f64);
     let rate = |round: &Round| round.frames_per_second;
     let cpu = |round: &Round| round.cpu_seconds_per_frame;
     [
@@ -171,10 +177,9 @@ fn row(case: &Case, first: &Case) -> [String; 9] {
             "{:.1} ms",
             1e3 * case.median(|round| round.call_seconds_p99)
         ),
-        format!(
-            "{:.0} MiB",
-            case.median(|round| round.resident_bytes as f64) / 1048576.0
-        ),
+        format!("{:.0} MiB", memory / 1048576.0),
+        case.bound_bytes
+            .map_or_else(String::new, |b| format!("{:.2}", memory / b as f64)),
         format!("{:+.1} %", 100.0 * case.memory_growth()),
     ]
 }

@@ -3,8 +3,10 @@
 use super::BenchError;
 use super::case::{Expected, Stage};
 use crate::child::ChildSidecar;
-use crate::config::Mode;
+use crate::cli::Cli;
+use crate::config::{Config, Mode, OrAuto};
 use crate::driver::Driver;
+use clap::Parser;
 use procfs::process::Process;
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub struct Plan<'a> {
     pub batch_sizes: &'a [usize],
     /// Other programs.
     pub peers: &'a [Peer],
+    /// Datums in a read batch.
+    pub read_batch: usize,
 }
 
 /// Another program that serves a batch map.
@@ -65,6 +69,8 @@ pub struct Subject {
     pub driver: Driver,
     /// What it must answer.
     pub expected: Expected,
+    /// Memory that its configuration allows for frames, in bytes, where it is known: of its slots, and of a read batch.
+    pub bound: Option<usize>,
     child: ChildSidecar,
 }
 
@@ -91,7 +97,9 @@ impl Subject {
                 source,
             })?;
             let child = ChildSidecar::start(&program, &folder, &flags)?;
-            subjects.push(Self::up(name, child, stage.expected()).await?);
+            let bound = bound(&flags, plan.read_batch, stage);
+            let subject = Self::up(name, child, stage.expected()).await?;
+            subjects.push(Self { bound, ..subject });
         }
         Ok(subjects)
     }
@@ -106,6 +114,7 @@ impl Subject {
             name,
             driver,
             expected,
+            bound: None,
             child,
         })
     }
@@ -139,6 +148,16 @@ fn own_folder(folder: &Path, n: usize) -> Result<std::path::PathBuf, BenchError>
         source,
     })?;
     Ok(path)
+}
+
+/// Bytes in the slots of a sidecar with these flags, and in a read batch.
+fn bound(flags: &[String], read_batch: usize, stage: &Stage) -> Option<usize> {
+    let words = ["beamflow".to_owned()].into_iter().chain(flags.to_vec());
+    let config = Config::from(Cli::try_parse_from(words).ok()?.serve);
+    let OrAuto::Exactly(batch_size) = config.batch_size else {
+        return None;
+    };
+    Some(config.slots() * batch_size * stage.row_bytes()? + read_batch * stage.frame_bytes())
 }
 
 /// Name and flags of each sidecar.

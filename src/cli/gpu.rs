@@ -111,6 +111,7 @@ impl EngineArgs {
             rows: rows.exactly(),
             precision: self.precision,
             cache: self.engine_cache.clone(),
+            cache_needed: false,
             library_path: self.tensorrt_path.clone(),
         }
     }

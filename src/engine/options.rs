@@ -97,6 +97,8 @@ pub struct EngineOptions {
     pub precision: Precision,
     /// Where engines built from `.onnx` are kept.
     pub cache: PathBuf,
+    /// Whether an engine that is built and cannot be kept there is an error, and not a warning.
+    pub cache_needed: bool,
     /// The folder with the TensorRT libraries; `None`: wherever the system finds them.
     pub library_path: Option<PathBuf>,
 }
@@ -111,6 +113,7 @@ impl Default for EngineOptions {
             rows: None,
             precision: Precision::default(),
             cache: std::env::temp_dir().join("beamflow"),
+            cache_needed: false,
             library_path: None,
         }
     }

@@ -38,6 +38,12 @@ impl Decoder {
         self.shape
     }
 
+    /// Bytes of a frame as the source sends it, unless its headers say otherwise.
+    #[must_use]
+    pub fn raw_frame_bytes(&self) -> usize {
+        self.frame_bytes(self.dtype)
+    }
+
     /// The pixels of `value`, borrowed from it: exactly as many as [`shape`](Self::shape) has.
     ///
     /// `value` is raw little-endian pixels, or an `.npy` array of shape (H, W) with any number of

@@ -1,22 +1,15 @@
 //! Borrowed pixels, and the one conversion to the model's type, `f32` or `f16`.
 //!
 //! A payload stays where gRPC put it until its row of a batch is known; then one pass reads the
-//! pixels and writes the row. The loop is `chunks` zipped with the row, without an index, so that
-//! the compiler turns it into vector code for whatever the target has. Bytes are put together with
+//! pixels and writes the row, at the speed of memory (`convert`). Bytes are put together with
 //! `from_le_bytes`, so neither the alignment of the payload nor the host's byte order matters.
+
+mod convert;
 
 use std::fmt;
 
 use super::{Dtype, Rejection};
 use crate::values::{Element, ValuesMut};
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-
-/// Pixels converted at a time on their way to `f16`: enough for vector code, small enough for the stack.
-const CHUNK: usize = 512;
-
-/// From here on a number is beyond `f16`: it lies nearer to 65,536 than to 65,504, the largest there is.
-const BEYOND_HALF: f32 = 65_520.0;
 
 /// The pixels of one frame, borrowed from its payload: exactly as many as the model takes.
 ///
@@ -114,7 +107,6 @@ impl<'a> Pixels<'a> {
     }
 
     /// Generic over the pixel, so that each type gets a loop of its own and no branch inside it.
-    #[inline]
     fn convert<const SIZE: usize>(
         &self,
         row: ValuesMut<'_>,
@@ -123,48 +115,16 @@ impl<'a> Pixels<'a> {
         let (pixels, _) = self.bytes.as_chunks::<SIZE>();
         match row {
             ValuesMut::F32(row) => {
-                convert(pixels, row, value);
+                convert::to_single(pixels, row, value);
                 Ok(())
             }
-            ValuesMut::F16(row) => self.convert_to_half(pixels, row, value),
-        }
-    }
-
-    fn convert_to_half<const SIZE: usize>(
-        &self,
-        pixels: &[[u8; SIZE]],
-        row: &mut [f16],
-        value: impl Fn([u8; SIZE]) -> f32,
-    ) -> Result<(), Rejection> {
-        let mut single = [0.0_f32; CHUNK];
-        for (pixels, halves) in pixels.chunks(CHUNK).zip(row.chunks_mut(CHUNK)) {
-            let single = single.get_mut(..pixels.len()).unwrap_or_default();
-            convert(pixels, single, &value);
-            let is_beyond = |value: &f32| value.is_finite() && value.abs() >= BEYOND_HALF;
-            // Counted, not searched for: a count is vector code. No 8-bit or int16 pixel is beyond.
-            if !matches!(self.dtype, Dtype::U8 | Dtype::I8 | Dtype::I16)
-                && single.iter().map(|v| u32::from(is_beyond(v))).sum::<u32>() > 0
-                && let Some(value) = single.iter().find(|v| is_beyond(v))
-            {
-                return Err(Rejection::OutOfRange {
+            ValuesMut::F16(row) => {
+                convert::to_half(pixels, row, value).map_err(|value| Rejection::OutOfRange {
                     value: format!("{value:e}"),
                     dtype: self.dtype,
-                });
+                })
             }
-            halves.convert_from_f32_slice(single);
         }
-        Ok(())
-    }
-}
-
-#[inline]
-fn convert<const SIZE: usize>(
-    pixels: &[[u8; SIZE]],
-    row: &mut [f32],
-    value: impl Fn([u8; SIZE]) -> f32,
-) {
-    for (to, from) in row.iter_mut().zip(pixels) {
-        *to = value(*from);
     }
 }
 

@@ -36,7 +36,7 @@ impl Schedule for Concurrent {
             drop(queue);
         };
         let work = ReceiverStream::new(filled)
-            .map(|batch| self.resources.start(batch))
+            .map(|batch| self.resources.start(batch, ()))
             .buffer_unordered(self.workers)
             .collect::<Vec<_>>();
         let ((), computed) = tokio::join!(collect, work);

@@ -1,14 +1,14 @@
 //! Each batch the moment it fills: the mode for a GPU, where copying, computing and receiving overlap.
 
 use super::{Call, Collector, Depth, Resources, Schedule};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use crate::sync::Semaphore;
 use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// Computes each batch the moment it fills, with at most `depth` in flight; then waits for them all.
+/// Computes each batch the moment it fills, with at most `depth` in flight; then waits for them all. A batch is in
+/// flight until it has left its lane: the next one does not wait for its results to be encoded.
 pub struct Pipelined {
     /// What all modes share.
     pub resources: Arc<Resources>,
@@ -21,21 +21,19 @@ impl Schedule for Pipelined {
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
         let depth = self.depth.now();
         let mut call = Call::new(&self.resources.counts, Some(depth));
-        let mut in_flight = FuturesUnordered::new();
+        let places = Arc::new(Semaphore::new(depth));
+        let mut computing = Vec::new();
         let mut collector = Collector::new(&self.resources, ReceiverStream::new(datums));
         while let Some(batch) = collector.next(&mut call).await {
             call.mark_filled(&batch);
-            if in_flight.len() >= depth
-                && let Some(computed) = in_flight.next().await
-            {
-                call.settle(computed);
-            }
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
             call.mark_submission();
-            in_flight.push(self.resources.start(batch));
+            computing.push(self.resources.start(batch, place));
         }
         call.mark_collected();
-        while let Some(computed) = in_flight.next().await {
-            call.settle(computed);
+        for computed in computing {
+            call.settle(computed.await);
         }
         if let Some((collection, inference)) = call.per_batch() {
             self.depth.note(collection, inference);

@@ -1,7 +1,7 @@
 //! What the modes share, and the way of one filled slot through a lane.
 
 use super::Filled;
-use crate::batch::{Lease, Ring};
+use crate::batch::{Claim, Lease, Ring};
 use crate::engine::StageTimes;
 use crate::engine::failure::Failure;
 use crate::engine::lane::{LaneId, Lanes, Pending, Reply};
@@ -71,6 +71,13 @@ pub struct Computed {
     pub at: Instant,
 }
 
+/// A batch that was handed to the lanes.
+struct Submitted {
+    claim: Claim,
+    at: Instant,
+    pending: Pending<Lease>,
+}
+
 /// One attempt at a batch.
 struct Attempt {
     /// The slot; with the lane still if that hangs.
@@ -80,14 +87,14 @@ struct Attempt {
 }
 
 impl Resources {
-    /// Starts a batch. It runs to its end in a task of its own, whether or not the handle is kept, so
-    /// that a hung lane is noticed and a slot returned even when nobody waits for the results.
-    pub fn start(self: &Arc<Self>, batch: Filled) -> JoinHandle<Computed> {
-        let resources = Arc::clone(self);
-        spawn(async move { resources.compute(batch).await })
-    }
-
-    async fn compute(&self, batch: Filled) -> Computed {
+    /// Hands a batch to the lanes. What follows runs to its end in a task of its own, whether or not the handle is
+    /// kept, so that a hung lane is noticed and a slot returned even when nobody waits for the results. `place` is
+    /// dropped when the batch has left the lanes for good, before its results are encoded.
+    pub fn start(
+        self: &Arc<Self>,
+        batch: Filled,
+        place: impl Send + 'static,
+    ) -> JoinHandle<Computed> {
         let Filled {
             lease,
             close,
@@ -103,8 +110,19 @@ impl Resources {
             filling,
             decoding,
         });
+        let first = self.submit(lease, None);
+        let resources = Arc::clone(self);
+        spawn(async move { resources.compute(first, tickets, padding, place).await })
+    }
 
-        let mut attempt = self.attempt(lease, None).await;
+    async fn compute(
+        &self,
+        first: Submitted,
+        tickets: Vec<Ticket>,
+        padding: usize,
+        place: impl Send,
+    ) -> Computed {
+        let mut attempt = self.attempt(first).await;
         let mut retried = false;
         if let Attempt {
             lease: Some(lease),
@@ -119,8 +137,9 @@ impl Resources {
             }
             self.counts.retry();
             retried = true;
-            attempt = self.attempt(lease, Some(lane)).await;
+            attempt = self.attempt(self.submit(lease, Some(lane))).await;
         }
+        drop(place);
         let times = attempt.result.as_ref().ok().copied();
         let outcomes = match (attempt.result, attempt.lease) {
             (Ok(_), Some(lease)) => {
@@ -149,11 +168,18 @@ impl Resources {
         }
     }
 
-    async fn attempt(&self, lease: Lease, avoid: Option<LaneId>) -> Attempt {
-        let claim = lease.claim();
-        let submitted = Instant::now();
+    fn submit(&self, lease: Lease, avoid: Option<LaneId>) -> Submitted {
+        Submitted {
+            claim: lease.claim(),
+            at: Instant::now(),
+            pending: self.lanes.submit(lease, avoid),
+        }
+    }
+
+    async fn attempt(&self, submitted: Submitted) -> Attempt {
+        let Submitted { claim, at, pending } = submitted;
+        let Pending { started, mut done } = pending;
         let mut waited = Duration::ZERO;
-        let Pending { started, mut done } = self.lanes.submit(lease, avoid);
         // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes the job up. No
         // healthy lanes leave a job waiting longer than all the others there can be, each run twice.
         let patience = self
@@ -170,7 +196,7 @@ impl Resources {
             }
             Ok(Err(_)) => Ok(done.await),
             Ok(Ok(lane)) => {
-                waited = submitted.elapsed();
+                waited = at.elapsed();
                 timeout(self.limits.inference_timeout, &mut done)
                     .await
                     .map_err(|_| Some(lane))

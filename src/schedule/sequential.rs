@@ -26,7 +26,7 @@ impl Schedule for Sequential {
         let mut collector = Collector::new(&self.resources, stream::iter(collected));
         while let Some(batch) = collector.next(&mut call).await {
             call.mark_submission();
-            let computed = self.resources.start(batch).await;
+            let computed = self.resources.start(batch, ()).await;
             call.settle(computed);
         }
         call

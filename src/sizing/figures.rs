@@ -6,6 +6,7 @@
 use crate::engine::options::Precision;
 use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
 use crate::frame::{Dtype, Envelope, FrameShape};
+use crate::memory;
 use crate::schedule::depth;
 use crate::values::Element;
 use serde::Serialize;
@@ -33,6 +34,8 @@ pub struct Given {
     pub outputs: usize,
     /// How a result is cut and written.
     pub envelope: Envelope,
+    /// `limits.readBatchSize` of the vertex, where it is known; the least that will do if not.
+    pub read_batch: Option<usize>,
     /// The model's precision: what an input value takes in a slot.
     pub precision: Precision,
     /// Devices in each replica.
@@ -89,16 +92,21 @@ pub struct Sizing {
     pub pipeline_depth: usize,
     /// `limits.readBatchSize`, at least: (depth + 1) × batch size.
     pub read_batch_size: usize,
+    /// `limits.readBatchSize` as it is given, or the least.
+    pub read_batch: usize,
     /// Host memory of a replica's slots, in bytes: (depth + 1) × a batch's input and whole outputs.
     pub slots_bytes: usize,
     /// Host memory of a read batch's results, which are kept until it is answered, in bytes:
-    /// read batch size × results per frame × result bytes.
+    /// read batch × results per frame × result bytes.
     pub answer_bytes: usize,
+    /// `resources.limits.memory` of a replica's sidecar, at least, in bytes: the program, slots and [`memory::of_read_batch`]. What
+    /// the model takes comes on top.
+    pub memory_bytes: usize,
     /// The buffer before the vertex, in bytes per minute of backlog and stream replica: 60 s × bytes in/s.
     pub frames_backlog_bytes_per_minute: f64,
     /// The buffer behind the vertex, likewise: 60 s × bytes out/s.
     pub results_backlog_bytes_per_minute: f64,
-    /// Frames that a replica's read batch holds: read batch size, or what arrives within the read time-out.
+    /// Frames that a replica's read batch holds: the read batch, or what arrives within the read time-out.
     pub frames_in_read_batch: usize,
     /// How long a read batch takes to gather at one replica, in seconds: its frames × replicas ÷ frames/s,
     /// the read time-out at most.
@@ -176,10 +184,15 @@ impl Given {
         let pipeline_depth = depth::suited(inference_to_collection);
         let slots = pipeline_depth + 1;
         let read_batch_size = slots * self.batch_size;
+        let read_batch = self.read_batch.unwrap_or(read_batch_size);
+        let slots_bytes = self
+            .model()
+            .batch_bytes(self.batch_size)
+            .saturating_mul(slots);
 
         let fps_of_replica = fps / replicas as f64;
         let in_time = (fps_of_replica * self.read_timeout.as_secs_f64()) as usize;
-        let frames_in_read_batch = read_batch_size.min(in_time.max(1));
+        let frames_in_read_batch = read_batch.min(in_time.max(1));
         let gather_seconds =
             (frames_in_read_batch as f64 / fps_of_replica).min(self.read_timeout.as_secs_f64());
         let rounds = frames_in_read_batch
@@ -199,11 +212,16 @@ impl Given {
             inference_to_collection,
             pipeline_depth,
             read_batch_size,
-            slots_bytes: self
-                .model()
-                .batch_bytes(self.batch_size)
-                .saturating_mul(slots),
-            answer_bytes: read_batch_size.saturating_mul(result_bytes),
+            read_batch,
+            slots_bytes,
+            answer_bytes: read_batch.saturating_mul(result_bytes),
+            memory_bytes: [
+                memory::PROGRAM,
+                slots_bytes,
+                memory::of_read_batch(read_batch, messages.frame_bytes, result_bytes),
+            ]
+            .into_iter()
+            .fold(0, usize::saturating_add),
             frames_backlog_bytes_per_minute: 60.0 * bytes_in_per_second,
             results_backlog_bytes_per_minute: 60.0 * bytes_out_per_second,
             frames_in_read_batch,

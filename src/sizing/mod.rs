@@ -39,6 +39,10 @@ pub struct SizeArgs {
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = time)]
     read_timeout: Duration,
 
+    /// limits.readBatchSize of the vertex: what the memory is reckoned with. If not given, the least that will do.
+    #[arg(long, value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
+    read_batch: Option<usize>,
+
     /// Frames per batch, as in --batch-time.
     #[arg(long, default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
     bsz_size: usize,
@@ -141,6 +145,7 @@ fn given(args: &SizeArgs) -> Result<Given, SizeError> {
         batch_size: args.bsz_size,
         batch_time: args.batch_time,
         read_timeout: args.read_timeout,
+        read_batch: args.read_batch,
         collection_time: args.collection_time,
         outputs: args.outputs,
         envelope,

@@ -1,6 +1,7 @@
 //! The sizing table: quantities as rows, rates as columns, and beside them how they come about.
 
 use super::figures::{AROUND_PAYLOAD, Given, Messages, Sizing};
+use crate::memory;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use std::fmt::Write;
@@ -74,12 +75,12 @@ pub fn notes(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<Stri
         }
     }
     for sizing in sizings {
-        if sizing.frames_in_read_batch < sizing.read_batch_size {
+        if sizing.frames_in_read_batch < sizing.read_batch {
             notes.push(format!(
                 "At {} frames/s read batches hold {} frames, not {}: no more arrive within limits.readTimeout, {:?}.",
                 rate(sizing.frames_per_second),
                 sizing.frames_in_read_batch,
-                sizing.read_batch_size,
+                sizing.read_batch,
                 given.read_timeout,
             ));
         }
@@ -195,6 +196,15 @@ fn rows(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<Vec<Strin
             "memory of answers",
             &|s| bytes(s.answer_bytes),
             format!("per replica: readBatchSize × {results}"),
+        ),
+        row(
+            "memory limit ≥",
+            &|s| bytes(s.memory_bytes),
+            format!(
+                "per replica: slots, answers, 2 × readBatchSize × {}, {}; and what the model takes",
+                bytes(messages.frame_bytes),
+                bytes(memory::PROGRAM),
+            ),
         ),
         row(
             "backlog of frames",

@@ -148,6 +148,14 @@ pub async fn call(driver: &mut Driver, n: usize) -> Answer {
         .unwrap()
 }
 
+/// Runs a command to its end, which must come.
+pub async fn ended(command: std::process::Command) -> std::process::Output {
+    let mut command = tokio::process::Command::from(command);
+    let output = command.kill_on_drop(true).output();
+    let output = tokio::time::timeout(NEVER, output).await;
+    output.expect("the command ends").unwrap()
+}
+
 /// Waits until `happened`; a test that waits for what never comes fails instead of hanging.
 pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
     let waiting = async {

@@ -13,12 +13,16 @@ mod bench;
 mod common;
 /// Several devices, and how much is in flight on them.
 mod devices;
+/// Out of disk.
+mod disk;
 /// inspect, bench-engine, build-engine.
 mod engine_commands;
 /// Whatever the engine does, every datum is answered.
 mod faults;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
+/// Under a memory limit.
+mod limits;
 /// What the log tells.
 mod logs;
 /// Metrics, stats and health over HTTP.

@@ -2,12 +2,14 @@
 
 use crate::account::Account;
 use crate::frames::datum;
+use crate::one_cpu::OneCpu;
 use crate::plan::{Incident, Plan};
 use beamflow::child::ChildSidecar;
 use beamflow::driver::{Datum, Driver, DriverError};
 use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,14 +42,19 @@ pub struct Life {
 }
 
 impl Life {
-    pub async fn start(plan: &mut Plan) -> Self {
+    /// Starts a sidecar; with a `cpu`, all of it on that.
+    pub async fn start(plan: &mut Plan, cpu: Option<&OneCpu>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut flags = plan.flags();
         flags.extend(["--http-address".to_owned(), "127.0.0.1:0".to_owned()]);
         let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
-        let mut sidecar = ChildSidecar::start(program, folder.path(), &flags).unwrap();
+        let command = cpu.map_or_else(|| Command::new(program), |cpu| cpu.command(program));
+        let mut sidecar = ChildSidecar::start_as(command.into(), folder.path(), &flags).unwrap();
         let driver = sidecar.connect().await.unwrap();
         let http = address(&sidecar).await;
+        if let Some(cpu) = cpu {
+            cpu.check(sidecar.pid().unwrap());
+        }
         Self {
             sidecar: Some(sidecar),
             driver: Some(driver),

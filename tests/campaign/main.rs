@@ -4,7 +4,8 @@
 //! The driver plays numa and its buffer: what is nacked, or was in a call that broke off, is delivered again. In the end
 //! every frame has exactly one final answer, and it is the right one.
 //!
-//! Seeded and repeatable: `CAMPAIGN_SEED` and `CAMPAIGN_FRAMES` (a short one if not given).
+//! Seeded and repeatable: `CAMPAIGN_SEED`, `CAMPAIGN_FRAMES` and, for each campaign on one CPU, `CAMPAIGN_ONE_CPU_FRAMES` (short ones
+//! if not given).
 //!
 //! `CAMPAIGN_FRAMES=1000000 cargo test --release --test campaign -- --nocapture`
 
@@ -21,12 +22,15 @@ mod account;
 mod frames;
 /// One life of the sidecar, from its start to its end.
 mod life;
+/// One CPU, and a rival on it.
+mod one_cpu;
 /// Chance, by seed.
 mod plan;
 
 use account::Account;
 use life::{Ending, Life};
-use plan::{Incident, Plan};
+use one_cpu::OneCpu;
+use plan::{Incident, MODES, Plan};
 
 const SHORT: usize = 30_000;
 
@@ -35,15 +39,13 @@ fn setting(name: &str, default: usize) -> usize {
     given.map_or(default, |text| text.parse().expect("a whole number"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_goes_wrong_every_frame_is_answered_exactly_once_and_rightly() {
-    let seed = setting("CAMPAIGN_SEED", 1) as u64;
-    let frames = setting("CAMPAIGN_FRAMES", SHORT);
+/// Frames through lives, until each has its final answer.
+async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
     let begun = std::time::Instant::now();
-    let mut plan = Plan::new(seed);
+    let seed = plan.seed();
     let mut account = Account::new(seed, frames);
     while account.is_open() {
-        let mut life = Life::start(&mut plan).await;
+        let mut life = Life::start(&mut plan, cpu).await;
         let ending = loop {
             if !account.is_open() {
                 break life.stop().await;
@@ -72,4 +74,27 @@ async fn whatever_goes_wrong_every_frame_is_answered_exactly_once_and_rightly() 
     }
     assert!(account.engine_faults() > 0, "the engine never failed");
     account.check_all_answered();
+}
+
+fn plan() -> Plan {
+    Plan::new(setting("CAMPAIGN_SEED", 1) as u64)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_every_frame_is_answered_exactly_once_and_rightly() {
+    campaign(plan(), setting("CAMPAIGN_FRAMES", SHORT), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_one_cpu_alone_or_with_a_rival_the_promises_are_the_same_in_every_mode() {
+    let frames = setting("CAMPAIGN_ONE_CPU_FRAMES", SHORT / 3);
+    for with_rival in [false, true] {
+        let Some(cpu) = OneCpu::new(with_rival) else {
+            return;
+        };
+        for mode in MODES {
+            println!("on one CPU, {mode}, with a rival: {with_rival}");
+            campaign(plan().only(mode), frames, Some(&cpu)).await;
+        }
+    }
 }

@@ -24,8 +24,13 @@ pub enum Incident {
     Kill,
 }
 
+/// The modes of the sidecar.
+pub const MODES: [&str; 3] = ["sequential", "concurrent", "pipelined"];
+
 /// See the module's essay.
 pub struct Plan {
+    seed: u64,
+    only: Option<&'static str>,
     lives: ChaCha8Rng,
     calls: ChaCha8Rng,
     call: usize,
@@ -49,10 +54,24 @@ fn number(chance: &mut ChaCha8Rng, least: u64, most: u64) -> u64 {
 impl Plan {
     pub fn new(seed: u64) -> Self {
         Self {
+            seed,
+            only: None,
             lives: ChaCha8Rng::seed_from_u64(seed),
             calls: ChaCha8Rng::seed_from_u64(!seed),
             call: 0,
         }
+    }
+
+    /// The same in one mode only.
+    pub fn only(self, mode: &'static str) -> Self {
+        Self {
+            only: Some(mode),
+            ..self
+        }
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// How long a stream stalls, in milliseconds.
@@ -88,8 +107,8 @@ impl Plan {
 
     /// The flags of a sidecar's life: a mode, a shape of batches, and a device that fails in every way it can.
     pub fn flags(&mut self) -> Vec<String> {
-        let mode =
-            ["sequential", "concurrent", "pipelined"][number(&mut self.lives, 0, 2) as usize];
+        let chosen = MODES[number(&mut self.lives, 0, 2) as usize];
+        let mode = self.only.unwrap_or(chosen);
         let model = format!(
             "sim:size=4x4,devices=3,error-every={},panic={},lost={},hang={},hang-time=1s,device-lost={}",
             number(&mut self.lives, 20, 300),

@@ -4,6 +4,7 @@ use crate::documents::{self, Document, read, root};
 use beamflow::cli::Cli;
 use beamflow::config::{Config, OrAuto};
 use beamflow::engine::{self, EngineOptions};
+use beamflow::memory;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 
@@ -324,6 +325,39 @@ fn every_sidecar_serves_http_on_the_port_that_prometheus_looks_for() {
         assert!(
             address.ip().is_unspecified(),
             "{}: {address}",
+            container.place
+        );
+    });
+}
+
+/// Bytes of `1Gi` or `512Mi`.
+fn bytes(quantity: &str) -> usize {
+    let (number, unit) = quantity.split_at(quantity.len() - 2);
+    let unit = match unit {
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => panic!("{quantity}"),
+    };
+    number.parse::<usize>().unwrap() * unit
+}
+
+#[test]
+fn every_memory_limit_has_room_for_slots_and_read_batch_of_megapixel_frames() {
+    each_sidecar(|_, container| {
+        let given = container.spec["resources"]["limits"]["memory"]
+            .as_str()
+            .unwrap();
+        let (side, batch) = (1024, container.batch_size());
+        // Input and two outputs of f32; frames of int16.
+        let slots = container.config().slots() * batch * 3 * side * side * 4;
+        let read_batch = container.vertex["limits"]["readBatchSize"]
+            .as_u64()
+            .unwrap() as usize;
+        let in_hand = memory::of_read_batch(read_batch, side * side * 2, 2 * 16_512);
+        let needed = memory::PROGRAM + slots + in_hand;
+        assert!(
+            bytes(given) >= needed,
+            "{}: {given} is less than {needed} bytes",
             container.place
         );
     });

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::{Pin, pin};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -85,17 +85,21 @@ impl Condvar {
         guard.0 = Some(woken.unwrap_or_else(PoisonError::into_inner));
     }
 
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
     pub fn notify_all(&self) {
         self.0.notify_all();
     }
 }
 
 /// tokio's semaphore.
-pub struct Semaphore(tokio::sync::Semaphore);
+pub struct Semaphore(Arc<tokio::sync::Semaphore>);
 
 impl Semaphore {
     pub fn new(permits: usize) -> Self {
-        Self(tokio::sync::Semaphore::new(permits))
+        Self(Arc::new(tokio::sync::Semaphore::new(permits)))
     }
 
     pub async fn acquire(
@@ -103,6 +107,13 @@ impl Semaphore {
     ) -> Result<tokio::sync::SemaphorePermit<'_>, tokio::sync::AcquireError> {
         step();
         self.0.acquire().await
+    }
+
+    pub async fn acquire_owned(
+        self: Arc<Self>,
+    ) -> Result<tokio::sync::OwnedSemaphorePermit, tokio::sync::AcquireError> {
+        step();
+        Arc::clone(&self.0).acquire_owned().await
     }
 
     pub fn add_permits(&self, permits: usize) {

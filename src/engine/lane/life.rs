@@ -33,6 +33,8 @@ impl<W: Work> Shared<W> {
         let name = self.device(lane.device);
         let mut session = match self.open_session(lane) {
             Ok(session) => {
+                // Before it is said: a batch that is to avoid another lane must find this one open.
+                self.queue.lock().opened(lane);
                 opened.map(|opened| opened.send(Ok(())));
                 session
             }

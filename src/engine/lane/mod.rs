@@ -178,10 +178,15 @@ impl<W: Work> Lanes<W> {
             drop(queue);
             job.fail(Failure::NoLane);
         } else {
+            let any_will_do = queue.any_may_take(&job);
             queue.push(job);
             drop(queue);
-            // All are woken: the one that would be woken alone may be one that must not take the job.
-            self.shared.changed.notify_all();
+            // To wake a lane costs as much as a small batch. But one that is woken alone must be one that may take it.
+            if any_will_do {
+                self.shared.changed.notify_one();
+            } else {
+                self.shared.changed.notify_all();
+            }
         }
         Pending {
             started: started_rx,

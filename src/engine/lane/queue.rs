@@ -126,6 +126,11 @@ impl<W> Queue<W> {
         self.time();
     }
 
+    /// Whether every lane may take `job`, whichever is idle.
+    pub fn any_may_take(&self, job: &Job<W>) -> bool {
+        self.devices == 1 && job.avoid.is_none()
+    }
+
     /// The next job for `lane`, which is idle until there is one.
     pub fn take(&mut self, lane: LaneId) -> Option<Job<W>> {
         self.set(lane, State::Idle);

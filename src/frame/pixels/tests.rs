@@ -1,6 +1,7 @@
 //! Every type's extremes and any values, into both types of row.
 
 use super::*;
+use half::f16;
 use proptest::prelude::*;
 
 fn converted(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
@@ -200,8 +201,8 @@ fn a_pixel_beyond_half_precision_is_refused_not_made_infinite() {
 
 #[test]
 fn a_bad_pixel_is_found_wherever_it_lies() {
-    for place in [0, CHUNK - 1, CHUNK, 3 * CHUNK, 3 * CHUNK + 6] {
-        let mut values = vec![1_u32; 3 * CHUNK + 7];
+    for place in [0, 15, 16, 255, 262] {
+        let mut values = vec![1_u32; 263];
         values[place] = 1 << 20;
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         assert!(halves(Dtype::U32, &bytes).is_err(), "{place}");

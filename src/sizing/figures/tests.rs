@@ -15,6 +15,7 @@ fn given(side: usize, size: OutputSize, format: OutputFormat) -> Given {
         batch_time: Duration::from_millis(4),
         read_timeout: Duration::from_secs(1),
         collection_time: None,
+        read_batch: None,
         outputs: 2,
         envelope: Envelope::new(&[1, side, side], size, OutputDtype::Float32, format).unwrap(),
         precision: Precision::Fp32,
@@ -58,12 +59,33 @@ fn a_thousand_frames_of_512_squared_with_one_device_by_hand() {
     // 2 slots × 8 frames × 3 tensors × 512² × 4 bytes.
     assert_eq!(sizing.slots_bytes, 50_331_648);
     assert_eq!(sizing.answer_bytes, 16 * 2 * 16_512);
+    // Slots, answers, 16 frames twice, and 32 MiB.
+    let frames = 16 * 2 * 524_288;
+    assert_eq!(
+        sizing.memory_bytes,
+        50_331_648 + 528_384 + frames + 33_554_432
+    );
     assert_near(sizing.frames_backlog_bytes_per_minute, 31_457_280_000.0);
     assert_near(sizing.results_backlog_bytes_per_minute, 1_981_440_000.0);
     // 16 frames at 1000/s, then 2 batches of 4 ms.
     assert_near(sizing.gather_seconds, 0.016);
     assert_near(sizing.compute_seconds, 0.008);
     assert_near(sizing.latency_seconds, 0.024);
+}
+
+#[test]
+fn a_read_batch_that_is_given_decides_the_memory_and_not_what_is_needed() {
+    let given = Given {
+        read_batch: Some(128),
+        ..given(512, SMALL, OutputFormat::Npy)
+    };
+    let sizing = given.at(1000.0);
+    assert_eq!((sizing.read_batch_size, sizing.read_batch), (16, 128));
+    assert_eq!(sizing.answer_bytes, 128 * 2 * 16_512);
+    let in_hand = sizing.answer_bytes + 128 * 2 * 524_288;
+    let program = 33_554_432;
+    assert_eq!(sizing.memory_bytes, program + sizing.slots_bytes + in_hand);
+    assert_eq!(sizing.frames_in_read_batch, 128);
 }
 
 #[test]

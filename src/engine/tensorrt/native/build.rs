@@ -20,11 +20,49 @@ use trtx::{
     Builder, BuilderConfig, DataType, NetworkDefinition, OnnxParser, OptProfileSelector, Tensor,
 };
 
+/// An engine and what it holds, in no file yet.
+pub struct BuiltEngine {
+    /// The engine file's content.
+    pub plan: Vec<u8>,
+    /// What stands beside it.
+    pub description: Description,
+}
+
+impl BuiltEngine {
+    /// Writes both files, or leaves none of them half-written.
+    pub fn keep(&self, engine: &Path) -> std::io::Result<()> {
+        let text = serde_json::to_vec_pretty(&self.description)?;
+        // The description first: an engine without one is taken for another program's.
+        write(&Description::path(engine), &text)?;
+        write(engine, &self.plan)
+    }
+}
+
 /// Builds the engine file and writes its description beside it.
 pub fn build(
     request: &BuildRequest,
     progress: Box<dyn BuildProgress>,
 ) -> Result<Description, EngineError> {
+    let built = build_unkept(request, progress)?;
+    built
+        .keep(&request.engine)
+        .map_err(|error| cannot_keep(request, &error))?;
+    Ok(built.description)
+}
+
+/// The error where an engine was built and cannot be written.
+pub fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> EngineError {
+    EngineError::Build {
+        path: request.model.clone(),
+        reason: format!("cannot write {}: {error}", request.engine.display()),
+    }
+}
+
+/// Builds the engine and writes nothing.
+pub fn build_unkept(
+    request: &BuildRequest,
+    progress: Box<dyn BuildProgress>,
+) -> Result<BuiltEngine, EngineError> {
     let fail = |reason: String| EngineError::Build {
         path: request.model.clone(),
         reason,
@@ -52,17 +90,10 @@ pub fn build(
         engine_sha256: sha256(&built.plan),
         engine_bytes: built.plan.len(),
     };
-    let text = serde_json::to_vec_pretty(&description).map_err(|error| fail(error.to_string()))?;
-    // The description first: an engine without one is taken for another program's.
-    write(&Description::path(&request.engine), &text)
-        .and_then(|()| write(&request.engine, &built.plan))
-        .map_err(|error| {
-            fail(format!(
-                "cannot write {}: {error}",
-                request.engine.display()
-            ))
-        })?;
-    Ok(description)
+    Ok(BuiltEngine {
+        plan: built.plan,
+        description,
+    })
 }
 
 /// The GPU generation that is built for.

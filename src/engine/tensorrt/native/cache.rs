@@ -1,15 +1,21 @@
 //! Engines built at start from `.onnx` files, kept for the next start.
 //!
 //! An engine is good for one model, one TensorRT, one kind of GPU, one batch and one precision; all of them are in its
-//! name. A file that does not match the description beside it is built anew.
+//! name. A file that does not match the description beside it, such as half a file, is built anew.
+//!
+//! The cache saves time and is not needed to serve: an engine that is built and for which the disk has no room is used all the same,
+//! with a warning, unless the cache is what was asked for.
 
-use super::build::build;
+use super::build::{build_unkept, cannot_keep};
+use super::engine::TensorRtEngine;
 use super::gpu;
 use super::library;
 use crate::engine::tensorrt::BuildProgress;
 use crate::engine::tensorrt::description::{Description, sha256};
 use crate::engine::tensorrt::request::{BuildRequest, USUAL_ROWS};
 use crate::engine::{Engine, EngineError, EngineOptions};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,30 +63,51 @@ pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>
             options.cache.display()
         ))
     };
-    std::fs::create_dir_all(&options.cache).map_err(unusable)?;
-    // Held until the engine is loaded: sidecars that start together build it once, and never see half of it.
-    let lock = std::fs::File::create(options.cache.join("lock")).map_err(unusable)?;
-    lock.lock().map_err(unusable)?;
-    if !is_whole(&engine) {
-        let begun = Instant::now();
-        tracing::info!(model = %path.display(), engine = %engine.display(), "The cache has no engine for this; one is built.");
-        let request = BuildRequest {
-            model: path.to_owned(),
-            engine: engine.clone(),
-            batch: None,
-            rows_if_open: options.rows.unwrap_or(USUAL_ROWS),
-            precision: options.precision,
-            compute_capability: None,
-            devices: options.devices.clone(),
-            library_path: options.library_path.clone(),
-        };
-        build(&request, Box::new(Unwatched))?;
-        tracing::info!(
-            seconds = begun.elapsed().as_secs_f32(),
-            "The engine is built and kept."
-        );
+    // Held until the engine is loaded: sidecars that start together build it once.
+    let _lock = match lock(&options.cache) {
+        // Not even room for that: then each builds its own.
+        Err(error) if error.kind() == ErrorKind::StorageFull && !options.cache_needed => None,
+        lock => Some(lock.map_err(unusable)?),
+    };
+    if is_whole(&engine) {
+        return super::load(&engine, options);
     }
-    super::load(&engine, options)
+    let begun = Instant::now();
+    tracing::info!(model = %path.display(), engine = %engine.display(), "The cache has no engine for this; one is built.");
+    let request = BuildRequest {
+        model: path.to_owned(),
+        engine,
+        batch: None,
+        rows_if_open: options.rows.unwrap_or(USUAL_ROWS),
+        precision: options.precision,
+        compute_capability: None,
+        devices: options.devices.clone(),
+        library_path: options.library_path.clone(),
+    };
+    let built = build_unkept(&request, Box::new(Unwatched))?;
+    let seconds = begun.elapsed().as_secs_f32();
+    match built.keep(&request.engine) {
+        Ok(()) => tracing::info!(seconds, "The engine is built and kept."),
+        Err(error) if options.cache_needed => return Err(cannot_keep(&request, &error)),
+        Err(error) => tracing::warn!(
+            seconds,
+            engine = %request.engine.display(),
+            %error,
+            "The engine is built and cannot be kept: it is used all the same, and the next start builds it again. Make room in the \
+             engine cache, or name another folder with --engine-cache."
+        ),
+    }
+    let (plan, description) = (built.plan, Some(built.description));
+    let engine = TensorRtEngine::open(&request.engine, plan, description, options)?;
+    Ok(Arc::new(engine))
+}
+
+/// Waits until nobody else has the cache.
+fn lock(cache: &Path) -> std::io::Result<File> {
+    std::fs::create_dir_all(cache)?;
+    let lock = File::create(cache.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 /// Whether there is an engine file that its description knows.
@@ -127,5 +154,71 @@ struct Unwatched;
 impl BuildProgress for Unwatched {
     fn step(&self, phase: &str, step: usize, steps: usize) {
         tracing::debug!(phase, step, steps, "The build goes on.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::BuiltEngine;
+    use super::*;
+    use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
+    use crate::values::Element;
+
+    fn built(plan: &[u8]) -> BuiltEngine {
+        let tensor = TensorSpec {
+            name: "frames".to_owned(),
+            shape: vec![1, 4, 4],
+            element: Element::F32,
+        };
+        BuiltEngine {
+            plan: plan.to_owned(),
+            description: Description {
+                flavour: library::FLAVOUR.to_owned(),
+                version: "1.7.1".to_owned(),
+                compute_capability: "8.9".to_owned(),
+                precision: Default::default(),
+                model: ModelSpec {
+                    input: tensor.clone(),
+                    outputs: vec![tensor],
+                    batch: BatchDimension::Static(8),
+                },
+                layers: Default::default(),
+                source: "model.onnx".to_owned(),
+                source_sha256: sha256(b"onnx"),
+                engine_sha256: sha256(plan),
+                engine_bytes: plan.len(),
+            },
+        }
+    }
+
+    #[test]
+    fn half_a_file_is_never_taken_for_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = folder.path().join("model.engine");
+        assert!(!is_whole(&engine), "there is none");
+        built(b"a whole engine").keep(&engine).unwrap();
+        assert!(is_whole(&engine));
+        for half in [&b"a whole"[..], b"", b"a whole enginE"] {
+            std::fs::write(&engine, half).unwrap();
+            assert!(!is_whole(&engine), "{half:?}");
+        }
+        built(b"another engine").keep(&engine).unwrap();
+        assert!(is_whole(&engine), "it is built anew");
+        std::fs::write(Description::path(&engine), "{\"flavour\":").unwrap();
+        assert!(!is_whole(&engine), "half a description");
+        std::fs::remove_file(Description::path(&engine)).unwrap();
+        assert!(!is_whole(&engine), "no description");
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_file_before_it_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = folder.path().join("model.engine");
+        // A folder in the engine's place: nothing can be renamed onto it.
+        std::fs::create_dir(&engine).unwrap();
+        assert!(built(b"an engine").keep(&engine).is_err());
+        assert!(!is_whole(&engine));
+        let left = std::fs::read_dir(folder.path()).unwrap();
+        assert_eq!(left.count(), 2, "the folder and a description");
     }
 }

@@ -34,6 +34,22 @@ pub struct TensorRtEngine {
 impl TensorRtEngine {
     /// Opens the file at `path` once on every GPU asked for, to see what is in it and what it takes.
     pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
+        let fail = |reason: String| EngineError::Load {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let description = Description::read(path, &file).map_err(fail)?;
+        Self::open(path, file, description, options)
+    }
+
+    /// The same with the file's content at hand; `path` is its name.
+    pub fn open(
+        path: &Path,
+        file: Vec<u8>,
+        description: Option<Description>,
+        options: &EngineOptions,
+    ) -> Result<Self, EngineError> {
         let missing = |missing: library::Missing| EngineError::NoEngine {
             path: path.to_owned(),
             reason: missing.to_string(),
@@ -42,8 +58,6 @@ impl TensorRtEngine {
             path: path.to_owned(),
             reason,
         };
-        let file = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        let description = Description::read(path, &file).map_err(fail)?;
         let gpus = gpu::open(&options.devices).map_err(missing)?;
         let version = library::load(options.library_path.as_deref()).map_err(missing)?;
         if let Some(other) = description.as_ref().and_then(|d| mismatch(d, version)) {

@@ -1,0 +1,290 @@
+//! Under a memory limit: the one that `beamflow size` names is enough, whatever comes, and one that is too small is told of.
+//!
+//! The limit is a control group's, as a container's is. Where none can be made, the tests that need one say so and pass; limits
+//! of the process (`ulimit`) can be set anywhere.
+
+use crate::common::{MODES, NEVER, ended, eventually};
+use beamflow::child::ChildSidecar;
+use beamflow::driver::{Answer, Datum};
+use beamflow::engine::simulated::expected;
+use beamflow::frame::SHAPE_HEADER;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
+
+/// Side of the frames here, in pixels.
+const SIDE: usize = 512;
+
+/// Results are cut to this.
+const CUT: usize = 64;
+
+/// Frames in a read batch.
+const READ_BATCH: usize = 128;
+
+const MIB: usize = 1 << 20;
+
+/// A control group with a memory limit; gone when dropped.
+struct Group {
+    folder: PathBuf,
+    peak: &'static str,
+}
+
+impl Group {
+    /// A group below this process's own, or below the root. None, and a line why, where none can be made.
+    fn with_limit(bytes: usize) -> Option<Self> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("beamflow-test-{}-{number}", std::process::id());
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = |kind: &str| {
+            let line = groups.lines().find_map(|line| line.split_once(kind));
+            line.map_or("", |(_, path)| path.trim_start_matches('/'))
+        };
+        let v1 = Path::new("/sys/fs/cgroup/memory");
+        let v2 = Path::new("/sys/fs/cgroup");
+        let places = [
+            (
+                v1.join(own(":memory:")),
+                "limit_in_bytes",
+                "memory.max_usage_in_bytes",
+            ),
+            (v1.to_owned(), "limit_in_bytes", "memory.max_usage_in_bytes"),
+            (v2.join(own("0::")), "max", "memory.peak"),
+            (v2.to_owned(), "max", "memory.peak"),
+        ];
+        for (parent, limit, peak) in places {
+            let folder = parent.join(&name);
+            if std::fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let group = Self { folder, peak };
+            let file = group.folder.join(format!("memory.{limit}"));
+            // Nothing may be written where the kernel has put no file.
+            if file.exists() && std::fs::write(&file, bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        eprintln!("skipped: no control group with a memory limit can be made here");
+        None
+    }
+
+    /// The program, in this group from its first instruction on.
+    fn command(&self) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+            .arg(self.folder.join("cgroup.procs"))
+            .arg(PROGRAM);
+        command
+    }
+
+    /// The most memory that was in use, if this kernel tells.
+    fn peak(&self) -> Option<usize> {
+        let peak = std::fs::read_to_string(self.folder.join(self.peak));
+        peak.ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Once its last process is gone, which a test that failed does not wait for.
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+/// What `beamflow size` names as the least memory limit, with a depth of 3 and a batch of 8.
+fn recommended() -> usize {
+    let given = "size --frame-size 512x512 --read-batch 128 --batch-time 4ms --collection-time 2ms --fps 1000 --json";
+    let output = Command::new(PROGRAM).args(given.split(' ')).output();
+    let json: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let at = |name: &str| {
+        let figure = json.pointer(&format!("/rates/0/{name}")).unwrap();
+        usize::try_from(figure.as_u64().unwrap()).unwrap()
+    };
+    assert_eq!((at("pipeline_depth"), at("read_batch")), (3, READ_BATCH));
+    at("memory_bytes")
+}
+
+fn pixel(frame: usize, position: usize) -> i16 {
+    ((frame * 131 + position) % 30_000) as i16
+}
+
+fn frame(k: usize) -> Datum {
+    let pixels = (0..SIDE * SIDE).flat_map(|position| pixel(k, position).to_le_bytes());
+    Datum::new(k.to_string(), pixels.collect())
+}
+
+/// What comes in the place of frame `k`.
+#[derive(Clone, Copy, PartialEq)]
+enum Sent {
+    Frame,
+    /// A frame of another shape, as large: rejected, and sent on with its payload.
+    OtherShape,
+    /// Twice as large.
+    Oversized,
+}
+
+/// Read batch `n`: of frames alone, of no frame at all, of some of each.
+fn sent(n: usize, k: usize) -> Sent {
+    match (n % 4, k % 8) {
+        (1, _) => Sent::OtherShape,
+        (3, 0) => Sent::Oversized,
+        _ => Sent::Frame,
+    }
+}
+
+fn datum(n: usize, k: usize) -> Datum {
+    match sent(n, k) {
+        Sent::Frame => frame(k),
+        Sent::OtherShape => frame(k).with_header(SHAPE_HEADER, "256x1024"),
+        Sent::Oversized => Datum::new(k.to_string(), vec![7; 2 * SIDE * SIDE * 2]),
+    }
+}
+
+/// Asserts that each was answered by what it deserves. A nack is right where the engine failed twice: how many there are is returned.
+fn check(answer: &Answer, n: usize) -> usize {
+    assert_eq!(answer.len(), READ_BATCH);
+    let mut nacked = 0;
+    for k in 0..READ_BATCH {
+        let id = k.to_string();
+        let messages = answer.get(&id).unwrap();
+        if answer.tags(&id).any(|tag| tag.ends_with("NACK__")) {
+            assert!(sent(n, k) == Sent::Frame);
+            nacked += 1;
+        } else if sent(n, k) == Sent::Frame {
+            assert_eq!(messages.len(), 2, "one for each output");
+            for (output, message) in messages.iter().enumerate() {
+                let values = crate::common::values(&message.value);
+                let from = (SIDE - CUT) / 2;
+                let right = (0..CUT * CUT).all(|place| {
+                    let position = (from + place / CUT) * SIDE + from + place % CUT;
+                    values[place] == expected(output, position, f32::from(pixel(k, position)))
+                });
+                assert!(right, "frame {k} of read batch {n}: wrong pixels");
+            }
+        } else {
+            let tags: Vec<_> = answer.tags(&id).collect();
+            assert_eq!(tags, ["rejected"], "frame {k} of read batch {n}");
+        }
+    }
+    nacked
+}
+
+#[tokio::test]
+async fn the_limit_that_size_names_is_enough_for_frames_faults_and_rejected_read_batches() {
+    let limit = recommended();
+    for mode in MODES {
+        let Some(group) = Group::with_limit(limit) else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let model = format!(
+            "sim:size={SIDE}x{SIDE},outputs=2,error-every=9,panic=5+50,lost=30,hang=40,hang-time=1s"
+        );
+        let flags = [
+            "--mode",
+            mode,
+            "--model-path",
+            &model,
+            "--max-concurrent-batches",
+            "3",
+        ];
+        let more = [
+            "--on-invalid",
+            "tag:rejected",
+            "--inference-timeout",
+            "500ms",
+        ];
+        let flags: Vec<_> = flags.iter().chain(&more).map(ToString::to_string).collect();
+        let command = group.command().into();
+        let mut sidecar = ChildSidecar::start_as(command, folder.path(), &flags).unwrap();
+        let mut driver = sidecar.connect().await.unwrap();
+        assert!(!sidecar.log().contains("may exceed"), "{}", sidecar.log());
+        let mut nacked = 0;
+        for n in 0..12 {
+            let call = driver.call(futures::stream::iter((0..READ_BATCH).map(|k| datum(n, k))));
+            let answer = tokio::time::timeout(NEVER, call).await.unwrap();
+            let answer =
+                answer.unwrap_or_else(|error| panic!("{mode}, {error}: {}", sidecar.log_tail()));
+            nacked += check(&answer, n);
+        }
+        drop(driver);
+        sidecar.stop().await.unwrap();
+        println!(
+            "{mode}: {} MiB of {} MiB, {nacked} nacked",
+            group.peak().unwrap_or_default() / MIB,
+            limit / MIB
+        );
+    }
+}
+
+/// Starts a sidecar with 4 slots of 24 MiB, and waits until it has ended.
+async fn refused(mut command: Command) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    command
+        .args(["--model-path", "sim:size=512x512,outputs=2"])
+        .args(["--http-address", "off"])
+        .arg("--sock-path")
+        .arg(folder.path().join("sock"))
+        .arg("--server-info-path")
+        .arg(folder.path().join("info"));
+    let Output { status, stderr, .. } = ended(command).await;
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{status}: {said}");
+    assert!(!said.contains("panic"), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn slots_that_the_memory_limit_has_no_room_for_are_refused_with_how_many_fit() {
+    let Some(group) = Group::with_limit(64 * MIB) else {
+        return;
+    };
+    let said = refused(group.command()).await;
+    for words in [
+        "1 of the 4 slots",
+        "the memory limit of 64.00 MiB",
+        "lower --pipeline-depth",
+    ] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_that_leaves_too_little_for_read_batches_is_warned_of() {
+    let Some(group) = Group::with_limit(120 * MIB) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--model-path", "sim:size=512x512,outputs=2"].map(str::to_owned);
+    let command = group.command().into();
+    let mut sidecar = ChildSidecar::start_as(command, folder.path(), &flags).unwrap();
+    drop(sidecar.connect().await.unwrap());
+    eventually("the warning", || {
+        let log = sidecar.log();
+        log.contains("Read batches of 32 frames may exceed the memory limit of 120.00 MiB")
+    })
+    .await;
+    sidecar.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn slots_that_a_limit_of_the_process_has_no_room_for_are_refused_likewise() {
+    // MiB of data, whatever of it the program itself takes.
+    for limit in [40, 64, 96] {
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                &format!("ulimit -d {} && exec \"$0\" \"$@\"", limit * 1024),
+            ])
+            .arg(PROGRAM);
+        let said = refused(command).await;
+        assert!(
+            said.contains("of the 4 slots asked for fit"),
+            "{limit}: {said}"
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! One CPU for all threads of a sidecar, and a rival that never sleeps.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// See the module's essay.
+pub struct OneCpu {
+    number: String,
+    rival: Option<Child>,
+}
+
+impl OneCpu {
+    /// A CPU that this process may use; with a `rival` on it, if asked for. None, and a line why, where processes cannot be
+    /// confined.
+    pub fn new(with_rival: bool) -> Option<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mut one = Self {
+            number: allowed(&status).rsplit([',', '-']).next()?.to_owned(),
+            rival: None,
+        };
+        let confined = one.command(Path::new("true")).status();
+        if !confined.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: taskset cannot be run here");
+            return None;
+        }
+        if with_rival {
+            let mut rival = one.command(Path::new("sh"));
+            rival.args(["-c", "while :; do :; done"]);
+            one.rival = Some(rival.stdin(Stdio::null()).spawn().unwrap());
+        }
+        Some(one)
+    }
+
+    /// `program`, confined from its first instruction on.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &self.number]).arg(program);
+        command
+    }
+
+    /// Asserts that every thread of a process is confined.
+    pub fn check(&self, pid: i32) {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let mut checked = 0;
+        for thread in threads {
+            // A thread may end meanwhile.
+            let Ok(status) = std::fs::read_to_string(thread.unwrap().path().join("status")) else {
+                continue;
+            };
+            assert_eq!(allowed(&status), self.number);
+            checked += 1;
+        }
+        assert!(checked > 1, "a sidecar has several threads");
+    }
+}
+
+/// The CPUs that `/proc/PID/status` allows, as `0-3,5`.
+fn allowed(status: &str) -> &str {
+    let (_, rest) = status.split_once("Cpus_allowed_list:").unwrap();
+    rest.lines().next().unwrap().trim()
+}
+
+impl Drop for OneCpu {
+    fn drop(&mut self) {
+        if let Some(mut rival) = self.rival.take() {
+            rival.kill().unwrap();
+            rival.wait().unwrap();
+        }
+    }
+}
