@@ -113,6 +113,21 @@ pub fn every_job_comes_back_and_the_lanes_stay() {
     subject.end();
 }
 
+/// From the first moment on, if the lanes have all their sessions.
+pub fn a_job_that_failed_is_run_again_on_another_lane() {
+    let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
+    all((0..3).map(|number| {
+        let subject = subject.clone();
+        async move {
+            let first = subject.submit(number, Fate::Fail, None).done.await;
+            let avoid = first.unwrap().lane;
+            let second = subject.submit(number, Fate::Fail, avoid).done.await;
+            assert_ne!(second.unwrap().lane, avoid);
+        }
+    }));
+    subject.end();
+}
+
 /// Sessions run out: lane after lane goes, while jobs are queued and submitted.
 pub fn when_the_last_lane_goes_every_job_comes_back() {
     const FATES: &[Fate] = &[

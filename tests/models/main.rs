@@ -61,6 +61,7 @@ const MODELS: &[Model] = models![
     ring::a_slot_that_is_written_off_while_it_comes_back_is_one_slot,
     ring::a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back,
     lanes::every_job_comes_back_and_the_lanes_stay,
+    lanes::a_job_that_failed_is_run_again_on_another_lane,
     lanes::when_the_last_lane_goes_every_job_comes_back,
     lanes::a_lost_device_leaves_no_job_behind,
     lanes::a_lane_that_hangs_is_given_up_once_and_the_others_go_on,
