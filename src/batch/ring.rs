@@ -211,3 +211,33 @@ impl Work for Lease {
         self.slot.frames()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_that_come_back_while_they_are_written_off_are_neither_lost_nor_doubled() {
+        let ring = Ring::new(2, || Ok(Slot::vacant())).unwrap();
+        let holders: Vec<_> = (0..3)
+            .map(|_| {
+                let ring = ring.clone();
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build();
+                    let runtime = runtime.unwrap();
+                    for _ in 0..10 {
+                        let lease = runtime.block_on(ring.lease());
+                        let claim = lease.claim();
+                        let late = std::thread::spawn(move || drop(lease));
+                        claim.write_off().unwrap();
+                        late.join().unwrap();
+                    }
+                })
+            })
+            .collect();
+        for holder in holders {
+            holder.join().unwrap();
+        }
+        assert_eq!((ring.free(), ring.shared.free.lock().len()), (2, 2));
+    }
+}

@@ -113,6 +113,21 @@ pub fn every_job_comes_back_and_the_lanes_stay() {
     subject.end();
 }
 
+/// From the first moment on, if the lanes have all their sessions.
+pub fn a_job_that_failed_is_run_again_on_another_lane() {
+    let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
+    all((0..3).map(|number| {
+        let subject = subject.clone();
+        async move {
+            let first = subject.submit(number, Fate::Fail, None).done.await;
+            let avoid = first.unwrap().lane;
+            let second = subject.submit(number, Fate::Fail, avoid).done.await;
+            assert_ne!(second.unwrap().lane, avoid);
+        }
+    }));
+    subject.end();
+}
+
 /// Sessions run out: lane after lane goes, while jobs are queued and submitted.
 pub fn when_the_last_lane_goes_every_job_comes_back() {
     const FATES: &[Fate] = &[
@@ -172,6 +187,30 @@ pub fn a_lane_that_hangs_is_given_up_once_and_the_others_go_on() {
     subject.end();
 }
 
+/// A lane that hangs, or loses its session, is long in coming back: what was kept for it, the other device's lane does.
+pub fn a_lane_that_opens_another_session_keeps_no_job_from_the_others() {
+    let mut engine = Scripted::new(&[]);
+    (engine.devices, engine.prompt_sessions) = (2, 2);
+    let subject = Subject::start(engine, 2, Balance::RoundRobin);
+    let fate = [Fate::Hang, Fate::LoseSession][choose(2)];
+    let first = subject.submit(0, fate, None);
+    let mut tasks: Vec<_> = (1..4)
+        .map(|number| {
+            let owner = subject.clone().owner(number, &[Fate::Succeed]);
+            spawn(async move { assert!(owner.await.is_ok()) })
+        })
+        .collect();
+    let lanes = Arc::clone(&subject.lanes);
+    tasks.push(spawn(async move {
+        let lane = first.started.await.unwrap();
+        if fate == Fate::Hang {
+            lanes.abandon(lane);
+        }
+    }));
+    block_on(futures::future::join_all(tasks));
+    subject.end();
+}
+
 /// All lanes are given up while jobs are queued, run and submitted.
 pub fn condemned_lanes_leave_no_job_waiting() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::LoseSession, Fate::LoseDevice];
@@ -186,6 +225,8 @@ pub fn condemned_lanes_leave_no_job_waiting() {
     }
     block_on(futures::future::join_all(tasks));
     assert_eq!(subject.lanes.alive(), 0);
+    // Idle ones go by themselves.
+    until(|| subject.tallies.sessions.load(Ordering::SeqCst) == 0);
     subject.end();
 }
 

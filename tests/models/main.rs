@@ -39,12 +39,14 @@ mod schedules;
 /// An engine that throws dice.
 mod scripted;
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::scheduler::{
+    PctScheduler, RandomScheduler, Scheduler, UncontrolledNondeterminismCheckScheduler,
+};
 use shuttle::{Config, FailurePersistence, Runner};
 use std::time::Instant;
 
 /// Schedules of each model.
-const FEW: usize = 1_500;
+const FEW: usize = 3_000;
 /// Changes of who goes on, in a schedule of PCT's.
 const CHANGES: usize = 3;
 
@@ -59,9 +61,11 @@ const MODELS: &[Model] = models![
     ring::a_slot_that_is_written_off_while_it_comes_back_is_one_slot,
     ring::a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back,
     lanes::every_job_comes_back_and_the_lanes_stay,
+    lanes::a_job_that_failed_is_run_again_on_another_lane,
     lanes::when_the_last_lane_goes_every_job_comes_back,
     lanes::a_lost_device_leaves_no_job_behind,
     lanes::a_lane_that_hangs_is_given_up_once_and_the_others_go_on,
+    lanes::a_lane_that_opens_another_session_keeps_no_job_from_the_others,
     lanes::condemned_lanes_leave_no_job_waiting,
     lanes::lanes_that_are_told_to_end_finish_what_they_were_given,
     lanes::whatever_happens_at_once_the_books_agree,
@@ -80,22 +84,25 @@ fn setting(name: &str, default: usize) -> usize {
 fn main() {
     let wanted: Vec<_> = std::env::args()
         .skip(1)
-        .filter(|a| !a.starts_with('-'))
+        .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w));
-    let (seed, schedules) = (setting("MODEL_SEED", 1), setting("MODEL_SCHEDULES", FEW));
-    for (name, model) in MODELS.iter().filter(|(name, _)| is_wanted(name)) {
+    let seed = setting("MODEL_SEED", 1) as u64;
+    let schedules = setting("MODEL_SCHEDULES", FEW);
+    let by_pct = schedules / 3;
+    for (name, model) in MODELS {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted)) {
+            continue;
+        }
+        // Said before it runs: a model that fails ends the program.
+        eprint!("model {name} ... ");
         let begun = Instant::now();
-        let pct = schedules / 3;
-        run(
-            *model,
-            RandomScheduler::new_from_seed(seed as u64, schedules - pct),
-        );
-        run(
-            *model,
-            PctScheduler::new_from_seed(seed as u64, CHANGES, pct),
-        );
-        println!("{name}: {schedules} schedules, {:.1?}", begun.elapsed());
+        let random = RandomScheduler::new_from_seed(seed, schedules - by_pct);
+        run(*model, random);
+        run(*model, PctScheduler::new_from_seed(seed, CHANGES, by_pct));
+        // Each of these twice: nothing but the schedule decides what happens.
+        let again = RandomScheduler::new_from_seed(seed, schedules / 50);
+        run(*model, UncontrolledNondeterminismCheckScheduler::new(again));
+        eprintln!("ok, {schedules} schedules, {:.1?}", begun.elapsed());
     }
 }
 

@@ -122,6 +122,7 @@ impl Subject {
         resources.lanes.end();
         assert_whole(&ring, &tallies);
         assert_eq!(tallies.sessions.load(Ordering::SeqCst), 0);
+        assert_eq!(tallies.misused.load(Ordering::SeqCst), 0);
     }
 }
 
@@ -141,8 +142,14 @@ fn datum(number: usize) -> Datum {
     }
 }
 
-/// One outcome per datum, each its own; gives how many have a result.
-fn check(call: Call) -> usize {
+/// How many datums of a call have a result, and how many have none because a lane hung.
+struct Checked {
+    done: usize,
+    timed_out: usize,
+}
+
+/// One outcome per datum, each its own.
+fn check(call: Call) -> Checked {
     let tally = call.ledger.tally();
     assert_eq!(
         (tally.frames, tally.repeated, tally.rejected),
@@ -150,6 +157,7 @@ fn check(call: Call) -> usize {
     );
     let mut intake = call.intake;
     intake.answered();
+    let mut timed_out = 0;
     for (number, answer) in call.ledger.finish().into_iter().enumerate() {
         assert_eq!(answer.id, number.to_string());
         match answer.outcome {
@@ -158,10 +166,16 @@ fn check(call: Call) -> usize {
                 assert_eq!(results.as_slice(), [expected.to_le_bytes().to_vec()]);
             }
             Outcome::Rejected(..) => assert_eq!(number, NO_FRAME),
-            Outcome::Failed(failure) => assert_ne!(failure.kind(), "unsettled"),
+            Outcome::Failed(failure) => {
+                assert_ne!(failure.kind(), "unsettled");
+                timed_out += usize::from(failure.kind() == "timeout");
+            }
         }
     }
-    tally.done
+    Checked {
+        done: tally.done,
+        timed_out,
+    }
 }
 
 fn any_mode() -> Mode {
@@ -188,7 +202,7 @@ pub fn sound_lanes_give_every_frame_its_result() {
     let subject = Subject::new(any_mode(), &[Fate::Succeed], limits);
     let calls = [0, 1].map(|_| spawn(Subject::call(Arc::clone(&subject.schedule))));
     for call in calls {
-        assert_eq!(check(block_on(call).unwrap()), DATUMS - 1);
+        assert_eq!(check(block_on(call).unwrap()).done, DATUMS - 1);
     }
     subject.end();
 }
@@ -218,7 +232,13 @@ pub fn a_call_is_answered_while_its_lanes_still_hang() {
         Fate::LoseSession,
     ];
     let subject = Subject::new(any_mode(), FATES, IMPATIENT);
-    check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+    for _ in 0..2 {
+        let call = check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+        let Resources { counts, lanes, .. } = subject.resources.as_ref();
+        if call.timed_out > 0 && !lanes.health().lost().is_cancelled() {
+            assert!(counts.totals().lanes_replaced > 0);
+        }
+    }
     subject.end();
 }
 

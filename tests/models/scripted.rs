@@ -65,11 +65,13 @@ impl Fate {
     }
 }
 
-/// What is out: sessions that are open, buffers that were not given back.
+/// What is out: sessions that are open, buffers that were not given back; and what must not be.
 #[derive(Clone, Default)]
 pub struct Tallies {
     pub sessions: Arc<AtomicUsize>,
     pub buffers: Arc<AtomicUsize>,
+    /// Runs on sessions that were lost before.
+    pub misused: Arc<AtomicUsize>,
 }
 
 /// Adds one, as long as it lives.
@@ -94,6 +96,8 @@ pub struct Scripted {
     pub devices: usize,
     /// Sessions that it opens, and no more.
     pub sessions: usize,
+    /// Those that it opens at once; later ones wait for the gate.
+    pub prompt_sessions: usize,
     /// What its runs meet.
     pub fates: Vec<Fate>,
     pub gate: Gate,
@@ -118,6 +122,7 @@ impl Scripted {
             },
             devices: 1,
             sessions: usize::MAX,
+            prompt_sessions: usize::MAX,
             fates: fates.to_vec(),
             gate: Gate::shut(),
             tallies: Tallies::default(),
@@ -144,7 +149,11 @@ impl Engine for Scripted {
     }
 
     fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
-        if self.opened.fetch_add(1, Ordering::SeqCst) >= self.sessions {
+        let opened = self.opened.fetch_add(1, Ordering::SeqCst);
+        if opened >= self.prompt_sessions {
+            self.gate.wait();
+        }
+        if opened >= self.sessions {
             return Err(EngineError::Session {
                 lane: place.lane,
                 reason: "no more".to_owned(),
@@ -153,6 +162,8 @@ impl Engine for Scripted {
         Ok(Box::new(Dice {
             fates: self.fates.clone(),
             gate: self.gate.clone(),
+            lost: false,
+            misused: Arc::clone(&self.tallies.misused),
             _open: Counted::new(&self.tallies.sessions),
         }))
     }
@@ -178,12 +189,18 @@ impl HostMemory for Buffer {
 struct Dice {
     fates: Vec<Fate>,
     gate: Gate,
+    lost: bool,
+    misused: Arc<AtomicUsize>,
     _open: Counted,
 }
 
 impl Session for Dice {
     fn run(&mut self, mut batch: Batch<'_>) -> Result<StageTimes, EngineError> {
-        let times = Fate::any_of(&self.fates).befall(&self.gate)?;
+        self.misused
+            .fetch_add(usize::from(self.lost), Ordering::SeqCst);
+        let fate = Fate::any_of(&self.fates);
+        self.lost = !matches!(fate, Fate::Succeed | Fate::Fail | Fate::Hang);
+        let times = fate.befall(&self.gate)?;
         let (Values::F32(input), ValuesMut::F32(output)) =
             (batch.input, &mut batch.outputs[0].values)
         else {

@@ -146,7 +146,13 @@ fn every_run_is_accounted_for_with_its_lane() {
     let (release, until) = mpsc::channel();
     let hung = lanes.submit(Task::Hang(until), None);
     hung.started.blocking_recv().unwrap();
-    let usage = watch.usage();
+    // The lane that has just replied is at work for a moment more.
+    let usage = loop {
+        let usage = watch.usage();
+        if usage.devices.iter().all(|device| device.running <= 1) {
+            break usage;
+        }
+    };
     assert_eq!(usage.queued, 0);
     let [device] = usage.devices.try_into().unwrap();
     assert_eq!((device.lanes, device.running, device.queued), (2, 1, 0));
