@@ -63,6 +63,9 @@ impl Group {
             let file = group.folder.join(format!("memory.{limit}"));
             // Nothing may be written where the kernel has put no file.
             if file.exists() && std::fs::write(&file, bytes.to_string()).is_ok() {
+                // What is swapped out would not count.
+                let swap = group.folder.join("memory.swap.max");
+                assert!(!swap.exists() || std::fs::write(&swap, "0").is_ok());
                 return Some(group);
             }
         }
@@ -90,7 +93,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // Once its last process is gone, which a test that failed does not wait for.
-        let _ = std::fs::remove_dir(&self.folder);
+        let again = |_: &usize| std::thread::sleep(std::time::Duration::from_millis(10));
+        let gone = |_| std::fs::remove_dir(&self.folder).is_ok();
+        (0..100).inspect(again).any(gone);
     }
 }
 
