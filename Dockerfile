@@ -51,6 +51,8 @@ RUN ldconfig -p | grep -q 'libnvinfer\.so\.11' \
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM on-${FLAVOUR}
+# One heap for all threads. With glibc's heap per thread, frames that one thread frees are not there for the next.
+ENV MALLOC_ARENA_MAX=1
 COPY --from=build /usr/local/bin/beamflow /usr/local/bin/beamflow
 COPY models/ptychonn_64.onnx /opt/app/models/
 # Nobody in particular. Numaflow's shared folder is writable to every user of the pod.

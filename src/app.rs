@@ -132,6 +132,7 @@ impl Sidecar {
         let batch_size =
             fitting::batch_size(config, engine.as_ref(), suited.batch_size, lane_count)?;
         fitting::warn_of_costs(config, model, batch_size, devices.len());
+        fitting::memory(config, model, &suited, batch_size)?;
 
         let loading = begun.elapsed();
         let lanes = Lanes::start(
@@ -151,7 +152,6 @@ impl Sidecar {
             })
             .inspect_err(|_| lanes.end())?
         };
-        fitting::warn_of_memory(config, &suited.decoder, &suited.outputs, batch_size);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             mode = %config.mode,

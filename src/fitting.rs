@@ -1,11 +1,11 @@
 //! What the settings come to on the engine at hand: the batch that fits, the results that are wanted, and what costs
 //! more than one would expect.
 
-use crate::config::{Config, OrAuto};
+use crate::config::{Config, OrAuto, Suited};
 use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room;
 use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
-use crate::frame::{Decoder, OutputDtype};
+use crate::frame::OutputDtype;
 use crate::memory::{self, Limit};
 use crate::schedule::SelectedOutput;
 use crate::values::Element;
@@ -49,33 +49,52 @@ pub fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> 
         .collect()
 }
 
-/// Says so where the memory limit leaves less than read batches of the size that the slots ask for need. The slots are made, so
-/// what they take is taken.
-pub fn warn_of_memory(
+/// Compares the memory limit, if there is one, with what slots and read batches need, before any slot is made.
+///
+/// # Errors
+/// [`EngineError::Slots`] if the slots do not fit. Where they do and read batches of the size that they ask for do not, a
+/// warning says so; else, a line says how large read batches may be.
+pub fn memory(
     config: &Config,
-    decoder: &Decoder,
-    outputs: &[SelectedOutput],
+    model: &ModelSpec,
+    suited: &Suited,
     batch_size: usize,
-) {
-    let Some(limit) = Limit::of_this_process() else {
-        return;
+) -> Result<(), EngineError> {
+    let Some(limit) = Limit::tightest() else {
+        return Ok(());
     };
-    let frames = config.useful_read_batch(batch_size);
-    let result_bytes = outputs
+    let rows = model.batch.rows(batch_size).max(batch_size);
+    let (slots, of_a_slot) = (config.slots(), model.batch_bytes(rows));
+    let room = limit.left().saturating_sub(memory::SPARE);
+    let fit = room.checked_div(of_a_slot).unwrap_or(slots);
+    if fit < slots {
+        return Err(EngineError::Slots {
+            fit,
+            asked: slots,
+            reason: format!("{limit} leaves no room"),
+        });
+    }
+    let result_bytes = suited
+        .outputs
         .iter()
-        .map(|output| output.envelope.encoded_len())
+        .map(|o| o.envelope.encoded_len())
         .sum();
-    let needed = memory::of_read_batch(frames, decoder.raw_frame_bytes(), result_bytes);
-    let left = limit.left();
-    if left < needed {
+    let of_a_frame = memory::of_read_batch(1, suited.decoder.raw_frame_bytes(), result_bytes);
+    let left = limit.left().saturating_sub(slots * of_a_slot);
+    let frames = left.checked_div(of_a_frame).unwrap_or(usize::MAX);
+    let useful = config.useful_read_batch(batch_size);
+    if frames < useful {
         tracing::warn!(
             left = %HumanBytes(left as u64),
-            needed = %HumanBytes(needed as u64),
-            "Read batches of {frames} frames may exceed {limit}, and the kernel would end the process: raise the limit, or lower \
+            needed = %HumanBytes((useful * of_a_frame) as u64),
+            "Read batches of {useful} frames may exceed {limit}, and the kernel would end the process: raise the limit, or lower \
              limits.readBatchSize, --bsz-size or {}.",
             config.in_flight_flag()
         );
+    } else {
+        tracing::info!("There is room for read batches of {frames} frames below {limit}.");
     }
+    Ok(())
 }
 
 /// Says what the settings cost on this model and these devices, where it is more than one would expect.

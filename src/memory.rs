@@ -1,21 +1,21 @@
-//! Host memory: what this process may use, and what it needs beside its slots and its model.
+//! Host memory: what limits there are, what this process has taken of them, and what it needs beside its slots and its model.
 //!
 //! A container's memory limit is the limit of its control group. Beyond it the kernel does not refuse memory: it ends the
-//! process, and no log says why. Where it does refuse, the next small request ends the
-//! process likewise. So whoever takes a lot at once asks here first, as slots do, and is refused in words while there is room to say so.
+//! process, and no log says why. Where a limit of the process itself refuses memory, the next small request ends it
+//! likewise. So what is needed is reckoned and compared before any of it is taken.
 //!
-//! What always holds: a limit of any group that this process is in counts, the pod's as well as the container's; where none can be
-//! learnt there is none, and nothing here fails.
+//! What always holds: a limit of any group that this process is in counts, the pod's as well as the container's; where none can
+//! be learnt there is none, and nothing here fails.
 
 use indicatif::HumanBytes;
-use procfs::process::Process;
+use procfs::process::{LimitValue, Process};
 use std::path::{Path, PathBuf};
 
 /// What the program takes beside slots, frames and answers: itself, its threads, and what gRPC has read ahead.
 pub const PROGRAM: usize = 32 << 20;
 
-/// What nobody may take of it: serving and, if it comes to that, saying what is wrong take memory too.
-const SPARE: usize = 16 << 20;
+/// What slots may not take of a limit: serving and, if it comes to that, saying what is wrong take memory too.
+pub const SPARE: usize = 16 << 20;
 
 /// Where control groups are found.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -31,56 +31,71 @@ pub const fn of_read_batch(frames: usize, frame_bytes: usize, result_bytes: usiz
     frames.saturating_mul(of_a_frame)
 }
 
-/// Asks whether `bytes` more may be taken at once.
-///
-/// # Errors
-/// Why not, in words.
-pub fn ask_for(bytes: usize) -> Result<(), String> {
-    let wanted = bytes.saturating_add(SPARE);
-    if let Some(limit) = Limit::of_this_process()
-        && limit.left() < wanted
-    {
-        return Err(format!("{limit} leaves no room"));
-    }
-    // The process may have limits of its own. What is reserved and given back untouched costs nothing.
-    let mut trial = Vec::<u8>::new();
-    let tried = trial.try_reserve_exact(wanted);
-    tried.map_err(|error| error.to_string())
-}
-
-/// The least memory limit that holds for this process.
+/// A memory limit that holds for this process, and what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     bytes: usize,
-    file: PathBuf,
+    taken: usize,
+    /// The control group's file, or the limit's name in a shell.
+    place: String,
 }
 
 impl Limit {
-    /// The limit that holds now, if there is one.
+    /// Of all limits that hold now the one that leaves least, if there is any.
     #[must_use]
-    pub fn of_this_process() -> Option<Self> {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        files(&groups, Path::new(GROUPS))
-            .into_iter()
-            .filter_map(Self::read)
-            .min_by_key(|limit| limit.bytes)
+    pub fn tightest() -> Option<Self> {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let files = files(&groups, Path::new(GROUPS));
+        let of_groups = files.into_iter().filter_map(|file| {
+            Some(Self {
+                bytes: read(&file)?,
+                // Others in the group are not counted, nor files in memory, which the kernel gives up before anything else.
+                taken: status(|status| status.rssanon),
+                place: file.display().to_string(),
+            })
+        });
+        of_groups
+            .chain(Self::of_the_process())
+            .min_by_key(Self::left)
     }
 
-    /// The limit that `file` holds: a number of bytes, or a word where there is none.
-    fn read(file: PathBuf) -> Option<Self> {
-        let bytes = std::fs::read_to_string(&file).ok()?.trim().parse().ok()?;
-        Some(Self { bytes, file })
+    /// What `ulimit` sets: 2 MiB of each thread's stack count as data.
+    fn of_the_process() -> impl Iterator<Item = Self> {
+        let limits = Process::myself().and_then(|process| process.limits()).ok();
+        let of = |limit, taken, place: &str| match limit {
+            LimitValue::Value(bytes) => Some(Self {
+                bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+                taken,
+                place: place.to_owned(),
+            }),
+            LimitValue::Unlimited => None,
+        };
+        limits.into_iter().flat_map(move |limits| {
+            let data = status(|status| status.vmdata);
+            let addresses = status(|status| status.vmsize);
+            let data = of(limits.max_data_size.soft_limit, data, "ulimit -d");
+            let addresses = of(limits.max_address_space.soft_limit, addresses, "ulimit -v");
+            data.into_iter().chain(addresses)
+        })
     }
 
-    /// Bytes that this process may still take, as far as it can know: others in the group are not counted, nor files in memory,
-    /// which the kernel gives up before anything else.
+    /// Bytes that this process may still take.
     #[must_use]
-    pub fn left(&self) -> usize {
-        let status = Process::myself().and_then(|process| process.status());
-        let taken = status.ok().and_then(|status| status.rssanon).unwrap_or(0); // in KiB
-        let taken = usize::try_from(taken << 10).unwrap_or(usize::MAX);
-        self.bytes.saturating_sub(taken)
+    pub const fn left(&self) -> usize {
+        self.bytes.saturating_sub(self.taken)
     }
+}
+
+/// What a file holds: a number of bytes, or a word where there is no limit.
+fn read(file: &Path) -> Option<usize> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// What this process has taken of some kind of memory, in bytes; the kernel counts in KiB.
+fn status(of: impl Fn(&procfs::process::Status) -> Option<u64>) -> usize {
+    let status = Process::myself().and_then(|process| process.status());
+    let taken = status.ok().and_then(|status| of(&status)).unwrap_or(0);
+    usize::try_from(taken << 10).unwrap_or(usize::MAX)
 }
 
 impl std::fmt::Display for Limit {
@@ -89,7 +104,7 @@ impl std::fmt::Display for Limit {
             f,
             "the memory limit of {} ({})",
             HumanBytes(self.bytes as u64),
-            self.file.display()
+            self.place
         )
     }
 }
@@ -128,12 +143,10 @@ mod tests {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, text).unwrap();
         }
-        let limits = files(groups, root.path()).into_iter();
-        let least = limits
-            .filter_map(Limit::read)
-            .min_by_key(|limit| limit.bytes)?;
-        let file = least.file.strip_prefix(root.path()).unwrap();
-        Some((least.bytes, file.display().to_string()))
+        let files = files(groups, root.path()).into_iter();
+        let (bytes, file) = files.filter_map(|file| Some((read(&file)?, file))).min()?;
+        let file = file.strip_prefix(root.path()).unwrap();
+        Some((bytes, file.display().to_string()))
     }
 
     #[test]

@@ -8,4 +8,4 @@ pub use std::sync::{atomic, mpsc};
 pub use std::thread;
 pub use tokio::sync::{Semaphore, oneshot};
 pub use tokio::task::{JoinError, JoinHandle, spawn, spawn_blocking};
-pub use tokio::time::{timeout, timeout_at};
+pub use tokio::time::{sleep, timeout, timeout_at};

@@ -187,9 +187,12 @@ impl Claim {
     /// has been returned meanwhile.
     ///
     /// # Errors
-    /// What the engine says if the new slot cannot be made; the ring is then one slot short, unless the lost
-    /// one comes back.
+    /// What the engine says if the new slot cannot be made; the ring is then one slot short until the lost one comes
+    /// back, or this is tried again.
     pub fn write_off(&self) -> Result<(), EngineError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
         // Made first: if it cannot be, the claim stays open and the lost slot may still come back.
         let slot = (self.shared.make)()?;
         if self.close() {

@@ -4,7 +4,6 @@
 //! batches; the engine chooses the memory (page-locked for a GPU) and the model the type of the values.
 
 use super::{EngineError, ModelSpec};
-use crate::memory;
 use crate::values::{Element, Values, ValuesMut};
 use half::f16;
 use std::ops::Range;
@@ -43,12 +42,11 @@ impl HostMemory for Vec<f16> {
 /// Ordinary memory for `elements` values, zeroed.
 ///
 /// # Errors
-/// [`EngineError::Memory`] when it cannot be had, or a limit leaves nothing for the rest of the program.
+/// [`EngineError::Memory`] when it cannot be had.
 pub fn ordinary_memory(element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
     fn zeros<T: Clone>(zero: T, elements: usize) -> Result<Vec<T>, EngineError> {
         let bytes = elements.saturating_mul(size_of::<T>());
         let refused = |reason| EngineError::Memory { bytes, reason };
-        memory::ask_for(bytes).map_err(refused)?;
         let mut values = Vec::new();
         values
             .try_reserve_exact(elements)

@@ -7,12 +7,15 @@ use crate::engine::failure::Failure;
 use crate::engine::lane::{LaneId, Lanes, Pending, Reply};
 use crate::frame::{Decoder, Envelope};
 use crate::ledger::{Outcome, Results, Ticket};
-use crate::sync::{JoinHandle, spawn, spawn_blocking, timeout};
+use crate::sync::{JoinHandle, sleep, spawn, spawn_blocking, timeout};
 use crate::telemetry::counts::{BatchNote, Counts};
 use crate::telemetry::newest::{Image, Newest};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// When a slot that cannot be made is tried again.
+const SLOT_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -217,16 +220,7 @@ impl Resources {
                 if lane.is_some_and(|lane| self.lanes.abandon(lane)) {
                     self.counts.lane_replaced();
                 }
-                // Memory for the new slot may be long in coming from a driver that hangs: nobody waits for it here.
-                spawn_blocking(move || {
-                    if let Err(error) = claim.write_off() {
-                        tracing::error!(
-                            %error,
-                            "The slot that hangs with its lane cannot be replaced; one batch less is in flight from \
-                             now on."
-                        );
-                    }
-                });
+                spawn(replace(claim));
                 Attempt {
                     lease: None,
                     lane,
@@ -277,6 +271,31 @@ impl Resources {
             .enumerate()
             .map(|(frame, ticket)| (*ticket, outcome(frame)))
             .collect()
+    }
+}
+
+/// Puts a new slot in the place of one that hangs with its lane. Memory for it may be long in coming from a driver that
+/// hangs, or there may be none just now: nobody waits for it here, and without it a batch less is in flight.
+async fn replace(claim: Claim) {
+    let mut told = false;
+    loop {
+        let claim = claim.clone();
+        match spawn_blocking(move || claim.write_off()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) if !told => tracing::error!(
+                %error,
+                "The slot that hangs with its lane cannot be replaced; one batch less is in flight until it can be. It \
+                 is tried again every {} s.",
+                SLOT_AGAIN.as_secs()
+            ),
+            Ok(Err(_)) => {}
+            Err(error) => {
+                tracing::error!(%error, "The engine panicked over a new slot; one batch less is in flight from now on.");
+                return;
+            }
+        }
+        told = true;
+        sleep(SLOT_AGAIN).await;
     }
 }
 

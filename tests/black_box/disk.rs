@@ -96,11 +96,17 @@ async fn a_sidecar_that_serves_has_no_file_open_to_write_but_its_log() {
     let mut written = Vec::new();
     for open in std::fs::read_dir(process.join("fd")).unwrap() {
         let open = open.unwrap();
-        let info = std::fs::read_to_string(process.join("fdinfo").join(open.file_name())).unwrap();
+        // One may be closed meanwhile.
+        let Ok(info) = std::fs::read_to_string(process.join("fdinfo").join(open.file_name()))
+        else {
+            continue;
+        };
         let (_, flags) = info.split_once("flags:").unwrap();
         let flags = flags.lines().next().unwrap().trim();
         let is_read_only = u32::from_str_radix(flags, 8).unwrap() & 0o3 == 0;
-        let target = std::fs::read_link(open.path()).unwrap();
+        let Ok(target) = std::fs::read_link(open.path()) else {
+            continue;
+        };
         let is_file = std::fs::metadata(&target).is_ok_and(|file| {
             let kind = file.file_type();
             !kind.is_char_device() && !kind.is_socket() && !kind.is_fifo()

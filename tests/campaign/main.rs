@@ -76,13 +76,14 @@ async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
     account.check_all_answered();
 }
 
-fn plan() -> Plan {
-    Plan::new(setting("CAMPAIGN_SEED", 1) as u64)
+fn plan(frames: usize) -> Plan {
+    Plan::new(setting("CAMPAIGN_SEED", 1) as u64, frames)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_every_frame_is_answered_exactly_once_and_rightly() {
-    campaign(plan(), setting("CAMPAIGN_FRAMES", SHORT), None).await;
+    let frames = setting("CAMPAIGN_FRAMES", SHORT);
+    campaign(plan(frames), frames, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +95,7 @@ async fn on_one_cpu_alone_or_with_a_rival_the_promises_are_the_same_in_every_mod
         };
         for mode in MODES {
             println!("on one CPU, {mode}, with a rival: {with_rival}");
-            campaign(plan().only(mode), frames, Some(&cpu)).await;
+            campaign(plan(frames).only(mode), frames, Some(&cpu)).await;
         }
     }
 }

@@ -25,7 +25,8 @@ impl OneCpu {
         }
         if with_rival {
             let mut rival = one.command(Path::new("sh"));
-            rival.args(["-c", "while :; do :; done"]);
+            // It ends with this process, however that ends.
+            rival.args(["-c", "while [ -d /proc/$PPID ]; do :; done"]);
             one.rival = Some(rival.stdin(Stdio::null()).spawn().unwrap());
         }
         Some(one)

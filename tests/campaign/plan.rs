@@ -34,10 +34,13 @@ pub struct Plan {
     lives: ChaCha8Rng,
     calls: ChaCha8Rng,
     call: usize,
+    due: usize,
 }
 
-/// Every so many calls one of the incidents is due, so that a short campaign has them all.
+/// Every so many calls at most one of the incidents is due; more often in a short campaign, so that it has them all.
 const DUE: usize = 20;
+/// Frames, per call until one is due.
+const FRAMES_PER_DUE: usize = 2_000;
 const INCIDENTS: [Incident; 5] = [
     Incident::Stall,
     Incident::Disconnect,
@@ -52,8 +55,10 @@ fn number(chance: &mut ChaCha8Rng, least: u64, most: u64) -> u64 {
 }
 
 impl Plan {
-    pub fn new(seed: u64) -> Self {
+    /// For a campaign of so many frames.
+    pub fn new(seed: u64, frames: usize) -> Self {
         Self {
+            due: (frames / FRAMES_PER_DUE).clamp(1, DUE),
             seed,
             only: None,
             lives: ChaCha8Rng::seed_from_u64(seed),
@@ -81,8 +86,8 @@ impl Plan {
 
     pub fn incident(&mut self) -> Incident {
         self.call += 1;
-        if self.call.is_multiple_of(DUE) {
-            return INCIDENTS[self.call / DUE % INCIDENTS.len()];
+        if self.call.is_multiple_of(self.due) {
+            return INCIDENTS[self.call / self.due % INCIDENTS.len()];
         }
         match number(&mut self.calls, 0, 999) {
             0..=7 => Incident::Kill,

@@ -137,6 +137,15 @@ fn the_image_runs_as_nobody_and_builds_no_engine() {
     }
 }
 
+/// Memory stays as docs/reliability.md says only with one heap; the last stage is the image.
+#[test]
+fn the_image_has_one_heap_for_all_threads() {
+    let lines = instructions();
+    let last = lines.iter().rposition(|line| line.starts_with("FROM "));
+    let image = &lines[last.unwrap()..];
+    assert!(image.iter().any(|line| line == "ENV MALLOC_ARENA_MAX=1"));
+}
+
 #[test]
 fn every_flavour_has_a_stage_and_a_feature() {
     let lines = instructions();

@@ -39,6 +39,7 @@ mod schedules;
 /// An engine that throws dice.
 mod scripted;
 
+use libtest_mimic::{Arguments, Trial};
 use shuttle::scheduler::{
     PctScheduler, RandomScheduler, Scheduler, UncontrolledNondeterminismCheckScheduler,
 };
@@ -82,28 +83,29 @@ fn setting(name: &str, default: usize) -> usize {
 }
 
 fn main() {
-    let wanted: Vec<_> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
     let seed = setting("MODEL_SEED", 1) as u64;
     let schedules = setting("MODEL_SCHEDULES", FEW);
+    let trial = |(name, model): &Model| {
+        let (name, model) = (*name, *model);
+        Trial::test(name, move || {
+            explore(name, model, seed, schedules);
+            Ok(())
+        })
+    };
+    let trials = MODELS.iter().map(trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn explore(name: &str, model: fn(), seed: u64, schedules: usize) {
+    let begun = Instant::now();
     let by_pct = schedules / 3;
-    for (name, model) in MODELS {
-        if !wanted.is_empty() && !wanted.iter().any(|wanted| name.contains(wanted)) {
-            continue;
-        }
-        // Said before it runs: a model that fails ends the program.
-        eprint!("model {name} ... ");
-        let begun = Instant::now();
-        let random = RandomScheduler::new_from_seed(seed, schedules - by_pct);
-        run(*model, random);
-        run(*model, PctScheduler::new_from_seed(seed, CHANGES, by_pct));
-        // Each of these twice: nothing but the schedule decides what happens.
-        let again = RandomScheduler::new_from_seed(seed, schedules / 50);
-        run(*model, UncontrolledNondeterminismCheckScheduler::new(again));
-        eprintln!("ok, {schedules} schedules, {:.1?}", begun.elapsed());
-    }
+    let random = RandomScheduler::new_from_seed(seed, schedules - by_pct);
+    run(model, random);
+    run(model, PctScheduler::new_from_seed(seed, CHANGES, by_pct));
+    // Each of these twice: nothing but the schedule decides what happens.
+    let again = RandomScheduler::new_from_seed(seed, schedules / 50);
+    run(model, UncontrolledNondeterminismCheckScheduler::new(again));
+    println!("{name}: {schedules} schedules, {:.1?}", begun.elapsed());
 }
 
 fn run(model: fn(), scheduler: impl Scheduler + 'static) {

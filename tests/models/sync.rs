@@ -175,8 +175,19 @@ where
     JoinHandle(Some(shuttle::future::spawn(future)))
 }
 
-pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) {
-    drop(shuttle::thread::spawn(work));
+pub fn spawn_blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> oneshot::Receiver<R> {
+    let (done, result) = oneshot::channel();
+    drop(shuttle::thread::spawn(move || {
+        let _ = done.send(work());
+    }));
+    result
+}
+
+/// However long: everyone else may go on.
+pub async fn sleep(_: Duration) {
+    shuttle::future::yield_now().await;
 }
 
 /// A time-out that ran out.

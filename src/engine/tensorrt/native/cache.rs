@@ -66,7 +66,7 @@ pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>
     // Held until the engine is loaded: sidecars that start together build it once.
     let _lock = match lock(&options.cache) {
         // Not even room for that: then each builds its own.
-        Err(error) if error.kind() == ErrorKind::StorageFull && !options.cache_needed => None,
+        Err(error) if is_full(error.kind()) && !options.cache_needed => None,
         lock => Some(lock.map_err(unusable)?),
     };
     if is_whole(&engine) {
@@ -100,6 +100,11 @@ pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>
     let (plan, description) = (built.plan, Some(built.description));
     let engine = TensorRtEngine::open(&request.engine, plan, description, options)?;
     Ok(Arc::new(engine))
+}
+
+/// Whether a disk, or somebody's share of it, has no room left.
+fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Waits until nobody else has the cache.
