@@ -1,7 +1,9 @@
 //! The lanes' promises, on an engine that opens as many sessions as it is told to.
 
 use super::*;
-use crate::engine::{BatchDimension, ModelSpec, Place, Session, StageTimes, TensorSpec};
+use crate::engine::{
+    BatchDimension, HostBuffer, ModelSpec, Place, Session, StageTimes, TensorSpec,
+};
 use crate::values::Element;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,6 +29,11 @@ impl Engine for Limited {
 
     fn description(&self) -> String {
         "an engine for tests".to_owned()
+    }
+
+    /// Without a look at the machine's limits, which an interpreter does not have.
+    fn allocate(&self, _: Element, elements: usize) -> Result<HostBuffer, EngineError> {
+        Ok(Box::new(vec![0.0_f32; elements]))
     }
 
     fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
