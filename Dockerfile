@@ -51,8 +51,9 @@ RUN ldconfig -p | grep -q 'libnvinfer\.so\.11' \
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM on-${FLAVOUR}
-# One heap for all threads. With glibc's heap per thread, frames that one thread frees are not there for the next.
-ENV MALLOC_ARENA_MAX=1
+# One heap, which keeps what it has. With a heap per thread, frames that one thread frees are not there for the next; and
+# to give memory back after a frame, and ask for it again, takes longer than the frame.
+ENV GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=2147483647
 COPY --from=build /usr/local/bin/beamflow /usr/local/bin/beamflow
 COPY models/ptychonn_64.onnx /opt/app/models/
 # Nobody in particular. Numaflow's shared folder is writable to every user of the pod.

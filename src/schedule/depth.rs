@@ -58,6 +58,13 @@ impl Depth {
         self.now.load(Ordering::Relaxed)
     }
 
+    /// Batches handed to the lanes before the collector waits. A fixed depth has as many lanes: a batch beyond it waits
+    /// before them, where a lane that is done finds it at once. One that follows has more lanes than it uses.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.now() + usize::from(self.following.is_none())
+    }
+
     /// Takes note of a call: the mean time in which a batch filled, and that for which it was on its lane.
     pub fn note(&self, collection: Duration, inference: Duration) {
         let Some(following) = &self.following else {
@@ -133,6 +140,6 @@ mod tests {
     fn a_fixed_depth_stays() {
         let depth = Depth::fixed(5);
         (0..10).for_each(|_| depth.note(MS, 100 * MS));
-        assert_eq!(depth.now(), 5);
+        assert_eq!((depth.now(), depth.places()), (5, 6));
     }
 }

@@ -8,11 +8,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Computes each batch the moment it fills, with at most `depth` in flight; then waits for them all. A batch is in
-/// flight until it has left its lane: the next one does not wait for its results to be encoded.
+/// flight from when a lane takes it up until it has left the lane: the next one does not wait for its results to be
+/// encoded.
 pub struct Pipelined {
     /// What all modes share.
     pub resources: Arc<Resources>,
-    /// Batches in flight before the collector waits.
+    /// Batches in flight, and handed over, before the collector waits.
     pub depth: Arc<Depth>,
 }
 
@@ -21,7 +22,7 @@ impl Schedule for Pipelined {
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
         let depth = self.depth.now();
         let mut call = Call::new(&self.resources.counts, Some(depth));
-        let places = Arc::new(Semaphore::new(depth));
+        let places = Arc::new(Semaphore::new(self.depth.places()));
         let mut computing = Vec::new();
         let mut collector = Collector::new(&self.resources, ReceiverStream::new(datums));
         while let Some(batch) = collector.next(&mut call).await {
