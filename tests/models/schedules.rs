@@ -3,6 +3,7 @@
 use crate::batch::Ring;
 use crate::batch::slot::Slot;
 use crate::engine::lane::{Balance, LanePlan, Lanes};
+use crate::engine::{Engine, EngineError};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
 use crate::ledger::Outcome;
 use crate::ring::assert_whole;
@@ -18,7 +19,7 @@ use numaflow::batchmap::Datum;
 use prometheus_client::registry::Registry;
 use shuttle::future::{block_on, yield_now};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -41,7 +42,7 @@ impl Subject {
         let mut engine = Scripted::new(fates);
         engine.devices = 2;
         let (gate, tallies) = (engine.gate.clone(), engine.tallies.clone());
-        let engine: Arc<dyn crate::engine::Engine> = Arc::new(engine);
+        let engine: Arc<dyn Engine> = Arc::new(engine);
         let plan = LanePlan {
             lanes: LANES,
             rows: BATCH,
@@ -49,7 +50,17 @@ impl Subject {
         };
         let lanes = Lanes::start(Arc::clone(&engine), plan).unwrap();
         let wanted = 0..1;
-        let slot = move || Slot::new(engine.as_ref(), BATCH, std::slice::from_ref(&wanted));
+        let made = AtomicUsize::new(0);
+        let slot = move || {
+            // One that takes the place of another may be refused, for a while.
+            if made.fetch_add(1, Ordering::SeqCst) > LANES && choose(2) == 0 {
+                return Err(EngineError::Memory {
+                    bytes: 1,
+                    reason: "just now".to_owned(),
+                });
+            }
+            Slot::new(engine.as_ref(), BATCH, std::slice::from_ref(&wanted))
+        };
         let (height, width) = (1, 1);
         let envelope = Envelope::new(
             &[height, width],
