@@ -1,127 +1,64 @@
 #!/usr/bin/env bash
-# Checks beamflow on a machine with an NVIDIA GPU and writes a report:
-#   scripts/gpu-check.sh [REPORT]        (gpu-report.md if not given)
+# Checks beamflow with TensorRT-RTX on a machine with a card that it supports (compute capability 7.5, 8.x, 12.x):
 #
-# Builds the program and the GPU tests, fetches TensorRT-RTX if TENSORRT_PATH does not name its folder, builds
-# engines of the project's own model, runs the tests, the engine bench and the three modes, and, where it is
-# installed, compute-sanitizer. Goes on after a failure, notes it in the report, and ends with code 1 then.
+#   scripts/gpu-check.sh [OUT]        a folder for report.md and report.json; gpu-report if not given
 #
-# BEAMFLOW and GPU_TESTS name a program and a test program built elsewhere, for machines without Rust:
+# Builds the program and the GPU tests, fetches TensorRT-RTX unless TENSORRT_PATH names its folder, builds engines of
+# the project's own model, runs the tests, the engine bench and the three modes, and, where it is installed,
+# compute-sanitizer. Every part has a time limit. A part that fails does not stop the others; the exit code is 1 then.
+# For other cards, and for the CUDA code alone: scripts/gpu-kit.sh.
+#
+# Needs Rust with libclang and a C++ compiler, and pip for Python 3. On a machine without them, BEAMFLOW and GPU_TESTS
+# name a program and a test program that were built elsewhere, and TENSORRT_PATH the libraries:
 #   cargo build --release --features tensorrt-rtx
 #   cargo test --release --features tensorrt-rtx --test gpu --no-run
 set -uo pipefail
-# Needs Rust with libclang and a C++ compiler, unless BEAMFLOW and GPU_TESTS are given; and pip for Python 3, unless
-# TENSORRT_PATH is given or the libraries have been fetched before.
 root=$(cd "$(dirname "$0")/.." && pwd)
-[ -z "${BEAMFLOW:-}" ] || BEAMFLOW=$(realpath "$BEAMFLOW")
-[ -z "${GPU_TESTS:-}" ] || GPU_TESTS=$(realpath "$GPU_TESTS")
-[ -z "${TENSORRT_PATH:-}" ] || TENSORRT_PATH=$(realpath "$TENSORRT_PATH")
+# shellcheck source=gpu-report.sh
+. "$root/scripts/gpu-report.sh"
+for name in BEAMFLOW GPU_TESTS TENSORRT_PATH; do
+    [ -z "${!name:-}" ] || export "$name=$(realpath "${!name}")"
+done
 if [ -z "${BEAMFLOW:-}" ] || [ -z "${GPU_TESTS:-}" ]; then
-    command -v cargo >/dev/null || { echo "$0: cargo is missing; install Rust, or give BEAMFLOW and GPU_TESTS" >&2; exit 64; }
+    command -v cargo >/dev/null || { echo "$0: cargo is missing; install Rust, or set BEAMFLOW and GPU_TESTS" >&2; exit 64; }
 fi
-report=$(realpath -m "${1:-gpu-report.md}")
-cd "$root"
+out=$(realpath -m "${1:-gpu-report}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failures=0
-
-note() { printf '%s\n' "$@" >>"$report"; }
-
-# part TITLE COMMAND…: runs the command, shows its output, and puts both into the report.
-part() {
-    local title=$1
-    shift
-    printf '\n== %s\n' "$title"
-    note "" "## $title" "" '```text' "\$ ${*//$work/.}"
-    if "$@" >"$work/output" 2>&1; then
-        status=0
-    else
-        status=$?
-        failures=$((failures + 1))
-    fi
-    tee -a "$report" <"$work/output"
-    [ "$status" = 0 ] || note "(exit code $status)"
-    note '```'
-}
-
-: >"$report"
-card="no nvidia-smi here"
-if command -v nvidia-smi >/dev/null; then
-    card=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader)
-fi
-note "# beamflow on a GPU" "" "$(date -u +%Y-%m-%d), $card"
+cd "$root" || exit 1
+report_begin "$out" "beamflow with TensorRT-RTX on a card"
 
 if [ -z "${BEAMFLOW:-}" ]; then
-    part "Building" cargo build --release --locked --features tensorrt-rtx
-    BEAMFLOW=$root/target/release/beamflow
+    part 3600 "Building" cargo build --release --locked --features tensorrt-rtx
+    export BEAMFLOW=$root/target/release/beamflow
 fi
 if [ -z "${TENSORRT_PATH:-}" ]; then
-    TENSORRT_PATH=$root/target/tensorrt-rtx/tensorrt_rtx_libs
-    [ -d "$TENSORRT_PATH" ] || part "Fetching TensorRT-RTX" scripts/fetch-tensorrt-rtx.sh "$root/target/tensorrt-rtx"
+    export TENSORRT_PATH=$root/target/tensorrt-rtx/tensorrt_rtx_libs
+    [ -d "$TENSORRT_PATH" ] || part 900 "Fetching TensorRT-RTX" scripts/fetch-tensorrt-rtx.sh "$root/target/tensorrt-rtx"
 fi
-export TENSORRT_PATH
+cd "$work" || exit 1
 
-model=$root/models/ptychonn_64.onnx
-for precision in fp32 fp16; do
-    engine=$work/$precision.engine
-    part "Engine, $precision" "$BEAMFLOW" build-engine "$model" -o "$engine" --batch 8 --precision $precision
-    part "Inspection, $precision" "$BEAMFLOW" inspect "$engine"
-    part "Engine bench, $precision" "$BEAMFLOW" bench-engine "$engine" --lanes 4 --batches 2000 --output-size 64x64
-    cp "$work/output" "$work/bench-$precision"
-done
-
-# The three modes, driven as Numaflow would, at whatever rate the sidecar answers; medians of three runs each,
-# and what they come to relative to the engine's own best rate and to sequential mode.
-modes() {
-    local engine=$1 bench=$2 mode sidecar rates run
-    local -A median
-    for mode in sequential concurrent pipelined; do
-        rm -f "$work/info"
-        "$BEAMFLOW" --mode $mode --model-path "$engine" --max-concurrent-batches 3 --http-address off \
-            --sock-path "$work/sock" --server-info-path "$work/info" 2>"$work/sidecar.log" &
-        sidecar=$!
-        run=0
-        while [ ! -e "$work/info" ] && kill -0 $sidecar 2>/dev/null && [ $((run += 1)) -lt 1200 ]; do sleep 0.1; done
-        : >"$work/rates"
-        for run in 1 2 3; do
-            "$BEAMFLOW" send --sock-path "$work/sock" --count "${FRAMES:-50000}" --read-batch 1000 >"$work/sent" || {
-                cat "$work/sent" "$work/sidecar.log"
-                kill $sidecar
-                return 1
-            }
-            awk '$1 == "-" { print $3 }' "$work/sent" >>"$work/rates"
-        done
-        kill $sidecar
-        wait $sidecar || return 1
-        median[$mode]=$(sort -n "$work/rates" | sed -n 2p)
-    done
-    # The fourth column of the lines with graphs is frames/s.
-    rates=$(awk '$2 == "yes" { print $4 }' "$bench" | sort -n | tail -1)
-    awk -v s="${median[sequential]}" -v c="${median[concurrent]}" -v p="${median[pipelined]}" -v e="$rates" 'BEGIN {
-        printf "%-12s %10s %18s %14s\n", "mode", "frames/s", "of bench-engine", "of sequential"
-        printf "%-12s %10.0f %18.2f %14.2f\n", "sequential", s, s / e, 1
-        printf "%-12s %10.0f %18.2f %14.2f\n", "concurrent", c, c / e, c / s
-        printf "%-12s %10.0f %18.2f %14.2f\n", "pipelined", p, p / e, p / s
-        printf "bench-engine, best: %.0f frames/s\n", e
-    }'
+bench() {
+    "$BEAMFLOW" bench-engine "$1.engine" --lanes 4 --batches 2000 --output-size 64x64 --json "$1.json" && cp "$1.json" "$FIGURES"
 }
+export -f bench
 for precision in fp32 fp16; do
-    part "The three modes, $precision" modes "$work/$precision.engine" "$work/bench-$precision"
+    part 600 "Engine, $precision" "$BEAMFLOW" build-engine "$root/models/ptychonn_64.onnx" -o $precision.engine --batch 8 --precision $precision
+    part 120 "Inspection, $precision" "$BEAMFLOW" inspect $precision.engine
+    part 300 "Engine bench, $precision" bash -c "bench $precision"
+    part 300 "The three modes, $precision" bash -c "modes $precision.engine $precision.json ${FRAMES:-50000}"
 done
 
 if [ -n "${GPU_TESTS:-}" ]; then
-    part "GPU tests" "$GPU_TESTS" --ignored --nocapture --test-threads 1 gpu
+    part 900 "GPU tests" env -C "$root" "$GPU_TESTS" --ignored --nocapture --test-threads 1 gpu
 else
-    part "GPU tests" cargo test --release --locked --features tensorrt-rtx --test gpu -- --ignored --nocapture --test-threads 1 gpu
+    part 3600 "GPU tests" cargo test --manifest-path "$root/Cargo.toml" --release --locked --features tensorrt-rtx --test gpu -- \
+        --ignored --nocapture --test-threads 1 gpu
 fi
 
 if command -v compute-sanitizer >/dev/null; then
-    part "compute-sanitizer" compute-sanitizer --error-exitcode 1 \
-        "$BEAMFLOW" bench-engine "$work/fp32.engine" --lanes 2 --batches 20
+    part 600 "compute-sanitizer" compute-sanitizer --error-exitcode 1 "$BEAMFLOW" bench-engine fp32.engine --lanes 2 --batches 20
 else
-    note "" "compute-sanitizer is not installed here; not run."
+    left_out "compute-sanitizer" "it is not installed"
 fi
-
-note "" "$failures part(s) failed."
-printf '\n%s\n' "$failures part(s) failed; the report is in $report."
-[ "$failures" = 0 ]
+report_end

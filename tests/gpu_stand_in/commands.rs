@@ -1,10 +1,12 @@
 //! `beamflow inspect` and `beamflow bench-engine`.
 
+use crate::fixture::needs_the_stand_in_driver;
 use crate::frames::{plan, usual};
 use crate::sidecar::Bench;
 
 #[test]
 fn inspect_tells_the_tensors_the_batch_range_and_the_memory_of_a_lane_on_each_gpu() {
+    needs_the_stand_in_driver!("it needs two devices of a known name");
     let workspace = "workspace 1048576";
     let bench = Bench::new(&plan("f16", "2 4 6", workspace)).with("STAND_IN_DEVICES", 2);
     let output = bench.run(&["inspect", "model.engine", "--devices", "all"]);
@@ -20,11 +22,12 @@ fn inspect_tells_the_tensors_the_batch_range_and_the_memory_of_a_lane_on_each_gp
     ] {
         assert!(text.contains(words), "no {words:?} in: {text}");
     }
-    bench.report().assert_all_given_back();
+    bench.assert_all_given_back();
 }
 
 #[test]
 fn inspect_json_has_the_bytes_of_a_lane() {
+    needs_the_stand_in_driver!("it sets the device's memory");
     let workspace = 1 << 20;
     let bench = Bench::new(&plan("f32", "8", &format!("workspace {workspace}")));
     let output = bench.run(&["inspect", "model.engine", "--json"]);
@@ -64,8 +67,9 @@ fn bench_engine_measures_each_number_of_lanes_with_and_without_graphs() {
                 assert!(figure > 0.0, "{run}");
             }
         }
-        let report = bench.report();
-        report.assert_all_given_back();
-        assert_eq!(report.graph_launches > 0, flags.is_empty());
+        bench.assert_all_given_back();
+        if let Some(report) = bench.report() {
+            assert_eq!(report.graph_launches > 0, flags.is_empty());
+        }
     }
 }

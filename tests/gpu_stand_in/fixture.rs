@@ -1,4 +1,12 @@
-//! Building the stand-in, once.
+//! Where the stand-in's libraries and the program are.
+//!
+//! By default the libraries are built here, once, and the program is cargo's. Two variables name others, for machines
+//! without Rust or a compiler, which is how `scripts/gpu-kit.sh` runs these tests on a card:
+//!
+//! - `BEAMFLOW`: the program.
+//! - `STAND_IN_LIBRARIES`: the folder of the libraries. Without a `libcuda.so.1` in it, the driver is the machine's:
+//!   the tests run on its card, and what only the stand-in driver can do or report is skipped. `STAND_IN_BARE=1` with
+//!   the stand-in driver on the library path tries that without a card.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,10 +15,39 @@ use std::sync::OnceLock;
 /// The headers of the TensorRT-RTX that the feature `tensorrt-rtx` is compiled for.
 const HEADERS: &str = "TensorRT-Headers/TRT-RTX-1.7";
 
-/// The folder with the stand-in's libraries, built if they are not there or older than their sources.
+/// The program under test.
+pub fn program() -> PathBuf {
+    std::env::var_os("BEAMFLOW")
+        .map_or_else(|| env!("CARGO_BIN_EXE_beamflow").into(), PathBuf::from)
+}
+
+/// Whether the driver is a real one.
+pub fn on_a_card() -> bool {
+    given_libraries().is_some_and(|folder| !folder.join("libcuda.so.1").exists())
+}
+
+/// Returns from a test that needs the stand-in driver where the driver is a real one, and prints the reason.
+macro_rules! needs_the_stand_in_driver {
+    ($why:literal) => {
+        if $crate::fixture::on_a_card() {
+            eprintln!("skipped: {}", $why);
+            return;
+        }
+    };
+}
+pub(crate) use needs_the_stand_in_driver;
+
+fn given_libraries() -> Option<PathBuf> {
+    std::env::var_os("STAND_IN_LIBRARIES").map(PathBuf::from)
+}
+
+/// The folder with the stand-in's libraries, built if they are missing or older than their sources.
 pub fn libraries() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        if let Some(folder) = given_libraries() {
+            return folder;
+        }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand_in");
         std::fs::create_dir_all(&folder).unwrap();
         // Test runners that start a process for each test meet here.
@@ -84,6 +121,7 @@ fn build(headers: &Path, folder: &Path) {
 
 #[test]
 fn the_stand_in_keeps_its_own_promises() {
+    needs_the_stand_in_driver!("it checks the stand-in driver");
     let output = Command::new(libraries().join("check"))
         .env("LD_LIBRARY_PATH", libraries())
         .output()

@@ -27,29 +27,45 @@ pub fn usual() -> String {
     plan("f32", "1 8 8", "")
 }
 
-/// Frame `k`: counts that are exact in half precision, and unlike those of the frames near it.
-fn pixels(k: usize) -> impl Iterator<Item = i16> {
-    (0..VALUES).map(move |position| ((k * 37 + position * 3) % 1000) as i16)
+/// Frame `k` of `values` values: counts that are exact in half precision, and unlike those of the frames near it.
+fn pixels(k: usize, values: usize) -> impl Iterator<Item = i16> {
+    (0..values).map(move |position| ((k * 37 + position * 3) % 1000) as i16)
+}
+
+/// Frame `k` of `values` values as a datum.
+pub fn frame_of(k: usize, values: usize) -> Datum {
+    let bytes = pixels(k, values).flat_map(i16::to_le_bytes);
+    Datum::new(k.to_string(), bytes.collect())
 }
 
 /// Frame `k` as a datum.
 pub fn frame(k: usize) -> Datum {
-    Datum::new(
-        k.to_string(),
-        pixels(k).flat_map(i16::to_le_bytes).collect(),
-    )
+    frame_of(k, VALUES)
 }
 
-/// What output `output` of the stand-in is for frame `k`, whole.
-pub fn whole(output: usize, k: usize) -> Vec<f32> {
+/// Output `output` of the stand-in for frame `k` of `values` values, whole.
+pub fn whole_of(output: usize, k: usize, values: usize) -> Vec<f32> {
     let (scale, shift) = ((output + 1) as f32, output as f32);
-    pixels(k).map(|x| f32::from(x) * scale + shift).collect()
+    let value = |x| f32::from(x) * scale + shift;
+    pixels(k, values).map(value).collect()
 }
 
-/// The middle 2 × 2 of it.
+/// Output `output` of the stand-in for frame `k`, whole.
+pub fn whole(output: usize, k: usize) -> Vec<f32> {
+    whole_of(output, k, VALUES)
+}
+
+/// The middle `part` × `part` of an output of `side` × `side`.
+pub fn middle_of(whole: &[f32], side: usize, part: usize) -> Vec<f32> {
+    let margin = (side - part) / 2;
+    let rows = whole.chunks(side).skip(margin).take(part);
+    rows.flat_map(|row| row[margin..margin + part].to_vec())
+        .collect()
+}
+
+/// The middle 2 × 2 of output `output` for frame `k`.
 pub fn middle(output: usize, k: usize) -> Vec<f32> {
-    let whole = whole(output, k);
-    [5, 6, 9, 10].map(|place| whole[place]).to_vec()
+    middle_of(&whole(output, k), SIDE, 2)
 }
 
 /// What the messages to frame `k` hold.

@@ -22,6 +22,8 @@ mod fixture;
 mod frames;
 /// CUDA graphs, and how a lane waits.
 mod graphs;
+/// The kit for machines with a card.
+mod kit;
 /// Device memory: too little of it, and none lost.
 mod memory;
 /// What a machine may lack, and what is said of it.

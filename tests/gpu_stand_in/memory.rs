@@ -1,5 +1,6 @@
 //! Device memory: too little of it, and none lost.
 
+use crate::fixture::needs_the_stand_in_driver;
 use crate::frames::{VALUES, assert_results, plan, usual};
 use crate::sidecar::{Bench, MODES};
 
@@ -13,6 +14,7 @@ fn hungry() -> String {
 
 #[test]
 fn lanes_that_do_not_fit_are_refused_with_how_many_do_and_what_to_lower() {
+    needs_the_stand_in_driver!("it sets the device's memory");
     for (mode, flag, lanes) in [
         ("pipelined", "--pipeline-depth", 3),
         ("concurrent", "--max-concurrent-batches", 4),
@@ -23,12 +25,13 @@ fn lanes_that_do_not_fit_are_refused_with_how_many_do_and_what_to_lower() {
         assert!(said.contains(&fit), "{said}");
         let lower = format!("lower {flag} to 2, or use an engine with a smaller batch");
         assert!(said.contains(&lower), "{said}");
-        bench.report().assert_all_given_back();
+        bench.assert_all_given_back();
     }
 }
 
 #[tokio::test]
 async fn as_many_lanes_as_fit_can_be_used_if_it_is_only_one() {
+    needs_the_stand_in_driver!("it sets the device's memory");
     for lanes in 1..=2 {
         let memory = WORKSPACE * (2 * lanes + 1) / 2;
         let bench = Bench::new(&hungry()).with("STAND_IN_MEMORY", memory);
@@ -41,14 +44,16 @@ async fn as_many_lanes_as_fit_can_be_used_if_it_is_only_one() {
 
 #[test]
 fn an_engine_that_does_not_fit_at_all_is_refused_with_the_reason() {
+    needs_the_stand_in_driver!("it sets the device's memory");
     let bench = Bench::new(&hungry()).with("STAND_IN_MEMORY", WORKSPACE / 2);
     let said = bench.refused(&["--output-size", "full"]);
     assert!(said.contains("CUDA_ERROR_OUT_OF_MEMORY"), "{said}");
-    bench.report().assert_all_given_back();
+    bench.assert_all_given_back();
 }
 
 #[tokio::test]
 async fn a_batch_that_is_left_to_us_is_made_smaller_until_the_lanes_fit() {
+    needs_the_stand_in_driver!("it sets the device's memory");
     // A row of input and both outputs; three lanes with 32 rows fit, three with 64 do not.
     let row = 3 * VALUES * 4;
     let bench = Bench::new(&plan("f32", "1 64 64", "")).with("STAND_IN_MEMORY", 3 * 40 * row);
@@ -65,13 +70,14 @@ async fn a_batch_that_is_left_to_us_is_made_smaller_until_the_lanes_fit() {
 
 #[tokio::test]
 async fn two_thousand_batches_take_no_more_device_memory_than_the_first() {
+    needs_the_stand_in_driver!("it reads the device memory in use");
     for (mode, lanes) in MODES {
         for flags in [&[][..], &["--no-cuda-graphs"]] {
             let flags = [&["--mode", mode, "--bsz-size", "1"], flags].concat();
             let peak = async |batches: usize| {
                 let mut sidecar = Bench::new(&usual()).serve(&flags).await;
                 assert_results(&sidecar.call(batches).await, batches);
-                sidecar.stop().await.peak_device_bytes
+                sidecar.stop().await.unwrap().peak_device_bytes
             };
             let first = peak(lanes).await;
             assert_eq!(peak(2000).await, first, "{flags:?}");

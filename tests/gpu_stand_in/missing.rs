@@ -1,6 +1,6 @@
 //! What a machine or an engine file may lack: one line says what is found and what is needed.
 
-use crate::fixture::libraries;
+use crate::fixture::{libraries, needs_the_stand_in_driver};
 use crate::frames::{plan, usual};
 use crate::sidecar::Bench;
 use beamflow::engine::options::Precision;
@@ -17,6 +17,7 @@ fn assert_refused(bench: &Bench, flags: &[&str], words: &[&str]) {
 
 #[test]
 fn without_a_driver_there_is_no_nvidia_driver() {
+    needs_the_stand_in_driver!("there is a driver");
     if std::path::Path::new("/proc/driver/nvidia").exists() {
         eprintln!("skipped: there is an NVIDIA driver here");
         return;
@@ -29,6 +30,7 @@ fn without_a_driver_there_is_no_nvidia_driver() {
 
 #[test]
 fn with_a_driver_and_no_tensorrt_the_library_and_the_remedy_are_named() {
+    needs_the_stand_in_driver!("it copies the driver");
     let folder = tempfile::tempdir().unwrap();
     for driver in ["libcuda.so.1", "libcuda.so"] {
         std::fs::copy(libraries().join(driver), folder.path().join(driver)).unwrap();
@@ -46,12 +48,14 @@ fn with_a_driver_and_no_tensorrt_the_library_and_the_remedy_are_named() {
 
 #[test]
 fn with_no_gpu_the_line_says_so() {
+    needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
     assert_refused(&bench, &[], &["there is a driver, but no NVIDIA GPU"]);
 }
 
 #[test]
 fn a_gpu_that_is_not_there_is_named_with_how_many_there_are() {
+    needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual());
     let words = ["GPU 3 is asked for (--devices)", "there are 1"];
     assert_refused(&bench, &["--devices", "3"], &words);
@@ -147,6 +151,7 @@ fn a_description_of_another_file_is_not_believed() {
 
 #[test]
 fn where_there_is_no_gpu_an_engine_is_inspected_by_its_description() {
+    needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
     describe(&bench, &usual(), "1.7.1");
     let output = bench.run(&["inspect", "model.engine"]);

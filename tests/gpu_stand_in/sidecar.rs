@@ -1,11 +1,12 @@
 //! The program on the stand-in, and what the stand-in saw of it.
 
-use crate::fixture::libraries;
-use crate::frames::frame;
+use crate::fixture::{libraries, on_a_card, program};
+use crate::frames::{frame, usual};
 use beamflow::child::ChildSidecar;
 use beamflow::cli::Cli;
-use beamflow::driver::{Answer, Driver};
+use beamflow::driver::{Answer, Datum, Driver};
 use clap::CommandFactory;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -54,11 +55,6 @@ impl Report {
             self.live_contexts_execution,
         ]
     }
-
-    /// Asserts that everything was given back.
-    pub fn assert_all_given_back(&self) {
-        assert_eq!(self.live(), [0; 6], "{self:?}");
-    }
 }
 
 /// A folder with an engine file in it, and the settings of the stand-in that it is to run on.
@@ -99,8 +95,9 @@ impl Bench {
 
     /// The program, with the stand-in in place of the driver and TensorRT.
     fn program(&self) -> Command {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_beamflow"));
-        let stand_in = |(name, _): &(String, String)| name.starts_with("STAND_IN_");
+        let mut program = Command::new(program());
+        // On a card they are the settings of the whole run.
+        let stand_in = |(name, _): &(String, String)| name.starts_with("STAND_IN_") && !on_a_card();
         for (name, _) in std::env::vars().filter(stand_in) {
             program.env_remove(name);
         }
@@ -110,12 +107,22 @@ impl Bench {
         }
         program
             .env_remove("RUST_LOG")
-            .env("LD_LIBRARY_PATH", &self.libraries)
+            .env("LD_LIBRARY_PATH", self.library_path())
             // One port for all of them would be taken by the first.
             .env("HTTP_ADDRESS", "off")
             .env("STAND_IN_REPORT", self.folder.path().join("report.json"))
             .envs(self.settings.iter().map(|(name, value)| (name, value)));
         program
+    }
+
+    /// The libraries' folder; before the machine's own path on a card, which may name the driver's folder.
+    fn library_path(&self) -> OsString {
+        let mut path = self.libraries.clone().into_os_string();
+        if let (true, Some(more)) = (on_a_card(), std::env::var_os("LD_LIBRARY_PATH")) {
+            path.push(":");
+            path.push(more);
+        }
+        path
     }
 
     /// Runs the program with `args` to its end, which must come.
@@ -173,12 +180,22 @@ impl Bench {
         }
     }
 
-    /// What the stand-in saw; there must be nothing wrong in it.
-    pub fn report(&self) -> Report {
+    /// What the stand-in driver recorded; there must be nothing wrong in it. A real driver records nothing.
+    pub fn report(&self) -> Option<Report> {
+        if on_a_card() {
+            return None;
+        }
         let text = std::fs::read(self.folder.path().join("report.json")).unwrap();
         let report: Report = serde_json::from_slice(&text).unwrap();
         assert_eq!(report.misuse, Vec::<String>::new());
-        report
+        Some(report)
+    }
+
+    /// Asserts that the program gave everything back.
+    pub fn assert_all_given_back(&self) {
+        if let Some(report) = self.report() {
+            assert_eq!(report.live(), [0; 6], "{report:?}");
+        }
     }
 }
 
@@ -192,7 +209,12 @@ pub struct Sidecar {
 impl Sidecar {
     /// Frames `0..n` as one read batch.
     pub async fn call(&mut self, n: usize) -> Answer {
-        let call = self.driver.call(futures::stream::iter((0..n).map(frame)));
+        self.call_with((0..n).map(frame)).await
+    }
+
+    /// `frames` as one read batch.
+    pub async fn call_with(&mut self, frames: impl Iterator<Item = Datum>) -> Answer {
+        let call = self.driver.call(futures::stream::iter(frames));
         let answer = tokio::time::timeout(NEVER, call).await;
         answer.expect("the call is answered").unwrap()
     }
@@ -203,11 +225,10 @@ impl Sidecar {
     }
 
     /// Stops it as Kubernetes does: with exit code 0, and nothing kept of the device.
-    pub async fn stop(self) -> Report {
+    pub async fn stop(self) -> Option<Report> {
         let bench = self.end().await;
-        let report = bench.report();
-        report.assert_all_given_back();
-        report
+        bench.assert_all_given_back();
+        bench.report()
     }
 
     /// The same, where a lane hangs and keeps what it has: the process leaves without exit handlers, and so without
@@ -223,17 +244,27 @@ impl Sidecar {
         self.bench
     }
 
-    /// Waits until it has ended by itself; gives its exit code, its log and the report.
-    pub async fn ended(mut self) -> (Option<i32>, String, Report) {
+    /// Waits until it has ended by itself, with everything given back; returns its exit code and its log.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
         let log = self.bench.folder.path().join("sidecar.log");
         drop(self.driver);
         let status = self.child.ended().await.unwrap();
         let log = std::fs::read_to_string(log).unwrap();
-        (status.code(), log, self.bench.report())
+        self.bench.assert_all_given_back();
+        (status.code(), log)
     }
 }
 
-/// The runs there are before the first batch: to look at the engine, to open sessions, to warm up.
-pub async fn runs_before_the_first_batch(bench: Bench, flags: &[&str]) -> usize {
-    bench.serve(flags).await.stop().await.enqueues
+/// The inferences before the first batch: two while the engine is examined, and one to warm up each of the lanes.
+pub async fn runs_before_the_first_batch(flags: &[&str]) -> usize {
+    let mode = flags.iter().skip_while(|flag| **flag != "--mode").nth(1);
+    let lanes = MODES
+        .iter()
+        .find(|(known, _)| Some(known) == mode)
+        .unwrap()
+        .1;
+    let runs = 2 + lanes;
+    let report = Bench::new(&usual()).serve(flags).await.stop().await;
+    assert!(report.is_none_or(|report| report.enqueues == runs));
+    runs
 }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the two stand-ins, and the check of the driver's: build.sh HEADERS_DIR OUT_DIR
+# Builds the two stand-ins, the check of the driver's, and the probe: build.sh HEADERS_DIR OUT_DIR
+# Needs a C++ compiler (CXX, or c++) and clang 14 or later for the kernels (CLANG, or clang); no CUDA toolkit.
 # HEADERS_DIR is a folder of TensorRT headers. Those of TensorRT for RTX make libtensorrt_rtx.so.1,
 # those of TensorRT make libnvinfer.so. cuda_runtime_api.h is looked for there and one folder up.
 set -eu
@@ -23,13 +24,27 @@ fi
 major=$(version MAJOR)
 full=$name.$major.$(version MINOR).$(version PATCH)
 
+# The kernels as PTX for cards of compute capability 7.5 and later, in a C string.
+clang=${CLANG:-clang}
+if ! command -v "$clang" >/dev/null; then
+    echo "build.sh: $clang is missing; it makes the kernels' PTX: install clang, or name one with CLANG" >&2
+    exit 1
+fi
+"$clang" -x cuda --cuda-gpu-arch=sm_75 --cuda-device-only -nocudainc -nocudalib -std=c++17 -O2 \
+    -S -o "$work/kernels.ptx" "$here/kernels.cu"
+{
+    echo 'static char const KERNELS_PTX[] = R"PTX('
+    cat "$work/kernels.ptx"
+    echo ')PTX";'
+} >"$work/kernels.ptx.h"
+
 flags="-std=c++17 -O1 -Wall -Wextra -fPIC -fvisibility=hidden -pthread"
-units_of_driver="cuda cuda_work cuda_graph stream report"
-units_of_tensorrt="nvinfer engine context plan"
-for unit in $units_of_driver $units_of_tensorrt check; do
+units_of_driver="cuda cuda_work cuda_graph cuda_kernels stream report"
+units_of_tensorrt="nvinfer engine context launch plan"
+for unit in $units_of_driver $units_of_tensorrt check probe; do
     echo "$here/$unit.cpp"
 done | xargs -P "$(nproc)" -I{} sh -c \
-    "\${CXX:-c++} $flags -isystem '$headers' -isystem '$headers/..' -c {} -o '$work/'\$(basename {} .cpp).o"
+    "\${CXX:-c++} $flags -I '$work' -isystem '$headers' -isystem '$headers/..' -c {} -o '$work/'\$(basename {} .cpp).o"
 
 # Only the C functions are for others to see.
 echo '{ global: cu*; stand_in_*; createInfer*; getInferLib*; local: *; };' >"$work/exports"
@@ -51,3 +66,4 @@ ln -sf libcuda.so.1 "$out/libcuda.so"
 ln -sf "$name.$major" "$out/$full"
 ln -sf "$name.$major" "$out/$name"
 ${CXX:-c++} -pthread -o "$out/check" "$work/check.o" -L "$out" -l:libcuda.so.1
+${CXX:-c++} -o "$out/probe" "$work/probe.o" -ldl

@@ -17,64 +17,44 @@ using namespace nvinfer1;
 
 namespace {
 
-// One inference, as the stream will run it. Its memory is: input, outputs in plan order, the rest.
+// One inference: its kernels' arguments.
 struct Inference {
-    int64_t rows;
-    Tensor input;
-    std::vector<Tensor> outputs;
-    // In a graph: how often its context's shapes had been changed, when captured and now.
-    int64_t shapes_then = 0;
-    std::shared_ptr<std::atomic<int64_t>> shapes_now;
-};
+    Gate gate{};
+    std::vector<Compute> outputs;
+    int used = 0;
 
-void run(void* argument, void* const* memory) {
-    auto const& inference = *static_cast<Inference const*>(argument);
-    driver().count_rows(inference.rows);
-    if (inference.shapes_now && *inference.shapes_now != inference.shapes_then)
-        driver().misuse("a graph launched after the shapes of its execution context were changed");
-    Tensor const& input = inference.input;
-    for (size_t k = 0; k < inference.outputs.size(); ++k) {
-        Tensor const& output = inference.outputs[k];
-        auto const scale = static_cast<float>(k + 1), shift = static_cast<float>(k);
-        int64_t const rows = output.batched ? inference.rows : 1;
-        for (int64_t row = 0; row < rows; ++row) {
-            int64_t const from = input.batched ? row * input.row_elements : 0;
-            for (int64_t i = 0; i < output.row_elements; ++i) {
-                float const x =
-                    load(input.type, memory[0], static_cast<size_t>(from + i % input.row_elements));
-                store(output.type, memory[k + 1],
-                      static_cast<size_t>(row * output.row_elements + i), x * scale + shift);
-            }
-        }
+    bool use(Used range) {
+        if (!range.bytes) return true;
+        if (used == MOST_USED) return false;
+        gate.used[used++] = range;
+        return true;
     }
-}
-
-void release(void* argument) { delete static_cast<Inference*>(argument); }
+};
 
 struct Context final : IExecutionContext, apiv::VExecutionContext {
     static constexpr char INTERFACE[] = "IExecutionContext";
     ICudaEngine& engine;
     std::shared_ptr<Loaded> loaded;
     DeviceMemory workspace, scratch;
-    StandInRange given{0, 0};    // a workspace of the program's own
+    Used given{0, 0};    // a workspace of the program's own
     bool const owns_memory;
     std::map<std::string, int64_t> batches;    // of each batched input whose shape was set
     std::map<std::string, uint64_t> addresses;
     std::string name;
     cudaEvent_t consumed = nullptr;
     bool warm = false;    // it was enqueued before
-    std::shared_ptr<std::atomic<int64_t>> const shape_changes =
-        std::make_shared<std::atomic<int64_t>>(0);
+    // How often a shape was set. Never freed: a graph may be launched after its context is gone.
+    std::atomic<u64>* const shape_changes = new std::atomic<u64>(0);
 
     Context(ICudaEngine& of, std::shared_ptr<Loaded> from, bool owns)
         : engine(of), loaded(std::move(from)), owns_memory(owns) {
         mImpl = this;
         ++loaded->contexts;
-        driver().count_contexts(1);
+        if (driver().count_contexts) driver().count_contexts(1);
     }
     ~Context() noexcept override {
         --loaded->contexts;
-        driver().count_contexts(-1);
+        if (driver().count_contexts) driver().count_contexts(-1);
     }
 
     bool fail(char const* function, std::string const& why) const {
@@ -166,40 +146,75 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
 
     // ---- Inference
 
-    // The tensors' memory for this batch, in the order `run` wants it.
-    bool gather(int64_t rows, Inference& inference, std::vector<StandInRange>& ranges) const {
-        std::vector<StandInRange> rest;
-        bool first = true;
-        for (bool const inputs : {true, false}) {
-            for (auto const& tensor : loaded->plan.tensors) {
-                if (tensor.input != inputs) continue;
-                auto const set = addresses.find(tensor.name);
-                if (set == addresses.end() || !set->second)
-                    return fail("enqueueV3", "no address was set for " + tensor.name);
-                StandInRange const range{set->second, tensor.bytes(rows)};
-                if (!driver().is_live(range.address, range.bytes)) {
-                    driver().misuse("enqueueV3 with a tensor outside live device memory");
-                    return fail("enqueueV3",
-                                tensor.name + " is not inside live memory of the current device");
-                }
-                if (first) inference.input = tensor;
-                if (!inputs) inference.outputs.push_back(tensor);
-                (first || !inputs ? ranges : rest).push_back(range);
-                first = false;
-            }
+    // Where a tensor lies; 0, said in the log, if it is not inside live device memory.
+    u64 address_of(Tensor const& tensor, int64_t rows) const {
+        auto const set = addresses.find(tensor.name);
+        if (set == addresses.end() || !set->second) {
+            fail("enqueueV3", "no address was set for " + tensor.name);
+            return 0;
         }
-        ranges.insert(ranges.end(), rest.begin(), rest.end());
+        u64 const address = set->second;
+        if (!is_live(address, tensor.bytes(rows))) {
+            misuse("enqueueV3 with a tensor outside live device memory");
+            fail("enqueueV3", tensor.name + " is not inside live memory of the current device");
+            return 0;
+        }
+        return address;
+    }
+
+    static bool is_live(u64 address, u64 bytes) {
+        u64 base = 0;
+        size_t size = 0;
+        return driver().cuMemGetAddressRange_v2(&base, &size, address) == 0 &&
+               address - base + bytes <= size;
+    }
+
+    // The arguments of `compute` for output `k`.
+    bool prepare(size_t k, Tensor const& input, u64 in, Tensor const& output, int64_t rows,
+                 Inference& inference) const {
+        for (Tensor const* tensor : {&input, &output})
+            if (tensor->type != DataType::kFLOAT && tensor->type != DataType::kHALF)
+                return fail("enqueueV3", "the stand-in computes with f32 and f16 only, and " +
+                                             tensor->name + " is neither");
+        Compute compute{};
+        compute.in = in;
+        compute.out = address_of(output, rows);
+        compute.in_values = static_cast<u64>(input.row_elements);
+        compute.out_values = static_cast<u64>(output.row_elements);
+        compute.in_step = input.batched ? compute.in_values : 0;
+        compute.rows = output.batched ? static_cast<u64>(rows) : 1;
+        compute.in_half = input.type == DataType::kHALF;
+        compute.out_half = output.type == DataType::kHALF;
+        compute.scale = k + 1;
+        compute.shift = k;
+        inference.outputs.push_back(compute);
+        return compute.out != 0;
+    }
+
+    // The first input is computed with; the others only have to be there.
+    bool gather(int64_t rows, Inference& inference) const {
+        Tensor const* input = nullptr;
+        u64 in = 0;
+        for (auto const& tensor : loaded->plan.tensors) {
+            if (!tensor.input) continue;
+            u64 const address = address_of(tensor, rows);
+            if (!address) return false;
+            if (!input)
+                input = &tensor, in = address;
+            else if (!inference.use({address, tensor.bytes(rows)}))
+                return fail("enqueueV3", "the stand-in cannot follow so many inputs");
+        }
+        for (auto const& tensor : loaded->plan.tensors)
+            if (!tensor.input &&
+                !prepare(inference.outputs.size(), *input, in, tensor, rows, inference))
+                return false;
         return true;
     }
 
     // What the faults "capture-fails" and "lazy-alloc" do: work in enqueue that no capture allows.
-    int prepare(cudaStream_t stream) {
-        int capturing = 0;
-        if (int const error = driver().cuStreamIsCapturing(stream, &capturing)) return error;
-        if (capturing && driver().has_fault("capture-fails"))
-            return driver().cuStreamSynchronize(stream);
-        if (!warm && driver().has_fault("lazy-alloc") && !scratch.range().bytes)
-            return scratch.take(4096);
+    int provoke(cudaStream_t stream, bool capturing) {
+        if (capturing && faults().capture_fails) return driver().cuStreamSynchronize(stream);
+        if (!warm && faults().lazy_alloc && !scratch.range().bytes) return scratch.take(4096);
         return 0;
     }
 
@@ -208,21 +223,22 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
         if (rows < 0) return fail(__func__, "not all input shapes were set, or they do not agree");
         if (!owns_memory && loaded->plan.workspace > given.bytes)
             return fail(__func__, "the context was given less device memory than it takes");
-        auto inference = std::make_unique<Inference>();
-        inference->rows = rows;
-        std::vector<StandInRange> ranges;
-        if (!gather(rows, *inference, ranges)) return false;
-        if (int const error = prepare(stream)) return fail(__func__, error_name(error));
+        Inference inference;
+        if (!gather(rows, inference)) return false;
         int capturing = 0;
-        if (!driver().cuStreamIsCapturing(stream, &capturing) && capturing) {
-            inference->shapes_then = *shape_changes;
-            inference->shapes_now = shape_changes;
+        int error = driver().cuStreamIsCapturing(stream, &capturing);
+        if (!error) error = provoke(stream, capturing);
+        if (error) return fail(__func__, error_name(error));
+        inference.gate.rows = static_cast<u64>(rows);
+        if (capturing && !driver().is_real()) {
+            inference.gate.shapes = reinterpret_cast<u64>(shape_changes);
+            inference.gate.shapes_then = *shape_changes;
         }
-        for (StandInRange const range :
+        for (Used const range :
              {workspace.range(), given, loaded->weights.range(), scratch.range()})
-            if (range.bytes) ranges.push_back(range);
-        int error = driver().enqueue(stream, ranges.data(), ranges.size(), run, inference.release(),
-                                     release);
+            if (!inference.use(range))
+                return fail(__func__, "the stand-in cannot follow so many inputs");
+        error = launch(stream, inference.gate, std::move(inference.outputs));
         if (!error && consumed) error = driver().cuEventRecord(consumed, stream);
         if (error) return fail(__func__, error_name(error));
         warm = true;
@@ -235,7 +251,7 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
     cudaEvent_t getInputConsumedEvent() const noexcept override { return consumed; }
 #ifdef TRT_MAJOR_RTX
     bool isStreamCapturable(cudaStream_t) const noexcept override {
-        return !driver().has_fault("capture-fails") && (warm || !driver().has_fault("lazy-alloc"));
+        return !faults().capture_fails && (warm || !faults().lazy_alloc);
     }
 #endif
 
@@ -250,11 +266,11 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
         return profile == 0 || fail(__func__, "there is one profile, 0");
     }
     void setDeviceMemoryV2(void* memory, int64_t size) noexcept override {
-        if (owns_memory ||
-            !driver().is_live(reinterpret_cast<uint64_t>(memory), static_cast<size_t>(size)))
-            driver().misuse("setDeviceMemoryV2 with memory that is not live, or not asked for");
+        auto const address = reinterpret_cast<u64>(memory);
+        if (owns_memory || !is_live(address, static_cast<u64>(size)))
+            misuse("setDeviceMemoryV2 with memory that is not live, or not asked for");
         else
-            given = {reinterpret_cast<uint64_t>(memory), static_cast<size_t>(size)};
+            given = {address, static_cast<u64>(size)};
     }
     void setDeviceMemory(void* memory) noexcept override {
         setDeviceMemoryV2(memory, static_cast<int64_t>(loaded->plan.workspace));

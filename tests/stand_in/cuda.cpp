@@ -1,5 +1,5 @@
-// A stand-in for libcuda.so.1: devices, contexts and memory. (Copies, streams and events
-// are in cuda_work.cpp, captures and graphs in cuda_graph.cpp.)
+// A stand-in for libcuda.so.1: devices, contexts and memory. Copies, streams and events are in
+// cuda_work.cpp, captures and graphs in cuda_graph.cpp, kernels in cuda_kernels.cpp.
 //
 // It has the C interface of the real driver as far as this project calls it, and no device behind
 // it: device memory is host memory, and work is done by one thread for each stream. It keeps to
@@ -13,7 +13,6 @@
 #include <cstring>
 
 #include "driver.h"
-#include "stand_in.h"
 
 constexpr size_t ALIGNMENT = 512;
 
@@ -31,6 +30,7 @@ static struct {
     {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {CUDA_ERROR_ILLEGAL_STATE, "CUDA_ERROR_ILLEGAL_STATE",
      "the operation cannot be performed in the present state"},
+    {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
     {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS",
      "an illegal memory access was encountered"},
@@ -125,6 +125,7 @@ EXPORT CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice ordinal
         case 16: *value = 4; break;              // MULTIPROCESSOR_COUNT
         case 19: *value = 1; break;              // CAN_MAP_HOST_MEMORY
         case 31: *value = 1; break;              // CONCURRENT_KERNELS
+        case 39: *value = 1024; break;           // MAX_THREADS_PER_MULTIPROCESSOR
         case 33: *value = ordinal + 1; break;    // PCI_BUS_ID
         case 40: *value = 2; break;              // ASYNC_ENGINE_COUNT
         case 41: *value = 1; break;              // UNIFIED_ADDRESSING
@@ -161,7 +162,7 @@ EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice ordinal) {
     Device* device = device_of(call, ordinal);
     if (!device) return call.error;
     if (device->faulted) return CUDA_ERROR_ILLEGAL_ADDRESS;
-    ++device->retained;
+    if (device->retained++ == 0) ++device->made;
     *context = device;
     return CUDA_SUCCESS;
 }
@@ -218,6 +219,14 @@ EXPORT CUresult cuCtxGetCurrent(CUcontext* context) {
 EXPORT CUresult cuCtxGetDevice(CUdevice* device) {
     ENTER(CONTEXT);
     *device = call.device->ordinal;
+    return CUDA_SUCCESS;
+}
+
+// Two contexts of one device that were made one after the other differ in it.
+EXPORT CUresult cuCtxGetId(CUcontext context, unsigned long long* id) {
+    ENTER(CONTEXT);
+    Device const* device = context ? context : call.device;
+    *id = device->made << 8 | static_cast<unsigned long long>(device->ordinal);
     return CUDA_SUCCESS;
 }
 
@@ -329,8 +338,11 @@ EXPORT CUresult cuMemFreeHost(void* address) {
                 state().counters.live_host_bytes);
 }
 
-EXPORT int stand_in_is_live(uint64_t address, size_t bytes) {
-    Lock lock(state().mutex);
-    auto const block = block_at(state().device_memory, address, bytes);
-    return block && block->device == current_device;
+EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* bytes, CUdeviceptr address) {
+    ENTER(DEVICE);
+    auto const block = block_at(state().device_memory, address, 1);
+    if (!block || block->device != call.device) return CUDA_ERROR_NOT_FOUND;
+    *base = block->address;
+    *bytes = block->bytes;
+    return CUDA_SUCCESS;
 }

@@ -1,15 +1,10 @@
-// A stand-in for libcuda.so.1: captures, graphs and inferences.
+// A stand-in for libcuda.so.1: captures and graphs.
 //
 // A graph is the list of operations a capture saw. Launching it puts them on a stream again; it
 // must not touch memory freed since the capture, which on a real device is a fault.
-//
-// Every inference a stream is told to run has an ordinal, counted from 1 over the whole process:
-// an eager enqueue takes one, and so does each inference of a graph, at every launch. An enqueue
-// into a capture runs nothing and takes none. Faults are set by ordinal.
 #include <algorithm>
 
 #include "driver.h"
-#include "stand_in.h"
 
 EXPORT CUresult cuThreadExchangeStreamCaptureMode(int* mode) {
     std::swap(*mode, capture_mode);
@@ -121,11 +116,10 @@ EXPORT CUresult cuGraphLaunch(CUgraphExec handle, CUstream on) {
                            "into a capture, which the stand-in cannot do");
     }
     Counters& counters = state().counters;
-    std::vector<uint64_t> ordinals;
     bool refused = false;
     for (auto const& operation : graph->operations) {
-        ordinals.push_back(operation->kind == Kind::Compute ? ++counters.enqueues : 0);
-        refused |= ordinals.back() && state().settings.has("enqueue-error", ordinals.back());
+        if (operation->kind == Kind::Inference)
+            refused |= refuses_next();
         for (auto const& block : operation->blocks)
             if (block->freed) {
                 call.device->faulted = true;
@@ -135,34 +129,6 @@ EXPORT CUresult cuGraphLaunch(CUgraphExec handle, CUstream on) {
     }
     if (refused) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     ++counters.graph_launches;
-    for (size_t i = 0; i < ordinals.size(); ++i) submit(*stream, graph->operations[i], ordinals[i]);
+    for (auto const& operation : graph->operations) submit(*stream, operation);
     return CUDA_SUCCESS;
-}
-
-// ---- Inferences, for the TensorRT stand-in
-
-EXPORT int stand_in_enqueue(void* on, StandInRange const* ranges, size_t count, StandInWork work,
-                            void* argument, void (*release)(void*)) {
-    std::shared_ptr<void> const owned(argument, release);
-    Call call("enqueueV3", DEVICE);
-    if (call.error) return call.error;
-    auto const stream = stream_of(call, static_cast<CUstream>(on));
-    if (!stream) return call.error;
-    Operation operation;
-    operation.kind = Kind::Compute;
-    std::vector<void*> memory;
-    for (size_t i = 0; i < count; ++i) {
-        auto const block = block_at(state().device_memory, ranges[i].address, ranges[i].bytes);
-        if (!block)
-            return call.refuse(CUDA_ERROR_INVALID_VALUE, "outside a live device allocation");
-        if (block->device != call.device)
-            return call.refuse(CUDA_ERROR_INVALID_VALUE, "with memory of another device's context");
-        memory.push_back(block->memory + (ranges[i].address - block->address));
-        operation.blocks.push_back(block);
-    }
-    operation.work = [work, owned, memory] { work(owned.get(), memory.data()); };
-    if (stream->capture) return submit(*stream, std::move(operation));
-    uint64_t const ordinal = ++state().counters.enqueues;
-    if (state().settings.has("enqueue-error", ordinal)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
-    return submit(*stream, std::move(operation), ordinal);
 }

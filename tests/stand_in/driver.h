@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "settings.h"
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 // The driver's own types, as its C interface has them.
@@ -33,6 +35,8 @@ using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
 using CUgraph = struct CUgraph_st*;
 using CUgraphExec = struct CUgraphExec_st*;
+using CUmodule = struct CUmod_st*;
+using CUfunction = struct CUfunc_st*;
 
 enum : CUresult {
     CUDA_SUCCESS = 0,
@@ -44,6 +48,7 @@ enum : CUresult {
     CUDA_ERROR_INVALID_CONTEXT = 201,
     CUDA_ERROR_INVALID_HANDLE = 400,
     CUDA_ERROR_ILLEGAL_STATE = 401,
+    CUDA_ERROR_NOT_FOUND = 500,
     CUDA_ERROR_NOT_READY = 600,
     CUDA_ERROR_ILLEGAL_ADDRESS = 700,
     CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701,
@@ -69,6 +74,7 @@ struct Device {
     int ordinal = 0;
     size_t used = 0;     // bytes of live device memory
     int retained = 0;    // holders of the primary context
+    uint64_t made = 0;   // how often the primary context was made
     unsigned flags = 0;
     bool faulted = false;    // once set, never cleared: the real thing needs a new process
     std::shared_ptr<Stream> null_stream;
@@ -98,7 +104,7 @@ struct Event {
     uint64_t captured_at = 0;
 };
 
-enum class Kind { Compute, Copy, Other, Record, Wait };
+enum class Kind { Inference, Copy, Other, Record, Wait };    // Inference: a `gate`
 
 struct Operation {
     Kind kind = Kind::Other;
@@ -110,11 +116,6 @@ struct Operation {
     uint64_t turn = 0;
 };
 using Shared = std::shared_ptr<Operation const>;
-
-struct Queued {
-    Shared operation;
-    uint64_t ordinal;    // of a Compute: its place among all enqueues, from 1
-};
 
 // A capture under way: what its streams were given, in call order, which is an order the graph
 // allows. A member stream is `loose` until the capture has waited for its last operation.
@@ -129,7 +130,7 @@ struct Capture {
 
 struct Stream {
     Device* device = nullptr;
-    std::deque<Queued> queue;    // the front one is running
+    std::deque<Shared> queue;    // the front one is running
     uint64_t submitted = 0;
     uint64_t done = 0;
     bool closing = false;
@@ -167,11 +168,11 @@ struct Table {
 
 struct Settings {
     size_t devices, memory;
-    std::chrono::microseconds compute, copy;
-    std::vector<std::pair<std::string, uint64_t>> faults;
+    std::chrono::microseconds copy;
+    Faults faults;
     std::string report;
+    bool bare;    // as a real driver would be: no report, no launch refused
     Settings();
-    bool has(char const* fault, uint64_t ordinal) const;
 };
 
 struct Counters {
@@ -234,7 +235,8 @@ std::shared_ptr<Block> block_at(std::map<uint64_t, std::shared_ptr<Block>> const
                                 uint64_t address, size_t bytes);
 
 std::shared_ptr<Stream> open_stream(Device& device);
-CUresult submit(Stream& stream, Operation operation, uint64_t ordinal = 0);
-CUresult submit(Stream& stream, Shared operation, uint64_t ordinal);
+CUresult submit(Stream& stream, Operation operation);
+CUresult submit(Stream& stream, Shared operation);
 CUresult wait_for(Call& call, Stream& stream);    // until all it was given is done
 void invalidate(Capture& capture);
+bool refuses_next();    // whether STAND_IN_FAULTS refuses the next inference; counts it

@@ -35,7 +35,7 @@ struct Engine final : ICudaEngine, apiv::VCudaEngine {
     explicit Engine(std::shared_ptr<Loaded> given) : loaded(std::move(given)) { mImpl = this; }
     ~Engine() noexcept override {
         if (loaded->contexts > 0)
-            driver().misuse("an engine destroyed before its execution contexts");
+            misuse("an engine destroyed before its execution contexts");
     }
     ICudaEngine* getPImpl() noexcept override { return this; }
 

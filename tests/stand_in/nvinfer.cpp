@@ -17,33 +17,53 @@ using namespace nvinfer1;
 
 static Driver find_driver() {
     void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    auto const find = [&](auto& function, char const* name) {
+    auto const look_for = [&](auto& function, char const* name) {
         void* symbol = library ? dlsym(library, name) : nullptr;
-        if (!symbol) {
-            std::fprintf(stderr, "stand-in: libcuda.so.1 is not the stand-in (no %s)\n", name);
-            std::abort();
-        }
         std::memcpy(&function, &symbol, sizeof function);
+        return symbol != nullptr;
     };
     Driver found{};
-    find(found.cuMemAlloc_v2, "cuMemAlloc_v2");
-    find(found.cuMemFree_v2, "cuMemFree_v2");
-    find(found.cuStreamIsCapturing, "cuStreamIsCapturing");
-    find(found.cuStreamSynchronize, "cuStreamSynchronize");
-    find(found.cuEventRecord, "cuEventRecord");
-    find(found.cuGetErrorName, "cuGetErrorName");
-    find(found.enqueue, "stand_in_enqueue");
-    find(found.is_live, "stand_in_is_live");
-    find(found.has_fault, "stand_in_has_fault");
-    find(found.misuse, "stand_in_misuse");
-    find(found.count_contexts, "stand_in_count_contexts");
-    find(found.count_rows, "stand_in_count_rows");
+#define FIND(name)                                                     \
+    if (!look_for(found.name, #name)) {                                \
+        std::fprintf(stderr, "stand-in: libcuda.so.1 has no %s\n", #name); \
+        std::abort();                                                  \
+    }
+    FIND(cuMemAlloc_v2)
+    FIND(cuMemFree_v2)
+    FIND(cuMemGetAddressRange_v2)
+    FIND(cuStreamIsCapturing)
+    FIND(cuStreamSynchronize)
+    FIND(cuEventRecord)
+    FIND(cuGetErrorName)
+    FIND(cuCtxGetDevice)
+    FIND(cuCtxGetId)
+    FIND(cuDeviceGetAttribute)
+    FIND(cuModuleLoadData)
+    FIND(cuModuleGetFunction)
+    FIND(cuLaunchKernel)
+#undef FIND
+    if (number("STAND_IN_BARE", 0) == 0) {
+        look_for(found.misuse, "stand_in_misuse");
+        look_for(found.count_contexts, "stand_in_count_contexts");
+    }
     return found;
 }
 
 Driver const& driver() {
     static Driver const found = find_driver();
     return found;
+}
+
+Faults const& faults() {
+    static Faults const read;
+    return read;
+}
+
+void misuse(std::string const& text) {
+    if (driver().is_real())
+        std::fprintf(stderr, "stand-in: misuse: %s\n", text.c_str());
+    else
+        driver().misuse(text.c_str());
 }
 
 std::string error_name(int code) {
@@ -53,7 +73,7 @@ std::string error_name(int code) {
 }
 
 void called(char const* interface, char const* function) {
-    driver().misuse((std::string("called ") + interface + "::" + function).c_str());
+    misuse(std::string("called ") + interface + "::" + function);
 }
 
 void log_error(ILogger& logger, std::string const& text) {
@@ -109,6 +129,10 @@ struct Runtime final : IRuntime, apiv::VRuntime {
         std::string why;
         if (!blob || !loaded->plan.parse(std::string(static_cast<char const*>(blob), size), why)) {
             log_error(logger, "IRuntime::deserializeCudaEngine: not a plan: " + why);
+            return nullptr;
+        }
+        if (int const error = load_kernels()) {
+            log_error(logger, "IRuntime::deserializeCudaEngine: no kernels: " + error_name(error));
             return nullptr;
         }
         if (int const error = loaded->weights.take(loaded->plan.weights)) {

@@ -5,7 +5,7 @@
 // mean is done; every other call is recorded as a misuse ("called ICudaEngine::serialize") and
 // answers with something harmless, so that a test that leans on it does not pass by luck.
 //
-// The device is reached only through the driver stand-in, in the process's libcuda.so.1.
+// The device is reached through the process's libcuda.so.1: the driver stand-in, or the real driver.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -13,30 +13,48 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "inference.h"
 #include "plan.h"
+#include "settings.h"
 #include "stand_in.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-// What the stand-in calls in the driver; each is a function of that name. A driver that is no
-// stand-in ends the process: results from the two mixed would mean nothing.
+// The functions of libcuda.so.1 that the stand-in calls. With the real driver the last two are null.
 struct Driver {
-    int (*cuMemAlloc_v2)(unsigned long long*, size_t);
-    int (*cuMemFree_v2)(unsigned long long);
+    int (*cuMemAlloc_v2)(u64*, size_t);
+    int (*cuMemFree_v2)(u64);
+    int (*cuMemGetAddressRange_v2)(u64*, size_t*, u64);
     int (*cuStreamIsCapturing)(void*, int*);
     int (*cuStreamSynchronize)(void*);
     int (*cuEventRecord)(void*, void*);
     int (*cuGetErrorName)(int, char const**);
-    decltype(&stand_in_enqueue) enqueue;
-    decltype(&stand_in_is_live) is_live;
-    decltype(&stand_in_has_fault) has_fault;
+    int (*cuCtxGetDevice)(int*);
+    int (*cuCtxGetId)(void*, u64*);
+    int (*cuDeviceGetAttribute)(int*, int, int);
+    int (*cuModuleLoadData)(void**, void const*);
+    int (*cuModuleGetFunction)(void**, void*, char const*);
+    int (*cuLaunchKernel)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
+                          void**);
     decltype(&stand_in_misuse) misuse;
     decltype(&stand_in_count_contexts) count_contexts;
-    decltype(&stand_in_count_rows) count_rows;
+
+    bool is_real() const { return !misuse; }
 };
 Driver const& driver();
 std::string error_name(int code);
+Faults const& faults();
+
+// Into the report of the driver stand-in; to stderr with the real driver.
+void misuse(std::string const& text);
+
+// Loads the kernels into the current context, unless it has them. Returns a CUresult.
+int load_kernels();
+// Puts one inference on a stream, or into the graph that the stream captures. Returns a CUresult. The times of its
+// kernels are set here.
+int launch(void* stream, Gate const& gate, std::vector<Compute> outputs);
 
 // Records a call the stand-in has no answer to. Use: UNDONE(value).
 void called(char const* interface, char const* function);
@@ -56,11 +74,11 @@ public:
     DeviceMemory& operator=(DeviceMemory const&) = delete;
     ~DeviceMemory();
     int take(size_t bytes);    // a CUresult; nothing to do for 0 bytes
-    StandInRange range() const { return {address_, bytes_}; }
+    Used range() const { return {address_, bytes_}; }
 
 private:
-    unsigned long long address_ = 0;
-    size_t bytes_ = 0;
+    u64 address_ = 0;
+    u64 bytes_ = 0;
 };
 
 // What an engine and its contexts share.

@@ -1,7 +1,6 @@
-// Reading a plan, and numbers of the types a plan may name.
+// Reads a plan.
 #include "plan.h"
 
-#include <cstring>
 #include <sstream>
 
 using nvinfer1::DataType;
@@ -124,81 +123,4 @@ bool Plan::parse(std::string const& text, std::string& why) {
     if (batched && least == 0) why = "it has an N but no batch";
     if (batched && !batched_input) why = "an output has an N but no input has";
     return why.empty();
-}
-
-static float from_bits(uint32_t bits) {
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t to_bits(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static float from_half(uint16_t half) {
-    uint32_t const sign = (half & 0x8000u) << 16, exponent = half >> 10 & 31,
-                   fraction = half & 0x3FF;
-    if (exponent == 31) return from_bits(sign | 0x7F800000 | fraction << 13);
-    if (exponent > 0) return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float const small = static_cast<float>(fraction) / 16777216.0f;    // steps of 2^-24
-    return sign ? -small : small;
-}
-
-static uint16_t to_half(float value) {
-    uint32_t const bits = to_bits(value), sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
-    if (size > 0x7F800000) return static_cast<uint16_t>(sign | 0x7E00);     // NaN
-    if (size >= 0x477FF000) return static_cast<uint16_t>(sign | 0x7C00);    // rounds to infinity
-    if (size < 0x38800000) {
-        // Below the smallest normal number. Adding 0.5 leaves the steps of 2^-24 at the low end
-        // of the fraction, rounded by the processor.
-        uint32_t const steps = to_bits(from_bits(size) + 0.5f) - 0x3F000000;
-        return static_cast<uint16_t>(sign | steps);
-    }
-    uint32_t const odd = size >> 13 & 1;
-    return static_cast<uint16_t>(sign | ((size - (112u << 23) + 0xFFF + odd) >> 13));
-}
-
-static uint16_t to_bfloat(float value) {
-    uint32_t const bits = to_bits(value);
-    if ((bits & 0x7FFFFFFF) > 0x7F800000) return static_cast<uint16_t>(bits >> 16 | 0x40);
-    return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-template <class T>
-static T get(void const* from, size_t index) {
-    return static_cast<T const*>(from)[index];
-}
-
-template <class T>
-static void put(void* to, size_t index, T value) {
-    static_cast<T*>(to)[index] = value;
-}
-
-float load(DataType type, void const* from, size_t index) {
-    switch (type) {
-        case DataType::kFLOAT: return get<float>(from, index);
-        case DataType::kHALF: return from_half(get<uint16_t>(from, index));
-        case DataType::kBF16: return from_bits(uint32_t{get<uint16_t>(from, index)} << 16);
-        case DataType::kINT8: return get<int8_t>(from, index);
-        case DataType::kUINT8: return get<uint8_t>(from, index);
-        case DataType::kINT32: return static_cast<float>(get<int32_t>(from, index));
-        case DataType::kINT64: return static_cast<float>(get<int64_t>(from, index));
-        default: return 0;
-    }
-}
-
-void store(DataType type, void* to, size_t index, float value) {
-    switch (type) {
-        case DataType::kFLOAT: return put(to, index, value);
-        case DataType::kHALF: return put(to, index, to_half(value));
-        case DataType::kBF16: return put(to, index, to_bfloat(value));
-        case DataType::kINT8: return put(to, index, static_cast<int8_t>(value));
-        case DataType::kUINT8: return put(to, index, static_cast<uint8_t>(value));
-        case DataType::kINT32: return put(to, index, static_cast<int32_t>(value));
-        case DataType::kINT64: return put(to, index, static_cast<int64_t>(value));
-        default: return;
-    }
 }

@@ -47,7 +47,3 @@ struct Plan {
 };
 
 size_t size_of(nvinfer1::DataType type);
-
-// Numbers of every type, by way of f32. Conversion to f16 and bf16 rounds to nearest, ties to even.
-float load(nvinfer1::DataType type, void const* from, size_t index);
-void store(nvinfer1::DataType type, void* to, size_t index, float value);

@@ -1,20 +1,5 @@
-// Settings, counters and the report of the driver stand-in.
-//
-// Settings are read from the environment once, at first use:
-//
-//     STAND_IN_DEVICES      how many devices there are (1)
-//     STAND_IN_MEMORY       bytes of memory on each (1 GiB)
-//     STAND_IN_COMPUTE_US   how long an inference takes on its stream, in microseconds (0)
-//     STAND_IN_COPY_US      how long a copy takes on its stream (0)
-//     STAND_IN_FAULTS       a list with commas of
-//         enqueue-error@N   inference N is refused, and nothing of its call is queued
-//         device-fault@N    inference N faults its device, for good
-//         hang@N            inference N never ends
-//         capture-fails     an enqueue into a capture does what no capture allows
-//         lazy-alloc        a context's first enqueue allocates, which no capture allows
-//     STAND_IN_REPORT       a file to write the report to at the end of the process
-//
-// An N counts the inferences streams were told to run, as cuda_graph.cpp explains.
+// Settings, counters and the report of the driver stand-in. Settings are read from the environment
+// once, at first use; README.md lists them.
 //
 // The report tells what a test cannot see from outside: how often the program ran, captured and
 // copied, what it never gave back, and what it did that a real driver would let pass in silence
@@ -28,38 +13,13 @@
 #include "driver.h"
 #include "stand_in.h"
 
-static size_t number(char const* name, size_t otherwise) {
-    char const* text = std::getenv(name);
-    return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 Settings::Settings()
     : devices(number("STAND_IN_DEVICES", 1)),
       memory(number("STAND_IN_MEMORY", size_t{1} << 30)),
-      compute(number("STAND_IN_COMPUTE_US", 0)),
-      copy(number("STAND_IN_COPY_US", 0)) {
-    if (char const* path = std::getenv("STAND_IN_REPORT")) report = path;
-    char const* list = std::getenv("STAND_IN_FAULTS");
-    std::stringstream words(list ? list : "");
-    for (std::string word; std::getline(words, word, ',');) {
-        size_t at = word.find('@');
-        uint64_t ordinal = at == std::string::npos ? 0 : std::strtoull(&word[at + 1], nullptr, 10);
-        word.resize(at == std::string::npos ? word.size() : at);
-        bool numbered = word == "enqueue-error" || word == "device-fault" || word == "hang";
-        bool plain = word == "capture-fails" || word == "lazy-alloc";
-        if (word.empty()) continue;
-        if (numbered != (ordinal > 0) || !(numbered || plain)) {
-            std::fprintf(stderr, "stand-in: STAND_IN_FAULTS has no fault \"%s\"\n", word.c_str());
-            std::abort();    // a test with a mistyped fault would pass for nothing
-        }
-        faults.emplace_back(word, ordinal);
-    }
-}
-
-bool Settings::has(char const* fault, uint64_t ordinal) const {
-    for (auto const& [name, at] : faults)
-        if (name == fault && at == ordinal) return true;
-    return false;
+      copy(number("STAND_IN_COPY_US", 0)),
+      bare(number("STAND_IN_BARE", 0) != 0) {
+    char const* path = std::getenv("STAND_IN_REPORT");
+    if (path && !bare) report = path;
 }
 
 State& state() {
@@ -133,13 +93,6 @@ EXPORT void stand_in_count_contexts(int change) {
     Lock lock(state().mutex);
     state().counters.live_contexts_execution += change;
 }
-
-EXPORT void stand_in_count_rows(int64_t rows) {
-    Lock lock(state().mutex);
-    state().counters.rows += static_cast<uint64_t>(rows);
-}
-
-EXPORT int stand_in_has_fault(char const* name) { return state().settings.has(name, 0); }
 
 // At the end of the process. The file appears whole or not at all.
 __attribute__((destructor)) static void write_report() {

@@ -1,9 +1,8 @@
 // Streams at work: the thread behind each one, what a capture does to a call, and waiting.
 //
-// A stream is one thread that takes operations in the order they were given. It sleeps as long as
-// the settings say an operation takes, then runs its work. Once a device has faulted its streams
-// drop their operations undone, and whoever waits for them is told of the fault. A stream that
-// hangs never ends its operation; its thread then waits until the process ends.
+// A stream is one thread that runs operations in order. A copy first sleeps as long as the settings
+// say. Once a device has faulted, its streams drop their operations, and every wait for them
+// returns the fault. A stream whose kernel hangs does not end that operation.
 //
 // While a stream is capturing, an operation goes into the capture and not to the thread.
 #include "driver.h"
@@ -89,9 +88,8 @@ std::shared_ptr<Block> block_at(std::map<uint64_t, std::shared_ptr<Block>> const
 void invalidate(Capture& capture) { capture.invalid = true; }
 
 // Runs one operation on its stream's thread. The lock is held on entry and on return.
-static void perform(Lock& lock, Stream& stream, Queued const& item) {
+static void perform(Lock& lock, Stream& stream, Operation const& operation) {
     State& all = state();
-    Operation const& operation = *item.operation;
     Device& device = *stream.device;
     switch (operation.kind) {
         case Kind::Record:
@@ -107,17 +105,11 @@ static void perform(Lock& lock, Stream& stream, Queued const& item) {
         default: break;
     }
     if (device.faulted) return;
-    bool const counted = item.ordinal > 0;
-    while (counted && all.settings.has("hang", item.ordinal)) all.changed.wait(lock);
-    auto const delay = operation.kind == Kind::Compute ? all.settings.compute
-                       : operation.kind == Kind::Copy  ? all.settings.copy
-                                                       : std::chrono::microseconds(0);
-    bool const faults = counted && all.settings.has("device-fault", item.ordinal);
     lock.unlock();
-    if (delay.count() > 0) std::this_thread::sleep_for(delay);
-    if (!faults) operation.work();
+    if (operation.kind == Kind::Copy && all.settings.copy.count() > 0)
+        std::this_thread::sleep_for(all.settings.copy);
+    operation.work();
     lock.lock();
-    if (faults) device.faulted = true;
     if (operation.bytes_in) {
         all.counters.copies_in += 1;
         all.counters.bytes_in += operation.bytes_in;
@@ -133,9 +125,9 @@ static void run(std::shared_ptr<Stream> stream) {
     for (;;) {
         stream->work.wait(lock, [&] { return !stream->queue.empty() || stream->closing; });
         if (stream->queue.empty()) return;
-        Queued const item = stream->queue.front();
-        perform(lock, *stream, item);
-        for (auto const& block : item.operation->blocks) --block->pending;
+        Shared const operation = stream->queue.front();
+        perform(lock, *stream, *operation);
+        for (auto const& block : operation->blocks) --block->pending;
         stream->queue.pop_front();
         ++stream->done;
         state().changed.notify_all();
@@ -149,7 +141,7 @@ std::shared_ptr<Stream> open_stream(Device& device) {
     return stream;
 }
 
-CUresult submit(Stream& stream, Shared operation, uint64_t ordinal) {
+CUresult submit(Stream& stream, Shared operation) {
     if (stream.capture) {
         if (stream.capture->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
         for (auto& [member, loose] : stream.capture->loose)
@@ -159,14 +151,14 @@ CUresult submit(Stream& stream, Shared operation, uint64_t ordinal) {
         return CUDA_SUCCESS;
     }
     for (auto const& block : operation->blocks) ++block->pending;
-    stream.queue.push_back({std::move(operation), ordinal});
+    stream.queue.push_back(std::move(operation));
     ++stream.submitted;
     stream.work.notify_one();
     return CUDA_SUCCESS;
 }
 
-CUresult submit(Stream& stream, Operation operation, uint64_t ordinal) {
-    return submit(stream, std::make_shared<Operation const>(std::move(operation)), ordinal);
+CUresult submit(Stream& stream, Operation operation) {
+    return submit(stream, std::make_shared<Operation const>(std::move(operation)));
 }
 
 CUresult wait_for(Call& call, Stream& stream) {
