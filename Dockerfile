@@ -29,8 +29,8 @@ COPY src src
 # The caches stay with the builder; the program alone goes into a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/beamflow/target \
-    cargo build --release --locked --bin beamflow --features "$(echo "$FLAVOUR" | sed 's/^cpu$//')" \
-    && cp target/release/beamflow /usr/local/bin/beamflow
+    cargo build --profile dist --locked --bin beamflow --features "$(echo "$FLAVOUR" | sed 's/^cpu$//')" \
+    && cp target/dist/beamflow /usr/local/bin/beamflow
 
 # TensorRT-RTX, from NVIDIA's package.
 FROM python:3.13-slim-bookworm AS rtx

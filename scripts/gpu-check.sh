@@ -10,8 +10,8 @@
 #
 # Needs Rust with libclang and a C++ compiler, and pip for Python 3. On a machine without them, BEAMFLOW and GPU_TESTS
 # name a program and a test program that were built elsewhere, and TENSORRT_PATH the libraries:
-#   cargo build --release --features tensorrt-rtx
-#   cargo test --release --features tensorrt-rtx --test gpu --no-run
+#   cargo build --profile dist --features tensorrt-rtx
+#   cargo test --profile dist --features tensorrt-rtx --test gpu --no-run
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=gpu-report.sh
@@ -29,8 +29,8 @@ cd "$root" || exit 1
 report_begin "$out" "beamflow with TensorRT-RTX on a card"
 
 if [ -z "${BEAMFLOW:-}" ]; then
-    part 3600 "Building" cargo build --release --locked --features tensorrt-rtx
-    export BEAMFLOW=$root/target/release/beamflow
+    part 3600 "Building" cargo build --profile dist --locked --features tensorrt-rtx
+    export BEAMFLOW=$root/target/dist/beamflow
 fi
 if [ -z "${TENSORRT_PATH:-}" ]; then
     export TENSORRT_PATH=$root/target/tensorrt-rtx/tensorrt_rtx_libs
@@ -52,7 +52,7 @@ done
 if [ -n "${GPU_TESTS:-}" ]; then
     part 900 "GPU tests" env -C "$root" "$GPU_TESTS" --ignored --nocapture --test-threads 1 gpu
 else
-    part 3600 "GPU tests" cargo test --manifest-path "$root/Cargo.toml" --release --locked --features tensorrt-rtx --test gpu -- \
+    part 3600 "GPU tests" cargo test --manifest-path "$root/Cargo.toml" --profile dist --locked --features tensorrt-rtx --test gpu -- \
         --ignored --nocapture --test-threads 1 gpu
 fi
 

@@ -45,13 +45,14 @@ build() {
     trap "rm -rf '$work'" EXIT
     program=${BEAMFLOW:-} tests=${GPU_STAND_IN_TESTS:-}
     if [ -z "$program" ] || [ -z "$tests" ]; then
-        cargo test --release --locked --features tensorrt-rtx --test gpu_stand_in --no-run \
+        cargo test --profile dist --locked --features tensorrt-rtx --test gpu_stand_in --no-run \
             --message-format json-render-diagnostics >"$work/built" || exit 1
         program=$(sed -n 's|.*"executable":"\([^"]*/beamflow\)".*|\1|p' "$work/built" | tail -1)
         tests=$(sed -n 's|.*"executable":"\([^"]*/gpu_stand_in-[^"]*\)".*|\1|p' "$work/built" | tail -1)
     fi
     mkdir -p "$work/kit/bin" "$work/kit/lib" "$work/kit/driver"
     sh tests/stand_in/build.sh "$(headers)" "$work/stand_in" || exit 1
+    # A program that was built elsewhere may have its symbols.
     strip -o "$work/kit/bin/beamflow" "$program" || exit 1
     strip -o "$work/kit/bin/gpu_stand_in" "$tests" || exit 1
     cp "$work/stand_in/probe" "$work/kit/bin/"
