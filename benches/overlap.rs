@@ -87,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if let Some(path) = args.plot {
         let names = SUBJECTS.map(|(name, ..)| name);
-        std::fs::write(path, plot::svg(&RATIOS, &names, &figures))?;
+        plot::write(&path, &RATIOS, &names, &figures).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

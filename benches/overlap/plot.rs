@@ -1,72 +1,61 @@
 //! The overlap's figures as an SVG plot: a line for each subject over the ratio of arriving to computing.
 
-use std::fmt::Write;
+use plotters::prelude::*;
+use std::error::Error;
+use std::path::Path;
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 360.0;
-const LEFT: f64 = 60.0;
-const TOP: f64 = 24.0;
-/// The plot's own width and height.
-const ACROSS: f64 = 400.0;
-const DOWN: f64 = 270.0;
-/// The largest relative time that is drawn.
-const MOST: f64 = 2.2;
-const COLOURS: [&str; 6] = [
-    "#b42318", "#9a6700", "#a5b4fc", "#6366f1", "#2563eb", "#0f172a",
+/// The relative times that are drawn.
+const TIMES: std::ops::Range<f64> = 0.9..2.2;
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(180, 35, 24),
+    RGBColor(154, 103, 0),
+    RGBColor(165, 180, 252),
+    RGBColor(99, 102, 241),
+    RGBColor(37, 99, 235),
+    RGBColor(15, 23, 42),
 ];
 
-/// `figures[subject][ratio]` are times relative to the ideal.
-pub fn svg(ratios: &[f64], subjects: &[&str], figures: &[Vec<f64>]) -> String {
-    let x = |n: usize| LEFT + ACROSS * n as f64 / (ratios.len().max(2) - 1) as f64;
-    let y = |time: f64| TOP + DOWN * (MOST - time.min(MOST)) / (MOST - 0.9);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
-    );
-    // Writing to a String never fails.
-    for time in [1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2] {
-        let at = y(time);
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {at:.1}h{ACROSS}\" stroke=\"#dfe3e8\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{time:.1}</text>",
-            LEFT - 8.0,
-            at + 4.0
-        );
+/// Writes the plot to `file`. `figures[subject][ratio]` are times relative to the ideal. The ratios are evenly spaced.
+pub fn write(
+    file: &Path,
+    ratios: &[f64],
+    subjects: &[&str],
+    figures: &[Vec<f64>],
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let area = SVGBackend::new(file, (640, 360)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let (plot, legend) = area.split_horizontally(480);
+    let mut chart = ChartBuilder::on(&plot)
+        .margin(12)
+        .x_label_area_size(44)
+        .y_label_area_size(52)
+        .build_cartesian_2d(
+            (0..ratios.len() - 1).with_key_points((0..ratios.len()).collect()),
+            TIMES,
+        )?;
+    let ratio = |n: &usize| ratios.get(*n).map_or_else(String::new, f64::to_string);
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(RGBColor(223, 227, 232))
+        .label_style(("sans-serif", 13))
+        .x_desc("a batch's time to arrive ÷ its time to compute")
+        .x_label_formatter(&ratio)
+        .y_desc("time ÷ ideal")
+        .y_label_formatter(&|time| format!("{time:.1}"))
+        .y_labels(7)
+        .draw()?;
+    for (n, ((subject, times), colour)) in subjects.iter().zip(figures).zip(COLOURS).enumerate() {
+        let points = times.iter().map(|time| time.min(TIMES.end)).enumerate();
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+        let at = 24 + 22 * i32::try_from(n)?;
+        legend.draw(&PathElement::new(
+            [(4, at), (26, at)],
+            colour.stroke_width(2),
+        ))?;
+        legend.draw(&Text::new(*subject, (34, at - 6), ("sans-serif", 13)))?;
     }
-    for (n, ratio) in ratios.iter().enumerate() {
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{ratio}</text>",
-            x(n),
-            TOP + DOWN + 20.0
-        );
-    }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">a batch's time to arrive ÷ its time to compute</text>\
-         <text transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">time ÷ ideal</text>",
-        LEFT + ACROSS / 2.0,
-        TOP + DOWN + 44.0,
-        TOP + DOWN / 2.0
-    );
-    for (n, ((subject, figures), colour)) in subjects.iter().zip(figures).zip(COLOURS).enumerate() {
-        let points = figures.iter().enumerate();
-        let points: Vec<_> = points
-            .map(|(n, time)| format!("{:.1},{:.1}", x(n), y(*time)))
-            .collect();
-        let at = TOP + 16.0 + 22.0 * n as f64;
-        let _ = writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <path d=\"M{:.1} {at:.1}h22\" stroke=\"{colour}\" stroke-width=\"2\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\">{subject}</text>",
-            points.join(" "),
-            LEFT + ACROSS + 20.0,
-            LEFT + ACROSS + 50.0,
-            at + 4.0
-        );
-    }
-    svg.push_str("</svg>\n");
-    svg
+    area.present()?;
+    Ok(())
 }

@@ -11,6 +11,9 @@ use super::Stats;
 use super::script::{Faults, Script};
 use crate::engine::StageTimes;
 use parking_lot::Mutex;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardUniform};
 use std::time::Duration;
 
 /// What a batch meets on its way. The more severe wins where a script names several for one batch.
@@ -212,24 +215,15 @@ fn fate(faults: &Faults, ordinal: u64) -> Fate {
     }
 }
 
-/// `time` × (1 + jitter × u), u even in [−1, 1): it depends on seed, batch and stage alone, so that it is
-/// the same whichever lane runs the batch.
+/// `time` × (1 + jitter × u), with u uniform in [−1, 1). It depends on seed, batch and stage alone, not on the lane.
 fn jittered(time: Duration, script: &Script, ordinal: u64, stage: u64) -> Duration {
     if script.jitter == 0.0 {
         return time;
     }
-    let key = splitmix64(script.seed ^ splitmix64(ordinal.wrapping_mul(3).wrapping_add(stage)));
-    // 53 random bits over 2^52: even in [0, 2).
-    let even = (key >> 11) as f64 / (1_u64 << 52) as f64;
-    time.mul_f64(1.0 + script.jitter * (even - 1.0))
-}
-
-/// The output function of SplitMix64 (Steele, Lea & Flood 2014): a bijection whose bits look random.
-fn splitmix64(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+    let mut numbers = ChaCha8Rng::seed_from_u64(script.seed);
+    numbers.set_stream(ordinal.wrapping_mul(3).wrapping_add(stage));
+    let even: f64 = StandardUniform.sample(&mut numbers);
+    time.mul_f64(1.0 + script.jitter * (2.0 * even - 1.0))
 }
 
 #[cfg(test)]

@@ -64,27 +64,9 @@ pub fn fraction(text: &str) -> Result<f64, AllowedText> {
 
 /// A time such as `2ms`, `300us`, `0.3ms`; a bare `0` needs no unit.
 pub fn duration(text: &str) -> Result<Duration, AllowedText> {
-    let allowed = || "a time up to 24h such as 2ms, 0.3ms, 300us, 1s, 5m, 1h or 0".into();
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .ok_or_else(allowed)?;
-    let (count, unit) = text.split_at(split);
-    let unit = match unit {
-        "ns" => 1e-9,
-        "us" | "µs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(allowed()),
-    };
-    let count: f64 = count.parse().map_err(|_| allowed())?;
-    match Duration::try_from_secs_f64(count * unit) {
+    match humantime::parse_duration(text) {
         Ok(time) if time <= LONGEST => Ok(time),
-        _ => Err(allowed()),
+        _ => Err("a time up to 24h such as 2ms, 0.3ms, 300us, 1s, 5m, 1h or 0".into()),
     }
 }
 
