@@ -5,20 +5,23 @@
 
 use crate::batch::Ring;
 use crate::batch::slot::Slot;
-use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid};
+use crate::config::{Config, ConfigError};
 use crate::engine::lane::{Health, LanePlan, Lanes};
 use crate::engine::{self, EngineError};
 use crate::fitting;
-use crate::handler::{AnswerPolicy, FrameHandler};
+use crate::handler::FrameHandler;
+use crate::policy::{AnswerPolicy, OnFailure, OnInvalid};
 use crate::read_batch::ReadBatchWatch;
-use crate::schedule::{Concurrent, Depth, Limits, Pipelined, Resources, Schedule, Sequential};
+use crate::schedule::{
+    Concurrent, Depth, Limits, Mode, Pipelined, Resources, Schedule, Sequential,
+};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::signals;
 use crate::telemetry::counts::Counts;
 use crate::telemetry::http;
 use crate::telemetry::newest::Newest;
 use crate::telemetry::running::Running;
-use crate::telemetry::settings::Setting;
+use crate::telemetry::setting::Setting;
 use crate::telemetry::status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,45 +4,16 @@
 //! What depends on the model (does the batch fit, is there such an output) is checked when the model is known, by
 //! `Config::suit`.
 
-use crate::cli::ServeArgs;
 use crate::engine::lane::Balance;
 use crate::engine::{EngineOptions, ModelSpec};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
-use crate::schedule::SelectedOutput;
+use crate::policy::{OnFailure, OnInvalid};
 use crate::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
-use crate::usage::escaped;
+use crate::schedule::{Mode, SelectedOutput};
+use crate::telemetry::text::escaped;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// When batches are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// Collect all datums of a read batch, then compute batch after batch.
-    Sequential,
-    /// Collector, queue and workers, side by side.
-    Concurrent,
-    /// Compute each batch the moment it fills.
-    Pipelined,
-}
-
-impl Mode {
-    /// Its name, as on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sequential => "sequential",
-            Self::Concurrent => "concurrent",
-            Self::Pipelined => "pipelined",
-        }
-    }
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A number, or what suits the engine and the measured times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,36 +33,6 @@ impl OrAuto {
             Self::Exactly(number) => Some(number),
         }
     }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For collectors: one JSON object per line.
-    Json,
-}
-
-/// What is answered for a frame that is wrong in itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnInvalid {
-    /// A DROP message.
-    Drop,
-    /// The original payload, with this tag, for a dead-letter edge.
-    Tag(String),
-}
-
-/// What is answered for a frame that the engine failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// A NACK message: Numaflow ≥ 1.8.2 delivers the datum again.
-    Nack,
-    /// A DROP message.
-    Drop,
-    /// Nothing: the process ends with code 1, and Numaflow delivers the whole read batch again.
-    Abort,
 }
 
 /// The settings of a serving sidecar. See the module's essay.
@@ -160,33 +101,6 @@ pub struct Suited {
     pub decoder: Decoder,
     /// The results sent on, in order.
     pub outputs: Vec<SelectedOutput>,
-}
-
-impl From<ServeArgs> for Config {
-    fn from(args: ServeArgs) -> Self {
-        Self {
-            mode: args.mode,
-            model_path: args.model_path,
-            engine: args.gpu.options(args.bsz_size),
-            balance: args.gpu.balance,
-            batch_size: args.bsz_size,
-            pipeline_depth: args.pipeline_depth,
-            max_concurrent_batches: args.max_concurrent_batches,
-            output_size: args.output_size,
-            batch_timeout: args.batch_timeout.0,
-            inference_timeout: args.inference_timeout,
-            frame_dtype: args.frame_dtype,
-            output_dtype: args.output_dtype,
-            output_format: args.output_format,
-            outputs: args.outputs,
-            on_invalid: args.on_invalid,
-            on_failure: args.on_failure,
-            http_address: args.http_address.0,
-            no_pictures: args.no_pictures,
-            sock_path: args.sock_path,
-            server_info_path: args.server_info_path,
-        }
-    }
 }
 
 impl Config {

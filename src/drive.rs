@@ -4,6 +4,9 @@
 //! the sidecar, and reads again when it is answered. So does `drive`.
 
 use crate::driver::{Answer, Datum, Driver, DriverError};
+use crate::frame::{DTYPE_HEADER, FRAME_ID_HEADER, SHAPE_HEADER};
+use crate::stack::FrameStack;
+use crate::table::percentile;
 use futures::stream;
 use numaflow::shared::{DROP, NACK};
 use std::time::Duration;
@@ -45,6 +48,11 @@ impl Pace {
     }
 }
 
+/// The columns of [`Report::row`].
+pub const HEADER: [&str; 8] = [
+    "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "rejected", "nacked",
+];
+
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -72,7 +80,22 @@ impl Report {
     /// The duration that `fraction` of the calls did not exceed (nearest rank).
     #[must_use]
     pub fn percentile(&self, fraction: f64) -> Duration {
-        crate::table::percentile(&self.calls, fraction)
+        percentile(&self.calls, fraction)
+    }
+
+    /// The report as a row under [`HEADER`].
+    #[must_use]
+    pub fn row(&self, mode: &str) -> [String; 8] {
+        [
+            mode.to_owned(),
+            self.frames.to_string(),
+            format!("{:.0}", self.frames_per_second()),
+            self.calls.len().to_string(),
+            milliseconds(self.percentile(0.50)),
+            milliseconds(self.percentile(0.99)),
+            self.rejected.to_string(),
+            self.nacked.to_string(),
+        ]
     }
 
     fn add(&mut self, answer: &Answer) {
@@ -89,6 +112,17 @@ impl Report {
             }
         }
     }
+}
+
+/// Frame `k` of a stack as a datum with the headers that a PVA source sets: `x-txn-id` is `k`. Beyond its end the stack
+/// begins again.
+#[must_use]
+pub fn datum(stack: &FrameStack, k: usize) -> Datum {
+    let frame = stack.frame(k % stack.frames().max(1));
+    Datum::new(k.to_string(), frame.to_vec())
+        .with_header(FRAME_ID_HEADER, k.to_string())
+        .with_header(DTYPE_HEADER, stack.dtype().to_string())
+        .with_header(SHAPE_HEADER, stack.shape().to_string())
 }
 
 /// Sends frames `0..count`, each made by `datum`, in read batches at `pace`; hands every answer to `take`.
@@ -117,6 +151,10 @@ pub async fn drive(
     report.elapsed = start.elapsed();
     report.calls.sort_unstable();
     Ok(report)
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
 #[cfg(test)]

@@ -44,14 +44,3 @@ pub fn scan_on(side: usize, raster: Raster) -> Result<SimulatedScan, DetectorErr
     let scan = Scan::raster(raster, (rows, columns), probe.size())?;
     SimulatedScan::new(object, probe, scan, raster.seed)
 }
-
-/// A rate in frames per second.
-///
-/// # Errors
-/// What is allowed, in words.
-pub fn rate(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|rate: &f64| (0.001..=1e6).contains(rate))
-        .ok_or_else(|| "frames per second from 0.001 to 1000000 are".to_owned())
-}

@@ -6,9 +6,9 @@ use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room;
 use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
 use crate::frame::OutputDtype;
+use crate::frame::values::Element;
 use crate::memory::{self, Limit};
 use crate::schedule::SelectedOutput;
-use crate::values::Element;
 use indicatif::HumanBytes;
 use std::ops::Range;
 

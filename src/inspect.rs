@@ -1,29 +1,12 @@
 //! `beamflow inspect`: what a model file holds.
 
-use crate::cli::EngineArgs;
+use crate::cli::InspectArgs;
 use crate::config::OrAuto;
 use crate::engine::tensorrt::description::{Description, Inspection};
 use crate::engine::{self, EngineError, ModelSpec, tensorrt};
 use crate::table;
-use clap::Args;
 use std::fmt::Write;
 use std::path::Path;
-
-/// Flags of `beamflow inspect`.
-#[derive(Args, Debug)]
-pub struct InspectArgs {
-    /// The model: .engine, .plan, .trt, .onnx, or sim:….
-    #[arg(value_name = "FILE")]
-    model: String,
-
-    /// How the engine is run.
-    #[command(flatten)]
-    engine: EngineArgs,
-
-    /// Prints JSON instead.
-    #[arg(long)]
-    json: bool,
-}
 
 /// Prints what the file holds.
 ///

@@ -36,6 +36,8 @@ pub mod drive;
 pub mod driver;
 /// What turns a batch of frames into a batch of results.
 pub mod engine;
+/// How the process ends when something hangs.
+mod exit;
 /// The experiment that the demo and `send` simulate.
 pub mod experiment;
 /// What the settings come to on the engine at hand.
@@ -56,6 +58,10 @@ pub mod onnx_model;
 pub mod panic;
 /// The demo's picture.
 pub mod picture;
+/// From outcomes to messages.
+pub mod policy;
+/// From the command line to the exit code.
+mod program;
 /// Notices read batches that are too small.
 pub mod read_batch;
 /// When the batches of a call are computed.
@@ -80,7 +86,5 @@ mod sync;
 pub mod table;
 /// What the sidecar tells of itself.
 pub mod telemetry;
-/// A mistake on the command line, in one line.
-pub mod usage;
-/// Values in single or half precision.
-pub mod values;
+
+pub use program::run;

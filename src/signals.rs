@@ -20,7 +20,7 @@ pub fn watch(shutdown: CancellationToken) -> std::io::Result<()> {
                 tracing::warn!(
                     "A second signal: the process ends without waiting for calls in hand."
                 );
-                crate::engine::tensorrt::leave(1);
+                crate::exit::at_once(1);
             }
             tracing::info!("A signal to stop: calls in hand are answered, then the process ends.");
             shutdown.cancel();

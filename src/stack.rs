@@ -1,8 +1,7 @@
 //! A stack of frames to send: read from a `.npy` file or taken with the simulated detector.
 
 use crate::detector::{DetectorError, SimulatedScan};
-use crate::driver::Datum;
-use crate::frame::{DTYPE_HEADER, Dtype, FRAME_ID_HEADER, FrameShape, SHAPE_HEADER};
+use crate::frame::{Dtype, FrameShape};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -170,16 +169,5 @@ impl FrameStack {
     pub fn frame(&self, k: usize) -> &[u8] {
         let mut frames = self.pixels.chunks_exact(self.frame_bytes);
         frames.nth(k).unwrap_or_default()
-    }
-
-    /// Frame `k`, begun again from the first when the stack is at its end, as a datum with the headers
-    /// that a PVA source sets: `x-txn-id` is `k`.
-    #[must_use]
-    pub fn datum(&self, k: usize) -> Datum {
-        let frame = self.frame(k % self.frames().max(1));
-        Datum::new(k.to_string(), frame.to_vec())
-            .with_header(FRAME_ID_HEADER, k.to_string())
-            .with_header(DTYPE_HEADER, self.dtype.to_string())
-            .with_header(SHAPE_HEADER, self.shape.to_string())
     }
 }

@@ -20,7 +20,7 @@
 
 use ndarray::{Array2, ArrayView2, Zip, s};
 
-use crate::detector::Position;
+use crate::frame::Position;
 
 /// Sums over patches, and one patch's best constant against them.
 mod image;

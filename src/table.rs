@@ -1,28 +1,7 @@
 //! What the commands print: tables and progress bars.
 
-use crate::drive::Report;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
-
-/// The columns of a [`row`].
-pub const HEADER: [&str; 8] = [
-    "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "rejected", "nacked",
-];
-
-/// One run as a row under [`HEADER`].
-#[must_use]
-pub fn row(mode: &str, report: &Report) -> [String; 8] {
-    [
-        mode.to_owned(),
-        report.frames.to_string(),
-        format!("{:.0}", report.frames_per_second()),
-        report.calls.len().to_string(),
-        milliseconds(report.percentile(0.50)),
-        milliseconds(report.percentile(0.99)),
-        report.rejected.to_string(),
-        report.nacked.to_string(),
-    ]
-}
 
 /// Columns as wide as their widest entry; the first to the left, the others to the right.
 #[must_use]
@@ -65,10 +44,6 @@ pub fn progress(label: &str, length: u64) -> ProgressBar {
     }
     bar.set_message(label.to_owned());
     bar
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
 #[cfg(test)]

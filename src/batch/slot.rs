@@ -4,9 +4,9 @@ use crate::engine::lane::Work;
 use crate::engine::{
     Batch, BatchDimension, Engine, EngineError, HostBuffer, OutputRows, Session, StageTimes,
 };
+use crate::frame::values::{Values, ValuesMut};
 use crate::frame::{Pixels, Rejection};
 use crate::ledger::Ticket;
-use crate::values::{Values, ValuesMut};
 use std::ops::Range;
 
 /// Room for one batch: input rows, output rows, and the tickets of the frames in them.

@@ -1,11 +1,12 @@
 //! A program that is measured: a sidecar of this program, or a peer.
 
 use super::BenchError;
-use super::case::{Expected, Stage};
+use super::stage::{Expected, Stage};
 use crate::child::ChildSidecar;
-use crate::cli::Cli;
-use crate::config::{Config, Mode, OrAuto};
+use crate::cli::{Cli, Peer};
+use crate::config::{Config, OrAuto};
 use crate::driver::Driver;
+use crate::schedule::Mode;
 use clap::Parser;
 use procfs::process::Process;
 use std::path::Path;
@@ -24,32 +25,6 @@ pub struct Plan<'a> {
     pub peers: &'a [Peer],
     /// Datums in a read batch.
     pub read_batch: usize,
-}
-
-/// Another program that serves a batch map.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    name: String,
-    command: Vec<String>,
-}
-
-impl Peer {
-    /// From `NAME=COMMAND`; the command's words are split at blanks.
-    ///
-    /// # Errors
-    /// What is allowed, in words.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let allowed = || "NAME=COMMAND is, such as no-op=target/release/examples/noop".to_owned();
-        let (name, command) = text.split_once('=').ok_or_else(allowed)?;
-        let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if name.is_empty() || command.is_empty() {
-            return Err(allowed());
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            command,
-        })
-    }
 }
 
 /// What a process has used of the machine.
@@ -153,7 +128,7 @@ fn own_folder(folder: &Path, n: usize) -> Result<std::path::PathBuf, BenchError>
 /// Bytes in the slots of a sidecar with these flags, and in a read batch.
 fn bound(flags: &[String], read_batch: usize, stage: &Stage) -> Option<usize> {
     let words = ["beamflow".to_owned()].into_iter().chain(flags.to_vec());
-    let config = Config::from(Cli::try_parse_from(words).ok()?.serve);
+    let config = Config::try_from(Cli::try_parse_from(words).ok()?.serve).ok()?;
     let OrAuto::Exactly(batch_size) = config.batch_size else {
         return None;
     };
@@ -192,19 +167,4 @@ fn sidecars(plan: &Plan<'_>, stage: &Stage) -> Vec<(String, Vec<String>)> {
         }
     }
     sidecars
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_is_a_name_and_a_command() {
-        let peer = Peer::parse("no-op=target/noop --reply 9").unwrap();
-        assert_eq!(peer.name, "no-op");
-        assert_eq!(peer.command, ["target/noop", "--reply", "9"]);
-        for text in ["noop", "=noop", "noop=", "noop= "] {
-            assert!(Peer::parse(text).unwrap_err().contains("NAME=COMMAND"));
-        }
-    }
 }

@@ -10,7 +10,7 @@ use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 
 /// The flags of an engine.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct EngineArgs {
     /// What .onnx models run on: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH); or cuda,
     /// where a TensorRT engine is built at start and cached.
@@ -103,24 +103,25 @@ impl EngineArgs {
     /// The options for batches of `rows` rows.
     #[must_use]
     pub fn options(&self, rows: OrAuto) -> EngineOptions {
+        let Self {
+            device,
+            devices,
+            precision,
+            spin,
+            no_cuda_graphs,
+            engine_cache,
+            tensorrt_path,
+        } = self.clone();
         EngineOptions {
-            device: self.device,
-            devices: self.devices.clone(),
-            spin: self.spin,
-            cuda_graphs: !self.no_cuda_graphs,
+            device,
+            devices,
+            spin,
+            cuda_graphs: !no_cuda_graphs,
             rows: rows.exactly(),
-            precision: self.precision,
-            cache: self.engine_cache.clone(),
+            precision,
+            cache: engine_cache,
             cache_needed: false,
-            library_path: self.tensorrt_path.clone(),
+            library_path: tensorrt_path,
         }
-    }
-}
-
-impl GpuArgs {
-    /// The engine's options for batches of `rows` rows.
-    #[must_use]
-    pub fn options(&self, rows: OrAuto) -> EngineOptions {
-        self.engine.options(rows)
     }
 }

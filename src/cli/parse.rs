@@ -1,6 +1,7 @@
 //! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
 
-use crate::config::{OnFailure, OnInvalid, OrAuto};
+use crate::config::OrAuto;
+use crate::policy::{OnFailure, OnInvalid};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -86,4 +87,15 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
         "abort" => Ok(OnFailure::Abort),
         _ => Err("nack, drop and abort are".to_owned()),
     }
+}
+
+/// A rate in frames per second.
+///
+/// # Errors
+/// What is allowed, in words.
+pub fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| (0.001..=1e6).contains(rate))
+        .ok_or_else(|| "frames per second from 0.001 to 1000000 are".to_owned())
 }

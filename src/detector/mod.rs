@@ -58,7 +58,7 @@ pub use diffraction::{FarField, Workspace};
 pub use noise::{Exposure, ShotNoise};
 pub use object::Object;
 pub use probe::{Probe, ProbeShape};
-pub use scan::{Position, Raster, Scan};
+pub use scan::{Raster, Scan};
 pub use simulated::SimulatedScan;
 
 /// Why a simulated experiment, or a frame of it, cannot be made.

@@ -9,7 +9,8 @@
 use ndarray::{Array2, ArrayView2, s};
 use rustfft::num_complex::Complex64;
 
-use super::{DetectorError, Position, target};
+use super::{DetectorError, target};
+use crate::frame::Position;
 
 /// A known object, shape (rows, columns).
 #[derive(Debug, Clone)]

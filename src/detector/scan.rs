@@ -12,21 +12,13 @@ use rand_distr::{Distribution, Uniform};
 
 use super::DetectorError;
 use super::noise::stream;
+use crate::frame::Position;
 
 /// Stream of the seed's random numbers that jitters the scan; frames use 0, 1, 2, ... for their noise.
 const JITTER_STREAM: u64 = u64::MAX;
 
 /// Longest scan: 2²⁴ frames.
 const MOST_POINTS: usize = 1 << 24;
-
-/// Top-left corner of a patch on the object's grid, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Position {
-    /// Column.
-    pub x: usize,
-    /// Row.
-    pub y: usize,
-}
 
 /// A jittered raster, before it is laid on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

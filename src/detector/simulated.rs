@@ -7,9 +7,8 @@
 //! Always: every position's patch lies inside the object (checked once, in `new`); frame k is a
 //! function of the arguments and of k alone.
 
-use super::{
-    DetectorError, Exposure, FarField, Object, Position, Probe, Scan, ShotNoise, Workspace,
-};
+use super::{DetectorError, Exposure, FarField, Object, Probe, Scan, ShotNoise, Workspace};
+use crate::frame::Position;
 
 /// A scan of a known object: frame k is the noisy far field of the patch at position k.
 #[derive(Debug)]

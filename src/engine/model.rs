@@ -1,6 +1,6 @@
 //! What a model takes and gives: names, shapes, element types, batch dimension.
 
-use crate::values::Element;
+use crate::frame::values::Element;
 
 /// Name, shape and type of a tensor, for one frame: the batch dimension is left out.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

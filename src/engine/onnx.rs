@@ -27,6 +27,7 @@ mod suitability;
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::{AsView, Layout};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,7 +121,14 @@ pub(super) fn available_threads() -> usize {
 /// Calls into rten; a panic there becomes an error text.
 fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call))
-        .map_err(|panic| format!("rten panicked: {}", crate::panic::message(panic.as_ref())))
+        .map_err(|panic| format!("rten panicked: {}", panic_text(panic.as_ref())))
+}
+
+/// A panic's message, if it has one in words.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 impl Graph {

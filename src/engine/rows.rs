@@ -4,7 +4,7 @@
 //! batches; the engine chooses the memory (page-locked for a GPU) and the model the type of the values.
 
 use super::{EngineError, ModelSpec};
-use crate::values::{Element, Values, ValuesMut};
+use crate::frame::values::{Element, Values, ValuesMut};
 use half::f16;
 use std::ops::Range;
 

@@ -5,7 +5,7 @@
 //! and one pass over the rows that are kept.
 
 use super::{LengthMismatch, OutputDtype, OutputFormat, OutputSize, npy};
-use crate::values::Values;
+use crate::frame::values::Values;
 use std::ops::Range;
 
 /// How one output of a model becomes a message: cropped, converted, with a header or without.

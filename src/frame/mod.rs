@@ -84,15 +84,20 @@ mod npy;
 mod output;
 /// Borrowed pixels and the one conversion to the model's type.
 mod pixels;
+/// A place on the object.
+mod position;
 /// Why a frame is refused.
 mod rejection;
 /// Height × width, and how sizes are read from text.
 mod shape;
+/// Values in single or half precision.
+pub mod values;
 
 pub use decode::{DTYPE_HEADER, Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
 pub use dtype::Dtype;
 pub use envelope::{Envelope, EnvelopeError};
 pub use output::{OutputDtype, OutputFormat, OutputSize};
 pub use pixels::{LengthMismatch, Pixels};
+pub use position::Position;
 pub use rejection::Rejection;
 pub use shape::{FrameShape, ParseError};

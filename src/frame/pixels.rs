@@ -9,7 +9,7 @@ mod convert;
 use std::fmt;
 
 use super::{Dtype, Rejection};
-use crate::values::{Element, ValuesMut};
+use crate::frame::values::{Element, ValuesMut};
 
 /// The pixels of one frame, borrowed from its payload: exactly as many as the model takes.
 ///

@@ -35,12 +35,9 @@ mod canvas;
 mod colour_scale;
 /// Where everything goes.
 mod layout;
-/// One image by itself.
-mod plain;
 
 pub use canvas::Canvas;
 use colour_scale::ColourScale;
-pub use plain::{Brightness, Plain};
 
 /// Pixels of rim around what was reconstructed.
 const RIM: usize = 3;

@@ -27,6 +27,8 @@ mod collector;
 mod concurrent;
 /// How many batches pipelined mode keeps in flight.
 pub mod depth;
+/// The three modes, by name.
+mod mode;
 /// Each batch the moment it fills.
 mod pipelined;
 /// One filled slot through a lane, and its results encoded.
@@ -38,6 +40,7 @@ pub use call::{Call, CallTimes};
 pub use collector::{Collector, Filled};
 pub use concurrent::Concurrent;
 pub use depth::Depth;
+pub use mode::Mode;
 pub use pipelined::Pipelined;
 pub use resources::{Computed, Limits, Resources, SelectedOutput};
 pub use sequential::Sequential;

@@ -5,10 +5,10 @@
 
 use crate::engine::options::Precision;
 use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
+use crate::frame::values::Element;
 use crate::frame::{Dtype, Envelope, FrameShape};
 use crate::memory;
 use crate::schedule::depth;
-use crate::values::Element;
 use serde::Serialize;
 use std::time::Duration;
 

@@ -20,7 +20,7 @@
 
 use super::image::Image;
 use super::{StitchError, Stitcher};
-use crate::detector::Position;
+use crate::frame::Position;
 use ndarray::{Array2, ArrayView2, Zip, s};
 use std::f64::consts::TAU;
 

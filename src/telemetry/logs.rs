@@ -7,7 +7,6 @@
 //! Always: nobody waits for the log. Lines go through a bounded queue to a thread of their own; where nobody reads them, or
 //! the disk is full, they are dropped and counted, and frames go on.
 
-use crate::config::LogFormat;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -15,6 +14,16 @@ use tracing_subscriber::EnvFilter;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For collectors: one JSON object per line.
+    Json,
+}
 
 /// Counts the lines that were dropped.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();

@@ -2,6 +2,8 @@
 
 /// What the sidecar counts and measures.
 pub mod counts;
+/// A frame or a result as a PNG.
+mod drawing;
 /// Frames that never came.
 mod gaps;
 /// The last two minutes, second by second.
@@ -16,15 +18,19 @@ pub mod logs;
 mod names;
 /// The newest frame beside its results.
 pub mod newest;
+/// Where a sidecar is in its life.
+mod phase;
 /// Some of many: log lines that may come once a frame.
 pub mod rate;
 /// What is known once the model is loaded.
 pub mod running;
-/// The settings in force and where each came from.
-pub mod settings;
+/// A setting in force.
+pub mod setting;
 /// The answer to `/stats`.
 pub mod stats;
 /// What the sidecar is and how it is.
 pub mod status;
+/// Text from outside, made fit for one line.
+pub mod text;
 /// The totals at one moment.
 pub mod totals;

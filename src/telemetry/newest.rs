@@ -4,7 +4,6 @@
 //! drawing is done once a frame, for whoever asks first. The frame before is kept as well: who was told of it may still
 //! ask for its pictures. Turned off, nothing is copied or drawn at all.
 
-use crate::picture::{Brightness, PictureError, Plain};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +25,7 @@ pub struct Image {
     /// `height` × `width` values, row by row.
     pub values: Vec<f32>,
     range: OnceLock<Option<(f32, f32)>>,
-    png: OnceLock<Option<Vec<u8>>>,
+    drawn: OnceLock<Option<Vec<u8>>>,
 }
 
 impl Image {
@@ -39,24 +38,24 @@ impl Image {
             width,
             values,
             range: OnceLock::new(),
-            png: OnceLock::new(),
+            drawn: OnceLock::new(),
         }
     }
 
     /// The smallest and the largest finite value, looked for once.
     fn range(&self) -> Option<(f32, f32)> {
-        *self
-            .range
-            .get_or_init(|| self.plain(Brightness::Linear).range())
+        *self.range.get_or_init(|| {
+            let finite = self.values.iter().copied().filter(|v| v.is_finite());
+            finite.fold(None, |range, value| {
+                let (low, high): (f32, f32) = range.unwrap_or((value, value));
+                Some((low.min(value), high.max(value)))
+            })
+        })
     }
 
-    fn plain(&self, brightness: Brightness) -> Plain<'_> {
-        Plain {
-            height: self.height,
-            width: self.width,
-            values: &self.values,
-            brightness,
-        }
+    /// The image as `draw` makes it. It is drawn once; `None` if it cannot be drawn.
+    pub fn drawn(&self, draw: impl FnOnce(&Self) -> Option<Vec<u8>>) -> Option<&[u8]> {
+        self.drawn.get_or_init(|| draw(self)).as_deref()
     }
 }
 
@@ -172,29 +171,6 @@ impl Newest {
     }
 }
 
-impl NewestFrame {
-    /// An image as PNG: the frame (index 0) by the logarithm of its counts, results evenly. None where there is no such image,
-    /// or nothing in it to draw. Takes milliseconds the first time.
-    #[must_use]
-    pub fn png(&self, index: usize) -> Option<&[u8]> {
-        let image = self.images.get(index)?;
-        let brightness = if index == 0 {
-            Brightness::Logarithmic
-        } else {
-            Brightness::Linear
-        };
-        let draw = || match image.plain(brightness).png() {
-            Ok(png) => Some(png),
-            Err(PictureError::Nothing(_)) => None,
-            Err(error) => {
-                tracing::warn!(image = image.name, %error, "A picture could not be drawn.");
-                None
-            }
-        };
-        image.png.get_or_init(draw).as_deref()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,8 +192,9 @@ mod tests {
         // It is too new for another to be wanted.
         newest.offer(Some(4), || unreachable!("there is a new one"));
         let frame = newest.get(1).unwrap();
-        assert!(frame.png(0).unwrap().starts_with(b"\x89PNG"));
-        assert!(frame.png(1).is_none());
+        let drawn = frame.images[0].drawn(|_| Some(vec![1]));
+        assert_eq!(drawn, Some(&[1][..]));
+        assert_eq!(frame.images[0].drawn(|_| unreachable!("once")), drawn);
     }
 
     #[test]

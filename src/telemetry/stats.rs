@@ -2,9 +2,9 @@
 
 use super::history::History;
 use super::newest::Caption;
+use super::phase::Phase;
 use super::running::Running;
-use super::settings::Setting;
-use super::status::Phase;
+use super::setting::Setting;
 use super::totals::{Recent, Totals};
 use crate::engine::lane::DeviceUsage;
 use serde::Serialize;

@@ -5,16 +5,16 @@ use super::history::{History, Sample};
 use super::logs;
 use super::names;
 use super::newest::Newest;
+use super::phase::Phase;
 use super::running::{Running, RunningMetrics};
-use super::settings::Setting;
+use super::setting::Setting;
 use super::stats::{EngineStats, Stats};
-use crate::config::Mode;
+use crate::schedule::Mode;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -23,20 +23,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two summaries in the log.
 const SUMMARY: usize = 30;
-
-/// Where a sidecar is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// The model is being loaded and warmed up.
-    Loading,
-    /// Calls are answered.
-    Ready,
-    /// Calls in hand are answered, then the process ends.
-    Draining,
-    /// The last device is lost.
-    Lost,
-}
 
 /// See the module's essay.
 pub struct Status {

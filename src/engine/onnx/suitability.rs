@@ -3,7 +3,7 @@
 //! Every error is a reason in words, with the tensor and what it would have to be.
 
 use crate::engine::{BatchDimension, TensorSpec};
-use crate::values::Element;
+use crate::frame::values::Element;
 use rten::{DataType, Dimension, Model, NodeId, Value, ValueType};
 use rten_tensor::Layout;
 

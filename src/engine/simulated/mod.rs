@@ -57,7 +57,7 @@ pub use value::AllowedText;
 
 use super::room::DeviceMemory;
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
-use crate::values::Element;
+use crate::frame::values::Element;
 use device::{Fate, Hardware, Passage};
 use results::Results;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What a simulated device computes: the input, marked so that a result in the wrong place shows.
 
 use crate::engine::Batch;
-use crate::values::Values;
+use crate::frame::values::Values;
 use std::ops::Range;
 
 /// The most outputs that [`expected`] can tell apart.

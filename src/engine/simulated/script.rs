@@ -6,7 +6,7 @@
 
 use super::value::{AllowedText, batch, duration, fraction, number, ordinals, size};
 use crate::engine::BatchDimension;
-use crate::values::Element;
+use crate::frame::values::Element;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;

@@ -39,7 +39,3 @@ pub fn inspect(path: &Path, _: &EngineOptions) -> Result<Inspection, EngineError
     Inspection::from_description(path, REMEDY.to_owned())?
         .ok_or_else(|| refusal(path, "there is no description beside the engine file"))
 }
-
-pub fn leave(code: u8) -> ! {
-    std::process::exit(code.into())
-}

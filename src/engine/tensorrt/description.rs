@@ -133,7 +133,7 @@ impl Inspection {
 mod tests {
     use super::*;
     use crate::engine::{BatchDimension, TensorSpec};
-    use crate::values::Element;
+    use crate::frame::values::Element;
 
     fn description(engine: &[u8]) -> Description {
         let tensor = |name: &str| TensorSpec {

@@ -82,12 +82,6 @@ pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, Engin
     flavour::inspect(path, options)
 }
 
-/// Ends the process now, without the exit handlers of the libraries it has opened: a driver that hangs would wait in
-/// them for ever. Whatever is to be written must have been.
-pub fn leave(code: u8) -> ! {
-    flavour::leave(code)
-}
-
 /// Whoever watches a build.
 pub trait BuildProgress: Send + Sync {
     /// `step` of the `steps` steps of `phase` are done.

@@ -9,7 +9,7 @@ use crate::engine::tensorrt::BuildProgress;
 use crate::engine::tensorrt::description::{Description, sha256};
 use crate::engine::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability};
 use crate::engine::{BatchDimension, EngineError, ModelSpec, TensorSpec};
-use crate::values::Element;
+use crate::frame::values::Element;
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Write;

@@ -167,7 +167,7 @@ mod tests {
     use super::super::build::BuiltEngine;
     use super::*;
     use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
-    use crate::values::Element;
+    use crate::frame::values::Element;
 
     fn built(plan: &[u8]) -> BuiltEngine {
         let tensor = TensorSpec {

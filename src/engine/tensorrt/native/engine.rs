@@ -7,7 +7,7 @@ use super::session::{Manner, TensorRtSession};
 use crate::engine::room::DeviceMemory;
 use crate::engine::tensorrt::description::{Description, OpenedOn};
 use crate::engine::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, Place, Session};
-use crate::values::Element;
+use crate::frame::values::Element;
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::library::Missing;
 use crate::engine::options::DeviceSelection;
 use crate::engine::{EngineError, HostBuffer, HostMemory};
-use crate::values::{Element, Values, ValuesMut};
+use crate::frame::values::{Element, Values, ValuesMut};
 use cudarc::driver::sys::{self, CUdevice_attribute};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use half::f16;

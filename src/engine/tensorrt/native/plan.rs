@@ -3,7 +3,7 @@
 use super::kernels::Kernels;
 use super::messages;
 use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
-use crate::values::Element;
+use crate::frame::values::Element;
 use cudarc::driver::CudaStream;
 use trtx::trtx_sys::Dims64;
 use trtx::{

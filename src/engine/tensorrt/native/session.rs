@@ -15,7 +15,7 @@ use super::gpu::{DeviceBuffer, Gpu, lost};
 use super::messages;
 use super::plan::Plan;
 use crate::engine::{Batch, EngineError, ModelSpec, Place, Session, StageTimes};
-use crate::values::{Values, ValuesMut};
+use crate::frame::values::{Values, ValuesMut};
 use cudarc::driver::sys::{self, CUevent_flags, CUmemorytype, CUstreamCaptureMode};
 use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, DriverError, result};
 use std::ops::Range;

@@ -1,71 +1,19 @@
-//! The command line: flags, environment variables, help texts.
-//!
-//! The flags are those of the Python sidecars that this program replaces, so that a pod spec written for
-//! them works unchanged. Values are checked one by one here, and together in `crate::config`; a
-//! mistake becomes one line by way of `crate::usage`.
+//! Serving, and the configuration that its flags make.
 
-/// The flags that say how an engine is run.
-mod gpu;
-/// Numbers, times and answers as text.
-mod parse;
-
-pub use gpu::{EngineArgs, GpuArgs};
-pub use parse::{AddressOrOff, TimeOrOff, time, time_or_off, whole_number, whole_number_or_auto};
-
-use crate::bench::BenchArgs;
-use crate::bench_engine::BenchEngineArgs;
-use crate::build_engine::BuildEngineArgs;
-use crate::config::{LogFormat, Mode, OnFailure, OnInvalid, OrAuto};
-use crate::demo::DemoArgs;
+use super::gpu::GpuArgs;
+use super::parse::{
+    AddressOrOff, TimeOrOff, address_or_off, on_failure, on_invalid, time, time_or_off,
+    whole_number, whole_number_or_auto,
+};
+use crate::config::{Config, ConfigError, OrAuto};
 use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
-use crate::inspect::InspectArgs;
-use crate::send::SendArgs;
-use crate::simulated_source::SimulateSourceArgs;
-use crate::sizing::SizeArgs;
+use crate::policy::{OnFailure, OnInvalid};
+use crate::schedule::Mode;
+use crate::telemetry::logs::LogFormat;
+use clap::Args;
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand};
-use parse::{address_or_off, on_failure, on_invalid};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Runs detector frames through a neural network, in batches, as a Numaflow batch-map sidecar.
-///
-/// Without a command it serves: it loads the model, warms it up, listens on the socket and answers
-/// every datum of every read batch with exactly one response. Every flag can be given as
-/// the environment variable named beside it; the flag wins.
-///
-/// Exit codes: 0 after a drained SIGTERM, 64 for a mistake in a flag, 1 for anything else.
-#[derive(Debug, Parser)]
-#[command(name = "beamflow", version, args_conflicts_with_subcommands = true)]
-pub struct Cli {
-    /// What to do instead of serving.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The flags for serving.
-    #[command(flatten)]
-    pub serve: ServeArgs,
-}
-
-/// What the program can do besides serving.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Simulates a scan, reconstructs it through a sidecar in all three modes, and draws the result.
-    Demo(DemoArgs),
-    /// Drives a running sidecar as Numaflow would, with frames from a file or the simulator.
-    Send(SendArgs),
-    /// Builds a TensorRT engine from an .onnx model.
-    BuildEngine(BuildEngineArgs),
-    /// Prints a model's tensors, shapes, batch range, memory and version.
-    Inspect(InspectArgs),
-    /// Measures how fast a sidecar is, driven over its socket as Numaflow does, against other programs if named.
-    Bench(BenchArgs),
-    /// Measures how fast an engine is by itself, without sockets, for 1 lane and more.
-    BenchEngine(BenchEngineArgs),
-    /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
-    SimulateSource(SimulateSourceArgs),
-    /// Tells what a frame size, a rate and a batch's time ask for: devices, settings, memory, bytes.
-    Size(SizeArgs),
-}
 
 /// The flags for serving.
 #[derive(Args, Debug)]
@@ -241,52 +189,65 @@ pub struct ServeArgs {
     pub print_config: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl TryFrom<ServeArgs> for Config {
+    type Error = ConfigError;
 
-    #[test]
-    fn a_pod_spec_of_the_python_sidecars_works_unchanged() {
-        let cli = Cli::try_parse_from([
-            "beamflow",
-            "--mode",
-            "concurrent",
-            "--bsz_size",
-            "16",
-            "--queue-size",
-            "300",
-            "--pipeline-depth",
-            "4",
-            "--max-concurrent-batches",
-            "2",
-            "--output-size",
-            "64x32",
-        ])
-        .unwrap();
-        assert_eq!(cli.serve.mode, Mode::Concurrent);
-        assert_eq!(cli.serve.bsz_size, OrAuto::Exactly(16));
-        assert_eq!(
-            cli.serve.output_size,
-            OutputSize::Size {
-                width: 64,
-                height: 32
-            }
-        );
-    }
-
-    #[test]
-    fn a_value_out_of_bounds_says_what_is_allowed() {
-        for (flag, value, allowed) in [
-            ("--bsz-size", "0", "auto or a whole number from 1 to 4096"),
-            ("--devices", "0,0", "each once"),
-            ("--pipeline-depth", "65", "from 1 to 64"),
-            ("--batch-timeout", "10", "or off"),
-            ("--inference-timeout", "0s", "greater than none"),
-            ("--on-invalid", "tag:", "tag:NAME"),
-            ("--on-failure", "retry", "nack, drop and abort"),
-        ] {
-            let error = Cli::try_parse_from(["beamflow", flag, value]).unwrap_err();
-            assert!(error.to_string().contains(allowed), "{error}");
+    /// Takes every flag apart by name, so that a new one that is forgotten here does not compile.
+    fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+        let ServeArgs {
+            mode,
+            model_path,
+            bsz_size,
+            pipeline_depth,
+            max_concurrent_batches,
+            batch_timeout,
+            inference_timeout,
+            gpu,
+            frame_dtype,
+            output_size,
+            outputs,
+            output_dtype,
+            output_format,
+            on_invalid,
+            on_failure,
+            sock_path,
+            server_info_path,
+            queue_size: _,
+            http_address,
+            no_pictures,
+            log_format: _,
+            debug: _,
+            print_config: _,
+        } = args;
+        let GpuArgs { engine, balance } = gpu;
+        if sock_path == server_info_path {
+            return Err(ConfigError {
+                flag: "--server-info-path",
+                given: server_info_path.display().to_string(),
+                allowed: "a path other than that of --sock-path is".to_owned(),
+            });
         }
+        Ok(Self {
+            mode,
+            model_path,
+            engine: engine.options(bsz_size),
+            balance,
+            batch_size: bsz_size,
+            pipeline_depth,
+            max_concurrent_batches,
+            output_size,
+            batch_timeout: batch_timeout.0,
+            inference_timeout,
+            frame_dtype,
+            output_dtype,
+            output_format,
+            outputs,
+            on_invalid,
+            on_failure,
+            http_address: http_address.0,
+            no_pictures,
+            sock_path,
+            server_info_path,
+        })
     }
 }
