@@ -18,7 +18,7 @@ mod stage;
 /// A program that is measured.
 mod subject;
 
-pub use figures::{BenchReport, Case, Round};
+pub use figures::BenchReport;
 
 use crate::child::ChildError;
 use crate::cli::BenchArgs;
@@ -31,14 +31,13 @@ use subject::Plan;
 
 /// Why the bench broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     /// A subject did not start or stop.
     #[error(transparent)]
     Child(#[from] ChildError),
     /// A subject broke a promise.
     #[error("{subject}: {source}")]
     Driver {
-        /// Which.
         subject: String,
         /// Its promise.
         source: DriverError,
@@ -65,33 +64,23 @@ pub enum BenchError {
     /// The processes cannot be watched.
     #[error("cannot read what {subject} has used of the machine: {source}")]
     Usage {
-        /// Which.
         subject: String,
-        /// What the system said.
         source: procfs::ProcError,
     },
     /// A file of figures is none.
     #[error("{}: {source}; give a file written with --json", path.display())]
     Figures {
-        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         source: serde_json::Error,
     },
     /// Figures that say nothing beside these.
     #[error("{}: its figures were taken with other read batches, turns or cores; give the same --read-batch and --turn", path.display())]
-    Unlike {
-        /// The file.
-        path: PathBuf,
-    },
+    Unlike { path: PathBuf },
     /// A file cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {
-        /// What was being done.
         doing: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
 }
@@ -100,7 +89,7 @@ pub enum BenchError {
 ///
 /// # Errors
 /// [`BenchError`].
-pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
     let older = args.compare.as_deref().map(read).transpose()?;
     let stages = match (&args.model_path, &args.frames) {
         (Some(model), Some(frames)) => vec![Stage::of_model(model, FrameStack::read(frames)?)],

@@ -7,7 +7,7 @@
 /// The figures, as a table and as JSON.
 mod figures;
 
-pub use figures::{EngineBench, Percentiles, Run};
+pub(crate) use figures::{EngineBench, Percentiles, Run};
 
 use crate::batch::slot::Slot;
 use crate::cli::BenchEngineArgs;
@@ -26,24 +26,17 @@ use std::time::{Duration, Instant};
 
 /// Why the bench broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchEngineError {
+pub(crate) enum BenchEngineError {
     /// The engine did not load or run.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The model is not one for frames.
     #[error("the model {model} cannot be measured with frames: {reason}")]
-    Unsuitable {
-        /// The model.
-        model: String,
-        /// Why.
-        reason: String,
-    },
+    Unsuitable { model: String, reason: String },
     /// The figures cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
     /// A lane's thread died.
@@ -55,7 +48,7 @@ pub enum BenchEngineError {
 ///
 /// # Errors
 /// [`BenchEngineError`].
-pub fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
+pub(crate) fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
     let bench = measure(args)?;
     println!(
         "\n  {}\n  {} frames a batch, {} batches a lane\n",

@@ -13,7 +13,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`EngineError`], naming what is missing or what stands in the way.
-pub fn run(args: BuildEngineArgs) -> Result<(), EngineError> {
+pub(crate) fn run(args: BuildEngineArgs) -> Result<(), EngineError> {
     match (&args.output, &args.engine_cache) {
         (Some(output), _) => build(&args, output),
         (None, Some(cache)) => fill(&args, cache),

@@ -27,7 +27,7 @@ pub enum OrAuto {
 impl OrAuto {
     /// The number, if there is one.
     #[must_use]
-    pub const fn exactly(self) -> Option<usize> {
+    pub(crate) const fn exactly(self) -> Option<usize> {
         match self {
             Self::Auto => None,
             Self::Exactly(number) => Some(number),
@@ -43,15 +43,15 @@ pub struct Config {
     /// The model file, or `sim:…`.
     pub model_path: String,
     /// How the engine is to be run.
-    pub engine: EngineOptions,
+    pub(crate) engine: EngineOptions,
     /// How batches are spread over several devices.
-    pub balance: Balance,
+    pub(crate) balance: Balance,
     /// Frames per batch.
     pub batch_size: OrAuto,
     /// Batches in flight in pipelined mode.
-    pub pipeline_depth: OrAuto,
+    pub(crate) pipeline_depth: OrAuto,
     /// Batches in flight in concurrent mode.
-    pub max_concurrent_batches: usize,
+    pub(crate) max_concurrent_batches: usize,
     /// The part of each output that is sent on.
     pub output_size: OutputSize,
     /// How long a batch's oldest frame may wait for it to fill; `None`: for ever.
@@ -59,13 +59,13 @@ pub struct Config {
     /// How long a lane may take over one batch.
     pub inference_timeout: Duration,
     /// The dtype of raw frames without a dtype header.
-    pub frame_dtype: Dtype,
+    pub(crate) frame_dtype: Dtype,
     /// The dtype of results.
-    pub output_dtype: OutputDtype,
+    pub(crate) output_dtype: OutputDtype,
     /// The format of results.
-    pub output_format: OutputFormat,
+    pub(crate) output_format: OutputFormat,
     /// The outputs sent on, by name, in this order; all of the model's if empty.
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
     /// What is answered for a frame that is wrong in itself.
     pub on_invalid: OnInvalid,
     /// What is answered for a frame that the engine failed.
@@ -73,7 +73,7 @@ pub struct Config {
     /// Where metrics, stats and health are served; `None`: nowhere.
     pub http_address: Option<SocketAddr>,
     /// Whether the status page shows no frames.
-    pub no_pictures: bool,
+    pub(crate) no_pictures: bool,
     /// The Unix socket that numa connects to.
     pub sock_path: PathBuf,
     /// The file that tells numa of the socket.
@@ -85,11 +85,11 @@ pub struct Config {
 #[error("{flag}: '{}' is not allowed: {allowed}", escaped(.given))]
 pub struct ConfigError {
     /// The flag.
-    pub flag: &'static str,
+    pub(crate) flag: &'static str,
     /// What was given.
-    pub given: String,
+    pub(crate) given: String,
     /// What is allowed.
-    pub allowed: String,
+    pub(crate) allowed: String,
 }
 
 /// What the settings mean for one model.
@@ -98,7 +98,7 @@ pub struct Suited {
     /// Frames per batch.
     pub batch_size: usize,
     /// What frames are.
-    pub decoder: Decoder,
+    pub(crate) decoder: Decoder,
     /// The results sent on, in order.
     pub outputs: Vec<SelectedOutput>,
 }
@@ -131,7 +131,7 @@ impl Config {
 
     /// The flag that says how many batches are in flight in the chosen mode.
     #[must_use]
-    pub fn in_flight_flag(&self) -> &'static str {
+    pub(crate) fn in_flight_flag(&self) -> &'static str {
         match self.mode {
             Mode::Concurrent => "--max-concurrent-batches",
             Mode::Sequential | Mode::Pipelined => "--pipeline-depth",
@@ -140,7 +140,7 @@ impl Config {
 
     /// Batches in flight in pipelined mode.
     #[must_use]
-    pub fn depth(&self) -> Depth {
+    pub(crate) fn depth(&self) -> Depth {
         match self.pipeline_depth {
             OrAuto::Exactly(depth) => Depth::fixed(depth),
             OrAuto::Auto => Depth::following(),

@@ -26,7 +26,7 @@ const OUTPUTS: [&str; 2] = ["amplitude", "phase"];
 
 /// Why the demo broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// The scan cannot be simulated.
     #[error(transparent)]
     Detector(#[from] DetectorError),
@@ -45,9 +45,7 @@ pub enum DemoError {
     /// The operating system refused something.
     #[error("cannot {doing}: {source}")]
     System {
-        /// What was being done.
         doing: &'static str,
-        /// What the system said.
         source: std::io::Error,
     },
     /// The sidecar did not keep its promises.
@@ -64,11 +62,9 @@ pub enum DemoError {
     /// A result is not what the sidecar promises.
     #[error("a result of frame {frame} is no array of {expected} values: {reason}")]
     Result {
-        /// The frame.
         frame: usize,
         /// Its pixels.
         expected: usize,
-        /// What is wrong with it.
         reason: String,
     },
 }
@@ -85,7 +81,7 @@ struct Run {
 ///
 /// # Errors
 /// [`DemoError`].
-pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
+pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
     let scan = experiment::scan(Raster {
         rows: args.points,
         columns: args.points,

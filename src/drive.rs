@@ -17,11 +17,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How datums come.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Datums in a read batch at most: `limits.readBatchSize`.
-    pub read_batch: usize,
+    pub(crate) read_batch: usize,
     /// Frames per second that the detector delivers; `None`: always as many as are read.
-    pub fps: Option<f64>,
+    pub(crate) fps: Option<f64>,
 }
 
 impl Pace {
@@ -49,43 +49,43 @@ impl Pace {
 }
 
 /// The columns of [`Report::row`].
-pub const HEADER: [&str; 8] = [
+pub(crate) const HEADER: [&str; 8] = [
     "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "rejected", "nacked",
 ];
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Datums sent, all of them answered.
-    pub frames: usize,
+    pub(crate) frames: usize,
     /// Of these, answered by a result.
-    pub results: usize,
+    pub(crate) results: usize,
     /// Of these, answered by a DROP message: rejected, unless `--on-failure drop` is set.
-    pub rejected: usize,
+    pub(crate) rejected: usize,
     /// Of these, answered by a NACK message.
-    pub nacked: usize,
+    pub(crate) nacked: usize,
     /// From the first datum to the last answer.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Duration of each call, in ascending order.
-    pub calls: Vec<Duration>,
+    pub(crate) calls: Vec<Duration>,
 }
 
 impl Report {
     /// Frames answered per second.
     #[must_use]
-    pub fn frames_per_second(&self) -> f64 {
+    pub(crate) fn frames_per_second(&self) -> f64 {
         self.frames as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The duration that `fraction` of the calls did not exceed (nearest rank).
     #[must_use]
-    pub fn percentile(&self, fraction: f64) -> Duration {
+    pub(crate) fn percentile(&self, fraction: f64) -> Duration {
         percentile(&self.calls, fraction)
     }
 
     /// The report as a row under [`HEADER`].
     #[must_use]
-    pub fn row(&self, mode: &str) -> [String; 8] {
+    pub(crate) fn row(&self, mode: &str) -> [String; 8] {
         [
             mode.to_owned(),
             self.frames.to_string(),
@@ -129,7 +129,7 @@ pub fn datum(stack: &FrameStack, k: usize) -> Datum {
 ///
 /// # Errors
 /// A [`DriverError`] when the sidecar breaks a promise or goes away.
-pub async fn drive(
+pub(crate) async fn drive(
     driver: &mut Driver,
     pace: Pace,
     count: usize,

@@ -2,6 +2,6 @@
 
 /// Ends the process at once with exit code `code`, without the exit handlers of the libraries that it has opened: a GPU
 /// driver that hangs would hang in them too. Flush what must be written before.
-pub fn at_once(code: u8) -> ! {
+pub(crate) fn at_once(code: u8) -> ! {
     signal_hook::low_level::exit(code.into())
 }

@@ -25,7 +25,7 @@ pub fn scan(raster: Raster) -> Result<SimulatedScan, DetectorError> {
 ///
 /// # Errors
 /// [`DetectorError`] for a raster without points, or a detector that is too small or too large.
-pub fn scan_on(side: usize, raster: Raster) -> Result<SimulatedScan, DetectorError> {
+pub(crate) fn scan_on(side: usize, raster: Raster) -> Result<SimulatedScan, DetectorError> {
     let scale = side as f64 / DETECTOR_SIZE as f64;
     let usual = ProbeShape::default();
     let probe = Probe::new(ProbeShape {

@@ -26,7 +26,7 @@ impl FrameHandler {
     /// A handler that computes with `schedule`, answers by `policy`, and cancels `abort` when
     /// [`OnFailure::Abort`] asks for it.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         schedule: Box<dyn Schedule>,
         policy: AnswerPolicy,
         counts: Arc<Counts>,

@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`EngineError`], where it cannot be known.
-pub fn run(args: &InspectArgs) -> Result<(), EngineError> {
+pub(crate) fn run(args: &InspectArgs) -> Result<(), EngineError> {
     let options = args.engine.options(OrAuto::Auto);
     let path = Path::new(&args.model);
     let is_engine_file = path
@@ -38,7 +38,7 @@ pub fn run(args: &InspectArgs) -> Result<(), EngineError> {
 
 /// What a build gave.
 #[must_use]
-pub fn describe(engine: &Path, description: &Description) -> String {
+pub(crate) fn describe(engine: &Path, description: &Description) -> String {
     let mut text = heading(engine, description.engine_bytes);
     text += &built(description);
     text += "\n";

@@ -28,17 +28,17 @@ pub enum OnFailure {
 #[derive(Clone, Debug)]
 pub struct AnswerPolicy {
     /// For rejected frames.
-    pub on_invalid: OnInvalid,
+    pub(crate) on_invalid: OnInvalid,
     /// For failed frames.
-    pub on_failure: OnFailure,
+    pub(crate) on_failure: OnFailure,
     /// The tags of the results, one per selected output; empty where there is one output only.
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
 }
 
 impl AnswerPolicy {
     /// The response to one datum.
     #[must_use]
-    pub fn respond(&self, answer: Answer) -> BatchResponse {
+    pub(crate) fn respond(&self, answer: Answer) -> BatchResponse {
         let Answer { id, keys, outcome } = answer;
         let mut response = BatchResponse::from_id(id);
         match outcome {

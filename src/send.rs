@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Why sending broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// The frames cannot be read.
     #[error(transparent)]
     Stack(#[from] StackError),
@@ -26,7 +26,6 @@ pub enum SendError {
     Save {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
 }
@@ -35,7 +34,7 @@ pub enum SendError {
 ///
 /// # Errors
 /// [`SendError`].
-pub async fn run(args: SendArgs) -> Result<(), SendError> {
+pub(crate) async fn run(args: SendArgs) -> Result<(), SendError> {
     let stack = match &args.frames {
         Some(path) => FrameStack::read(path)?,
         None => {

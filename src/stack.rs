@@ -74,7 +74,7 @@ impl FrameStack {
     /// Raw little-endian pixels of `dtype`, frame after frame of `shape`; `None` where a frame has no pixels or too many to
     /// be counted.
     #[must_use]
-    pub fn new(dtype: Dtype, shape: FrameShape, pixels: Vec<u8>) -> Option<Self> {
+    pub(crate) fn new(dtype: Dtype, shape: FrameShape, pixels: Vec<u8>) -> Option<Self> {
         let frame_bytes = shape.pixels()?.checked_mul(dtype.size())?;
         (frame_bytes > 0).then_some(Self {
             dtype,
@@ -154,19 +154,19 @@ impl FrameStack {
 
     /// Height and width of each.
     #[must_use]
-    pub fn shape(&self) -> FrameShape {
+    pub(crate) fn shape(&self) -> FrameShape {
         self.shape
     }
 
     /// Their dtype.
     #[must_use]
-    pub fn dtype(&self) -> Dtype {
+    pub(crate) fn dtype(&self) -> Dtype {
         self.dtype
     }
 
     /// The pixels of frame `k`, little-endian; none beyond the stack's end.
     #[must_use]
-    pub fn frame(&self, k: usize) -> &[u8] {
+    pub(crate) fn frame(&self, k: usize) -> &[u8] {
         let mut frames = self.pixels.chunks_exact(self.frame_bytes);
         frames.nth(k).unwrap_or_default()
     }

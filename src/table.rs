@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Columns as wide as their widest entry; the first to the left, the others to the right.
 #[must_use]
-pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn render<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -26,7 +26,7 @@ pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
 
 /// The duration that `fraction` of the `sorted` ones do not exceed (nearest rank); none if there are none.
 #[must_use]
-pub fn percentile(sorted: &[Duration], fraction: f64) -> Duration {
+pub(crate) fn percentile(sorted: &[Duration], fraction: f64) -> Duration {
     let rank = (fraction * sorted.len() as f64).ceil() as usize;
     let index = rank.clamp(1, sorted.len().max(1)) - 1;
     sorted.get(index).copied().unwrap_or_default()
@@ -34,7 +34,7 @@ pub fn percentile(sorted: &[Duration], fraction: f64) -> Duration {
 
 /// A progress bar on standard error; nothing where that is no terminal.
 #[must_use]
-pub fn progress(label: &str, length: u64) -> ProgressBar {
+pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     // The template is a literal; should it ever be wrong, the default style does.
     if let Ok(style) =

@@ -7,10 +7,11 @@ use super::subject::{Plan, Subject};
 use crate::driver::{Answer, Datum};
 use crate::table;
 use futures::stream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Measures every subject of `plan` with the frames of `stage`.
-pub async fn measure(
+pub(crate) async fn measure(
     plan: &Plan<'_>,
     stage: &Stage,
     rounds: usize,

@@ -16,7 +16,7 @@ const OUTPUT: usize = 64;
 const TOLERANCE: f32 = 1e-3;
 
 /// One kind of frame, and the model for it.
-pub struct Stage {
+pub(crate) struct Stage {
     stack: FrameStack,
     model: String,
     output: OutputSize,
@@ -26,7 +26,7 @@ pub struct Stage {
 
 impl Stage {
     /// int16 frames of `shape`, and an engine that costs nothing; `None` for a shape that no frame can have.
-    pub fn free(shape: FrameShape) -> Option<Self> {
+    pub(crate) fn free(shape: FrameShape) -> Option<Self> {
         let pixels = shape.height * shape.width;
         let frames: Vec<Vec<i16>> = (0..FRAMES)
             .map(|k| {
@@ -59,7 +59,7 @@ impl Stage {
     }
 
     /// The frames of `stack`, and a model.
-    pub fn of_model(model: &str, stack: FrameStack) -> Self {
+    pub(crate) fn of_model(model: &str, stack: FrameStack) -> Self {
         Self {
             stack,
             model: model.to_owned(),
@@ -68,18 +68,17 @@ impl Stage {
         }
     }
 
-    /// The model.
-    pub fn model(&self) -> &str {
+    pub(crate) fn model(&self) -> &str {
         &self.model
     }
 
     /// Height and width of the frames.
-    pub fn shape(&self) -> FrameShape {
+    pub(crate) fn shape(&self) -> FrameShape {
         self.stack.shape()
     }
 
     /// What a sidecar is told of frames and results.
-    pub fn flags(&self) -> Vec<String> {
+    pub(crate) fn flags(&self) -> Vec<String> {
         let flags = [
             ("--frame-dtype", self.stack.dtype().to_string()),
             ("--output-size", self.output.to_string()),
@@ -91,7 +90,7 @@ impl Stage {
     }
 
     /// What a sidecar must answer.
-    pub fn expected(&self) -> Expected {
+    pub(crate) fn expected(&self) -> Expected {
         match &self.results {
             Some(results) => Expected::Known(Arc::clone(results)),
             None => Expected::learned(),
@@ -99,30 +98,30 @@ impl Stage {
     }
 
     /// Bytes of a frame.
-    pub fn frame_bytes(&self) -> usize {
+    pub(crate) fn frame_bytes(&self) -> usize {
         self.datum(0).value.len()
     }
 
     /// Bytes that a frame takes in a slot, as input and output of the simulated device; unknown of a model.
-    pub fn row_bytes(&self) -> Option<usize> {
+    pub(crate) fn row_bytes(&self) -> Option<usize> {
         let FrameShape { height, width } = self.shape();
         let values = 2 * height * width;
         self.results.is_some().then_some(values * size_of::<f32>())
     }
 
     /// Frame `k` as a datum.
-    pub fn datum(&self, k: usize) -> Datum {
+    pub(crate) fn datum(&self, k: usize) -> Datum {
         datum(&self.stack, k)
     }
 
     /// Frames that differ from each other.
-    pub fn distinct(&self) -> usize {
+    pub(crate) fn distinct(&self) -> usize {
         self.stack.frames().min(FRAMES)
     }
 }
 
 /// What must be answered to each of the distinct frames.
-pub enum Expected {
+pub(crate) enum Expected {
     /// These bytes.
     Known(Arc<Vec<Vec<u8>>>),
     /// What was answered first, in each message.
@@ -131,12 +130,12 @@ pub enum Expected {
 
 impl Expected {
     /// Nothing is known yet.
-    pub fn learned() -> Self {
+    pub(crate) fn learned() -> Self {
         Self::Learned(Vec::new())
     }
 
     /// Checks the response to frame `k` of the distinct ones.
-    pub fn check(&mut self, k: usize, messages: &[&[u8]]) -> Result<(), String> {
+    pub(crate) fn check(&mut self, k: usize, messages: &[&[u8]]) -> Result<(), String> {
         match self {
             Self::Known(results) => match (results.get(k), messages) {
                 (Some(result), [message]) if result == message => Ok(()),

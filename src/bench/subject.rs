@@ -14,44 +14,44 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// What is to be measured.
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// Modes of the sidecar.
-    pub modes: &'a [Mode],
+    pub(crate) modes: &'a [Mode],
     /// Depths, in pipelined mode.
-    pub depths: &'a [usize],
+    pub(crate) depths: &'a [usize],
     /// Frames per batch.
-    pub batch_sizes: &'a [usize],
+    pub(crate) batch_sizes: &'a [usize],
     /// Other programs.
-    pub peers: &'a [Peer],
+    pub(crate) peers: &'a [Peer],
     /// Datums in a read batch.
-    pub read_batch: usize,
+    pub(crate) read_batch: usize,
 }
 
 /// What a process has used of the machine.
 #[derive(Clone, Copy, Debug)]
-pub struct Used {
+pub(crate) struct Used {
     /// Time on CPUs, in seconds.
-    pub cpu: f64,
+    pub(crate) cpu: f64,
     /// Memory that it holds now, in bytes.
-    pub resident: u64,
+    pub(crate) resident: u64,
 }
 
 /// A running program that is measured.
-pub struct Subject {
+pub(crate) struct Subject {
     /// In the table.
-    pub name: String,
+    pub(crate) name: String,
     /// Its connection.
-    pub driver: Driver,
+    pub(crate) driver: Driver,
     /// What it must answer.
-    pub expected: Expected,
+    pub(crate) expected: Expected,
     /// Memory that its configuration allows for frames, in bytes, where it is known: of its slots, and of a read batch.
-    pub bound: Option<usize>,
+    pub(crate) bound: Option<usize>,
     child: ChildSidecar,
 }
 
 impl Subject {
     /// Starts what `plan` asks for, the peers first, each in a folder of its own under `folder`.
-    pub async fn start_all(
+    pub(crate) async fn start_all(
         plan: &Plan<'_>,
         stage: &Stage,
         folder: &Path,
@@ -95,7 +95,7 @@ impl Subject {
     }
 
     /// What it has used so far.
-    pub fn used(&self) -> Result<Used, BenchError> {
+    pub(crate) fn used(&self) -> Result<Used, BenchError> {
         let failed = |source| BenchError::Usage {
             subject: self.name.clone(),
             source,
@@ -109,7 +109,7 @@ impl Subject {
     }
 
     /// Ends it.
-    pub async fn stop(self) -> Result<(), BenchError> {
+    pub(crate) async fn stop(self) -> Result<(), BenchError> {
         drop(self.driver);
         Ok(self.child.stop().await?)
     }

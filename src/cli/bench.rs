@@ -17,61 +17,61 @@ pub struct BenchArgs {
         value_delimiter = ',',
         default_value = "sequential,concurrent,pipelined"
     )]
-    pub modes: Vec<Mode>,
+    pub(crate) modes: Vec<Mode>,
 
     /// Pipeline depths to measure in pipelined mode.
     #[arg(long, value_delimiter = ',', default_value = "3", value_name = "BATCHES", value_parser = whole_number::<1, 64>)]
-    pub depths: Vec<usize>,
+    pub(crate) depths: Vec<usize>,
 
     /// Frames per batch to measure.
     #[arg(long, value_delimiter = ',', default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
-    pub bsz_sizes: Vec<usize>,
+    pub(crate) bsz_sizes: Vec<usize>,
 
     /// Sizes of int16 frames to measure, each with an engine that costs nothing.
     #[arg(long, value_delimiter = ',', default_value = "128x128,512x512,1024x1024", value_name = "HEIGHTxWIDTH", conflicts_with_all = ["model_path", "frames"])]
-    pub frame_sizes: Vec<FrameShape>,
+    pub(crate) frame_sizes: Vec<FrameShape>,
 
     /// A model to measure with instead, for the frames of --frames.
     #[arg(long, value_name = "PATH", requires = "frames")]
-    pub model_path: Option<String>,
+    pub(crate) model_path: Option<String>,
 
     /// A .npy file with frames for the model, shape (frames, height, width).
     #[arg(long, value_name = "FILE", requires = "model_path")]
-    pub frames: Option<PathBuf>,
+    pub(crate) frames: Option<PathBuf>,
 
     /// Another program to measure, as NAME=COMMAND: it is started with --sock-path and --server-info-path added, and
     /// serves a batch map there. The first one named is what the ratios relate to; else the first sidecar is.
     #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
-    pub peers: Vec<Peer>,
+    pub(crate) peers: Vec<Peer>,
 
     /// Datums in a read batch: limits.readBatchSize of the vertex.
     #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
-    pub read_batch: usize,
+    pub(crate) read_batch: usize,
 
     /// Rounds that each subject is measured in.
     #[arg(long, default_value = "7", value_name = "ROUNDS", value_parser = whole_number::<1, 10_000>)]
-    pub rounds: usize,
+    pub(crate) rounds: usize,
 
     /// How long a subject's turn is.
     #[arg(long, default_value = "2s", value_name = "TIME", value_parser = time)]
-    pub turn: Duration,
+    pub(crate) turn: Duration,
 
     /// A file for the same figures as JSON.
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
 
     /// Figures of an earlier bench, to be compared with.
     #[arg(long, value_name = "FILE")]
-    pub compare: Option<PathBuf>,
+    pub(crate) compare: Option<PathBuf>,
 
     /// A file for the same figures as a page.
     #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// Another program that serves a batch map.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) command: Vec<String>,
 }
@@ -81,7 +81,7 @@ impl Peer {
     ///
     /// # Errors
     /// What is allowed, in words.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let allowed = || "NAME=COMMAND is, such as no-op=target/release/examples/noop".to_owned();
         let (name, command) = text.split_once('=').ok_or_else(allowed)?;
         let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();

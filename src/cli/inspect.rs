@@ -8,13 +8,13 @@ use clap::Args;
 pub struct InspectArgs {
     /// The model: .engine, .plan, .trt, .onnx, or sim:….
     #[arg(value_name = "FILE")]
-    pub model: String,
+    pub(crate) model: String,
 
     /// How the engine is run.
     #[command(flatten)]
-    pub engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 
     /// Prints JSON instead.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }

@@ -31,15 +31,15 @@ mod source;
 /// A mistake on the command line, in one line.
 pub mod usage;
 
-pub use bench::{BenchArgs, Peer};
-pub use bench_engine::BenchEngineArgs;
-pub use build_engine::BuildEngineArgs;
-pub use demo::DemoArgs;
-pub use inspect::InspectArgs;
-pub use send::SendArgs;
-pub use serve::ServeArgs;
-pub use size::SizeArgs;
-pub use source::SimulateSourceArgs;
+pub(crate) use bench::{BenchArgs, Peer};
+pub(crate) use bench_engine::BenchEngineArgs;
+pub(crate) use build_engine::BuildEngineArgs;
+pub(crate) use demo::DemoArgs;
+pub(crate) use inspect::InspectArgs;
+pub(crate) use send::SendArgs;
+pub(crate) use serve::ServeArgs;
+pub(crate) use size::SizeArgs;
+pub(crate) use source::SimulateSourceArgs;
 
 use clap::{Parser, Subcommand};
 

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 /// A time, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeOrOff(pub Option<Duration>);
+pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
 
 /// A whole number from `MIN` to `MAX`.
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn whole_number<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
+pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
+    text: &str,
+) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|n| (MIN..=MAX).contains(n))
@@ -24,7 +26,7 @@ pub fn whole_number<const MIN: usize, const MAX: usize>(text: &str) -> Result<us
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
+pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<OrAuto, String> {
     if text == "auto" {
@@ -39,7 +41,7 @@ pub fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
         .filter(|time| !time.is_zero())
@@ -50,7 +52,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
+pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
     if text == "off" {
         return Ok(TimeOrOff(None));
     }
@@ -61,7 +63,7 @@ pub fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
 
 /// An address to listen on, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressOrOff(pub Option<SocketAddr>);
+pub(crate) struct AddressOrOff(pub(crate) Option<SocketAddr>);
 
 pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, String> {
     if text == "off" {
@@ -93,7 +95,7 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|rate: &f64| (0.001..=1e6).contains(rate))

@@ -27,7 +27,7 @@ pub struct ServeArgs {
         help_heading = "Model and batches",
         hide_env_values = true
     )]
-    pub mode: Mode,
+    pub(crate) mode: Mode,
 
     /// The model: .onnx runs on the CPU; .engine, .plan and .trt are TensorRT's; sim:compute=2ms,h2d=0.3ms,…
     /// is a simulated device for tests and sizing.
@@ -39,32 +39,32 @@ pub struct ServeArgs {
         help_heading = "Model and batches",
         hide_env_values = true
     )]
-    pub model_path: String,
+    pub(crate) model_path: String,
 
     /// Frames per batch; auto: what the engine is best at, or the most that fits into the GPU's memory.
     #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>, help_heading = "Model and batches", hide_env_values = true)]
-    pub bsz_size: OrAuto,
+    pub(crate) bsz_size: OrAuto,
 
     /// Batches in flight in pipelined mode. Set limits.readBatchSize of the vertex to at least (depth + 1) × bsz-size.
     /// auto: starts at 3 and follows the measured ratio of inference to collection time, between 1 and 8.
     #[arg(long, env = "PIPELINE_DEPTH", default_value = "3", value_name = "BATCHES", value_parser = whole_number_or_auto::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
-    pub pipeline_depth: OrAuto,
+    pub(crate) pipeline_depth: OrAuto,
 
     /// Batches in flight in concurrent mode.
     #[arg(long, env = "MAX_CONCURRENT_BATCHES", default_value = "4", value_name = "BATCHES", value_parser = whole_number::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
-    pub max_concurrent_batches: usize,
+    pub(crate) max_concurrent_batches: usize,
 
     /// How long a batch's oldest frame waits for the batch to fill before it is computed short; off: until the read batch ends, and a stream that stalls holds its slot.
     #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off, help_heading = "Model and batches", hide_env_values = true)]
-    pub batch_timeout: TimeOrOff,
+    pub(crate) batch_timeout: TimeOrOff,
 
     /// How long a lane may take over one batch; then its frames have failed and the lane is replaced.
     #[arg(long, env = "INFERENCE_TIMEOUT", default_value = "30s", value_name = "TIME", value_parser = time, help_heading = "Model and batches", hide_env_values = true)]
-    pub inference_timeout: Duration,
+    pub(crate) inference_timeout: Duration,
 
     /// How an engine is run.
     #[command(flatten)]
-    pub gpu: GpuArgs,
+    pub(crate) gpu: GpuArgs,
 
     /// The dtype of raw frames: uint8, int8, uint16, int16, uint32, int32, float32 or float64. The header
     /// x-frame-dtype overrides it; .npy frames say their own.
@@ -76,7 +76,7 @@ pub struct ServeArgs {
         help_heading = "Frames and results",
         hide_env_values = true
     )]
-    pub frame_dtype: Dtype,
+    pub(crate) frame_dtype: Dtype,
 
     /// The part of each output that is sent on, cut from its centre; full for all of it.
     #[arg(
@@ -87,7 +87,7 @@ pub struct ServeArgs {
         help_heading = "Frames and results",
         hide_env_values = true
     )]
-    pub output_size: OutputSize,
+    pub(crate) output_size: OutputSize,
 
     /// The outputs to send on, by name, comma-separated or repeated; all of the model's if not given. Several
     /// outputs are several messages, each tagged with its name.
@@ -99,7 +99,7 @@ pub struct ServeArgs {
         help_heading = "Frames and results",
         hide_env_values = true
     )]
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
 
     /// The dtype of results: float32, or int16, which truncates towards zero as the old sidecars did.
     #[arg(
@@ -110,7 +110,7 @@ pub struct ServeArgs {
         help_heading = "Frames and results",
         hide_env_values = true
     )]
-    pub output_dtype: OutputDtype,
+    pub(crate) output_dtype: OutputDtype,
 
     /// The format of results: npy carries dtype and shape and is read with numpy.load; raw is the bare little-endian values.
     #[arg(
@@ -121,25 +121,25 @@ pub struct ServeArgs {
         help_heading = "Frames and results",
         hide_env_values = true
     )]
-    pub output_format: OutputFormat,
+    pub(crate) output_format: OutputFormat,
 
     /// What is answered for a frame that is wrong in itself: drop, or tag:NAME to forward the original payload with
     /// that tag (dead letter).
     #[arg(long, env = "ON_INVALID", default_value = "drop", value_name = "drop|tag:NAME", value_parser = on_invalid, help_heading = "When something is wrong", hide_env_values = true)]
-    pub on_invalid: OnInvalid,
+    pub(crate) on_invalid: OnInvalid,
 
     /// What is answered for a frame that the engine failed twice, or that timed out: nack (delivered again; needs Numaflow ≥ 1.8.2), drop,
     /// or abort (the process ends with code 1, and the whole read batch is delivered again).
     #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|drop|abort", value_parser = on_failure, help_heading = "When something is wrong", hide_env_values = true)]
-    pub on_failure: OnFailure,
+    pub(crate) on_failure: OnFailure,
 
     /// The Unix socket that numa connects to.
     #[arg(long, env = "SOCK_PATH", default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH", help_heading = "Numaflow", hide_env_values = true)]
-    pub sock_path: PathBuf,
+    pub(crate) sock_path: PathBuf,
 
     /// The file that tells numa of the socket; written last.
     #[arg(long, env = "SERVER_INFO_PATH", default_value = numaflow::batchmap::SERVER_INFO_FILE, value_name = "PATH", help_heading = "Numaflow", hide_env_values = true)]
-    pub server_info_path: PathBuf,
+    pub(crate) server_info_path: PathBuf,
 
     /// Unused. Accepted so that pod specs of the Python sidecars work unchanged; here the queue is the ring of
     /// slots: one batch more than may be in flight.
@@ -150,7 +150,7 @@ pub struct ServeArgs {
         help_heading = "Numaflow",
         hide_env_values = true
     )]
-    pub queue_size: Option<String>,
+    pub(crate) queue_size: Option<String>,
 
     /// Where metrics, stats and health are served over HTTP, as ADDRESS:PORT; off: nowhere.
     #[arg(
@@ -162,11 +162,11 @@ pub struct ServeArgs {
         help_heading = "Logs and metrics",
         hide_env_values = true
     )]
-    pub http_address: AddressOrOff,
+    pub(crate) http_address: AddressOrOff,
 
     /// The status page shows no frames: whoever reaches the HTTP address sees numbers only.
     #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new(), help_heading = "Logs and metrics", hide_env_values = true)]
-    pub no_pictures: bool,
+    pub(crate) no_pictures: bool,
 
     /// How log lines look.
     #[arg(
@@ -178,15 +178,15 @@ pub struct ServeArgs {
         help_heading = "Logs and metrics",
         hide_env_values = true
     )]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 
     /// Logs more. RUST_LOG, where set, decides instead (for example RUST_LOG=beamflow=debug).
     #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new(), help_heading = "Logs and metrics", hide_env_values = true)]
-    pub debug: bool,
+    pub(crate) debug: bool,
 
     /// Checks the settings, prints them with where each came from, and ends.
     #[arg(long, help_heading = "Logs and metrics")]
-    pub print_config: bool,
+    pub(crate) print_config: bool,
 }
 
 impl TryFrom<ServeArgs> for Config {

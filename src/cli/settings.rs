@@ -41,7 +41,7 @@ pub fn in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
 
 /// One line per setting.
 #[must_use]
-pub fn table(settings: &[Setting]) -> String {
+pub(crate) fn table(settings: &[Setting]) -> String {
     let line = |setting: &Setting| {
         let Setting {
             flag,

@@ -11,72 +11,72 @@ use std::time::Duration;
 pub struct SizeArgs {
     /// Frames per second, all replicas together; several, comma-separated, are told side by side.
     #[arg(long, required = true, value_name = "RATE", value_delimiter = ',', value_parser = rate)]
-    pub fps: Vec<f64>,
+    pub(crate) fps: Vec<f64>,
 
     /// How long a device takes for a batch, copies included: 1 ÷ the batches/s of bench-engine.
     #[arg(long, required = true, value_name = "TIME", value_parser = time)]
-    pub batch_time: Duration,
+    pub(crate) batch_time: Duration,
 
     /// How long numa takes to hand a batch to a sidecar: collection_ms ÷ batches of the sidecar's log. If not given, batches are
     /// taken to come in as the detector takes them, which is slower, and asks for less depth.
     #[arg(long, value_name = "TIME", value_parser = time)]
-    pub collection_time: Option<Duration>,
+    pub(crate) collection_time: Option<Duration>,
 
     /// limits.readTimeout of the vertex: how long numa waits for a read batch to fill. The default is Numaflow's.
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = time)]
-    pub read_timeout: Duration,
+    pub(crate) read_timeout: Duration,
 
     /// limits.readBatchSize of the vertex: what the memory is reckoned with. If not given, the least that will do.
     #[arg(long, value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
-    pub read_batch: Option<usize>,
+    pub(crate) read_batch: Option<usize>,
 
     /// Frames per batch, as in --batch-time.
     #[arg(long, default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
-    pub bsz_size: usize,
+    pub(crate) bsz_size: usize,
 
     /// The frames' size in pixels. The model's outputs are taken to be as large.
     #[arg(long, default_value = "512x512", value_name = "HEIGHTxWIDTH", value_parser = frame_size)]
-    pub frame_size: FrameShape,
+    pub(crate) frame_size: FrameShape,
 
     /// The dtype of the frames.
     #[arg(long, default_value = "int16", value_name = "DTYPE")]
-    pub frame_dtype: Dtype,
+    pub(crate) frame_dtype: Dtype,
 
     /// Outputs that are sent on: results per frame.
     #[arg(long, default_value = "2", value_name = "RESULTS", value_parser = whole_number::<1, 100>)]
-    pub outputs: usize,
+    pub(crate) outputs: usize,
 
     /// The part of each output that is sent on, cut from its centre; full for all of it.
     #[arg(long, default_value = "64x64", value_name = "WIDTHxHEIGHT")]
-    pub output_size: OutputSize,
+    pub(crate) output_size: OutputSize,
 
     /// The dtype of results: float32 or int16.
     #[arg(long, default_value = "float32", value_name = "DTYPE")]
-    pub output_dtype: OutputDtype,
+    pub(crate) output_dtype: OutputDtype,
 
     /// The format of results: npy or raw.
     #[arg(long, default_value = "npy", value_name = "FORMAT")]
-    pub output_format: OutputFormat,
+    pub(crate) output_format: OutputFormat,
 
     /// The model's precision: with fp16 its input takes half the memory.
     #[arg(long, value_enum, default_value = "fp32", value_name = "PRECISION")]
-    pub precision: Precision,
+    pub(crate) precision: Precision,
 
     /// Devices in each replica.
     #[arg(long, default_value = "1", value_name = "DEVICES", value_parser = whole_number::<1, 8>)]
-    pub devices_per_replica: usize,
+    pub(crate) devices_per_replica: usize,
 
     /// How busy a device is to be at most, in percent: the rest is head room.
     #[arg(long, default_value = "80", value_name = "PERCENT", value_parser = whole_number::<1, 100>)]
-    pub utilization: usize,
+    pub(crate) utilization: usize,
 
     /// JetStream's max_payload: the largest message, in bytes, or in KiB or MiB.
     #[arg(long, default_value = "1MiB", value_name = "BYTES", value_parser = size_in_bytes)]
-    pub max_payload: usize,
+    pub(crate) max_payload: usize,
 
     /// Prints JSON instead.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// A frame of at most 65536 × 65536 pixels, so that nothing here overflows.

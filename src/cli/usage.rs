@@ -7,7 +7,7 @@ use crate::telemetry::text::escaped;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// The exit code for a mistake in a flag (`EX_USAGE` of `sysexits.h`).
-pub const EXIT_USAGE: u8 = 64;
+pub(crate) const EXIT_USAGE: u8 = 64;
 
 /// The mistake in one line, without a line break at its end.
 #[must_use]

@@ -23,10 +23,10 @@ mod load;
 /// What a model takes and gives.
 mod model;
 /// `.onnx` files on the CPU, in pure Rust.
-pub mod onnx;
+pub(crate) mod onnx;
 /// `.onnx` files on the CPU by way of onnxruntime.
 #[cfg(feature = "onnxruntime")]
-pub mod onnxruntime;
+pub(crate) mod onnxruntime;
 /// How an engine is to be run.
 pub mod options;
 /// Whether the lanes fit into the devices' memory.
@@ -42,7 +42,11 @@ mod traits;
 
 pub use error::EngineError;
 pub use load::load;
-pub use model::{BatchDimension, ModelSpec, TensorSpec};
+pub use model::BatchDimension;
+pub use model::{ModelSpec, TensorSpec};
 pub use options::EngineOptions;
-pub use rows::{Batch, HostBuffer, HostMemory, OutputRows, ordinary_memory};
-pub use traits::{Engine, Place, Session, StageTimes, warm_up};
+pub use rows::Batch;
+pub use rows::{HostBuffer, HostMemory, OutputRows, ordinary_memory};
+pub use traits::Engine;
+pub use traits::Place;
+pub use traits::{Session, StageTimes, warm_up};

@@ -86,11 +86,11 @@ pub trait Session {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// Host to device.
-    pub copy_in: Duration,
+    pub(crate) copy_in: Duration,
     /// The model itself.
-    pub compute: Duration,
+    pub(crate) compute: Duration,
     /// Device to host.
-    pub copy_out: Duration,
+    pub(crate) copy_out: Duration,
 }
 
 impl StageTimes {

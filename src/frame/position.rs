@@ -2,9 +2,9 @@
 
 /// Top-left corner of a patch on the object's grid, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Position {
+pub(crate) struct Position {
     /// Column.
-    pub x: usize,
+    pub(crate) x: usize,
     /// Row.
-    pub y: usize,
+    pub(crate) y: usize,
 }

@@ -14,7 +14,7 @@ pub enum Mode {
 impl Mode {
     /// Its name, as on the command line.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sequential => "sequential",
             Self::Concurrent => "concurrent",

@@ -20,11 +20,11 @@
 //! 5. Every process has offsets of its own. Its frames are numbered from 1 all the same.
 
 /// Which frames are where.
-pub mod backlog;
+pub(crate) mod backlog;
 /// When frames are taken.
-pub mod exposures;
+pub(crate) mod exposures;
 /// The SDK's `Sourcer`, implemented.
-pub mod sourcer;
+pub(crate) mod sourcer;
 
 use crate::cli::SimulateSourceArgs;
 use crate::detector::{DetectorError, Raster};
@@ -53,7 +53,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Why the source did not start, or broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The scan is larger than a computer's memory should be asked for.
     #[error(
         "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB; fewer points or a smaller --frame-size are"
@@ -73,9 +73,7 @@ pub enum SourceError {
     /// The operating system refused something.
     #[error("cannot {doing}: {source}")]
     System {
-        /// What was being done.
         doing: &'static str,
-        /// What the system said.
         source: std::io::Error,
     },
     /// The socket is taken, or cannot be.
@@ -84,7 +82,6 @@ pub enum SourceError {
     /// The SDK cannot serve.
     #[error("cannot serve on {}: {reason}", path.display())]
     Serve {
-        /// The socket.
         path: PathBuf,
         /// What the SDK said.
         reason: String,
@@ -94,7 +91,7 @@ pub enum SourceError {
 impl SourceError {
     /// Whether a flag is to blame: the exit code is then 64.
     #[must_use]
-    pub fn is_usage(&self) -> bool {
+    pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::TooLarge { .. })
     }
 }
@@ -103,7 +100,7 @@ impl SourceError {
 ///
 /// # Errors
 /// [`SourceError`].
-pub async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
+pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
     check_memory(args.points, args.frame_size)?;
     let shutdown = CancellationToken::new();
     signals::watch(shutdown.clone()).map_err(|source| SourceError::System {

@@ -5,7 +5,7 @@
 //! counted as its slots count it (`crate::engine::ModelSpec`), and results as they are written (`crate::frame::Envelope`).
 
 /// The formulas.
-pub mod figures;
+pub(crate) mod figures;
 /// The table.
 mod report;
 
@@ -25,7 +25,7 @@ pub struct SizeError {
 ///
 /// # Errors
 /// [`SizeError`] where the results are larger than the frames.
-pub fn run(args: &SizeArgs) -> Result<(), SizeError> {
+pub(crate) fn run(args: &SizeArgs) -> Result<(), SizeError> {
     let mut text = told(args)?;
     if args.json {
         text.push('\n');

@@ -219,7 +219,7 @@ impl Counts {
     }
 
     /// Adds the payloads of an answer.
-    pub fn sent(&self, bytes: usize) {
+    pub(crate) fn sent(&self, bytes: usize) {
         self.sent_bytes.inc_by(bytes as u64);
     }
 

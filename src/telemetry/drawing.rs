@@ -23,7 +23,7 @@ enum Brightness {
 
 /// Image `index` of a frame as PNG: the frame itself (index 0) by the logarithm of its counts, results linearly. `None` if
 /// there is no such image or it has no finite value. Each image is drawn once, which takes milliseconds.
-pub fn png(frame: &NewestFrame, index: usize) -> Option<&[u8]> {
+pub(crate) fn png(frame: &NewestFrame, index: usize) -> Option<&[u8]> {
     let image = frame.images.get(index)?;
     let brightness = if index == 0 {
         Brightness::Logarithmic

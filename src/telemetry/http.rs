@@ -42,7 +42,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 ///
 /// # Errors
 /// What the system says if it cannot listen there.
-pub async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
+pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "Metrics, stats and health are served over HTTP.");

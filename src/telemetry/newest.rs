@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A frame younger than this is new enough for whoever looks.
 const NEW_ENOUGH: Duration = Duration::from_millis(500);
@@ -17,13 +18,11 @@ const NEW_ENOUGH: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Image {
     /// The name of the model's input or output.
-    pub name: String,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
+    pub(crate) name: String,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
     /// `height` × `width` values, row by row.
-    pub values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
     range: OnceLock<Option<(f32, f32)>>,
     drawn: OnceLock<Option<Vec<u8>>>,
 }
@@ -54,25 +53,25 @@ impl Image {
     }
 
     /// The image as `draw` makes it. It is drawn once; `None` if it cannot be drawn.
-    pub fn drawn(&self, draw: impl FnOnce(&Self) -> Option<Vec<u8>>) -> Option<&[u8]> {
+    pub(crate) fn drawn(&self, draw: impl FnOnce(&Self) -> Option<Vec<u8>>) -> Option<&[u8]> {
         self.drawn.get_or_init(|| draw(self)).as_deref()
     }
 }
 
 /// A frame with its results.
 #[derive(Debug)]
-pub struct NewestFrame {
+pub(crate) struct NewestFrame {
     /// Its number, if it has one.
-    pub number: Option<u64>,
+    pub(crate) number: Option<u64>,
     /// The frame, then its results.
-    pub images: Vec<Image>,
+    pub(crate) images: Vec<Image>,
     sequence: u64,
     at: Instant,
 }
 
 /// What is told of the newest frame.
 #[derive(Debug, Serialize)]
-pub struct Caption {
+pub(crate) struct Caption {
     /// Differs from frame to frame: the path of the pictures is `/newest/SEQUENCE/INDEX.png`.
     sequence: u64,
     number: Option<u64>,
@@ -134,7 +133,7 @@ impl Newest {
 
     /// What there is to see; from now on a newer frame is wanted. None if there is nothing yet, or if it is off.
     #[must_use]
-    pub fn look(&self) -> Option<Caption> {
+    pub(crate) fn look(&self) -> Option<Caption> {
         if self.off {
             return None;
         }
@@ -162,7 +161,7 @@ impl Newest {
 
     /// The frame of that sequence number, if it is the newest or the one before.
     #[must_use]
-    pub fn get(&self, sequence: u64) -> Option<Arc<NewestFrame>> {
+    pub(crate) fn get(&self, sequence: u64) -> Option<Arc<NewestFrame>> {
         let kept = self.kept.lock();
         let both = [&kept.newest, &kept.before].into_iter().flatten();
         both.into_iter()

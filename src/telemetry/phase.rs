@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Where a sidecar is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The model is being loaded and warmed up.
     Loading,
     /// Calls are answered.

@@ -10,5 +10,5 @@ pub struct Setting {
     /// As it was given, or its default; empty where there is none.
     pub value: String,
     /// `default`, `flag`, or the environment variable that it came from.
-    pub origin: String,
+    pub(crate) origin: String,
 }

@@ -71,12 +71,12 @@ impl Status {
 
     /// What keeps its newest frame.
     #[must_use]
-    pub fn newest(&self) -> &Arc<Newest> {
+    pub(crate) fn newest(&self) -> &Arc<Newest> {
         &self.newest
     }
 
     /// The model is loaded: the sidecar is ready.
-    pub fn loaded(&self, running: Running) {
+    pub(crate) fn loaded(&self, running: Running) {
         if self.running.set(running).is_ok() {
             let mut phase = self.phase.lock();
             if *phase == Phase::Loading {
@@ -86,13 +86,13 @@ impl Status {
     }
 
     /// The sidecar is told to end.
-    pub fn draining(&self) {
+    pub(crate) fn draining(&self) {
         *self.phase.lock() = Phase::Draining;
     }
 
     /// Where the sidecar is in its life.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         let lost = |running: &Running| running.health.lost().is_cancelled();
         if self.running.get().is_some_and(lost) {
             return Phase::Lost;
@@ -104,7 +104,7 @@ impl Status {
     ///
     /// # Errors
     /// None that is known: it is written to memory.
-    pub fn metrics(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn metrics(&self) -> Result<String, std::fmt::Error> {
         self.ready.set((self.phase() == Phase::Ready).into());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -113,7 +113,7 @@ impl Status {
 
     /// Totals, engine and settings at this moment.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let running = self.running.get();
         let (engine, recent, frames_per_second) = {
             let history = self.history.lock();

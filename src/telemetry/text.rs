@@ -3,7 +3,7 @@
 /// `text` with its control characters escaped: what was given may end in a line break, as an environment variable from a file
 /// does.
 #[must_use]
-pub fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {

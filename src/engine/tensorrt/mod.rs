@@ -58,7 +58,10 @@ pub fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, Eng
 ///
 /// # Errors
 /// As [`load`], and [`EngineError::Build`].
-pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) fn load_onnx(
+    path: &Path,
+    options: &EngineOptions,
+) -> Result<Arc<dyn Engine>, EngineError> {
     flavour::load_onnx(path, options)
 }
 
@@ -78,7 +81,7 @@ pub fn build(
 ///
 /// # Errors
 /// As [`load`], where there is neither.
-pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
+pub(crate) fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
     flavour::inspect(path, options)
 }
 
