@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--batch-timeout",
             "10s",
         ])?;
-        let sidecar = Sidecar::load(&Config::from(cli.serve))?;
+        let sidecar = Sidecar::load(&Config::try_from(cli.serve)?)?;
         runtime.block_on(measure("beamflow", sidecar.handler.as_ref(), side));
     }
     Ok(())

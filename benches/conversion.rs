@@ -7,8 +7,8 @@
 //!
 //! `cargo bench --bench conversion`
 
+use beamflow::frame::values::{Element, ValuesMut};
 use beamflow::frame::{Decoder, Dtype, FrameShape};
-use beamflow::values::{Element, ValuesMut};
 use half::f16;
 use std::collections::HashMap;
 use std::hint::black_box;

@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::hint::black_box;
 
+use beamflow::frame::values::Values;
 use beamflow::frame::{
     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize,
 };
-use beamflow::values::Values;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const PIXELS: usize = 512 * 512;

@@ -138,7 +138,7 @@ impl Subject {
             "--batch-timeout",
             "off",
         ])?;
-        let mut config = Config::from(cli.serve);
+        let mut config = Config::try_from(cli.serve)?;
         config.sock_path = folder.path().join("batchmap.sock");
         config.server_info_path = folder.path().join("mapper-server-info");
         let (sock, info) = (config.sock_path.clone(), config.server_info_path.clone());

@@ -5,24 +5,28 @@
 
 use crate::batch::Ring;
 use crate::batch::slot::Slot;
-use crate::config::{Config, ConfigError, Mode, OnFailure, OnInvalid};
+use crate::config::{Config, ConfigError};
 use crate::engine::lane::{Health, LanePlan, Lanes};
 use crate::engine::{self, EngineError};
 use crate::fitting;
-use crate::handler::{AnswerPolicy, FrameHandler};
+use crate::handler::FrameHandler;
+use crate::policy::{AnswerPolicy, OnFailure, OnInvalid};
 use crate::read_batch::ReadBatchWatch;
-use crate::schedule::{Concurrent, Depth, Limits, Pipelined, Resources, Schedule, Sequential};
+use crate::schedule::{
+    Concurrent, Depth, Limits, Mode, Pipelined, Resources, Schedule, Sequential,
+};
 use crate::server::{Server, ServerConfig, ServerError};
 use crate::signals;
 use crate::telemetry::counts::Counts;
 use crate::telemetry::http;
 use crate::telemetry::newest::Newest;
 use crate::telemetry::running::Running;
-use crate::telemetry::settings::Setting;
+use crate::telemetry::setting::Setting;
 use crate::telemetry::status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// gRPC messages on both sides of numa.
@@ -75,7 +79,7 @@ pub enum AppError {
 impl AppError {
     /// Whether a flag is to blame: the exit code is then 64.
     #[must_use]
-    pub fn is_usage(&self) -> bool {
+    pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::Config(_))
     }
 }
@@ -96,7 +100,7 @@ pub struct Sidecar {
     pub depth: Arc<Depth>,
     resources: Arc<Resources>,
     /// Cancelled when `--on-failure abort` applies.
-    pub abort: CancellationToken,
+    pub(crate) abort: CancellationToken,
 }
 
 impl Sidecar {
@@ -288,17 +292,17 @@ impl Sidecar {
 
 /// How a sidecar's run ended.
 #[derive(Debug)]
-pub struct Stopped {
+pub(crate) struct Stopped {
     /// Why the sidecar did not start or had to stop, if it was not for a signal.
-    pub outcome: Result<(), AppError>,
+    pub(crate) outcome: Result<(), AppError>,
     /// Whether everything was given back. If not, a lane hangs in its engine: the process must end without the exit
     /// handlers of the libraries it is in.
-    pub is_clean: bool,
+    pub(crate) is_clean: bool,
 }
 
 /// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end. `settings` are told to whoever asks over
 /// HTTP.
-pub async fn run(config: Config, settings: Vec<Setting>) -> Stopped {
+pub(crate) async fn run(config: Config, settings: Vec<Setting>) -> Stopped {
     let shutdown = CancellationToken::new();
     let status = Arc::new(new_status(&config, settings));
     let sidecar = match start(&config, &shutdown, &status).await {

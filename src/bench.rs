@@ -13,95 +13,31 @@ mod case;
 mod figures;
 /// The report as a page.
 mod page;
+/// One kind of frame and its right answers.
+mod stage;
 /// A program that is measured.
 mod subject;
 
-pub use figures::{BenchReport, Case, Round};
+pub use figures::BenchReport;
 
 use crate::child::ChildError;
-use crate::cli::time;
-use crate::config::Mode;
+use crate::cli::BenchArgs;
 use crate::driver::DriverError;
 use crate::frame::FrameShape;
 use crate::stack::{FrameStack, StackError};
-use case::Stage;
-use clap::Args;
+use stage::Stage;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use subject::{Peer, Plan};
-
-/// Flags of `beamflow bench`.
-#[derive(Args, Debug)]
-pub struct BenchArgs {
-    /// Modes to measure.
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "sequential,concurrent,pipelined"
-    )]
-    modes: Vec<Mode>,
-
-    /// Pipeline depths to measure in pipelined mode.
-    #[arg(long, value_delimiter = ',', default_value = "3", value_name = "BATCHES", value_parser = crate::cli::whole_number::<1, 64>)]
-    depths: Vec<usize>,
-
-    /// Frames per batch to measure.
-    #[arg(long, value_delimiter = ',', default_value = "8", value_name = "FRAMES", value_parser = crate::cli::whole_number::<1, 4096>)]
-    bsz_sizes: Vec<usize>,
-
-    /// Sizes of int16 frames to measure, each with an engine that costs nothing.
-    #[arg(long, value_delimiter = ',', default_value = "128x128,512x512,1024x1024", value_name = "HEIGHTxWIDTH", conflicts_with_all = ["model_path", "frames"])]
-    frame_sizes: Vec<FrameShape>,
-
-    /// A model to measure with instead, for the frames of --frames.
-    #[arg(long, value_name = "PATH", requires = "frames")]
-    model_path: Option<String>,
-
-    /// A .npy file with frames for the model, shape (frames, height, width).
-    #[arg(long, value_name = "FILE", requires = "model_path")]
-    frames: Option<PathBuf>,
-
-    /// Another program to measure, as NAME=COMMAND: it is started with --sock-path and --server-info-path added, and
-    /// serves a batch map there. The first one named is what the ratios relate to; else the first sidecar is.
-    #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
-    peers: Vec<Peer>,
-
-    /// Datums in a read batch: limits.readBatchSize of the vertex.
-    #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = crate::cli::whole_number::<1, 100_000>)]
-    read_batch: usize,
-
-    /// Rounds that each subject is measured in.
-    #[arg(long, default_value = "7", value_name = "ROUNDS", value_parser = crate::cli::whole_number::<1, 10_000>)]
-    rounds: usize,
-
-    /// How long a subject's turn is.
-    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = time)]
-    turn: Duration,
-
-    /// A file for the same figures as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Figures of an earlier bench, to be compared with.
-    #[arg(long, value_name = "FILE")]
-    compare: Option<PathBuf>,
-
-    /// A file for the same figures as a page.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-}
+use subject::Plan;
 
 /// Why the bench broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     /// A subject did not start or stop.
     #[error(transparent)]
     Child(#[from] ChildError),
     /// A subject broke a promise.
     #[error("{subject}: {source}")]
     Driver {
-        /// Which.
         subject: String,
         /// Its promise.
         source: DriverError,
@@ -128,33 +64,23 @@ pub enum BenchError {
     /// The processes cannot be watched.
     #[error("cannot read what {subject} has used of the machine: {source}")]
     Usage {
-        /// Which.
         subject: String,
-        /// What the system said.
         source: procfs::ProcError,
     },
     /// A file of figures is none.
     #[error("{}: {source}; give a file written with --json", path.display())]
     Figures {
-        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
         source: serde_json::Error,
     },
     /// Figures that say nothing beside these.
     #[error("{}: its figures were taken with other read batches, turns or cores; give the same --read-batch and --turn", path.display())]
-    Unlike {
-        /// The file.
-        path: PathBuf,
-    },
+    Unlike { path: PathBuf },
     /// A file cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {
-        /// What was being done.
         doing: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
 }
@@ -163,7 +89,7 @@ pub enum BenchError {
 ///
 /// # Errors
 /// [`BenchError`].
-pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
+pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
     let older = args.compare.as_deref().map(read).transpose()?;
     let stages = match (&args.model_path, &args.frames) {
         (Some(model), Some(frames)) => vec![Stage::of_model(model, FrameStack::read(frames)?)],

@@ -7,76 +7,36 @@
 /// The figures, as a table and as JSON.
 mod figures;
 
-pub use figures::{EngineBench, Percentiles, Run};
+pub(crate) use figures::{EngineBench, Percentiles, Run};
 
 use crate::batch::slot::Slot;
-use crate::cli::EngineArgs;
+use crate::cli::BenchEngineArgs;
 use crate::config::OrAuto;
 use crate::engine::lane::Work;
 use crate::engine::room::lanes_on;
 use crate::engine::{self, Engine, EngineError, Place, StageTimes, warm_up};
-use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat};
 use crate::ledger::Ledger;
 use crate::table;
-use clap::Args;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-/// Flags of `beamflow bench-engine`.
-#[derive(Args, Debug)]
-pub struct BenchEngineArgs {
-    /// The model: .engine, .plan, .trt, .onnx, or sim:….
-    #[arg(value_name = "FILE")]
-    model: String,
-
-    /// How the engine is run.
-    #[command(flatten)]
-    engine: EngineArgs,
-
-    /// The most lanes; 1, 2, … up to it are measured.
-    #[arg(long, default_value = "4", value_name = "LANES", value_parser = crate::cli::whole_number::<1, 64>)]
-    lanes: usize,
-
-    /// Frames per batch; auto: what the engine is best at.
-    #[arg(long, default_value = "auto", value_name = "FRAMES", value_parser = crate::cli::whole_number_or_auto::<1, 4096>)]
-    bsz_size: OrAuto,
-
-    /// Batches that each lane runs.
-    #[arg(long, default_value = "300", value_name = "BATCHES", value_parser = crate::cli::whole_number::<1, 10_000_000>)]
-    batches: usize,
-
-    /// The part of each output that is copied back, cut from its centre, as in the sidecar.
-    #[arg(long, default_value = "full", value_name = "WIDTHxHEIGHT")]
-    output_size: OutputSize,
-
-    /// A file for the same figures as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
 /// Why the bench broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchEngineError {
+pub(crate) enum BenchEngineError {
     /// The engine did not load or run.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The model is not one for frames.
     #[error("the model {model} cannot be measured with frames: {reason}")]
-    Unsuitable {
-        /// The model.
-        model: String,
-        /// Why.
-        reason: String,
-    },
+    Unsuitable { model: String, reason: String },
     /// The figures cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
     /// A lane's thread died.
@@ -88,7 +48,7 @@ pub enum BenchEngineError {
 ///
 /// # Errors
 /// [`BenchEngineError`].
-pub fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
+pub(crate) fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
     let bench = measure(args)?;
     println!(
         "\n  {}\n  {} frames a batch, {} batches a lane\n",

@@ -90,7 +90,7 @@ impl ChildSidecar {
     ///
     /// # Errors
     /// [`ChildError::System`].
-    pub fn start_peer(mut command: Command, folder: &Path) -> Result<Self, ChildError> {
+    pub(crate) fn start_peer(mut command: Command, folder: &Path) -> Result<Self, ChildError> {
         let log = folder.join("sidecar.log");
         let sock = folder.join("batchmap.sock");
         let server_info = folder.join("mapper-server-info");

@@ -4,45 +4,16 @@
 //! What depends on the model (does the batch fit, is there such an output) is checked when the model is known, by
 //! `Config::suit`.
 
-use crate::cli::ServeArgs;
 use crate::engine::lane::Balance;
 use crate::engine::{EngineOptions, ModelSpec};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
-use crate::schedule::SelectedOutput;
+use crate::policy::{OnFailure, OnInvalid};
 use crate::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
-use crate::usage::escaped;
+use crate::schedule::{Mode, SelectedOutput};
+use crate::telemetry::text::escaped;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// When batches are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// Collect all datums of a read batch, then compute batch after batch.
-    Sequential,
-    /// Collector, queue and workers, side by side.
-    Concurrent,
-    /// Compute each batch the moment it fills.
-    Pipelined,
-}
-
-impl Mode {
-    /// Its name, as on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sequential => "sequential",
-            Self::Concurrent => "concurrent",
-            Self::Pipelined => "pipelined",
-        }
-    }
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A number, or what suits the engine and the measured times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,42 +27,12 @@ pub enum OrAuto {
 impl OrAuto {
     /// The number, if there is one.
     #[must_use]
-    pub const fn exactly(self) -> Option<usize> {
+    pub(crate) const fn exactly(self) -> Option<usize> {
         match self {
             Self::Auto => None,
             Self::Exactly(number) => Some(number),
         }
     }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For collectors: one JSON object per line.
-    Json,
-}
-
-/// What is answered for a frame that is wrong in itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnInvalid {
-    /// A DROP message.
-    Drop,
-    /// The original payload, with this tag, for a dead-letter edge.
-    Tag(String),
-}
-
-/// What is answered for a frame that the engine failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// A NACK message: Numaflow ≥ 1.8.2 delivers the datum again.
-    Nack,
-    /// A DROP message.
-    Drop,
-    /// Nothing: the process ends with code 1, and Numaflow delivers the whole read batch again.
-    Abort,
 }
 
 /// The settings of a serving sidecar. See the module's essay.
@@ -102,15 +43,15 @@ pub struct Config {
     /// The model file, or `sim:…`.
     pub model_path: String,
     /// How the engine is to be run.
-    pub engine: EngineOptions,
+    pub(crate) engine: EngineOptions,
     /// How batches are spread over several devices.
-    pub balance: Balance,
+    pub(crate) balance: Balance,
     /// Frames per batch.
     pub batch_size: OrAuto,
     /// Batches in flight in pipelined mode.
-    pub pipeline_depth: OrAuto,
+    pub(crate) pipeline_depth: OrAuto,
     /// Batches in flight in concurrent mode.
-    pub max_concurrent_batches: usize,
+    pub(crate) max_concurrent_batches: usize,
     /// The part of each output that is sent on.
     pub output_size: OutputSize,
     /// How long a batch's oldest frame may wait for it to fill; `None`: for ever.
@@ -118,13 +59,13 @@ pub struct Config {
     /// How long a lane may take over one batch.
     pub inference_timeout: Duration,
     /// The dtype of raw frames without a dtype header.
-    pub frame_dtype: Dtype,
+    pub(crate) frame_dtype: Dtype,
     /// The dtype of results.
-    pub output_dtype: OutputDtype,
+    pub(crate) output_dtype: OutputDtype,
     /// The format of results.
-    pub output_format: OutputFormat,
+    pub(crate) output_format: OutputFormat,
     /// The outputs sent on, by name, in this order; all of the model's if empty.
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
     /// What is answered for a frame that is wrong in itself.
     pub on_invalid: OnInvalid,
     /// What is answered for a frame that the engine failed.
@@ -132,7 +73,7 @@ pub struct Config {
     /// Where metrics, stats and health are served; `None`: nowhere.
     pub http_address: Option<SocketAddr>,
     /// Whether the status page shows no frames.
-    pub no_pictures: bool,
+    pub(crate) no_pictures: bool,
     /// The Unix socket that numa connects to.
     pub sock_path: PathBuf,
     /// The file that tells numa of the socket.
@@ -144,11 +85,11 @@ pub struct Config {
 #[error("{flag}: '{}' is not allowed: {allowed}", escaped(.given))]
 pub struct ConfigError {
     /// The flag.
-    pub flag: &'static str,
+    pub(crate) flag: &'static str,
     /// What was given.
-    pub given: String,
+    pub(crate) given: String,
     /// What is allowed.
-    pub allowed: String,
+    pub(crate) allowed: String,
 }
 
 /// What the settings mean for one model.
@@ -157,36 +98,9 @@ pub struct Suited {
     /// Frames per batch.
     pub batch_size: usize,
     /// What frames are.
-    pub decoder: Decoder,
+    pub(crate) decoder: Decoder,
     /// The results sent on, in order.
     pub outputs: Vec<SelectedOutput>,
-}
-
-impl From<ServeArgs> for Config {
-    fn from(args: ServeArgs) -> Self {
-        Self {
-            mode: args.mode,
-            model_path: args.model_path,
-            engine: args.gpu.options(args.bsz_size),
-            balance: args.gpu.balance,
-            batch_size: args.bsz_size,
-            pipeline_depth: args.pipeline_depth,
-            max_concurrent_batches: args.max_concurrent_batches,
-            output_size: args.output_size,
-            batch_timeout: args.batch_timeout.0,
-            inference_timeout: args.inference_timeout,
-            frame_dtype: args.frame_dtype,
-            output_dtype: args.output_dtype,
-            output_format: args.output_format,
-            outputs: args.outputs,
-            on_invalid: args.on_invalid,
-            on_failure: args.on_failure,
-            http_address: args.http_address.0,
-            no_pictures: args.no_pictures,
-            sock_path: args.sock_path,
-            server_info_path: args.server_info_path,
-        }
-    }
 }
 
 impl Config {
@@ -217,7 +131,7 @@ impl Config {
 
     /// The flag that says how many batches are in flight in the chosen mode.
     #[must_use]
-    pub fn in_flight_flag(&self) -> &'static str {
+    pub(crate) fn in_flight_flag(&self) -> &'static str {
         match self.mode {
             Mode::Concurrent => "--max-concurrent-batches",
             Mode::Sequential | Mode::Pipelined => "--pipeline-depth",
@@ -226,7 +140,7 @@ impl Config {
 
     /// Batches in flight in pipelined mode.
     #[must_use]
-    pub fn depth(&self) -> Depth {
+    pub(crate) fn depth(&self) -> Depth {
         match self.pipeline_depth {
             OrAuto::Exactly(depth) => Depth::fixed(depth),
             OrAuto::Auto => Depth::following(),

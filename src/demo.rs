@@ -5,18 +5,18 @@
 //! them beside the truth. Needs no GPU, no Kubernetes, no download: the model is built in.
 
 use crate::child::{ChildError, ChildSidecar};
-use crate::config::Mode;
+use crate::cli::DemoArgs;
 use crate::detector::{DetectorError, Raster, SimulatedScan};
-use crate::drive::{Pace, Report, drive};
+use crate::drive::{HEADER, Pace, Report, datum, drive};
 use crate::driver::{Answer, Driver, DriverError};
 use crate::picture::{PhasePicture, PictureError};
+use crate::schedule::Mode;
 use crate::stack::FrameStack;
 use crate::stitch::{Patch, PhaseError, StitchError, Stitched, Stitcher};
 use crate::{experiment, table};
-use clap::Args;
 use ndarray::Array2;
 use numaflow::proto::map::map_response::Result as Message;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The project's own model; models/README.md says how it was trained.
 const MODEL: &[u8] = include_bytes!("../models/ptychonn_64.onnx");
@@ -24,33 +24,9 @@ const MODEL: &[u8] = include_bytes!("../models/ptychonn_64.onnx");
 /// The outputs that are stitched.
 const OUTPUTS: [&str; 2] = ["amplitude", "phase"];
 
-/// Flags of `beamflow demo`.
-#[derive(Args, Debug)]
-pub struct DemoArgs {
-    /// Scan points along each side; the scan has as many frames as the square of it.
-    #[arg(long, default_value = "30", value_name = "POINTS", value_parser = crate::cli::whole_number::<2, 100>)]
-    points: usize,
-
-    /// Frames per second that the detector delivers; as fast as they are answered if not given.
-    #[arg(long, value_name = "RATE", value_parser = experiment::rate)]
-    fps: Option<f64>,
-
-    /// Datums in a read batch: limits.readBatchSize of the vertex.
-    #[arg(long, default_value = "64", value_name = "DATUMS", value_parser = crate::cli::whole_number::<1, 100_000>)]
-    read_batch: usize,
-
-    /// Where to write the picture.
-    #[arg(long, default_value = "beamflow-demo.png", value_name = "FILE")]
-    picture: PathBuf,
-
-    /// Decides the jitter of the scan and the shot noise.
-    #[arg(long, default_value = "1", value_name = "SEED")]
-    seed: u64,
-}
-
 /// Why the demo broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// The scan cannot be simulated.
     #[error(transparent)]
     Detector(#[from] DetectorError),
@@ -69,9 +45,7 @@ pub enum DemoError {
     /// The operating system refused something.
     #[error("cannot {doing}: {source}")]
     System {
-        /// What was being done.
         doing: &'static str,
-        /// What the system said.
         source: std::io::Error,
     },
     /// The sidecar did not keep its promises.
@@ -88,11 +62,9 @@ pub enum DemoError {
     /// A result is not what the sidecar promises.
     #[error("a result of frame {frame} is no array of {expected} values: {reason}")]
     Result {
-        /// The frame.
         frame: usize,
         /// Its pixels.
         expected: usize,
-        /// What is wrong with it.
         reason: String,
     },
 }
@@ -109,7 +81,7 @@ struct Run {
 ///
 /// # Errors
 /// [`DemoError`].
-pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
+pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
     let scan = experiment::scan(Raster {
         rows: args.points,
         columns: args.points,
@@ -173,7 +145,7 @@ async fn run_mode(
         &mut driver,
         pace,
         frames,
-        |k| stack.datum(k),
+        |k| datum(stack, k),
         |answer| {
             bar.inc(answer.len() as u64);
             answers.push(answer);
@@ -229,11 +201,8 @@ fn patch_of(
 /// Stitches, measures, draws, prints.
 fn report(args: &DemoArgs, scan: &SimulatedScan, runs: &[Run]) -> Result<(), DemoError> {
     let truth = scan.object().phase();
-    let mut rows = vec![table::HEADER.map(str::to_owned)];
-    rows.extend(
-        runs.iter()
-            .map(|run| table::row(&run.mode.to_string(), &run.report)),
-    );
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(runs.iter().map(|run| run.report.row(&run.mode.to_string())));
     println!("\n{}", table::render(&rows));
 
     // Every mode is stitched from its own results, so that a mode that went wrong would show.

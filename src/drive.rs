@@ -4,6 +4,9 @@
 //! the sidecar, and reads again when it is answered. So does `drive`.
 
 use crate::driver::{Answer, Datum, Driver, DriverError};
+use crate::frame::{DTYPE_HEADER, FRAME_ID_HEADER, SHAPE_HEADER};
+use crate::stack::FrameStack;
+use crate::table::percentile;
 use futures::stream;
 use numaflow::shared::{DROP, NACK};
 use std::time::Duration;
@@ -14,11 +17,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How datums come.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Datums in a read batch at most: `limits.readBatchSize`.
-    pub read_batch: usize,
+    pub(crate) read_batch: usize,
     /// Frames per second that the detector delivers; `None`: always as many as are read.
-    pub fps: Option<f64>,
+    pub(crate) fps: Option<f64>,
 }
 
 impl Pace {
@@ -45,34 +48,54 @@ impl Pace {
     }
 }
 
+/// The columns of [`Report::row`].
+pub(crate) const HEADER: [&str; 8] = [
+    "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "rejected", "nacked",
+];
+
 /// What came of it.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Datums sent, all of them answered.
-    pub frames: usize,
+    pub(crate) frames: usize,
     /// Of these, answered by a result.
-    pub results: usize,
+    pub(crate) results: usize,
     /// Of these, answered by a DROP message: rejected, unless `--on-failure drop` is set.
-    pub rejected: usize,
+    pub(crate) rejected: usize,
     /// Of these, answered by a NACK message.
-    pub nacked: usize,
+    pub(crate) nacked: usize,
     /// From the first datum to the last answer.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Duration of each call, in ascending order.
-    pub calls: Vec<Duration>,
+    pub(crate) calls: Vec<Duration>,
 }
 
 impl Report {
     /// Frames answered per second.
     #[must_use]
-    pub fn frames_per_second(&self) -> f64 {
+    pub(crate) fn frames_per_second(&self) -> f64 {
         self.frames as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The duration that `fraction` of the calls did not exceed (nearest rank).
     #[must_use]
-    pub fn percentile(&self, fraction: f64) -> Duration {
-        crate::table::percentile(&self.calls, fraction)
+    pub(crate) fn percentile(&self, fraction: f64) -> Duration {
+        percentile(&self.calls, fraction)
+    }
+
+    /// The report as a row under [`HEADER`].
+    #[must_use]
+    pub(crate) fn row(&self, mode: &str) -> [String; 8] {
+        [
+            mode.to_owned(),
+            self.frames.to_string(),
+            format!("{:.0}", self.frames_per_second()),
+            self.calls.len().to_string(),
+            milliseconds(self.percentile(0.50)),
+            milliseconds(self.percentile(0.99)),
+            self.rejected.to_string(),
+            self.nacked.to_string(),
+        ]
     }
 
     fn add(&mut self, answer: &Answer) {
@@ -91,11 +114,22 @@ impl Report {
     }
 }
 
+/// Frame `k` of a stack as a datum with the headers that a PVA source sets: `x-txn-id` is `k`. Beyond its end the stack
+/// begins again.
+#[must_use]
+pub fn datum(stack: &FrameStack, k: usize) -> Datum {
+    let frame = stack.frame(k % stack.frames().max(1));
+    Datum::new(k.to_string(), frame.to_vec())
+        .with_header(FRAME_ID_HEADER, k.to_string())
+        .with_header(DTYPE_HEADER, stack.dtype().to_string())
+        .with_header(SHAPE_HEADER, stack.shape().to_string())
+}
+
 /// Sends frames `0..count`, each made by `datum`, in read batches at `pace`; hands every answer to `take`.
 ///
 /// # Errors
 /// A [`DriverError`] when the sidecar breaks a promise or goes away.
-pub async fn drive(
+pub(crate) async fn drive(
     driver: &mut Driver,
     pace: Pace,
     count: usize,
@@ -117,6 +151,10 @@ pub async fn drive(
     report.elapsed = start.elapsed();
     report.calls.sort_unstable();
     Ok(report)
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub fn scan(raster: Raster) -> Result<SimulatedScan, DetectorError> {
 ///
 /// # Errors
 /// [`DetectorError`] for a raster without points, or a detector that is too small or too large.
-pub fn scan_on(side: usize, raster: Raster) -> Result<SimulatedScan, DetectorError> {
+pub(crate) fn scan_on(side: usize, raster: Raster) -> Result<SimulatedScan, DetectorError> {
     let scale = side as f64 / DETECTOR_SIZE as f64;
     let usual = ProbeShape::default();
     let probe = Probe::new(ProbeShape {
@@ -43,15 +43,4 @@ pub fn scan_on(side: usize, raster: Raster) -> Result<SimulatedScan, DetectorErr
     let object = Object::test_target(rows, columns)?;
     let scan = Scan::raster(raster, (rows, columns), probe.size())?;
     SimulatedScan::new(object, probe, scan, raster.seed)
-}
-
-/// A rate in frames per second.
-///
-/// # Errors
-/// What is allowed, in words.
-pub fn rate(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|rate: &f64| (0.001..=1e6).contains(rate))
-        .ok_or_else(|| "frames per second from 0.001 to 1000000 are".to_owned())
 }

@@ -6,9 +6,9 @@ use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room;
 use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
 use crate::frame::OutputDtype;
+use crate::frame::values::Element;
 use crate::memory::{self, Limit};
 use crate::schedule::SelectedOutput;
-use crate::values::Element;
 use indicatif::HumanBytes;
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use std::ops::Range;
 ///
 /// # Errors
 /// [`EngineError::NoRoom`] if even that does not fit, and what the engine says if a device does not answer.
-pub fn batch_size(
+pub(crate) fn batch_size(
     config: &Config,
     engine: &dyn Engine,
     batch_size: usize,
@@ -42,7 +42,7 @@ pub fn batch_size(
 
 /// The part of each of the model's `outputs` outputs that is sent on.
 #[must_use]
-pub fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> {
+pub(crate) fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> {
     let of = |index| selected.iter().find(|output| output.index == index);
     (0..outputs)
         .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
@@ -54,7 +54,7 @@ pub fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> 
 /// # Errors
 /// [`EngineError::Slots`] if the slots do not fit. Where they do and read batches of the size that they ask for do not, a
 /// warning says so; else, a line says how large read batches may be.
-pub fn memory(
+pub(crate) fn memory(
     config: &Config,
     model: &ModelSpec,
     suited: &Suited,
@@ -98,7 +98,7 @@ pub fn memory(
 }
 
 /// Says what the settings cost on this model and these devices, where it is more than one would expect.
-pub fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
+pub(crate) fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
     if let BatchDimension::Static(rows) = model.batch
         && rows > batch_size
     {

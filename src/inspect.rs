@@ -1,35 +1,18 @@
 //! `beamflow inspect`: what a model file holds.
 
-use crate::cli::EngineArgs;
+use crate::cli::InspectArgs;
 use crate::config::OrAuto;
 use crate::engine::tensorrt::description::{Description, Inspection};
 use crate::engine::{self, EngineError, ModelSpec, tensorrt};
 use crate::table;
-use clap::Args;
 use std::fmt::Write;
 use std::path::Path;
-
-/// Flags of `beamflow inspect`.
-#[derive(Args, Debug)]
-pub struct InspectArgs {
-    /// The model: .engine, .plan, .trt, .onnx, or sim:….
-    #[arg(value_name = "FILE")]
-    model: String,
-
-    /// How the engine is run.
-    #[command(flatten)]
-    engine: EngineArgs,
-
-    /// Prints JSON instead.
-    #[arg(long)]
-    json: bool,
-}
 
 /// Prints what the file holds.
 ///
 /// # Errors
 /// [`EngineError`], where it cannot be known.
-pub fn run(args: &InspectArgs) -> Result<(), EngineError> {
+pub(crate) fn run(args: &InspectArgs) -> Result<(), EngineError> {
     let options = args.engine.options(OrAuto::Auto);
     let path = Path::new(&args.model);
     let is_engine_file = path
@@ -55,7 +38,7 @@ pub fn run(args: &InspectArgs) -> Result<(), EngineError> {
 
 /// What a build gave.
 #[must_use]
-pub fn describe(engine: &Path, description: &Description) -> String {
+pub(crate) fn describe(engine: &Path, description: &Description) -> String {
     let mut text = heading(engine, description.engine_bytes);
     text += &built(description);
     text += "\n";

@@ -55,7 +55,7 @@ pub struct Answer {
     /// The datum's id, as it came.
     pub id: String,
     /// The datum's keys, as they came.
-    pub keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
     /// What became of its frame.
     pub outcome: Outcome,
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub const PROGRAM: usize = 32 << 20;
 
 /// What slots may not take of a limit: serving and, if it comes to that, saying what is wrong take memory too.
-pub const SPARE: usize = 16 << 20;
+pub(crate) const SPARE: usize = 16 << 20;
 
 /// Where control groups are found.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -33,7 +33,7 @@ pub const fn of_read_batch(frames: usize, frame_bytes: usize, result_bytes: usiz
 
 /// A memory limit that holds for this process, and what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     bytes: usize,
     taken: usize,
     /// The control group's file, or the limit's name in a shell.
@@ -43,7 +43,7 @@ pub struct Limit {
 impl Limit {
     /// Of all limits that hold now the one that leaves least, if there is any.
     #[must_use]
-    pub fn tightest() -> Option<Self> {
+    pub(crate) fn tightest() -> Option<Self> {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let files = files(&groups, Path::new(GROUPS));
         let of_groups = files.into_iter().filter_map(|file| {
@@ -81,7 +81,7 @@ impl Limit {
 
     /// Bytes that this process may still take.
     #[must_use]
-    pub const fn left(&self) -> usize {
+    pub(crate) const fn left(&self) -> usize {
         self.bytes.saturating_sub(self.taken)
     }
 }

@@ -9,7 +9,7 @@ const REPEATS: u32 = 8;
 
 /// Watches the sizes of read batches; speaks once.
 #[derive(Debug)]
-pub struct ReadBatchWatch {
+pub(crate) struct ReadBatchWatch {
     needed: usize,
     largest: usize,
     repeats: u32,
@@ -19,7 +19,7 @@ pub struct ReadBatchWatch {
 impl ReadBatchWatch {
     /// Watches for read batches that never reach `needed` datums.
     #[must_use]
-    pub fn new(needed: usize) -> Self {
+    pub(crate) fn new(needed: usize) -> Self {
         Self {
             needed,
             largest: 0,
@@ -30,7 +30,7 @@ impl ReadBatchWatch {
 
     /// Takes note of a read batch; `Some(limit)`, once, when all show that `limit` < needed is the most that
     /// ever comes.
-    pub fn note(&mut self, datums: usize) -> Option<usize> {
+    pub(crate) fn note(&mut self, datums: usize) -> Option<usize> {
         if datums > self.largest {
             self.largest = datums;
             self.repeats = 0;
@@ -45,7 +45,7 @@ impl ReadBatchWatch {
 
     /// Datums that a read batch must hold for all slots to be used.
     #[must_use]
-    pub fn needed(&self) -> usize {
+    pub(crate) fn needed(&self) -> usize {
         self.needed
     }
 }

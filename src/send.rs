@@ -1,46 +1,17 @@
 //! `beamflow send`: the driver as a command, against any running sidecar.
 
+use crate::cli::SendArgs;
 use crate::detector::{DetectorError, Raster};
-use crate::drive::{Pace, Report, drive};
+use crate::drive::{HEADER, Pace, Report, datum, drive};
 use crate::driver::{Answer, Driver, DriverError};
 use crate::stack::{FrameStack, StackError};
 use crate::{experiment, table};
-use clap::Args;
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 
-/// Flags of `beamflow send`.
-#[derive(Args, Debug)]
-pub struct SendArgs {
-    /// The sidecar's socket.
-    #[arg(long, default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH")]
-    sock_path: PathBuf,
-
-    /// A .npy file with the frames to send, shape (frames, height, width); without it, a simulated scan of
-    /// 64×64 frames is sent.
-    #[arg(long, value_name = "FILE")]
-    frames: Option<PathBuf>,
-
-    /// How many frames to send; beyond its end the stack is begun again. Default: the stack once.
-    #[arg(long, value_name = "FRAMES", value_parser = crate::cli::whole_number::<1, 100_000_000>)]
-    count: Option<usize>,
-
-    /// Frames per second that the detector delivers; as fast as they are answered if not given.
-    #[arg(long, value_name = "RATE", value_parser = experiment::rate)]
-    fps: Option<f64>,
-
-    /// Datums in a read batch: limits.readBatchSize of the vertex.
-    #[arg(long, default_value = "500", value_name = "DATUMS", value_parser = crate::cli::whole_number::<1, 100_000>)]
-    read_batch: usize,
-
-    /// A folder for the results, one file per message: frame.npy, or frame.TAG.npy where it is tagged. Made if absent.
-    #[arg(long, value_name = "FOLDER")]
-    save: Option<PathBuf>,
-}
-
 /// Why sending broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// The frames cannot be read.
     #[error(transparent)]
     Stack(#[from] StackError),
@@ -55,7 +26,6 @@ pub enum SendError {
     Save {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
 }
@@ -64,7 +34,7 @@ pub enum SendError {
 ///
 /// # Errors
 /// [`SendError`].
-pub async fn run(args: SendArgs) -> Result<(), SendError> {
+pub(crate) async fn run(args: SendArgs) -> Result<(), SendError> {
     let stack = match &args.frames {
         Some(path) => FrameStack::read(path)?,
         None => {
@@ -88,7 +58,7 @@ pub async fn run(args: SendArgs) -> Result<(), SendError> {
         &mut driver,
         pace,
         count,
-        |k| stack.datum(k),
+        |k| datum(&stack, k),
         |answer| {
             bar.inc(answer.len() as u64);
             if let (Some(folder), Ok(())) = (&args.save, &saved) {
@@ -118,7 +88,7 @@ fn print(stack: &FrameStack, report: &Report) {
     );
     print!(
         "{}",
-        table::render(&[table::HEADER.map(str::to_owned), table::row("-", report)])
+        table::render(&[HEADER.map(str::to_owned), report.row("-")])
     );
 }
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 ///
 /// # Errors
 /// What the system says if it cannot be listened for.
-pub fn watch(shutdown: CancellationToken) -> std::io::Result<()> {
+pub(crate) fn watch(shutdown: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -20,7 +20,7 @@ pub fn watch(shutdown: CancellationToken) -> std::io::Result<()> {
                 tracing::warn!(
                     "A second signal: the process ends without waiting for calls in hand."
                 );
-                crate::engine::tensorrt::leave(1);
+                crate::exit::at_once(1);
             }
             tracing::info!("A signal to stop: calls in hand are answered, then the process ends.");
             shutdown.cancel();

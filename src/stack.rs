@@ -1,8 +1,7 @@
 //! A stack of frames to send: read from a `.npy` file or taken with the simulated detector.
 
 use crate::detector::{DetectorError, SimulatedScan};
-use crate::driver::Datum;
-use crate::frame::{DTYPE_HEADER, Dtype, FRAME_ID_HEADER, FrameShape, SHAPE_HEADER};
+use crate::frame::{Dtype, FrameShape};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +74,7 @@ impl FrameStack {
     /// Raw little-endian pixels of `dtype`, frame after frame of `shape`; `None` where a frame has no pixels or too many to
     /// be counted.
     #[must_use]
-    pub fn new(dtype: Dtype, shape: FrameShape, pixels: Vec<u8>) -> Option<Self> {
+    pub(crate) fn new(dtype: Dtype, shape: FrameShape, pixels: Vec<u8>) -> Option<Self> {
         let frame_bytes = shape.pixels()?.checked_mul(dtype.size())?;
         (frame_bytes > 0).then_some(Self {
             dtype,
@@ -155,31 +154,20 @@ impl FrameStack {
 
     /// Height and width of each.
     #[must_use]
-    pub fn shape(&self) -> FrameShape {
+    pub(crate) fn shape(&self) -> FrameShape {
         self.shape
     }
 
     /// Their dtype.
     #[must_use]
-    pub fn dtype(&self) -> Dtype {
+    pub(crate) fn dtype(&self) -> Dtype {
         self.dtype
     }
 
     /// The pixels of frame `k`, little-endian; none beyond the stack's end.
     #[must_use]
-    pub fn frame(&self, k: usize) -> &[u8] {
+    pub(crate) fn frame(&self, k: usize) -> &[u8] {
         let mut frames = self.pixels.chunks_exact(self.frame_bytes);
         frames.nth(k).unwrap_or_default()
-    }
-
-    /// Frame `k`, begun again from the first when the stack is at its end, as a datum with the headers
-    /// that a PVA source sets: `x-txn-id` is `k`.
-    #[must_use]
-    pub fn datum(&self, k: usize) -> Datum {
-        let frame = self.frame(k % self.frames().max(1));
-        Datum::new(k.to_string(), frame.to_vec())
-            .with_header(FRAME_ID_HEADER, k.to_string())
-            .with_header(DTYPE_HEADER, self.dtype.to_string())
-            .with_header(SHAPE_HEADER, self.shape.to_string())
     }
 }

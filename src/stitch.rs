@@ -20,7 +20,7 @@
 
 use ndarray::{Array2, ArrayView2, Zip, s};
 
-use crate::detector::Position;
+use crate::frame::Position;
 
 /// Sums over patches, and one patch's best constant against them.
 mod image;
@@ -29,8 +29,8 @@ mod level;
 /// How far the image is from a known truth.
 mod phase_error;
 
-pub use level::Patch;
-pub use phase_error::PhaseError;
+pub(crate) use level::Patch;
+pub(crate) use phase_error::PhaseError;
 
 use image::{Image, Placed};
 
@@ -39,7 +39,7 @@ const DARK: f64 = 1e-3;
 
 /// Why patches cannot be stitched or compared.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum StitchError {
+pub(crate) enum StitchError {
     /// The probe's weights are unusable.
     #[error("the weights must be finite, not negative and not all zero")]
     Weights,
@@ -84,7 +84,7 @@ pub enum StitchError {
 
 /// Puts patches on the grid of one object.
 #[derive(Debug, Clone)]
-pub struct Stitcher {
+pub(crate) struct Stitcher {
     object: (usize, usize),
     weights: Array2<f64>,
     tolerance: f64,
@@ -93,18 +93,21 @@ pub struct Stitcher {
 
 /// What came out of [`Stitcher::stitch`].
 #[derive(Debug, Clone)]
-pub struct Stitched {
+pub(crate) struct Stitched {
     /// Phase in radians on the object's grid, shape (rows, columns); NaN where no patch was lit.
-    pub phase: Array2<f64>,
+    pub(crate) phase: Array2<f64>,
     /// Σ of the patches' weights per pixel, in units of one patch at its brightest.
-    pub coverage: Array2<f64>,
+    pub(crate) coverage: Array2<f64>,
     /// What was added to each patch, in radians, in the order in which they came.
-    pub constants: Vec<f64>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
+    pub(crate) constants: Vec<f64>,
     /// How many sweeps over all patches were made.
-    pub sweeps: usize,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
+    pub(crate) sweeps: usize,
     /// Largest change of a patch's constant in the last sweep, in radians: above the tolerance when
     /// the sweeps were used up.
-    pub last_change: f64,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
+    pub(crate) last_change: f64,
 }
 
 impl Stitcher {
@@ -113,7 +116,7 @@ impl Stitcher {
     ///
     /// # Errors
     /// [`StitchError::Weights`].
-    pub fn new(object: (usize, usize), weights: &Array2<f64>) -> Result<Self, StitchError> {
+    pub(crate) fn new(object: (usize, usize), weights: &Array2<f64>) -> Result<Self, StitchError> {
         let brightest = weights.iter().copied().fold(0.0, f64::max);
         let usable = weights.iter().all(|w| w.is_finite() && *w >= 0.0);
         if !usable || brightest <= 0.0 {
@@ -132,7 +135,8 @@ impl Stitcher {
 
     /// Stops when no constant moved by more than `radians` in a sweep (default 1e-5).
     #[must_use]
-    pub fn tolerance(self, radians: f64) -> Self {
+    #[cfg(test)]
+    pub(crate) fn tolerance(self, radians: f64) -> Self {
         Self {
             tolerance: radians,
             ..self
@@ -141,7 +145,8 @@ impl Stitcher {
 
     /// Makes at most this many sweeps over all patches (default 500).
     #[must_use]
-    pub fn max_sweeps(self, sweeps: usize) -> Self {
+    #[cfg(test)]
+    pub(crate) fn max_sweeps(self, sweeps: usize) -> Self {
         Self {
             max_sweeps: sweeps,
             ..self
@@ -156,7 +161,7 @@ impl Stitcher {
     /// # Errors
     /// [`StitchError::NoPatch`], [`StitchError::PatchShape`], [`StitchError::OutsideObject`],
     /// [`StitchError::NotFinite`].
-    pub fn stitch<'a, I>(&self, patches: I) -> Result<Stitched, StitchError>
+    pub(crate) fn stitch<'a, I>(&self, patches: I) -> Result<Stitched, StitchError>
     where
         I: IntoIterator<Item = (Position, ArrayView2<'a, f32>)>,
     {

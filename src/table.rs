@@ -1,32 +1,11 @@
 //! What the commands print: tables and progress bars.
 
-use crate::drive::Report;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
-/// The columns of a [`row`].
-pub const HEADER: [&str; 8] = [
-    "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "rejected", "nacked",
-];
-
-/// One run as a row under [`HEADER`].
-#[must_use]
-pub fn row(mode: &str, report: &Report) -> [String; 8] {
-    [
-        mode.to_owned(),
-        report.frames.to_string(),
-        format!("{:.0}", report.frames_per_second()),
-        report.calls.len().to_string(),
-        milliseconds(report.percentile(0.50)),
-        milliseconds(report.percentile(0.99)),
-        report.rejected.to_string(),
-        report.nacked.to_string(),
-    ]
-}
-
 /// Columns as wide as their widest entry; the first to the left, the others to the right.
 #[must_use]
-pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn render<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -47,7 +26,7 @@ pub fn render<const N: usize>(rows: &[[String; N]]) -> String {
 
 /// The duration that `fraction` of the `sorted` ones do not exceed (nearest rank); none if there are none.
 #[must_use]
-pub fn percentile(sorted: &[Duration], fraction: f64) -> Duration {
+pub(crate) fn percentile(sorted: &[Duration], fraction: f64) -> Duration {
     let rank = (fraction * sorted.len() as f64).ceil() as usize;
     let index = rank.clamp(1, sorted.len().max(1)) - 1;
     sorted.get(index).copied().unwrap_or_default()
@@ -55,7 +34,7 @@ pub fn percentile(sorted: &[Duration], fraction: f64) -> Duration {
 
 /// A progress bar on standard error; nothing where that is no terminal.
 #[must_use]
-pub fn progress(label: &str, length: u64) -> ProgressBar {
+pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     // The template is a literal; should it ever be wrong, the default style does.
     if let Ok(style) =
@@ -65,10 +44,6 @@ pub fn progress(label: &str, length: u64) -> ProgressBar {
     }
     bar.set_message(label.to_owned());
     bar
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
 #[cfg(test)]

@@ -19,11 +19,11 @@ pub enum Close {
 
 impl Close {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Full, Self::TimedOut, Self::EndOfStream];
+    pub(crate) const ALL: [Self; 3] = [Self::Full, Self::TimedOut, Self::EndOfStream];
 
     /// A short, bounded name for logs and counts.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::TimedOut => "timeout",

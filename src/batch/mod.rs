@@ -11,11 +11,12 @@
 //! - rows past the frames of a batch are zeros when it runs, and are never read back.
 
 /// When a batch closes.
-pub mod fill;
+pub(crate) mod fill;
 /// The fixed set of slots, lent out and returned.
-pub mod ring;
+pub(crate) mod ring;
 /// The staging memory of one batch.
-pub mod slot;
+pub(crate) mod slot;
 
-pub use fill::{Close, Fill};
-pub use ring::{Claim, Lease, Ring, RingWatch};
+pub use fill::Close;
+pub use fill::Fill;
+pub(crate) use ring::{Claim, Lease, Ring, RingWatch};

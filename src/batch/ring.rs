@@ -32,7 +32,7 @@ impl Shared {
 
 /// A fixed number of slots. See the module's essay.
 #[derive(Clone)]
-pub struct Ring {
+pub(crate) struct Ring {
     shared: Arc<Shared>,
     slots: usize,
 }
@@ -42,7 +42,7 @@ impl Ring {
     ///
     /// # Errors
     /// [`EngineError::Slots`] if they cannot all be made: how many could, and what `make` says.
-    pub fn new(
+    pub(crate) fn new(
         slots: usize,
         make: impl Fn() -> Result<Slot, EngineError> + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
@@ -65,7 +65,7 @@ impl Ring {
     }
 
     /// Waits for a free slot; it comes empty.
-    pub async fn lease(&self) -> Lease {
+    pub(crate) async fn lease(&self) -> Lease {
         loop {
             // The semaphore is never closed; should it be, waiting for ever is the safe answer.
             let Ok(permit) = self.shared.available.acquire().await else {
@@ -88,7 +88,7 @@ impl Ring {
 
     /// A look at it that does not keep its slots.
     #[must_use]
-    pub fn watch(&self) -> RingWatch {
+    pub(crate) fn watch(&self) -> RingWatch {
         RingWatch {
             shared: Arc::downgrade(&self.shared),
             slots: self.slots,
@@ -97,20 +97,21 @@ impl Ring {
 
     /// Slots in the ring.
     #[must_use]
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots
     }
 
     /// Slots that nobody holds right now.
     #[must_use]
-    pub fn free(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
         self.shared.available.available_permits()
     }
 }
 
 /// A look at a ring that does not keep its slots.
 #[derive(Clone)]
-pub struct RingWatch {
+pub(crate) struct RingWatch {
     shared: Weak<Shared>,
     slots: usize,
 }
@@ -118,13 +119,13 @@ pub struct RingWatch {
 impl RingWatch {
     /// Slots in the ring.
     #[must_use]
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots
     }
 
     /// Slots that somebody holds right now; none once the ring is gone.
     #[must_use]
-    pub fn in_use(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         self.shared.upgrade().map_or(0, |shared| {
             self.slots
                 .saturating_sub(shared.available.available_permits())
@@ -133,7 +134,7 @@ impl RingWatch {
 }
 
 /// A slot on loan; dropping it returns the slot to its ring.
-pub struct Lease {
+pub(crate) struct Lease {
     slot: Slot,
     claim: Claim,
 }
@@ -141,7 +142,7 @@ pub struct Lease {
 impl Lease {
     /// A claim on this slot's place in the ring, to be kept while the lease is with a lane.
     #[must_use]
-    pub fn claim(&self) -> Claim {
+    pub(crate) fn claim(&self) -> Claim {
         self.claim.clone()
     }
 }
@@ -172,7 +173,7 @@ impl DerefMut for Lease {
 /// The right to a leased slot's place in the ring, used once: by the lease that returns the slot,
 /// or by whoever gives the slot up for lost.
 #[derive(Clone)]
-pub struct Claim {
+pub(crate) struct Claim {
     shared: Arc<Shared>,
     closed: Arc<AtomicBool>,
 }
@@ -189,7 +190,7 @@ impl Claim {
     /// # Errors
     /// What the engine says if the new slot cannot be made; the ring is then one slot short until the lost one comes
     /// back, or this is tried again.
-    pub fn write_off(&self) -> Result<(), EngineError> {
+    pub(crate) fn write_off(&self) -> Result<(), EngineError> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }

@@ -4,15 +4,15 @@ use crate::engine::lane::Work;
 use crate::engine::{
     Batch, BatchDimension, Engine, EngineError, HostBuffer, OutputRows, Session, StageTimes,
 };
+use crate::frame::values::{Values, ValuesMut};
 use crate::frame::{Pixels, Rejection};
 use crate::ledger::Ticket;
-use crate::values::{Values, ValuesMut};
 use std::ops::Range;
 
 /// Room for one batch: input rows, output rows, and the tickets of the frames in them.
 ///
 /// Row `k` of the input, row `k` of every output and ticket `k` belong to one frame.
-pub struct Slot {
+pub(crate) struct Slot {
     input: HostBuffer,
     row: usize,
     outputs: Vec<Output>,
@@ -35,7 +35,7 @@ impl Slot {
     ///
     /// # Errors
     /// [`EngineError::Memory`] when the memory cannot be had.
-    pub fn new(
+    pub(crate) fn new(
         engine: &dyn Engine,
         capacity: usize,
         wanted: &[Range<usize>],
@@ -88,7 +88,7 @@ impl Slot {
     /// # Errors
     /// A [`Rejection`] if the frame is not of the model's size or a pixel beyond its range; the slot then has
     /// the frames it had before.
-    pub fn push(&mut self, ticket: Ticket, pixels: &Pixels<'_>) -> Result<(), Rejection> {
+    pub(crate) fn push(&mut self, ticket: Ticket, pixels: &Pixels<'_>) -> Result<(), Rejection> {
         let from = self.tickets.len() * self.row;
         let row = self.input.values_mut().get(from..from + self.row);
         // A full slot has no row left; nobody pushes into one.
@@ -98,51 +98,51 @@ impl Slot {
     }
 
     /// Notes the number of the frame that was pushed last.
-    pub fn number_last(&mut self, number: Option<u64>) {
+    pub(crate) fn number_last(&mut self, number: Option<u64>) {
         self.number = number;
     }
 
     /// The frame that was pushed last: its row, and its number if it has one. None in an empty slot.
     #[must_use]
-    pub fn last(&self) -> Option<(usize, Option<u64>)> {
+    pub(crate) fn last(&self) -> Option<(usize, Option<u64>)> {
         Some((self.frames().checked_sub(1)?, self.number))
     }
 
     /// Row `frame` of the input, as the model sees it.
     #[must_use]
-    pub fn input(&self, frame: usize) -> Option<Values<'_>> {
+    pub(crate) fn input(&self, frame: usize) -> Option<Values<'_>> {
         let row = frame * self.row..(frame + 1) * self.row;
         self.input.values().get(row)
     }
 
     /// The tickets of the frames in this slot, in row order.
     #[must_use]
-    pub fn tickets(&self) -> &[Ticket] {
+    pub(crate) fn tickets(&self) -> &[Ticket] {
         &self.tickets
     }
 
     /// Frames in this slot.
     #[must_use]
-    pub fn frames(&self) -> usize {
+    pub(crate) fn frames(&self) -> usize {
         self.tickets.len()
     }
 
     /// Frames that this slot has room for.
     #[must_use]
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
     /// Rows that a run of this slot computes beyond its frames.
     #[must_use]
-    pub fn padding(&self) -> usize {
+    pub(crate) fn padding(&self) -> usize {
         self.batch.rows(self.frames()).saturating_sub(self.frames())
     }
 
     /// Row `frame` of output `output`, as the engine left it: the wanted part is the result. `None` past the
     /// frames in the slot.
     #[must_use]
-    pub fn result(&self, output: usize, frame: usize) -> Option<Values<'_>> {
+    pub(crate) fn result(&self, output: usize, frame: usize) -> Option<Values<'_>> {
         let Output { buffer, row, .. } = self.outputs.get(output)?;
         if frame >= self.frames() {
             return None;
@@ -151,7 +151,7 @@ impl Slot {
     }
 
     /// Empties the slot for its next batch.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.tickets.clear();
         self.number = None;
     }

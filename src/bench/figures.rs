@@ -11,7 +11,7 @@ pub struct Round {
     /// Frames answered per second of waiting for answers.
     pub frames_per_second: f64,
     /// Time on CPUs per frame, of the subject alone.
-    pub cpu_seconds_per_frame: f64,
+    pub(crate) cpu_seconds_per_frame: f64,
     /// Median time of a read batch.
     pub call_seconds_p50: f64,
     /// Time that 99 of 100 read batches did not exceed.
@@ -26,12 +26,11 @@ pub struct Case {
     /// The subject.
     pub subject: String,
     /// `HEIGHTxWIDTH`.
-    pub frame: String,
-    /// The model.
-    pub model: String,
+    pub(crate) frame: String,
+    pub(crate) model: String,
     /// Memory that the configuration allows for frames: all slots, and a read batch. Unknown of a peer.
     #[serde(default)]
-    pub bound_bytes: Option<usize>,
+    pub(crate) bound_bytes: Option<usize>,
     /// Its turns.
     pub rounds: Vec<Round>,
 }
@@ -49,13 +48,13 @@ impl Case {
 
     /// The median over the rounds of what `of` gives.
     #[must_use]
-    pub fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
+    pub(crate) fn median(&self, of: impl Fn(&Round) -> f64) -> f64 {
         median(self.rounds.iter().map(of))
     }
 
     /// How much more memory was held in the last third of the rounds than in the first, relative to that.
     #[must_use]
-    pub fn memory_growth(&self) -> f64 {
+    pub(crate) fn memory_growth(&self) -> f64 {
         let third = self.rounds.len().div_ceil(3);
         let held =
             |rounds: &[Round]| median(rounds.iter().map(|round| round.resident_bytes as f64));
@@ -66,7 +65,7 @@ impl Case {
 
     /// The median of the rounds' ratios to `other`'s, of what `of` gives.
     #[must_use]
-    pub fn ratio(&self, other: &Self, of: impl Fn(&Round) -> f64) -> f64 {
+    pub(crate) fn ratio(&self, other: &Self, of: impl Fn(&Round) -> f64) -> f64 {
         let pairs = self.rounds.iter().zip(&other.rounds);
         median(pairs.map(|(one, other)| of(one) / of(other)))
     }
@@ -76,13 +75,13 @@ impl Case {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
     /// Of the program.
-    pub version: String,
+    pub(crate) version: String,
     /// Cores of the machine.
-    pub cores: usize,
+    pub(crate) cores: usize,
     /// Datums in a read batch.
-    pub read_batch: usize,
+    pub(crate) read_batch: usize,
     /// How long a turn was, in seconds.
-    pub turn_seconds: f64,
+    pub(crate) turn_seconds: f64,
     /// All subjects with all kinds of frames; of each kind, what the ratios relate to is first.
     pub cases: Vec<Case>,
 }
@@ -114,7 +113,7 @@ impl BenchReport {
 
     /// Whether the figures of `older` can be compared with these: taken in the same way, on as many cores.
     #[must_use]
-    pub fn is_comparable(&self, older: &Self) -> bool {
+    pub(crate) fn is_comparable(&self, older: &Self) -> bool {
         (self.read_batch, self.turn_seconds, self.cores)
             == (older.read_batch, older.turn_seconds, older.cores)
     }
@@ -138,7 +137,7 @@ impl BenchReport {
 
     /// The medians for frames of `shape`, a line per subject; with how they relate to those of `older`, if given.
     #[must_use]
-    pub fn table(&self, older: Option<&Self>, shape: FrameShape) -> String {
+    pub(crate) fn table(&self, older: Option<&Self>, shape: FrameShape) -> String {
         let frame = shape.to_string();
         let cases: Vec<_> = self.of_frame(&frame).collect();
         let Some((first, model)) = cases.first().map(|case| (case, &case.model)) else {

@@ -19,7 +19,7 @@ const HEAD: &str = "<!doctype html>
 ";
 
 /// The page of a report: for each kind of frame, a bar per subject.
-pub fn of(report: &BenchReport) -> String {
+pub(crate) fn of(report: &BenchReport) -> String {
     let mut page = HEAD.to_owned();
     // Writing to a String never fails.
     let _ = write!(

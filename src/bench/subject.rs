@@ -1,11 +1,12 @@
 //! A program that is measured: a sidecar of this program, or a peer.
 
 use super::BenchError;
-use super::case::{Expected, Stage};
+use super::stage::{Expected, Stage};
 use crate::child::ChildSidecar;
-use crate::cli::Cli;
-use crate::config::{Config, Mode, OrAuto};
+use crate::cli::{Cli, Peer};
+use crate::config::{Config, OrAuto};
 use crate::driver::Driver;
+use crate::schedule::Mode;
 use clap::Parser;
 use procfs::process::Process;
 use std::path::Path;
@@ -13,70 +14,44 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// What is to be measured.
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// Modes of the sidecar.
-    pub modes: &'a [Mode],
+    pub(crate) modes: &'a [Mode],
     /// Depths, in pipelined mode.
-    pub depths: &'a [usize],
+    pub(crate) depths: &'a [usize],
     /// Frames per batch.
-    pub batch_sizes: &'a [usize],
+    pub(crate) batch_sizes: &'a [usize],
     /// Other programs.
-    pub peers: &'a [Peer],
+    pub(crate) peers: &'a [Peer],
     /// Datums in a read batch.
-    pub read_batch: usize,
-}
-
-/// Another program that serves a batch map.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    name: String,
-    command: Vec<String>,
-}
-
-impl Peer {
-    /// From `NAME=COMMAND`; the command's words are split at blanks.
-    ///
-    /// # Errors
-    /// What is allowed, in words.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let allowed = || "NAME=COMMAND is, such as no-op=target/release/examples/noop".to_owned();
-        let (name, command) = text.split_once('=').ok_or_else(allowed)?;
-        let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
-        if name.is_empty() || command.is_empty() {
-            return Err(allowed());
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            command,
-        })
-    }
+    pub(crate) read_batch: usize,
 }
 
 /// What a process has used of the machine.
 #[derive(Clone, Copy, Debug)]
-pub struct Used {
+pub(crate) struct Used {
     /// Time on CPUs, in seconds.
-    pub cpu: f64,
+    pub(crate) cpu: f64,
     /// Memory that it holds now, in bytes.
-    pub resident: u64,
+    pub(crate) resident: u64,
 }
 
 /// A running program that is measured.
-pub struct Subject {
+pub(crate) struct Subject {
     /// In the table.
-    pub name: String,
+    pub(crate) name: String,
     /// Its connection.
-    pub driver: Driver,
+    pub(crate) driver: Driver,
     /// What it must answer.
-    pub expected: Expected,
+    pub(crate) expected: Expected,
     /// Memory that its configuration allows for frames, in bytes, where it is known: of its slots, and of a read batch.
-    pub bound: Option<usize>,
+    pub(crate) bound: Option<usize>,
     child: ChildSidecar,
 }
 
 impl Subject {
     /// Starts what `plan` asks for, the peers first, each in a folder of its own under `folder`.
-    pub async fn start_all(
+    pub(crate) async fn start_all(
         plan: &Plan<'_>,
         stage: &Stage,
         folder: &Path,
@@ -120,7 +95,7 @@ impl Subject {
     }
 
     /// What it has used so far.
-    pub fn used(&self) -> Result<Used, BenchError> {
+    pub(crate) fn used(&self) -> Result<Used, BenchError> {
         let failed = |source| BenchError::Usage {
             subject: self.name.clone(),
             source,
@@ -134,7 +109,7 @@ impl Subject {
     }
 
     /// Ends it.
-    pub async fn stop(self) -> Result<(), BenchError> {
+    pub(crate) async fn stop(self) -> Result<(), BenchError> {
         drop(self.driver);
         Ok(self.child.stop().await?)
     }
@@ -153,7 +128,7 @@ fn own_folder(folder: &Path, n: usize) -> Result<std::path::PathBuf, BenchError>
 /// Bytes in the slots of a sidecar with these flags, and in a read batch.
 fn bound(flags: &[String], read_batch: usize, stage: &Stage) -> Option<usize> {
     let words = ["beamflow".to_owned()].into_iter().chain(flags.to_vec());
-    let config = Config::from(Cli::try_parse_from(words).ok()?.serve);
+    let config = Config::try_from(Cli::try_parse_from(words).ok()?.serve).ok()?;
     let OrAuto::Exactly(batch_size) = config.batch_size else {
         return None;
     };
@@ -192,19 +167,4 @@ fn sidecars(plan: &Plan<'_>, stage: &Stage) -> Vec<(String, Vec<String>)> {
         }
     }
     sidecars
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_is_a_name_and_a_command() {
-        let peer = Peer::parse("no-op=target/noop --reply 9").unwrap();
-        assert_eq!(peer.name, "no-op");
-        assert_eq!(peer.command, ["target/noop", "--reply", "9"]);
-        for text in ["noop", "=noop", "noop=", "noop= "] {
-            assert!(Peer::parse(text).unwrap_err().contains("NAME=COMMAND"));
-        }
-    }
 }

@@ -6,51 +6,50 @@ use std::time::Duration;
 
 /// All figures of a bench.
 #[derive(Debug, Serialize)]
-pub struct EngineBench {
+pub(crate) struct EngineBench {
     /// The engine, in words.
-    pub engine: String,
+    pub(crate) engine: String,
     /// Frames in a batch.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Batches that each lane ran.
-    pub batches_per_lane: usize,
+    pub(crate) batches_per_lane: usize,
     /// One for each number of lanes, with and without CUDA graphs.
-    pub runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
 }
 
 /// The figures of one number of lanes.
 #[derive(Debug, Serialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// Lanes side by side.
-    pub lanes: usize,
+    pub(crate) lanes: usize,
     /// Whether CUDA graphs were allowed; `None` where the engine knows none.
-    pub cuda_graphs: Option<bool>,
+    pub(crate) cuda_graphs: Option<bool>,
     /// Batches a second, all lanes together.
-    pub batches_per_second: f64,
+    pub(crate) batches_per_second: f64,
     /// Frames a second, all lanes together.
-    pub frames_per_second: f64,
+    pub(crate) frames_per_second: f64,
     /// A batch of int16 frames into its slot.
-    pub convert: Percentiles,
+    pub(crate) convert: Percentiles,
     /// Host to device.
-    pub copy_in: Percentiles,
-    /// The model.
-    pub compute: Percentiles,
+    pub(crate) copy_in: Percentiles,
+    pub(crate) compute: Percentiles,
     /// Device to host.
-    pub copy_out: Percentiles,
+    pub(crate) copy_out: Percentiles,
 }
 
 /// Times per batch, in microseconds.
 #[derive(Debug, Serialize)]
-pub struct Percentiles {
+pub(crate) struct Percentiles {
     /// Half of the batches took no longer.
-    pub p50_us: f64,
+    pub(crate) p50_us: f64,
     /// 99 of 100 took no longer.
-    pub p99_us: f64,
+    pub(crate) p99_us: f64,
 }
 
 impl Percentiles {
     /// Of `times`.
     #[must_use]
-    pub fn of(mut times: Vec<Duration>) -> Self {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         let at = |fraction| table::percentile(&times, fraction).as_secs_f64() * 1e6;
         Percentiles {
@@ -61,7 +60,7 @@ impl Percentiles {
 }
 
 /// The table's lines.
-pub fn rows(bench: &EngineBench) -> Vec<[String; 8]> {
+pub(crate) fn rows(bench: &EngineBench) -> Vec<[String; 8]> {
     let header = [
         "lanes",
         "graphs",

@@ -10,8 +10,8 @@ use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 
 /// The flags of an engine.
-#[derive(Args, Debug)]
-pub struct EngineArgs {
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EngineArgs {
     /// What .onnx models run on: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH); or cuda,
     /// where a TensorRT engine is built at start and cached.
     #[arg(
@@ -23,7 +23,7 @@ pub struct EngineArgs {
         help_heading = "GPU",
         hide_env_values = true
     )]
-    pub device: DeviceKind,
+    pub(crate) device: DeviceKind,
 
     /// The GPUs to use: numbers, comma-separated, or all.
     #[arg(
@@ -34,7 +34,7 @@ pub struct EngineArgs {
         help_heading = "GPU",
         hide_env_values = true
     )]
-    pub devices: DeviceSelection,
+    pub(crate) devices: DeviceSelection,
 
     /// The precision of engines built from .onnx. fp16 halves the bytes to the GPU; sensitive operations
     /// and the results stay in single precision.
@@ -47,15 +47,15 @@ pub struct EngineArgs {
         help_heading = "GPU",
         hide_env_values = true
     )]
-    pub precision: Precision,
+    pub(crate) precision: Precision,
 
     /// Waits for the GPU by spinning instead of sleeping: a little faster, and a CPU core for each lane.
     #[arg(long, env = "SPIN", value_parser = FalseyValueParser::new(), help_heading = "GPU", hide_env_values = true)]
-    pub spin: bool,
+    pub(crate) spin: bool,
 
     /// Launches every batch by itself, even where a CUDA graph works.
     #[arg(long, env = "NO_CUDA_GRAPHS", value_parser = FalseyValueParser::new(), help_heading = "GPU", hide_env_values = true)]
-    pub no_cuda_graphs: bool,
+    pub(crate) no_cuda_graphs: bool,
 
     /// The folder in which engines built from .onnx are kept.
     #[arg(
@@ -66,7 +66,7 @@ pub struct EngineArgs {
         help_heading = "GPU",
         hide_env_values = true
     )]
-    pub engine_cache: PathBuf,
+    pub(crate) engine_cache: PathBuf,
 
     /// The folder with the TensorRT libraries; wherever the system finds them if not given.
     #[arg(
@@ -76,15 +76,15 @@ pub struct EngineArgs {
         help_heading = "GPU",
         hide_env_values = true
     )]
-    pub tensorrt_path: Option<PathBuf>,
+    pub(crate) tensorrt_path: Option<PathBuf>,
 }
 
 /// The flags of an engine in a sidecar.
 #[derive(Args, Debug)]
-pub struct GpuArgs {
+pub(crate) struct GpuArgs {
     /// The flags of the engine itself.
     #[command(flatten)]
-    pub engine: EngineArgs,
+    pub(crate) engine: EngineArgs,
 
     /// How batches are spread over several GPUs: to the one with the fewest, or to each in turn.
     #[arg(
@@ -96,31 +96,32 @@ pub struct GpuArgs {
         help_heading = "GPU",
         hide_env_values = true
     )]
-    pub balance: Balance,
+    pub(crate) balance: Balance,
 }
 
 impl EngineArgs {
     /// The options for batches of `rows` rows.
     #[must_use]
-    pub fn options(&self, rows: OrAuto) -> EngineOptions {
+    pub(crate) fn options(&self, rows: OrAuto) -> EngineOptions {
+        let Self {
+            device,
+            devices,
+            precision,
+            spin,
+            no_cuda_graphs,
+            engine_cache,
+            tensorrt_path,
+        } = self.clone();
         EngineOptions {
-            device: self.device,
-            devices: self.devices.clone(),
-            spin: self.spin,
-            cuda_graphs: !self.no_cuda_graphs,
+            device,
+            devices,
+            spin,
+            cuda_graphs: !no_cuda_graphs,
             rows: rows.exactly(),
-            precision: self.precision,
-            cache: self.engine_cache.clone(),
+            precision,
+            cache: engine_cache,
             cache_needed: false,
-            library_path: self.tensorrt_path.clone(),
+            library_path: tensorrt_path,
         }
-    }
-}
-
-impl GpuArgs {
-    /// The engine's options for batches of `rows` rows.
-    #[must_use]
-    pub fn options(&self, rows: OrAuto) -> EngineOptions {
-        self.engine.options(rows)
     }
 }

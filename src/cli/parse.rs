@@ -1,18 +1,21 @@
 //! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
 
-use crate::config::{OnFailure, OnInvalid, OrAuto};
+use crate::config::OrAuto;
+use crate::policy::{OnFailure, OnInvalid};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A time, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeOrOff(pub Option<Duration>);
+pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
 
 /// A whole number from `MIN` to `MAX`.
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn whole_number<const MIN: usize, const MAX: usize>(text: &str) -> Result<usize, String> {
+pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
+    text: &str,
+) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|n| (MIN..=MAX).contains(n))
@@ -23,7 +26,7 @@ pub fn whole_number<const MIN: usize, const MAX: usize>(text: &str) -> Result<us
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
+pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<OrAuto, String> {
     if text == "auto" {
@@ -38,7 +41,7 @@ pub fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
         .filter(|time| !time.is_zero())
@@ -49,7 +52,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What is allowed, in words.
-pub fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
+pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
     if text == "off" {
         return Ok(TimeOrOff(None));
     }
@@ -60,7 +63,7 @@ pub fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
 
 /// An address to listen on, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressOrOff(pub Option<SocketAddr>);
+pub(crate) struct AddressOrOff(pub(crate) Option<SocketAddr>);
 
 pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, String> {
     if text == "off" {
@@ -86,4 +89,15 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
         "abort" => Ok(OnFailure::Abort),
         _ => Err("nack, drop and abort are".to_owned()),
     }
+}
+
+/// A rate in frames per second.
+///
+/// # Errors
+/// What is allowed, in words.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| (0.001..=1e6).contains(rate))
+        .ok_or_else(|| "frames per second from 0.001 to 1000000 are".to_owned())
 }

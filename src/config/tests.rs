@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::engine::{BatchDimension, TensorSpec};
-use crate::values::Element;
+use crate::frame::values::Element;
 use clap::Parser;
 
 fn config(flags: &[&str]) -> Config {
     let cli = crate::cli::Cli::try_parse_from(["beamflow"].iter().chain(flags)).unwrap();
-    Config::from(cli.serve)
+    Config::try_from(cli.serve).unwrap()
 }
 
 fn model(batch: BatchDimension, input: &[usize]) -> ModelSpec {

@@ -22,7 +22,7 @@ use rustfft::{Fft, FftPlanner};
 use super::{DetectorError, Probe};
 
 /// The way from object to detector for one probe.
-pub struct FarField {
+pub(crate) struct FarField {
     size: usize,
     /// Probe × shift phase × 1/N, column by column: the transform's first pass runs along columns.
     probe: Vec<Complex64>,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for FarField {
 
 /// One thread's scratch memory for [`FarField::intensity`]; about 130 KiB for a detector of 64².
 #[derive(Debug, Clone)]
-pub struct Workspace {
+pub(crate) struct Workspace {
     by_column: Vec<Complex64>,
     by_row: Vec<Complex64>,
     fft: Vec<Complex64>,
@@ -48,7 +48,7 @@ pub struct Workspace {
 
 impl FarField {
     /// Plans the transform for `probe`.
-    pub fn new(probe: &Probe) -> Self {
+    pub(crate) fn new(probe: &Probe) -> Self {
         let size = probe.size();
         let fft = FftPlanner::new().plan_fft_forward(size);
         let centre = size / 2;
@@ -70,12 +70,12 @@ impl FarField {
     }
 
     /// Side N of the detector in pixels.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// Scratch memory for one thread.
-    pub fn workspace(&self) -> Workspace {
+    pub(crate) fn workspace(&self) -> Workspace {
         let zero = Complex64::new(0.0, 0.0);
         let pixels = self.probe.len();
         Workspace {
@@ -92,7 +92,7 @@ impl FarField {
     /// # Errors
     /// [`DetectorError::Shape`] for a patch that is not N×N, [`DetectorError::BufferLength`] for a
     /// workspace of another detector.
-    pub fn intensity<'w>(
+    pub(crate) fn intensity<'w>(
         &self,
         patch: ArrayView2<'_, Complex64>,
         workspace: &'w mut Workspace,

@@ -40,25 +40,27 @@
 //! ```
 
 /// The far field: |F{P·O}|², planned once, computed per frame.
-pub mod diffraction;
+pub(crate) mod diffraction;
 /// Shot noise and the detector's integer counts.
-pub mod noise;
+pub(crate) mod noise;
 /// The object: amplitude and phase on a grid.
-pub mod object;
+pub(crate) mod object;
 /// The probe: the wave that lights one patch of the object.
-pub mod probe;
+pub(crate) mod probe;
 /// The scan: one patch position per frame.
-pub mod scan;
+pub(crate) mod scan;
 /// All of it together: frame k on demand.
-pub mod simulated;
+pub(crate) mod simulated;
 /// The demo's object, drawn: star, cells and bars.
 mod target;
 
-pub use diffraction::{FarField, Workspace};
-pub use noise::{Exposure, ShotNoise};
+pub(crate) use diffraction::{FarField, Workspace};
+pub(crate) use noise::{Exposure, ShotNoise};
 pub use object::Object;
-pub use probe::{Probe, ProbeShape};
-pub use scan::{Position, Raster, Scan};
+pub use probe::Probe;
+pub use probe::ProbeShape;
+pub use scan::Raster;
+pub use scan::Scan;
 pub use simulated::SimulatedScan;
 
 /// Why a simulated experiment, or a frame of it, cannot be made.

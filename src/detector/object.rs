@@ -9,12 +9,12 @@
 use ndarray::{Array2, ArrayView2, s};
 use rustfft::num_complex::Complex64;
 
-use super::{DetectorError, Position, target};
+use super::{DetectorError, target};
+use crate::frame::Position;
 
 /// A known object, shape (rows, columns).
 #[derive(Debug, Clone)]
 pub struct Object {
-    amplitude: Array2<f64>,
     phase: Array2<f64>,
     transmission: Array2<Complex64>,
 }
@@ -25,7 +25,7 @@ impl Object {
     /// # Errors
     /// [`DetectorError::Shape`] when they differ in shape, [`DetectorError::Impossible`] when they are
     /// empty or hold a number that is not finite.
-    pub fn new(amplitude: Array2<f64>, phase: Array2<f64>) -> Result<Self, DetectorError> {
+    pub(crate) fn new(amplitude: Array2<f64>, phase: Array2<f64>) -> Result<Self, DetectorError> {
         if amplitude.dim() != phase.dim() {
             return Err(DetectorError::Shape {
                 what: "the amplitude",
@@ -49,7 +49,6 @@ impl Object {
             .and(&phase)
             .for_each(|o, &a, &phi| *o = Complex64::from_polar(a, phi));
         Ok(Self {
-            amplitude,
             phase,
             transmission,
         })
@@ -74,17 +73,12 @@ impl Object {
     }
 
     /// Shape of the grid, (rows, columns).
-    pub fn shape(&self) -> (usize, usize) {
+    pub(crate) fn shape(&self) -> (usize, usize) {
         self.phase.dim()
     }
 
-    /// Amplitude A, shape (rows, columns).
-    pub fn amplitude(&self) -> &Array2<f64> {
-        &self.amplitude
-    }
-
     /// Phase φ in radians, shape (rows, columns).
-    pub fn phase(&self) -> &Array2<f64> {
+    pub(crate) fn phase(&self) -> &Array2<f64> {
         &self.phase
     }
 
@@ -92,7 +86,7 @@ impl Object {
     ///
     /// # Errors
     /// [`DetectorError::OutsideObject`].
-    pub fn patch(
+    pub(crate) fn patch(
         &self,
         position: Position,
         shape: (usize, usize),
@@ -104,7 +98,8 @@ impl Object {
     ///
     /// # Errors
     /// [`DetectorError::OutsideObject`].
-    pub fn phase_patch(
+    #[cfg(test)]
+    pub(crate) fn phase_patch(
         &self,
         position: Position,
         shape: (usize, usize),

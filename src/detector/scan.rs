@@ -12,21 +12,13 @@ use rand_distr::{Distribution, Uniform};
 
 use super::DetectorError;
 use super::noise::stream;
+use crate::frame::Position;
 
 /// Stream of the seed's random numbers that jitters the scan; frames use 0, 1, 2, ... for their noise.
 const JITTER_STREAM: u64 = u64::MAX;
 
 /// Longest scan: 2²⁴ frames.
 const MOST_POINTS: usize = 1 << 24;
-
-/// Top-left corner of a patch on the object's grid, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Position {
-    /// Column.
-    pub x: usize,
-    /// Row.
-    pub y: usize,
-}
 
 /// A jittered raster, before it is laid on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +41,7 @@ impl Raster {
     ///
     /// # Errors
     /// [`DetectorError::Impossible`] when the raster is larger than any object.
-    pub fn object_shape(&self, patch: usize) -> Result<(usize, usize), DetectorError> {
+    pub(crate) fn object_shape(&self, patch: usize) -> Result<(usize, usize), DetectorError> {
         let side = |points: usize| {
             let travel = points.saturating_sub(1).checked_mul(self.step)?;
             let jitter = self.jitter.checked_mul(2)?;
@@ -140,17 +132,18 @@ impl Scan {
     }
 
     /// A scan over given positions, e.g. those recorded at a beamline.
-    pub fn from_positions(positions: Vec<Position>, patch: usize) -> Self {
+    #[cfg(test)]
+    pub(crate) fn from_positions(positions: Vec<Position>, patch: usize) -> Self {
         Self { positions, patch }
     }
 
     /// One position per frame, in order.
-    pub fn positions(&self) -> &[Position] {
+    pub(crate) fn positions(&self) -> &[Position] {
         &self.positions
     }
 
     /// Side of each patch in pixels.
-    pub fn patch(&self) -> usize {
+    pub(crate) fn patch(&self) -> usize {
         self.patch
     }
 }

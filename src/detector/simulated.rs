@@ -7,9 +7,8 @@
 //! Always: every position's patch lies inside the object (checked once, in `new`); frame k is a
 //! function of the arguments and of k alone.
 
-use super::{
-    DetectorError, Exposure, FarField, Object, Position, Probe, Scan, ShotNoise, Workspace,
-};
+use super::{DetectorError, Exposure, FarField, Object, Probe, Scan, ShotNoise, Workspace};
+use crate::frame::Position;
 
 /// A scan of a known object: frame k is the noisy far field of the patch at position k.
 #[derive(Debug)]
@@ -50,37 +49,32 @@ impl SimulatedScan {
     }
 
     /// How many frames the scan has.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.scan.positions().len()
     }
 
-    /// Whether the scan has no frame at all.
-    pub fn is_empty(&self) -> bool {
-        self.scan.positions().is_empty()
-    }
-
     /// Side N of each frame in pixels.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.far_field.size()
     }
 
     /// The known object.
-    pub fn object(&self) -> &Object {
+    pub(crate) fn object(&self) -> &Object {
         &self.object
     }
 
     /// The probe.
-    pub fn probe(&self) -> &Probe {
+    pub(crate) fn probe(&self) -> &Probe {
         &self.probe
     }
 
     /// One position per frame.
-    pub fn positions(&self) -> &[Position] {
+    pub(crate) fn positions(&self) -> &[Position] {
         self.scan.positions()
     }
 
     /// Scratch memory for one thread that calls [`expose`](Self::expose).
-    pub fn workspace(&self) -> Workspace {
+    pub(crate) fn workspace(&self) -> Workspace {
         self.far_field.workspace()
     }
 
@@ -90,7 +84,7 @@ impl SimulatedScan {
     /// # Errors
     /// [`DetectorError::NoSuchFrame`]; [`DetectorError::BufferLength`] for a workspace of another
     /// detector.
-    pub fn intensity<'w>(
+    pub(crate) fn intensity<'w>(
         &self,
         k: usize,
         workspace: &'w mut Workspace,
@@ -107,7 +101,7 @@ impl SimulatedScan {
     /// # Errors
     /// Those of [`intensity`](Self::intensity); [`DetectorError::BufferLength`] when `counts` is not
     /// N·N long.
-    pub fn expose(
+    pub(crate) fn expose(
         &self,
         k: usize,
         workspace: &mut Workspace,

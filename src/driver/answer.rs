@@ -4,7 +4,8 @@
 //! at least one message, before the sidecar's end of transmission.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use numaflow::proto::map::map_response::Result as Message;
 use numaflow::proto::map::{MapRequest, MapResponse};
@@ -18,7 +19,7 @@ pub struct Answer {
     /// Id and messages of each datum, in the order in which they came back.
     pub responses: Vec<(String, Vec<Message>)>,
     /// From the first message sent to the end of transmission received.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// Where in `responses` an id is, at its first.
     places: HashMap<String, usize>,
 }

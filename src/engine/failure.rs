@@ -25,7 +25,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every label that [`Failure::kind`] can give.
-    pub const KINDS: [&'static str; 7] = [
+    pub(crate) const KINDS: [&'static str; 7] = [
         "engine",
         "session_lost",
         "device_lost",

@@ -1,6 +1,6 @@
 //! What a model takes and gives: names, shapes, element types, batch dimension.
 
-use crate::values::Element;
+use crate::frame::values::Element;
 
 /// Name, shape and type of a tensor, for one frame: the batch dimension is left out.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -22,7 +22,7 @@ impl TensorSpec {
 
     /// Bytes in one frame of this tensor.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.elements().saturating_mul(self.element.size())
     }
 }
@@ -80,7 +80,7 @@ impl BatchDimension {
 
     /// The fewest rows that a run takes.
     #[must_use]
-    pub fn least(self) -> usize {
+    pub(crate) fn least(self) -> usize {
         match self {
             Self::Static(rows) => rows,
             Self::Dynamic => 1,
@@ -90,7 +90,7 @@ impl BatchDimension {
 
     /// The most rows that a run takes, if there is a limit.
     #[must_use]
-    pub fn most(self) -> Option<usize> {
+    pub(crate) fn most(self) -> Option<usize> {
         match self {
             Self::Static(rows) => Some(rows),
             Self::Dynamic => None,
@@ -143,7 +143,7 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// Bytes that a batch of `rows` rows takes, input and outputs together.
     #[must_use]
-    pub fn batch_bytes(&self, rows: usize) -> usize {
+    pub(crate) fn batch_bytes(&self, rows: usize) -> usize {
         let row: usize = std::iter::once(&self.input)
             .chain(&self.outputs)
             .map(TensorSpec::bytes)

@@ -27,13 +27,14 @@ mod suitability;
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::{AsView, Layout};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A loaded `.onnx` file. See the module's essay.
-pub struct OnnxEngine {
+pub(crate) struct OnnxEngine {
     path: PathBuf,
     threads: usize,
     graph: Arc<Graph>,
@@ -54,7 +55,7 @@ impl OnnxEngine {
     /// # Errors
     /// [`EngineError::Load`] where the file cannot be read or is no ONNX model, [`EngineError::Unsuitable`]
     /// where it is one that frames cannot be run through; each says what is wrong, and with which tensor.
-    pub fn load(path: &Path) -> Result<Self, EngineError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
         Self::load_with_threads(path, available_threads())
     }
 
@@ -120,7 +121,14 @@ pub(super) fn available_threads() -> usize {
 /// Calls into rten; a panic there becomes an error text.
 fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call))
-        .map_err(|panic| format!("rten panicked: {}", crate::panic::message(panic.as_ref())))
+        .map_err(|panic| format!("rten panicked: {}", panic_text(panic.as_ref())))
+}
+
+/// A panic's message, if it has one in words.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 impl Graph {

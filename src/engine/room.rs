@@ -5,18 +5,17 @@ use super::{BatchDimension, EngineError};
 /// A device's memory, and what a session takes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceMemory {
-    /// The device's name.
-    pub device: String,
+    pub(crate) device: String,
     /// Bytes free now.
     pub free: usize,
     /// Bytes that one session takes.
-    pub per_lane: usize,
+    pub(crate) per_lane: usize,
 }
 
 impl DeviceMemory {
     /// Sessions that fit.
     #[must_use]
-    pub fn lanes(&self) -> usize {
+    pub(crate) fn lanes(&self) -> usize {
         self.free.checked_div(self.per_lane).unwrap_or(usize::MAX)
     }
 }
@@ -33,7 +32,7 @@ pub fn lanes_on(device: usize, devices: usize, lanes: usize) -> usize {
 ///
 /// # Errors
 /// [`EngineError::NoRoom`], saying how many fit and what to lower.
-pub fn check(
+pub(crate) fn check(
     memory: &[DeviceMemory],
     lanes: usize,
     rows: usize,

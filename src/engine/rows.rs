@@ -4,7 +4,7 @@
 //! batches; the engine chooses the memory (page-locked for a GPU) and the model the type of the values.
 
 use super::{EngineError, ModelSpec};
-use crate::values::{Element, Values, ValuesMut};
+use crate::frame::values::{Element, Values, ValuesMut};
 use half::f16;
 use std::ops::Range;
 
@@ -83,7 +83,7 @@ pub struct OutputRows<'a> {
 impl<'a> OutputRows<'a> {
     /// Room for rows of `row` values, all of which will be read.
     #[must_use]
-    pub const fn whole(values: ValuesMut<'a>, row: usize) -> Self {
+    pub(crate) const fn whole(values: ValuesMut<'a>, row: usize) -> Self {
         Self {
             values,
             wanted: 0..row,
@@ -96,7 +96,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// [`EngineError::Run`] naming the tensor, what it is and what it should be.
-    pub fn check(&self, model: &ModelSpec) -> Result<(), EngineError> {
+    pub(crate) fn check(&self, model: &ModelSpec) -> Result<(), EngineError> {
         if !model.batch.allows(self.rows) {
             return Err(EngineError::Run(format!(
                 "a batch of {} rows, where the model's batch dimension is {}",

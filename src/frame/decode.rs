@@ -40,7 +40,7 @@ impl Decoder {
 
     /// Bytes of a frame as the source sends it, unless its headers say otherwise.
     #[must_use]
-    pub fn raw_frame_bytes(&self) -> usize {
+    pub(crate) fn raw_frame_bytes(&self) -> usize {
         self.frame_bytes(self.dtype)
     }
 

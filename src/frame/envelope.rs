@@ -5,7 +5,7 @@
 //! and one pass over the rows that are kept.
 
 use super::{LengthMismatch, OutputDtype, OutputFormat, OutputSize, npy};
-use crate::values::Values;
+use crate::frame::values::Values;
 use std::ops::Range;
 
 /// How one output of a model becomes a message: cropped, converted, with a header or without.
@@ -42,7 +42,6 @@ pub enum EnvelopeError {
          ask for at most {width}x{height}, or for full"
     )]
     CropTooLarge {
-        /// The size asked for.
         asked: OutputSize,
         /// Pixels along the output's last axis.
         width: usize,
@@ -51,10 +50,7 @@ pub enum EnvelopeError {
     },
     /// The result is to have no pixels.
     #[error("output size {asked} (WIDTHxHEIGHT) has no pixels: ask for at least 1x1, or for full")]
-    EmptyCrop {
-        /// The size asked for.
-        asked: OutputSize,
-    },
+    EmptyCrop { asked: OutputSize },
     /// The output has an axis of length 0, or more values than can be addressed.
     #[error(
         "the model's output has the shape {shape:?}, which cannot be sent: export the model with fixed, non-zero axes"

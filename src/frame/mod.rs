@@ -45,7 +45,7 @@
 //! use beamflow::frame::{
 //!     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, frame_id,
 //! };
-//! use beamflow::values::{Values, ValuesMut};
+//! use beamflow::frame::values::{Values, ValuesMut};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let decoder = Decoder::new(Dtype::I16, FrameShape { height: 2, width: 3 });
@@ -84,15 +84,26 @@ mod npy;
 mod output;
 /// Borrowed pixels and the one conversion to the model's type.
 mod pixels;
+/// A place on the object.
+mod position;
 /// Why a frame is refused.
 mod rejection;
 /// Height × width, and how sizes are read from text.
 mod shape;
+/// Values in single or half precision.
+pub mod values;
 
-pub use decode::{DTYPE_HEADER, Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
+pub use decode::DTYPE_HEADER;
+pub use decode::{Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
+
 pub use dtype::Dtype;
-pub use envelope::{Envelope, EnvelopeError};
-pub use output::{OutputDtype, OutputFormat, OutputSize};
-pub use pixels::{LengthMismatch, Pixels};
+pub use envelope::Envelope;
+pub(crate) use envelope::EnvelopeError;
+pub use output::OutputDtype;
+pub use output::{OutputFormat, OutputSize};
+pub(crate) use pixels::LengthMismatch;
+pub use pixels::Pixels;
+pub(crate) use position::Position;
 pub use rejection::Rejection;
-pub use shape::{FrameShape, ParseError};
+pub use shape::FrameShape;
+pub(crate) use shape::ParseError;

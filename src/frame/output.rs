@@ -21,7 +21,7 @@ pub enum OutputDtype {
 impl OutputDtype {
     /// Bytes in a value.
     #[must_use]
-    pub const fn size(self) -> usize {
+    pub(crate) const fn size(self) -> usize {
         match self {
             Self::Float32 => 4,
             Self::Int16 => 2,

@@ -9,7 +9,7 @@ mod convert;
 use std::fmt;
 
 use super::{Dtype, Rejection};
-use crate::values::{Element, ValuesMut};
+use crate::frame::values::{Element, ValuesMut};
 
 /// The pixels of one frame, borrowed from its payload: exactly as many as the model takes.
 ///
@@ -30,9 +30,9 @@ pub struct Pixels<'a> {
 )]
 pub struct LengthMismatch {
     /// Values in the row that was given.
-    pub row: usize,
+    pub(crate) row: usize,
     /// Values it must have.
-    pub expected: usize,
+    pub(crate) expected: usize,
 }
 
 impl LengthMismatch {
@@ -63,10 +63,10 @@ impl<'a> Pixels<'a> {
         self.bytes.len() / self.dtype.size()
     }
 
-    /// True for the frame of a model that takes no pixels, and only then.
+    /// Whether the frame has no pixels.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     /// Converts all pixels into `row`, in order; nothing else of `row` exists or is touched.

@@ -35,15 +35,15 @@ mod canvas;
 mod colour_scale;
 /// Where everything goes.
 mod layout;
-/// One image by itself.
-mod plain;
 
-pub use canvas::Canvas;
+pub(crate) use canvas::Canvas;
 use colour_scale::ColourScale;
-pub use plain::{Brightness, Plain};
 
 /// Pixels of rim around what was reconstructed.
 const RIM: usize = 3;
+
+/// Above the panels.
+const TITLES: [&str; 3] = ["true phase", "reconstructed phase", "difference"];
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +77,7 @@ pub enum PictureError {
 pub struct PhasePicture<'a> {
     truth: ArrayView2<'a, f64>,
     reconstruction: ArrayView2<'a, f64>,
-    origin: (usize, usize),
     caption: String,
-    titles: [String; 3],
 }
 
 impl<'a> PhasePicture<'a> {
@@ -89,9 +87,7 @@ impl<'a> PhasePicture<'a> {
         Self {
             truth,
             reconstruction,
-            origin: (0, 0),
             caption: String::new(),
-            titles: ["true phase", "reconstructed phase", "difference"].map(String::from),
         }
     }
 
@@ -104,30 +100,11 @@ impl<'a> PhasePicture<'a> {
         }
     }
 
-    /// Other titles than "true phase", "reconstructed phase" and "difference".
-    #[must_use]
-    pub fn titles(self, titles: [&str; 3]) -> Self {
-        Self {
-            titles: titles.map(String::from),
-            ..self
-        }
-    }
-
-    /// (column, row) of the arrays' first pixel on the object, where they are a cut-out: the axes then
-    /// count in pixels of the object.
-    #[must_use]
-    pub fn origin(self, column: usize, row: usize) -> Self {
-        Self {
-            origin: (column, row),
-            ..self
-        }
-    }
-
     /// Draws the picture.
     ///
     /// # Errors
     /// [`PictureError::Shape`], [`PictureError::Nothing`].
-    pub fn draw(&self) -> Result<Canvas, PictureError> {
+    pub(crate) fn draw(&self) -> Result<Canvas, PictureError> {
         if self.truth.dim() != self.reconstruction.dim() {
             return Err(PictureError::Shape {
                 truth: self.truth.dim(),
@@ -137,10 +114,7 @@ impl<'a> PhasePicture<'a> {
         let (rows, columns) = self
             .window()
             .ok_or(PictureError::Nothing("reconstruction"))?;
-        let origin = (
-            self.origin.0.saturating_add(columns.start),
-            self.origin.1.saturating_add(rows.start),
-        );
+        let origin = (columns.start, rows.start);
         let truth = self.truth.slice(s![rows.clone(), columns.clone()]);
         let reconstruction = self.reconstruction.slice(s![rows, columns]);
         let mut difference = reconstruction.to_owned();
@@ -159,7 +133,7 @@ impl<'a> PhasePicture<'a> {
             (reconstruction, phases),
             (difference.view(), differences),
         ];
-        Ok(layout::draw(panels, &self.titles, origin, &self.caption))
+        Ok(layout::draw(panels, &TITLES, origin, &self.caption))
     }
 
     /// Rows and columns that hold all finite pixels of the reconstruction, with a rim.
@@ -192,7 +166,7 @@ impl<'a> PhasePicture<'a> {
     ///
     /// # Errors
     /// Those of [`png`](Self::png); [`PictureError::Write`].
-    pub fn write_png(&self, path: impl AsRef<Path>) -> Result<(), PictureError> {
+    pub(crate) fn write_png(&self, path: impl AsRef<Path>) -> Result<(), PictureError> {
         let path = path.as_ref();
         std::fs::write(path, self.png()?).map_err(|source| PictureError::Write {
             path: path.to_path_buf(),

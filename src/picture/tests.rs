@@ -71,15 +71,13 @@ fn the_reconstruction_is_drawn_on_the_truths_scale() -> TestResult {
 }
 
 #[test]
-fn a_longer_caption_gets_more_room_and_another_origin_other_numbers() -> TestResult {
+fn a_longer_caption_gets_more_room() -> TestResult {
     let truth = target()?;
     let picture = PhasePicture::new(truth.view(), truth.view());
     let bare = picture.clone().draw()?;
     let long = picture.clone().caption("many words ".repeat(40)).draw()?;
     assert!(long.height() >= bare.height() + 3 * 20);
     assert_eq!(panel(&bare, 1), panel(&long, 1));
-    assert_ne!(picture.clone().origin(32, 32).draw()?, bare);
-    assert_ne!(picture.titles(["a", "b", "c"]).draw()?, bare);
     Ok(())
 }
 
@@ -91,12 +89,12 @@ fn the_picture_shows_what_was_reconstructed_and_a_rim() -> TestResult {
     part.slice_mut(lit).assign(&truth.slice(lit));
     let picture = PhasePicture::new(truth.view(), part.view());
     assert_eq!(picture.window(), Some((27..73, 17..63)));
+    // The axes count the object's pixels, those of a cut-out its own.
     let canvas = picture.draw()?;
     let cut = s![27..73, 17..63];
-    let cut_out = PhasePicture::new(truth.slice(cut), part.slice(cut))
-        .origin(17, 27)
-        .draw()?;
-    assert!(canvas == cut_out);
+    let cut_out = PhasePicture::new(truth.slice(cut), part.slice(cut)).draw()?;
+    assert_eq!(panel(&canvas, 1), panel(&cut_out, 1));
+    assert_ne!(canvas, cut_out);
     Ok(())
 }
 

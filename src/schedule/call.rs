@@ -12,19 +12,19 @@ use tokio::time::Instant;
 
 /// One call, from its first datum to its answer.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     /// Who came in, and what became of each.
-    pub ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// Counts them from the moment they come in.
-    pub intake: Intake,
+    pub(crate) intake: Intake,
     /// Batches computed, whatever their outcome.
-    pub batches: usize,
+    pub(crate) batches: usize,
     /// Rows computed beyond the frames, because the model's batch is fixed.
-    pub padding: usize,
+    pub(crate) padding: usize,
     /// Batches that were run a second time.
-    pub retried: usize,
+    pub(crate) retried: usize,
     /// Batches that could be in flight, where the mode has such a limit.
-    pub depth: Option<usize>,
+    pub(crate) depth: Option<usize>,
     collection: Mean,
     inference: Mean,
     first_arrival: Option<Instant>,
@@ -53,20 +53,20 @@ impl Mean {
 
 /// Where the time of a call went. The parts overlap where the mode overlaps them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CallTimes {
+pub(crate) struct CallTimes {
     /// First datum to end of transmission.
-    pub collection: Duration,
+    pub(crate) collection: Duration,
     /// First batch submitted to last batch computed.
-    pub inference: Duration,
+    pub(crate) inference: Duration,
     /// First datum to answer.
-    pub total: Duration,
+    pub(crate) total: Duration,
 }
 
 impl Call {
     /// A call that nobody has come into yet. `depth` is how many batches may be in flight, where the mode has such a
     /// limit.
     #[must_use]
-    pub fn new(counts: &Arc<Counts>, depth: Option<usize>) -> Self {
+    pub(crate) fn new(counts: &Arc<Counts>, depth: Option<usize>) -> Self {
         Self {
             ledger: Ledger::default(),
             intake: Intake::new(counts),
@@ -84,22 +84,22 @@ impl Call {
     }
 
     /// Notes that a datum has come.
-    pub fn mark_arrival(&mut self) {
+    pub(crate) fn mark_arrival(&mut self) {
         self.first_arrival.get_or_insert_with(Instant::now);
     }
 
     /// Notes that the last datum has come.
-    pub fn mark_collected(&mut self) {
+    pub(crate) fn mark_collected(&mut self) {
         self.collected.get_or_insert_with(Instant::now);
     }
 
     /// Notes that a batch is submitted.
-    pub fn mark_submission(&mut self) {
+    pub(crate) fn mark_submission(&mut self) {
         self.first_submission.get_or_insert_with(Instant::now);
     }
 
     /// Notes how long a batch took to fill. One that was closed early tells nothing.
-    pub fn mark_filled(&mut self, batch: &Filled) {
+    pub(crate) fn mark_filled(&mut self, batch: &Filled) {
         if batch.close == Close::Full {
             self.collection.add(batch.filling);
         }
@@ -107,12 +107,12 @@ impl Call {
 
     /// The mean time in which a full batch filled, and that for which a batch was on its lane.
     #[must_use]
-    pub fn per_batch(&self) -> Option<(Duration, Duration)> {
+    pub(crate) fn per_batch(&self) -> Option<(Duration, Duration)> {
         Some((self.collection.get()?, self.inference.get()?))
     }
 
     /// Takes the outcome of a batch into the ledger.
-    pub fn settle(&mut self, computed: Result<Computed, JoinError>) {
+    pub(crate) fn settle(&mut self, computed: Result<Computed, JoinError>) {
         self.batches += 1;
         match computed {
             Ok(computed) => {
@@ -136,7 +136,7 @@ impl Call {
 
     /// The times of this call, if it ends now.
     #[must_use]
-    pub fn times(&self) -> CallTimes {
+    pub(crate) fn times(&self) -> CallTimes {
         let Some(start) = self.first_arrival else {
             return CallTimes::default();
         };

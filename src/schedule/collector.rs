@@ -12,15 +12,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A batch that has closed: its slot, and why it closed.
-pub struct Filled {
+pub(crate) struct Filled {
     /// The slot, with at least one frame in it.
-    pub lease: Lease,
+    pub(crate) lease: Lease,
     /// Why it closed.
-    pub close: Close,
+    pub(crate) close: Close,
     /// How long its frames took to come and be converted, without the wait for a slot.
-    pub filling: Duration,
+    pub(crate) filling: Duration,
     /// Of this, how long they took to be decoded and converted.
-    pub decoding: Duration,
+    pub(crate) decoding: Duration,
 }
 
 /// Draws datums from a source and fills slots with their frames.
@@ -28,7 +28,7 @@ pub struct Filled {
 /// A datum is entered in the ledger first; then its frame is converted straight into the slot, or settled as rejected.
 /// A slot is leased when the first good frame is at hand, not before, so that a
 /// call that waits for frames holds none.
-pub struct Collector<'a, S> {
+pub(crate) struct Collector<'a, S> {
     resources: &'a Resources,
     source: S,
     /// How long the present batch has waited for a slot.
@@ -39,7 +39,7 @@ pub struct Collector<'a, S> {
 
 impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     /// A collector that draws from `source`.
-    pub fn new(resources: &'a Resources, source: S) -> Self {
+    pub(crate) fn new(resources: &'a Resources, source: S) -> Self {
         Self {
             resources,
             source,
@@ -49,7 +49,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     }
 
     /// The next closed batch; `None` once the source has ended and all its frames are in batches.
-    pub async fn next(&mut self, call: &mut Call) -> Option<Filled> {
+    pub(crate) async fn next(&mut self, call: &mut Call) -> Option<Filled> {
         let begun = Instant::now();
         self.waited = Duration::ZERO;
         self.decoding = Duration::ZERO;

@@ -9,11 +9,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// A collector fills slots into a bounded queue; up to `workers` batches are computed side by side,
 /// and their results are taken as they come, in any order.
-pub struct Concurrent {
+pub(crate) struct Concurrent {
     /// What all modes share.
-    pub resources: Arc<Resources>,
+    pub(crate) resources: Arc<Resources>,
     /// Batches computed side by side.
-    pub workers: usize,
+    pub(crate) workers: usize,
 }
 
 #[async_trait::async_trait]

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Where a following depth starts.
-pub const FOLLOWING_START: usize = 3;
+pub(crate) const FOLLOWING_START: usize = 3;
 /// The most a following depth comes to.
-pub const FOLLOWING_MOST: usize = 8;
+pub(crate) const FOLLOWING_MOST: usize = 8;
 /// Added to the ratio, because batches are not alike.
 const HEADROOM: f64 = 1.25;
 /// Calls in a row that must ask for another depth.
@@ -36,7 +36,7 @@ struct Following {
 impl Depth {
     /// Always `depth`.
     #[must_use]
-    pub fn fixed(depth: usize) -> Self {
+    pub(crate) fn fixed(depth: usize) -> Self {
         Self {
             now: AtomicUsize::new(depth),
             following: None,
@@ -45,7 +45,7 @@ impl Depth {
 
     /// What the measured times ask for.
     #[must_use]
-    pub fn following() -> Self {
+    pub(crate) fn following() -> Self {
         Self {
             now: AtomicUsize::new(FOLLOWING_START),
             following: Some(Mutex::default()),
@@ -61,12 +61,12 @@ impl Depth {
     /// Batches handed to the lanes before the collector waits. A fixed depth has as many lanes: a batch beyond it waits
     /// before them, where a lane that is done finds it at once. One that follows has more lanes than it uses.
     #[must_use]
-    pub fn places(&self) -> usize {
+    pub(crate) fn places(&self) -> usize {
         self.now() + usize::from(self.following.is_none())
     }
 
     /// Takes note of a call: the mean time in which a batch filled, and that for which it was on its lane.
-    pub fn note(&self, collection: Duration, inference: Duration) {
+    pub(crate) fn note(&self, collection: Duration, inference: Duration) {
         let Some(following) = &self.following else {
             return;
         };
@@ -100,7 +100,7 @@ impl Depth {
 /// The depth that a ratio of inference to collection time asks for: the ratio and a quarter, rounded up, from 1 to
 /// [`FOLLOWING_MOST`].
 #[must_use]
-pub fn suited(ratio: f64) -> usize {
+pub(crate) fn suited(ratio: f64) -> usize {
     // `as` saturates, and the range is small.
     ((ratio * HEADROOM).ceil() as usize).clamp(1, FOLLOWING_MOST)
 }

@@ -20,13 +20,15 @@
 //!   as failed; a batch that timed out is not, because its pixels are with the lane that hangs.
 
 /// What is known of one call: its ledger, its batches, its times.
-pub mod call;
+pub(crate) mod call;
 /// Datums into filled slots.
 mod collector;
 /// Collector, queue and workers.
 mod concurrent;
 /// How many batches pipelined mode keeps in flight.
-pub mod depth;
+pub(crate) mod depth;
+/// The three modes, by name.
+mod mode;
 /// Each batch the moment it fills.
 mod pipelined;
 /// One filled slot through a lane, and its results encoded.
@@ -34,20 +36,21 @@ mod resources;
 /// Everything first, then one batch after another.
 mod sequential;
 
-pub use call::{Call, CallTimes};
-pub use collector::{Collector, Filled};
-pub use concurrent::Concurrent;
+pub(crate) use call::Call;
+pub(crate) use collector::{Collector, Filled};
+pub(crate) use concurrent::Concurrent;
 pub use depth::Depth;
-pub use pipelined::Pipelined;
-pub use resources::{Computed, Limits, Resources, SelectedOutput};
-pub use sequential::Sequential;
+pub use mode::Mode;
+pub(crate) use pipelined::Pipelined;
+pub(crate) use resources::{Computed, Limits, Resources, SelectedOutput};
+pub(crate) use sequential::Sequential;
 
 use numaflow::batchmap::Datum;
 use tokio::sync::mpsc;
 
 /// One of the three modes.
 #[async_trait::async_trait]
-pub trait Schedule: Send + Sync + 'static {
+pub(crate) trait Schedule: Send + Sync + 'static {
     /// Takes the datums of one read batch to its end.
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call;
 }

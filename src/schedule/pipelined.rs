@@ -10,11 +10,11 @@ use tokio_stream::wrappers::ReceiverStream;
 /// Computes each batch the moment it fills, with at most `depth` in flight; then waits for them all. A batch is in
 /// flight from when a lane takes it up until it has left the lane: the next one does not wait for its results to be
 /// encoded.
-pub struct Pipelined {
+pub(crate) struct Pipelined {
     /// What all modes share.
-    pub resources: Arc<Resources>,
+    pub(crate) resources: Arc<Resources>,
     /// Batches in flight, and handed over, before the collector waits.
-    pub depth: Arc<Depth>,
+    pub(crate) depth: Arc<Depth>,
 }
 
 #[async_trait::async_trait]

@@ -19,59 +19,57 @@ const SLOT_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// How long a batch's oldest frame may wait for the batch to fill; `None`: for ever.
-    pub batch_timeout: Option<Duration>,
+    pub(crate) batch_timeout: Option<Duration>,
     /// How long a lane may take over one batch.
-    pub inference_timeout: Duration,
+    pub(crate) inference_timeout: Duration,
 }
 
 /// An output of the model that is sent on, and how.
 #[derive(Clone, Debug)]
 pub struct SelectedOutput {
     /// Its place among the model's outputs.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Its name in the model.
-    pub name: String,
+    pub(crate) name: String,
     /// How a row of it becomes a payload.
     pub envelope: Envelope,
 }
 
 /// What the modes share.
-pub struct Resources {
+pub(crate) struct Resources {
     /// What frames are.
-    pub decoder: Decoder,
-    /// The slots.
-    pub ring: Ring,
-    /// The lanes.
-    pub lanes: Lanes<Lease>,
+    pub(crate) decoder: Decoder,
+    pub(crate) ring: Ring,
+    pub(crate) lanes: Lanes<Lease>,
     /// The results sent on, in order.
-    pub outputs: Vec<SelectedOutput>,
+    pub(crate) outputs: Vec<SelectedOutput>,
     /// The time-outs.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Whether a rejected frame's payload is kept for a dead letter.
-    pub keep_rejected: bool,
+    pub(crate) keep_rejected: bool,
     /// The counts of this process.
-    pub counts: Arc<Counts>,
+    pub(crate) counts: Arc<Counts>,
     /// Keeps the newest frame for those who look.
-    pub newest: Arc<Newest>,
+    pub(crate) newest: Arc<Newest>,
     /// The name of the model's input.
-    pub input: String,
+    pub(crate) input: String,
 }
 
 /// A batch that has been through its lane.
 #[derive(Debug)]
-pub struct Computed {
+pub(crate) struct Computed {
     /// What became of each of its frames.
-    pub outcomes: Vec<(Ticket, Outcome)>,
+    pub(crate) outcomes: Vec<(Ticket, Outcome)>,
     /// Rows computed beyond its frames.
-    pub padding: usize,
+    pub(crate) padding: usize,
     /// Whether it was run a second time.
-    pub retried: bool,
+    pub(crate) retried: bool,
     /// The times of the run that gave results.
-    pub times: Option<StageTimes>,
+    pub(crate) times: Option<StageTimes>,
     /// When it was done.
-    pub at: Instant,
+    pub(crate) at: Instant,
 }
 
 /// A batch that was handed to the lanes.
@@ -93,7 +91,7 @@ impl Resources {
     /// Hands a batch to the lanes. What follows runs to its end in a task of its own, whether or not the handle is
     /// kept, so that a hung lane is noticed and a slot returned even when nobody waits for the results. `place` is
     /// dropped when the batch has left the lanes for good, before its results are encoded.
-    pub fn start(
+    pub(crate) fn start(
         self: &Arc<Self>,
         batch: Filled,
         place: impl Send + 'static,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Collects the whole read batch, then computes it batch by batch, one in flight.
-pub struct Sequential {
+pub(crate) struct Sequential {
     /// What all modes share.
-    pub resources: Arc<Resources>,
+    pub(crate) resources: Arc<Resources>,
 }
 
 #[async_trait::async_trait]

@@ -17,11 +17,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Frames that may be read and not acked: two hundred of Numaflow's usual read batches.
-pub const MOST_OUTSTANDING: usize = 100_000;
+pub(crate) const MOST_OUTSTANDING: usize = 100_000;
 
 /// See the module's essay.
 #[derive(Debug)]
-pub struct Backlog {
+pub(crate) struct Backlog {
     exposures: Exposures,
     buffer: u64,
     ack_timeout: Option<Duration>,
@@ -43,31 +43,31 @@ pub struct Backlog {
 
 /// What became of the frames so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub(crate) struct Standing {
     /// Frames that the detector took.
-    pub taken: u64,
+    pub(crate) taken: u64,
     /// Frames read for the first time.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Deliveries of frames that had been read before.
-    pub again: u64,
+    pub(crate) again: u64,
     /// Frames acked.
-    pub acked: u64,
+    pub(crate) acked: u64,
     /// Nacks of frames that were out.
-    pub nacked: u64,
+    pub(crate) nacked: u64,
     /// Frames that nobody read in time.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// Frames taken and not yet read.
-    pub unread: u64,
+    pub(crate) unread: u64,
     /// Frames that are to be delivered again.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
     /// Frames read and not yet acked.
-    pub unacked: u64,
+    pub(crate) unacked: u64,
 }
 
 impl Standing {
     /// Frames that still need to be read or acked: what an autoscaler wants to know.
     #[must_use]
-    pub fn pending(&self) -> u64 {
+    pub(crate) fn pending(&self) -> u64 {
         self.unread + self.waiting + self.unacked
     }
 }
@@ -76,7 +76,7 @@ impl Backlog {
     /// A detector whose shutter is closed; the first [`Backlog::take`] opens it. `ack_timeout`: how long a
     /// read frame's ack is waited for; `None`: for ever.
     #[must_use]
-    pub fn new(exposures: Exposures, buffer: u64, ack_timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(exposures: Exposures, buffer: u64, ack_timeout: Option<Duration>) -> Self {
         Self {
             exposures,
             buffer,
@@ -96,7 +96,7 @@ impl Backlog {
 
     /// The numbers of up to `most` frames that are there at `now`: first those to be delivered again, then the
     /// oldest unread. They are then unacked.
-    pub fn take(&mut self, now: Instant, most: usize) -> Vec<u64> {
+    pub(crate) fn take(&mut self, now: Instant, most: usize) -> Vec<u64> {
         self.opened.get_or_insert(now);
         self.advance(now);
         let mut numbers = Vec::new();
@@ -120,7 +120,7 @@ impl Backlog {
 
     /// When there will be more to take, if time alone brings it.
     #[must_use]
-    pub fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         let exposure = self
             .opened
             .zip(self.exposures.next(self.taken))
@@ -131,14 +131,14 @@ impl Backlog {
     }
 
     /// Notes that frame `number` is done with; false if it was not out.
-    pub fn ack(&mut self, number: u64) -> bool {
+    pub(crate) fn ack(&mut self, number: u64) -> bool {
         let was_out = self.unacked.remove(&number).is_some() || self.waiting.remove(&number);
         self.acked += u64::from(was_out);
         was_out
     }
 
     /// Notes that frame `number` is to come again, `delay` after `now`; false if it was not out.
-    pub fn nack(&mut self, number: u64, now: Instant, delay: Duration) -> bool {
+    pub(crate) fn nack(&mut self, number: u64, now: Instant, delay: Duration) -> bool {
         let was_out = self.unacked.remove(&number).is_some() || self.waiting.remove(&number);
         if !was_out {
             return false;
@@ -156,7 +156,7 @@ impl Backlog {
     }
 
     /// Takes back frames of a read whose reader has gone: they are delivered again.
-    pub fn give_back(&mut self, numbers: &[u64]) {
+    pub(crate) fn give_back(&mut self, numbers: &[u64]) {
         for number in numbers {
             if self.unacked.remove(number).is_some() {
                 self.waiting.insert(*number);
@@ -165,7 +165,7 @@ impl Backlog {
     }
 
     /// What became of the frames up to `now`.
-    pub fn standing(&mut self, now: Instant) -> Standing {
+    pub(crate) fn standing(&mut self, now: Instant) -> Standing {
         self.advance(now);
         Standing {
             taken: self.taken,
@@ -182,19 +182,19 @@ impl Backlog {
 
     /// Frames that nobody read in time, as far as is known.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Whether no new frame is given out before an ack comes.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.outstanding() >= MOST_OUTSTANDING
     }
 
     /// Whether the last frame is taken, and every frame is acked or dropped.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.exposures.last == Some(self.taken) && self.unread() == 0 && self.outstanding() == 0
     }
 

@@ -4,23 +4,23 @@ use std::time::Duration;
 
 /// A series of exposures; frame 1 is taken one period after the shutter opens.
 #[derive(Clone, Copy, Debug)]
-pub struct Exposures {
+pub(crate) struct Exposures {
     /// Frames per second, greater than none.
-    pub fps: f64,
+    pub(crate) fps: f64,
     /// The number of the last frame; `None`: there is none.
-    pub last: Option<u64>,
+    pub(crate) last: Option<u64>,
 }
 
 impl Exposures {
     /// When frame `number` is taken, after the shutter opens: `number / fps`.
     #[must_use]
-    pub fn at(&self, number: u64) -> Duration {
+    pub(crate) fn at(&self, number: u64) -> Duration {
         Duration::try_from_secs_f64(number as f64 / self.fps).unwrap_or(Duration::MAX)
     }
 
     /// The number of the newest frame when the shutter has been open for `elapsed`; 0 if there is none yet.
     #[must_use]
-    pub fn taken(&self, elapsed: Duration) -> u64 {
+    pub(crate) fn taken(&self, elapsed: Duration) -> u64 {
         let mut number = (elapsed.as_secs_f64() * self.fps) as u64;
         // Products and quotients round differently; `at` is the truth, or who waits for it finds nothing there.
         while number > 0 && self.at(number) > elapsed {
@@ -34,7 +34,7 @@ impl Exposures {
 
     /// When the frame after `number` is taken, after the shutter opens; `None` after the last.
     #[must_use]
-    pub fn next(&self, number: u64) -> Option<Duration> {
+    pub(crate) fn next(&self, number: u64) -> Option<Duration> {
         let ended = self.last.is_some_and(|last| number >= last);
         (!ended).then(|| self.at(number + 1))
     }

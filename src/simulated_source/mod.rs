@@ -20,23 +20,22 @@
 //! 5. Every process has offsets of its own. Its frames are numbered from 1 all the same.
 
 /// Which frames are where.
-pub mod backlog;
+pub(crate) mod backlog;
 /// When frames are taken.
-pub mod exposures;
+pub(crate) mod exposures;
 /// The SDK's `Sourcer`, implemented.
-pub mod sourcer;
+pub(crate) mod sourcer;
 
-use crate::cli::{TimeOrOff, time_or_off, whole_number};
+use crate::cli::SimulateSourceArgs;
 use crate::detector::{DetectorError, Raster};
 use crate::frame::{Dtype, FrameShape};
 use crate::server::{self, ServerError};
 use crate::stack::FrameStack;
 use crate::{experiment, signals};
 use backlog::Standing;
-use clap::Args;
 use exposures::Exposures;
 use numaflow::shared::ServerExtras;
-use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR, Server};
+use numaflow::source::Server;
 use sourcer::{Settings, SimulatedSource};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,46 +51,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(30);
 /// How long a reader may take to close its connection once it is told to.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Flags of `beamflow simulate-source`.
-#[derive(Args, Debug)]
-pub struct SimulateSourceArgs {
-    /// Frames per second that the detector takes, whether they are read or not.
-    #[arg(long, env = "SOURCE_FPS", default_value = "100", value_name = "RATE", value_parser = experiment::rate, hide_env_values = true)]
-    fps: f64,
-
-    /// The detector stops after so many frames; it never does if not given.
-    #[arg(long, env = "SOURCE_FRAMES", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000_000>, hide_env_values = true)]
-    frames: Option<usize>,
-
-    /// The frames' size in pixels: a square from 16x16 to 1024x1024. The models of this project take 64x64.
-    #[arg(long, env = "SOURCE_FRAME_SIZE", default_value = "64x64", value_name = "HEIGHTxWIDTH", value_parser = square, hide_env_values = true)]
-    frame_size: FrameShape,
-
-    /// Scan points along each side; the scan has as many frames as the square of it, is kept in memory, and is
-    /// begun again at its end.
-    #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>, hide_env_values = true)]
-    points: usize,
-
-    /// Frames not yet read that are kept; when one more is taken, the oldest is dropped.
-    #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>, hide_env_values = true)]
-    buffer: usize,
-
-    /// How long the ack of a read frame is waited for before it is delivered again; off: for ever.
-    #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off, hide_env_values = true)]
-    ack_timeout: TimeOrOff,
-
-    /// The Unix socket that numa connects to.
-    #[arg(long, env = "SOURCE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH", hide_env_values = true)]
-    sock_path: PathBuf,
-
-    /// The file that tells numa of the socket; written last.
-    #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH", hide_env_values = true)]
-    server_info_path: PathBuf,
-}
-
 /// Why the source did not start, or broke off.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The scan is larger than a computer's memory should be asked for.
     #[error(
         "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB; fewer points or a smaller --frame-size are"
@@ -111,9 +73,7 @@ pub enum SourceError {
     /// The operating system refused something.
     #[error("cannot {doing}: {source}")]
     System {
-        /// What was being done.
         doing: &'static str,
-        /// What the system said.
         source: std::io::Error,
     },
     /// The socket is taken, or cannot be.
@@ -122,7 +82,6 @@ pub enum SourceError {
     /// The SDK cannot serve.
     #[error("cannot serve on {}: {reason}", path.display())]
     Serve {
-        /// The socket.
         path: PathBuf,
         /// What the SDK said.
         reason: String,
@@ -132,25 +91,16 @@ pub enum SourceError {
 impl SourceError {
     /// Whether a flag is to blame: the exit code is then 64.
     #[must_use]
-    pub fn is_usage(&self) -> bool {
+    pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::TooLarge { .. })
     }
-}
-
-/// A square that the detector can be.
-fn square(text: &str) -> Result<FrameShape, String> {
-    text.parse()
-        .ok()
-        .filter(|shape: &FrameShape| shape.height == shape.width)
-        .filter(|shape| (16..=1024).contains(&shape.height))
-        .ok_or_else(|| "a square from 16x16 to 1024x1024 is".to_owned())
 }
 
 /// Simulates the scan, serves it, and returns after SIGTERM.
 ///
 /// # Errors
 /// [`SourceError`].
-pub async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
+pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
     check_memory(args.points, args.frame_size)?;
     let shutdown = CancellationToken::new();
     signals::watch(shutdown.clone()).map_err(|source| SourceError::System {

@@ -17,20 +17,20 @@ use tokio_util::sync::CancellationToken;
 
 /// What the simulated detector is, and how its frames are kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// When frames are taken.
-    pub exposures: Exposures,
+    pub(crate) exposures: Exposures,
     /// Frames not yet read that are kept.
-    pub buffer: u64,
+    pub(crate) buffer: u64,
     /// How long a read frame's ack is waited for; `None`: for ever.
-    pub ack_timeout: Option<Duration>,
+    pub(crate) ack_timeout: Option<Duration>,
     /// Which of the vertex's pods this is: the partition of its offsets.
-    pub replica: i32,
+    pub(crate) replica: i32,
 }
 
 /// A simulated detector as a source; clones are the same one.
 #[derive(Clone)]
-pub struct SimulatedSource(Arc<Shared>);
+pub(crate) struct SimulatedSource(Arc<Shared>);
 
 struct Shared {
     stack: FrameStack,
@@ -59,7 +59,7 @@ struct DropWatch {
 impl SimulatedSource {
     /// A source of the frames of `stack`, begun again at its end. Reads under way end at `shutdown`.
     #[must_use]
-    pub fn new(stack: FrameStack, settings: Settings, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(stack: FrameStack, settings: Settings, shutdown: CancellationToken) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let ten_seconds = Duration::from_secs(10);
         Self(Arc::new(Shared {
@@ -85,7 +85,7 @@ impl SimulatedSource {
 
     /// What became of the frames so far.
     #[must_use]
-    pub fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         let standing = self.0.backlog.lock().standing(Instant::now());
         self.0.warn();
         standing

@@ -5,123 +5,123 @@
 
 use crate::engine::options::Precision;
 use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
+use crate::frame::values::Element;
 use crate::frame::{Dtype, Envelope, FrameShape};
 use crate::memory;
 use crate::schedule::depth;
-use crate::values::Element;
 use serde::Serialize;
 use std::time::Duration;
 
 /// Bytes kept free in a JetStream message for what is around the payload: id, keys, headers, metadata.
-pub const AROUND_PAYLOAD: usize = 1024;
+pub(crate) const AROUND_PAYLOAD: usize = 1024;
 
 /// What is given, the rate aside.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub(crate) struct Given {
     /// Height and width of a frame.
-    pub shape: FrameShape,
+    pub(crate) shape: FrameShape,
     /// Its pixels' dtype.
-    pub dtype: Dtype,
+    pub(crate) dtype: Dtype,
     /// Frames per batch.
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// How long a device takes for a batch.
-    pub batch_time: Duration,
+    pub(crate) batch_time: Duration,
     /// `limits.readTimeout` of the vertex: a read batch is what arrives within it.
-    pub read_timeout: Duration,
+    pub(crate) read_timeout: Duration,
     /// How long numa takes to hand a batch to the sidecar, where that is known.
-    pub collection_time: Option<Duration>,
+    pub(crate) collection_time: Option<Duration>,
     /// Results per frame.
-    pub outputs: usize,
+    pub(crate) outputs: usize,
     /// How a result is cut and written.
-    pub envelope: Envelope,
+    pub(crate) envelope: Envelope,
     /// `limits.readBatchSize` of the vertex, where it is known; the least that will do if not.
-    pub read_batch: Option<usize>,
+    pub(crate) read_batch: Option<usize>,
     /// The model's precision: what an input value takes in a slot.
-    pub precision: Precision,
+    pub(crate) precision: Precision,
     /// Devices in each replica.
-    pub devices_per_replica: usize,
+    pub(crate) devices_per_replica: usize,
     /// The part of the time, up to 1, that a device is to be busy at most.
-    pub utilization: f64,
+    pub(crate) utilization: f64,
     /// The largest message that JetStream takes, in bytes.
-    pub max_payload_bytes: usize,
+    pub(crate) max_payload_bytes: usize,
 }
 
 /// Frames and results as messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Messages {
+pub(crate) struct Messages {
     /// Payload of a frame: height × width × bytes of a pixel.
-    pub frame_bytes: usize,
+    pub(crate) frame_bytes: usize,
     /// Payload of one result: height × width × bytes of a value, and the `.npy` header.
-    pub result_bytes: usize,
+    pub(crate) result_bytes: usize,
     /// Results per frame, one message each.
-    pub results_per_frame: usize,
+    pub(crate) results_per_frame: usize,
     /// The largest message that JetStream takes.
-    pub max_payload_bytes: usize,
+    pub(crate) max_payload_bytes: usize,
     /// Whether a frame and [`AROUND_PAYLOAD`] fit into that.
-    pub frame_fits: bool,
+    pub(crate) frame_fits: bool,
     /// Whether a result and [`AROUND_PAYLOAD`] fit into that.
-    pub result_fits: bool,
+    pub(crate) result_fits: bool,
 }
 
 /// What one rate asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Sizing {
+pub(crate) struct Sizing {
     /// Frames per second, all replicas together.
-    pub frames_per_second: f64,
+    pub(crate) frames_per_second: f64,
     /// Into the vertex, in bytes per second: frames/s × frame bytes.
-    pub bytes_in_per_second: f64,
+    pub(crate) bytes_in_per_second: f64,
     /// Out of the vertex, in bytes per second: frames/s × results per frame × result bytes.
-    pub bytes_out_per_second: f64,
+    pub(crate) bytes_out_per_second: f64,
     /// Batches per second: frames/s ÷ batch size.
-    pub batches_per_second: f64,
+    pub(crate) batches_per_second: f64,
     /// How long a batch takes to arrive at the vertex, in seconds: batch size ÷ frames/s.
-    pub arrival_seconds: f64,
+    pub(crate) arrival_seconds: f64,
     /// Devices that are busy all the time: batch time ÷ arrival time.
-    pub device_load: f64,
+    pub(crate) device_load: f64,
     /// Devices needed: device load ÷ utilization, rounded up.
-    pub devices: usize,
+    pub(crate) devices: usize,
     /// Replicas needed: devices ÷ devices per replica, rounded up; where the collection time is given, at least
     /// collection time ÷ arrival time ÷ utilization, rounded up, for numa hands over one batch at a time.
-    pub replicas: usize,
+    pub(crate) replicas: usize,
     /// The part of the time that a device is then busy: device load ÷ (replicas × devices per replica).
-    pub utilization: f64,
+    pub(crate) utilization: f64,
     /// Batch time ÷ collection time; where that is not given, ÷ the time in which a batch arrives at one replica
     /// (arrival time × replicas).
-    pub inference_to_collection: f64,
+    pub(crate) inference_to_collection: f64,
     /// `--pipeline-depth`: what a depth that follows the measured times would come to, [`depth::suited`].
-    pub pipeline_depth: usize,
+    pub(crate) pipeline_depth: usize,
     /// `limits.readBatchSize`, at least: (depth + 1) × batch size.
-    pub read_batch_size: usize,
+    pub(crate) read_batch_size: usize,
     /// `limits.readBatchSize` as it is given, or the least.
-    pub read_batch: usize,
+    pub(crate) read_batch: usize,
     /// Host memory of a replica's slots, in bytes: (depth + 1) × a batch's input and whole outputs.
-    pub slots_bytes: usize,
+    pub(crate) slots_bytes: usize,
     /// Host memory of a read batch's results, which are kept until it is answered, in bytes:
     /// read batch × results per frame × result bytes.
-    pub answer_bytes: usize,
+    pub(crate) answer_bytes: usize,
     /// `resources.limits.memory` of a replica's sidecar, at least, in bytes: the program, slots and [`memory::of_read_batch`]. What
     /// the model takes comes on top.
-    pub memory_bytes: usize,
+    pub(crate) memory_bytes: usize,
     /// The buffer before the vertex, in bytes per minute of backlog and stream replica: 60 s × bytes in/s.
-    pub frames_backlog_bytes_per_minute: f64,
+    pub(crate) frames_backlog_bytes_per_minute: f64,
     /// The buffer behind the vertex, likewise: 60 s × bytes out/s.
-    pub results_backlog_bytes_per_minute: f64,
+    pub(crate) results_backlog_bytes_per_minute: f64,
     /// Frames that a replica's read batch holds: the read batch, or what arrives within the read time-out.
-    pub frames_in_read_batch: usize,
+    pub(crate) frames_in_read_batch: usize,
     /// How long a read batch takes to gather at one replica, in seconds: its frames × replicas ÷ frames/s,
     /// the read time-out at most.
-    pub gather_seconds: f64,
+    pub(crate) gather_seconds: f64,
     /// How long it is computed, in seconds: rounds of as many batches as there are devices (and depth) × batch time.
-    pub compute_seconds: f64,
+    pub(crate) compute_seconds: f64,
     /// The age of a read batch's oldest frame when it is answered, in seconds, at least: gather + collection time of
     /// the first batch, where that is given + compute. What the buffer and gRPC take comes on top.
-    pub latency_seconds: f64,
+    pub(crate) latency_seconds: f64,
 }
 
 impl Given {
     /// Frames and results as messages.
     #[must_use]
-    pub fn messages(&self) -> Messages {
+    pub(crate) fn messages(&self) -> Messages {
         let frame_bytes = self.shape.bytes(self.dtype).unwrap_or(usize::MAX);
         let result_bytes = self.envelope.encoded_len();
         let fits =
@@ -138,7 +138,7 @@ impl Given {
 
     /// The model that these frames are for: its outputs are as large as its input, before they are cut.
     #[must_use]
-    pub fn model(&self) -> ModelSpec {
+    pub(crate) fn model(&self) -> ModelSpec {
         let tensor = |name: &str, element| TensorSpec {
             name: name.to_owned(),
             shape: vec![1, self.shape.height, self.shape.width],
@@ -159,7 +159,7 @@ impl Given {
 
     /// What `fps` frames per second ask for.
     #[must_use]
-    pub fn at(&self, fps: f64) -> Sizing {
+    pub(crate) fn at(&self, fps: f64) -> Sizing {
         let messages = self.messages();
         let result_bytes = messages
             .results_per_frame

@@ -5,92 +5,13 @@
 //! counted as its slots count it (`crate::engine::ModelSpec`), and results as they are written (`crate::frame::Envelope`).
 
 /// The formulas.
-pub mod figures;
+pub(crate) mod figures;
 /// The table.
 mod report;
 
-use crate::cli::{time, whole_number};
-use crate::engine::options::Precision;
-use crate::experiment;
-use crate::frame::{
-    Dtype, Envelope, EnvelopeError, FrameShape, OutputDtype, OutputFormat, OutputSize,
-};
-use clap::Args;
+use crate::cli::SizeArgs;
+use crate::frame::{Envelope, EnvelopeError, OutputSize};
 use figures::Given;
-use std::time::Duration;
-
-/// Flags of `beamflow size`.
-#[derive(Args, Debug)]
-pub struct SizeArgs {
-    /// Frames per second, all replicas together; several, comma-separated, are told side by side.
-    #[arg(long, required = true, value_name = "RATE", value_delimiter = ',', value_parser = experiment::rate)]
-    fps: Vec<f64>,
-
-    /// How long a device takes for a batch, copies included: 1 ÷ the batches/s of bench-engine.
-    #[arg(long, required = true, value_name = "TIME", value_parser = time)]
-    batch_time: Duration,
-
-    /// How long numa takes to hand a batch to a sidecar: collection_ms ÷ batches of the sidecar's log. If not given, batches are
-    /// taken to come in as the detector takes them, which is slower, and asks for less depth.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    collection_time: Option<Duration>,
-
-    /// limits.readTimeout of the vertex: how long numa waits for a read batch to fill. The default is Numaflow's.
-    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = time)]
-    read_timeout: Duration,
-
-    /// limits.readBatchSize of the vertex: what the memory is reckoned with. If not given, the least that will do.
-    #[arg(long, value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
-    read_batch: Option<usize>,
-
-    /// Frames per batch, as in --batch-time.
-    #[arg(long, default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
-    bsz_size: usize,
-
-    /// The frames' size in pixels. The model's outputs are taken to be as large.
-    #[arg(long, default_value = "512x512", value_name = "HEIGHTxWIDTH", value_parser = frame_size)]
-    frame_size: FrameShape,
-
-    /// The dtype of the frames.
-    #[arg(long, default_value = "int16", value_name = "DTYPE")]
-    frame_dtype: Dtype,
-
-    /// Outputs that are sent on: results per frame.
-    #[arg(long, default_value = "2", value_name = "RESULTS", value_parser = whole_number::<1, 100>)]
-    outputs: usize,
-
-    /// The part of each output that is sent on, cut from its centre; full for all of it.
-    #[arg(long, default_value = "64x64", value_name = "WIDTHxHEIGHT")]
-    output_size: OutputSize,
-
-    /// The dtype of results: float32 or int16.
-    #[arg(long, default_value = "float32", value_name = "DTYPE")]
-    output_dtype: OutputDtype,
-
-    /// The format of results: npy or raw.
-    #[arg(long, default_value = "npy", value_name = "FORMAT")]
-    output_format: OutputFormat,
-
-    /// The model's precision: with fp16 its input takes half the memory.
-    #[arg(long, value_enum, default_value = "fp32", value_name = "PRECISION")]
-    precision: Precision,
-
-    /// Devices in each replica.
-    #[arg(long, default_value = "1", value_name = "DEVICES", value_parser = whole_number::<1, 8>)]
-    devices_per_replica: usize,
-
-    /// How busy a device is to be at most, in percent: the rest is head room.
-    #[arg(long, default_value = "80", value_name = "PERCENT", value_parser = whole_number::<1, 100>)]
-    utilization: usize,
-
-    /// JetStream's max_payload: the largest message, in bytes, or in KiB or MiB.
-    #[arg(long, default_value = "1MiB", value_name = "BYTES", value_parser = size_in_bytes)]
-    max_payload: usize,
-
-    /// Prints JSON instead.
-    #[arg(long)]
-    json: bool,
-}
 
 /// A flag that does not go with another.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +25,7 @@ pub struct SizeError {
 ///
 /// # Errors
 /// [`SizeError`] where the results are larger than the frames.
-pub fn run(args: &SizeArgs) -> Result<(), SizeError> {
+pub(crate) fn run(args: &SizeArgs) -> Result<(), SizeError> {
     let mut text = told(args)?;
     if args.json {
         text.push('\n');
@@ -154,41 +75,4 @@ fn given(args: &SizeArgs) -> Result<Given, SizeError> {
         utilization: args.utilization as f64 / 100.0,
         max_payload_bytes: args.max_payload,
     })
-}
-
-/// A frame of at most 65536 × 65536 pixels, so that nothing here overflows.
-fn frame_size(text: &str) -> Result<FrameShape, String> {
-    text.parse()
-        .ok()
-        .filter(|shape: &FrameShape| shape.height.max(shape.width) <= 1 << 16)
-        .ok_or_else(|| "HEIGHTxWIDTH, such as 512x512, up to 65536x65536, is".to_owned())
-}
-
-/// A number of bytes, or of KiB or MiB.
-fn size_in_bytes(text: &str) -> Result<usize, String> {
-    let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
-        (Some(number), _) => (number, 1 << 10),
-        (_, Some(number)) => (number, 1 << 20),
-        _ => (text, 1),
-    };
-    let number: Option<usize> = number.trim().parse().ok();
-    number
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "a number of bytes, such as 1048576, 1024KiB or 1MiB, is".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_read_with_and_without_a_unit() {
-        for text in ["1048576", "1024KiB", "1MiB", "1 MiB"] {
-            assert_eq!(size_in_bytes(text), Ok(1 << 20), "{text}");
-        }
-        for text in ["", "0", "1GB", "-1", "1.5MiB", "99999999999999999999"] {
-            assert!(size_in_bytes(text).is_err(), "{text}");
-        }
-    }
 }

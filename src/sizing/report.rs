@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 /// The table and what is to be done about what does not fit.
 #[must_use]
-pub fn text(given: &Given, sizings: &[Sizing]) -> String {
+pub(crate) fn text(given: &Given, sizings: &[Sizing]) -> String {
     let messages = given.messages();
     let mut text = heading(given, &messages);
     text.push('\n');
@@ -25,7 +25,7 @@ pub fn text(given: &Given, sizings: &[Sizing]) -> String {
 
 /// The same as JSON, with the units in the names.
 #[must_use]
-pub fn json(given: &Given, sizings: &[Sizing]) -> String {
+pub(crate) fn json(given: &Given, sizings: &[Sizing]) -> String {
     #[derive(Serialize)]
     struct Report<'a> {
         frame_size: String,
@@ -58,7 +58,7 @@ pub fn json(given: &Given, sizings: &[Sizing]) -> String {
 
 /// What does not fit, one sentence each.
 #[must_use]
-pub fn notes(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<String> {
+pub(crate) fn notes(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<String> {
     let mut notes = Vec::new();
     let sides = [
         ("Frames", messages.frame_bytes, messages.frame_fits),

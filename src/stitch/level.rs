@@ -20,19 +20,19 @@
 
 use super::image::Image;
 use super::{StitchError, Stitcher};
-use crate::detector::Position;
+use crate::frame::Position;
 use ndarray::{Array2, ArrayView2, Zip, s};
 use std::f64::consts::TAU;
 
 /// Amplitude and phase of one patch, in scan order with the others.
 #[derive(Clone, Copy, Debug)]
-pub struct Patch<'a> {
+pub(crate) struct Patch<'a> {
     /// Top-left corner of the full frame.
-    pub position: Position,
+    pub(crate) position: Position,
     /// Amplitude, 1 for empty space; the shape of the phase.
-    pub amplitude: ArrayView2<'a, f32>,
+    pub(crate) amplitude: ArrayView2<'a, f32>,
     /// Phase in radians.
-    pub phase: ArrayView2<'a, f32>,
+    pub(crate) phase: ArrayView2<'a, f32>,
 }
 
 impl Stitcher {
@@ -40,7 +40,7 @@ impl Stitcher {
     ///
     /// # Errors
     /// [`StitchError`] for patches that do not lie on the object, or hold values that are not finite.
-    pub fn level(&self, patches: &[Patch<'_>]) -> Result<Vec<Array2<f32>>, StitchError> {
+    pub(crate) fn level(&self, patches: &[Patch<'_>]) -> Result<Vec<Array2<f32>>, StitchError> {
         let mut seen = Image::new(self.object);
         let mut placed = Vec::with_capacity(patches.len());
         for patch in patches {

@@ -13,19 +13,19 @@ const WELL_COVERED: f64 = 0.2;
 
 /// Errors of a reconstruction, all in radians but `ratio` and `pixels`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PhaseError {
+pub(crate) struct PhaseError {
     /// Median of |reconstruction − truth − offset|.
-    pub median: f64,
+    pub(crate) median: f64,
     /// Median of |truth − median of truth|: what a constant phase scores.
-    pub constant_median: f64,
+    pub(crate) constant_median: f64,
     /// `median / constant_median`: 0 is perfect, 1 no better than a constant.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
     /// Largest minus smallest true phase among the pixels compared.
-    pub span: f64,
+    pub(crate) span: f64,
     /// Median of reconstruction − truth: subtract it from the image to lay it over the truth.
-    pub offset: f64,
+    pub(crate) offset: f64,
     /// How many pixels were compared.
-    pub pixels: usize,
+    pub(crate) pixels: usize,
 }
 
 impl PhaseError {
@@ -34,7 +34,10 @@ impl PhaseError {
     ///
     /// # Errors
     /// [`StitchError::TruthShape`].
-    pub fn measure(stitched: &Stitched, truth: ArrayView2<'_, f64>) -> Result<Self, StitchError> {
+    pub(crate) fn measure(
+        stitched: &Stitched,
+        truth: ArrayView2<'_, f64>,
+    ) -> Result<Self, StitchError> {
         if truth.dim() != stitched.phase.dim() {
             return Err(StitchError::TruthShape {
                 truth: truth.dim(),
@@ -84,7 +87,7 @@ impl PhaseError {
 impl Stitched {
     /// The image minus `offset` ([`PhaseError::offset`] lays it over the truth), NaN where it cannot be
     /// trusted: what to draw.
-    pub fn trusted_phase(&self, offset: f64) -> Array2<f64> {
+    pub(crate) fn trusted_phase(&self, offset: f64) -> Array2<f64> {
         let mut phase = &self.phase - offset;
         Zip::from(&mut phase)
             .and(&self.well_covered())
@@ -98,7 +101,7 @@ impl Stitched {
 
     /// Where the image can be trusted: pixels with at least a fifth of the median coverage of the lit ones,
     /// so all but the scan's dim rim and the holes of dropped frames. Same shape as the image.
-    pub fn well_covered(&self) -> Array2<bool> {
+    pub(crate) fn well_covered(&self) -> Array2<bool> {
         let mut lit: Vec<f64> = self.coverage.iter().copied().filter(|&w| w > 0.0).collect();
         let enough = WELL_COVERED * median(&mut lit);
         self.coverage.mapv(|w| w > 0.0 && w >= enough)

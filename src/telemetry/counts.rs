@@ -8,11 +8,11 @@ use super::names;
 use super::rate::RateLimit;
 use super::totals::Totals;
 use crate::batch::Close;
-use crate::config::Mode;
 use crate::engine::StageTimes;
 use crate::engine::failure::Failure;
 use crate::frame::Rejection;
 use crate::ledger::Tally;
+use crate::schedule::Mode;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -219,7 +219,7 @@ impl Counts {
     }
 
     /// Adds the payloads of an answer.
-    pub fn sent(&self, bytes: usize) {
+    pub(crate) fn sent(&self, bytes: usize) {
         self.sent_bytes.inc_by(bytes as u64);
     }
 

@@ -12,7 +12,7 @@ const ANOTHER_SCAN: u32 = 1000;
 
 /// The frame numbers so far. See the module's essay.
 #[derive(Debug, Default)]
-pub struct FrameNumbers {
+pub(crate) struct FrameNumbers {
     next: Option<u64>,
     below: u32,
     /// What was next before another scan seemed to begin.
@@ -21,7 +21,7 @@ pub struct FrameNumbers {
 
 impl FrameNumbers {
     /// Notes a frame's number; gives how many were left out before it.
-    pub fn note(&mut self, number: u64) -> u64 {
+    pub(crate) fn note(&mut self, number: u64) -> u64 {
         let after = Some(number.saturating_add(1));
         let Some(next) = self.next else {
             self.next = after;

@@ -8,28 +8,28 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Seconds that are kept.
-pub const SECONDS: usize = 120;
+pub(crate) const SECONDS: usize = 120;
 
 /// The sidecar at one moment.
 #[derive(Clone, Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// When.
-    pub at: Instant,
+    pub(crate) at: Instant,
     /// The totals then.
-    pub totals: Totals,
+    pub(crate) totals: Totals,
     /// How long the lanes of each device had been at work, all together.
-    pub busy: Vec<Duration>,
+    pub(crate) busy: Vec<Duration>,
 }
 
 /// The last samples. See the module's essay.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     samples: VecDeque<Sample>,
 }
 
 impl History {
     /// Adds a sample, to be called once a second; the oldest goes.
-    pub fn add(&mut self, sample: Sample) {
+    pub(crate) fn add(&mut self, sample: Sample) {
         // One more than there are seconds: those lie between.
         while self.samples.len() > SECONDS {
             self.samples.pop_front();
@@ -39,7 +39,7 @@ impl History {
 
     /// Frames per second in each second, the newest last.
     #[must_use]
-    pub fn frames_per_second(&self) -> Vec<f64> {
+    pub(crate) fn frames_per_second(&self) -> Vec<f64> {
         let next = self.samples.iter().skip(1);
         let pairs = self.samples.iter().zip(next);
         pairs
@@ -50,7 +50,7 @@ impl History {
     /// The last `samples` samples, and how much of that time a lane of each device was at work, in the mean; none
     /// with fewer than two. `lanes` are those of each device.
     #[must_use]
-    pub fn last(&self, samples: usize, lanes: &[usize]) -> Option<(Recent, Vec<f64>)> {
+    pub(crate) fn last(&self, samples: usize, lanes: &[usize]) -> Option<(Recent, Vec<f64>)> {
         let now = self.samples.back()?;
         let first = self.samples.len().saturating_sub(samples + 1);
         let before = self.samples.get(first).filter(|s| s.at < now.at)?;

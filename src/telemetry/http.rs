@@ -4,7 +4,9 @@
 //! has half a minute to live, and there are never more than `MOST_CONNECTIONS` of them. Trouble on one is no trouble for
 //! the sidecar.
 
-use super::status::{Phase, Status};
+use super::drawing;
+use super::phase::Phase;
+use super::status::Status;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -40,7 +42,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 ///
 /// # Errors
 /// What the system says if it cannot listen there.
-pub async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
+pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "Metrics, stats and health are served over HTTP.");
@@ -111,7 +113,8 @@ async fn picture(
         return StatusCode::NOT_FOUND.into_response();
     };
     // Not on the threads that carry the frames.
-    let drawn = tokio::task::spawn_blocking(move || frame.png(index).map(<[u8]>::to_vec)).await;
+    let draw = move || drawing::png(&frame, index).map(<[u8]>::to_vec);
+    let drawn = tokio::task::spawn_blocking(draw).await;
     match drawn {
         Ok(Some(png)) => {
             let headers = [
@@ -151,7 +154,7 @@ async fn readiness(State(status): State<Arc<Status>>) -> (StatusCode, &'static s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Mode;
+    use crate::schedule::Mode;
     use crate::telemetry::newest::Newest;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;

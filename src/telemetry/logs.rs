@@ -7,7 +7,6 @@
 //! Always: nobody waits for the log. Lines go through a bounded queue to a thread of their own; where nobody reads them, or
 //! the disk is full, they are dropped and counted, and frames go on.
 
-use crate::config::LogFormat;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -16,25 +15,35 @@ use tracing_subscriber::EnvFilter;
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
 
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For collectors: one JSON object per line.
+    Json,
+}
+
 /// Counts the lines that were dropped.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Writes the lines that still wait when it is dropped.
 #[must_use = "dropped, it ends the log"]
 #[derive(Debug)]
-pub struct LogGuard {
+pub(crate) struct LogGuard {
     _worker: WorkerGuard,
 }
 
 /// Lines dropped because nobody took them in time.
 #[must_use]
-pub fn dropped() -> u64 {
+pub(crate) fn dropped() -> u64 {
     let dropped = DROPPED.get().map(ErrorCounter::dropped_lines);
     dropped.map_or(0, |lines| lines as u64)
 }
 
 /// A line on standard error, where logging is not started or is not for it. Where it cannot be written it is lost.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
@@ -42,7 +51,7 @@ pub fn say(line: &str) {
 ///
 /// # Errors
 /// The text of `RUST_LOG` that cannot be read, with the reason.
-pub fn start(format: LogFormat, debug: bool) -> Result<LogGuard, String> {
+pub(crate) fn start(format: LogFormat, debug: bool) -> Result<LogGuard, String> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.trim().is_empty() => EnvFilter::try_new(&directives)
             .map_err(|error| {

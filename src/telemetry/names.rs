@@ -7,7 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 /// Before every name.
-pub const PREFIX: &str = "beamflow";
+pub(crate) const PREFIX: &str = "beamflow";
 
 /// A metric's name and what it says.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +84,8 @@ pub(super) const READ_BATCH_FRAMES_NEEDED: Name = name(
 
 impl Name {
     /// Registers `metric` under this name.
-    pub fn register(
+    #[allow(clippy::disallowed_methods, reason = "the one way to register")]
+    pub(crate) fn register(
         self,
         registry: &mut Registry,
         metric: impl prometheus_client::registry::Metric,
@@ -93,7 +94,7 @@ impl Name {
     }
 
     /// Begins a metric of this name that is read when it is asked for.
-    pub fn encode<'e>(
+    pub(crate) fn encode<'e>(
         self,
         encoder: &'e mut DescriptorEncoder<'_>,
         kind: MetricType,

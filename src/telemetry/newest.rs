@@ -4,12 +4,12 @@
 //! drawing is done once a frame, for whoever asks first. The frame before is kept as well: who was told of it may still
 //! ask for its pictures. Turned off, nothing is copied or drawn at all.
 
-use crate::picture::{Brightness, PictureError, Plain};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A frame younger than this is new enough for whoever looks.
 const NEW_ENOUGH: Duration = Duration::from_millis(500);
@@ -18,15 +18,13 @@ const NEW_ENOUGH: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Image {
     /// The name of the model's input or output.
-    pub name: String,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
+    pub(crate) name: String,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
     /// `height` × `width` values, row by row.
-    pub values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
     range: OnceLock<Option<(f32, f32)>>,
-    png: OnceLock<Option<Vec<u8>>>,
+    drawn: OnceLock<Option<Vec<u8>>>,
 }
 
 impl Image {
@@ -39,41 +37,41 @@ impl Image {
             width,
             values,
             range: OnceLock::new(),
-            png: OnceLock::new(),
+            drawn: OnceLock::new(),
         }
     }
 
     /// The smallest and the largest finite value, looked for once.
     fn range(&self) -> Option<(f32, f32)> {
-        *self
-            .range
-            .get_or_init(|| self.plain(Brightness::Linear).range())
+        *self.range.get_or_init(|| {
+            let finite = self.values.iter().copied().filter(|v| v.is_finite());
+            finite.fold(None, |range, value| {
+                let (low, high): (f32, f32) = range.unwrap_or((value, value));
+                Some((low.min(value), high.max(value)))
+            })
+        })
     }
 
-    fn plain(&self, brightness: Brightness) -> Plain<'_> {
-        Plain {
-            height: self.height,
-            width: self.width,
-            values: &self.values,
-            brightness,
-        }
+    /// The image as `draw` makes it. It is drawn once; `None` if it cannot be drawn.
+    pub(crate) fn drawn(&self, draw: impl FnOnce(&Self) -> Option<Vec<u8>>) -> Option<&[u8]> {
+        self.drawn.get_or_init(|| draw(self)).as_deref()
     }
 }
 
 /// A frame with its results.
 #[derive(Debug)]
-pub struct NewestFrame {
+pub(crate) struct NewestFrame {
     /// Its number, if it has one.
-    pub number: Option<u64>,
+    pub(crate) number: Option<u64>,
     /// The frame, then its results.
-    pub images: Vec<Image>,
+    pub(crate) images: Vec<Image>,
     sequence: u64,
     at: Instant,
 }
 
 /// What is told of the newest frame.
 #[derive(Debug, Serialize)]
-pub struct Caption {
+pub(crate) struct Caption {
     /// Differs from frame to frame: the path of the pictures is `/newest/SEQUENCE/INDEX.png`.
     sequence: u64,
     number: Option<u64>,
@@ -135,7 +133,7 @@ impl Newest {
 
     /// What there is to see; from now on a newer frame is wanted. None if there is nothing yet, or if it is off.
     #[must_use]
-    pub fn look(&self) -> Option<Caption> {
+    pub(crate) fn look(&self) -> Option<Caption> {
         if self.off {
             return None;
         }
@@ -163,35 +161,12 @@ impl Newest {
 
     /// The frame of that sequence number, if it is the newest or the one before.
     #[must_use]
-    pub fn get(&self, sequence: u64) -> Option<Arc<NewestFrame>> {
+    pub(crate) fn get(&self, sequence: u64) -> Option<Arc<NewestFrame>> {
         let kept = self.kept.lock();
         let both = [&kept.newest, &kept.before].into_iter().flatten();
         both.into_iter()
             .find(|frame| frame.sequence == sequence)
             .map(Arc::clone)
-    }
-}
-
-impl NewestFrame {
-    /// An image as PNG: the frame (index 0) by the logarithm of its counts, results evenly. None where there is no such image,
-    /// or nothing in it to draw. Takes milliseconds the first time.
-    #[must_use]
-    pub fn png(&self, index: usize) -> Option<&[u8]> {
-        let image = self.images.get(index)?;
-        let brightness = if index == 0 {
-            Brightness::Logarithmic
-        } else {
-            Brightness::Linear
-        };
-        let draw = || match image.plain(brightness).png() {
-            Ok(png) => Some(png),
-            Err(PictureError::Nothing(_)) => None,
-            Err(error) => {
-                tracing::warn!(image = image.name, %error, "A picture could not be drawn.");
-                None
-            }
-        };
-        image.png.get_or_init(draw).as_deref()
     }
 }
 
@@ -216,8 +191,9 @@ mod tests {
         // It is too new for another to be wanted.
         newest.offer(Some(4), || unreachable!("there is a new one"));
         let frame = newest.get(1).unwrap();
-        assert!(frame.png(0).unwrap().starts_with(b"\x89PNG"));
-        assert!(frame.png(1).is_none());
+        let drawn = frame.images[0].drawn(|_| Some(vec![1]));
+        assert_eq!(drawn, Some(&[1][..]));
+        assert_eq!(frame.images[0].drawn(|_| unreachable!("once")), drawn);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Lets `burst` lines through per `window`, and counts what it holds back.
 #[derive(Debug)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     burst: u32,
     window: Duration,
     opened: Option<Instant>,
@@ -19,7 +19,7 @@ pub struct RateLimit {
 impl RateLimit {
     /// `burst` lines per `window`.
     #[must_use]
-    pub const fn new(burst: u32, window: Duration) -> Self {
+    pub(crate) const fn new(burst: u32, window: Duration) -> Self {
         Self {
             burst,
             window,
@@ -30,7 +30,7 @@ impl RateLimit {
     }
 
     /// Whether a line may pass at `now`: `Some(n)` if so, where `n` lines were held back before it.
-    pub fn pass(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn pass(&mut self, now: Instant) -> Option<u64> {
         let over = self
             .opened
             .is_none_or(|opened| now.saturating_duration_since(opened) >= self.window);

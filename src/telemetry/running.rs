@@ -13,29 +13,27 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What is known once the model is loaded.
-pub struct Running {
+pub(crate) struct Running {
     /// The engine, in words.
-    pub engine: String,
+    pub(crate) engine: String,
     /// The model file.
-    pub model: String,
+    pub(crate) model: String,
     /// When batches are computed.
-    pub mode: String,
+    pub(crate) mode: String,
     /// The names of the devices.
-    pub devices: Vec<String>,
+    pub(crate) devices: Vec<String>,
     /// Frames per batch.
-    pub batch_size: usize,
+    pub(crate) batch_size: usize,
     /// Datums that a read batch must hold for every slot to be used.
-    pub read_batch_needed: usize,
-    /// The slots.
-    pub ring: RingWatch,
-    /// The lanes.
-    pub lanes: LanesWatch,
+    pub(crate) read_batch_needed: usize,
+    pub(crate) ring: RingWatch,
+    pub(crate) lanes: LanesWatch,
     /// Batches in flight in pipelined mode.
-    pub depth: Arc<Depth>,
+    pub(crate) depth: Arc<Depth>,
     /// The lanes and their devices.
-    pub health: Health,
+    pub(crate) health: Health,
     /// How long loading the model took, and opening and warming up the lanes.
-    pub load_times: [(&'static str, Duration); 2],
+    pub(crate) load_times: [(&'static str, Duration); 2],
 }
 
 /// The running sidecar's metrics; none before it runs.

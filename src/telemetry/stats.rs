@@ -2,9 +2,9 @@
 
 use super::history::History;
 use super::newest::Caption;
+use super::phase::Phase;
 use super::running::Running;
-use super::settings::Setting;
-use super::status::Phase;
+use super::setting::Setting;
 use super::totals::{Recent, Totals};
 use crate::engine::lane::DeviceUsage;
 use serde::Serialize;
@@ -14,31 +14,31 @@ const RECENT: usize = 10;
 
 /// See the module's essay.
 #[derive(Debug, Serialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Of the program.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
     /// Where it is in its life.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// Since it was started.
-    pub uptime_seconds: f64,
+    pub(crate) uptime_seconds: f64,
     /// Since it was started.
-    pub totals: Totals,
+    pub(crate) totals: Totals,
     /// Over the last seconds; none in the first.
-    pub recent: Option<Recent>,
+    pub(crate) recent: Option<Recent>,
     /// In each of the last seconds, the newest last.
-    pub frames_per_second: Vec<f64>,
+    pub(crate) frames_per_second: Vec<f64>,
     /// What runs, once it is loaded.
     #[serde(flatten)]
-    pub engine: Option<EngineStats>,
+    pub(crate) engine: Option<EngineStats>,
     /// The newest frame, for those who look.
-    pub newest: Option<Caption>,
+    pub(crate) newest: Option<Caption>,
     /// In force, and where each came from.
-    pub settings: Vec<Setting>,
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// What runs.
 #[derive(Debug, Serialize)]
-pub struct EngineStats {
+pub(crate) struct EngineStats {
     mode: String,
     model: String,
     engine: String,
@@ -56,7 +56,7 @@ pub struct EngineStats {
 
 /// One device.
 #[derive(Debug, Serialize)]
-pub struct DeviceStats {
+pub(crate) struct DeviceStats {
     device: String,
     lanes: usize,
     /// Batches kept for it, and batches on its lanes.
@@ -77,7 +77,7 @@ pub struct DeviceStats {
 impl EngineStats {
     /// What `running` and the history tell.
     #[must_use]
-    pub fn new(running: &Running, history: &History) -> (Self, Option<Recent>) {
+    pub(crate) fn new(running: &Running, history: &History) -> (Self, Option<Recent>) {
         let usage = running.lanes.usage();
         let lanes: Vec<_> = usage.devices.iter().map(|device| device.lanes).collect();
         let (recent, busy) = history.last(RECENT, &lanes).unzip();

@@ -5,16 +5,16 @@ use super::history::{History, Sample};
 use super::logs;
 use super::names;
 use super::newest::Newest;
+use super::phase::Phase;
 use super::running::{Running, RunningMetrics};
-use super::settings::Setting;
+use super::setting::Setting;
 use super::stats::{EngineStats, Stats};
-use crate::config::Mode;
+use crate::schedule::Mode;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -23,20 +23,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two summaries in the log.
 const SUMMARY: usize = 30;
-
-/// Where a sidecar is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// The model is being loaded and warmed up.
-    Loading,
-    /// Calls are answered.
-    Ready,
-    /// Calls in hand are answered, then the process ends.
-    Draining,
-    /// The last device is lost.
-    Lost,
-}
 
 /// See the module's essay.
 pub struct Status {
@@ -85,12 +71,12 @@ impl Status {
 
     /// What keeps its newest frame.
     #[must_use]
-    pub fn newest(&self) -> &Arc<Newest> {
+    pub(crate) fn newest(&self) -> &Arc<Newest> {
         &self.newest
     }
 
     /// The model is loaded: the sidecar is ready.
-    pub fn loaded(&self, running: Running) {
+    pub(crate) fn loaded(&self, running: Running) {
         if self.running.set(running).is_ok() {
             let mut phase = self.phase.lock();
             if *phase == Phase::Loading {
@@ -100,13 +86,13 @@ impl Status {
     }
 
     /// The sidecar is told to end.
-    pub fn draining(&self) {
+    pub(crate) fn draining(&self) {
         *self.phase.lock() = Phase::Draining;
     }
 
     /// Where the sidecar is in its life.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         let lost = |running: &Running| running.health.lost().is_cancelled();
         if self.running.get().is_some_and(lost) {
             return Phase::Lost;
@@ -118,7 +104,7 @@ impl Status {
     ///
     /// # Errors
     /// None that is known: it is written to memory.
-    pub fn metrics(&self) -> Result<String, std::fmt::Error> {
+    pub(crate) fn metrics(&self) -> Result<String, std::fmt::Error> {
         self.ready.set((self.phase() == Phase::Ready).into());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -127,7 +113,7 @@ impl Status {
 
     /// Totals, engine and settings at this moment.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let running = self.running.get();
         let (engine, recent, frames_per_second) = {
             let history = self.history.lock();

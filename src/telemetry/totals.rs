@@ -18,17 +18,17 @@ pub struct Totals {
     /// Of these, failed by the engine.
     pub failed: u64,
     /// Datums whose call numa gave up.
-    pub abandoned: u64,
+    pub(crate) abandoned: u64,
     /// Frames whose numbers were left out upstream.
-    pub gaps: u64,
+    pub(crate) gaps: u64,
     /// Batches computed, whatever their outcome.
     pub batches: u64,
     /// Of these, closed because they were full.
-    pub full_batches: u64,
+    pub(crate) full_batches: u64,
     /// Of these, closed because their oldest frame had waited long enough.
     pub timed_out_batches: u64,
     /// Frames in them.
-    pub batched_frames: u64,
+    pub(crate) batched_frames: u64,
     /// Rows computed beyond the frames, because the model's batch is fixed.
     pub padding: u64,
     /// Batches run a second time.
@@ -36,42 +36,42 @@ pub struct Totals {
     /// Lanes abandoned because they hung.
     pub lanes_replaced: u64,
     /// From first datum to answer, over all calls, in seconds.
-    pub answering_seconds: f64,
+    pub(crate) answering_seconds: f64,
     /// From event time to answer, over all datums, in seconds.
-    pub latency_seconds: f64,
+    pub(crate) latency_seconds: f64,
     /// Rejected frames by reason, in answered calls and others.
     pub rejections: BTreeMap<&'static str, u64>,
 }
 
 /// What two totals say of the time between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Recent {
+pub(crate) struct Recent {
     /// The time between them.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Datums answered.
-    pub frames: u64,
+    pub(crate) frames: u64,
     /// Of these, wrong in themselves.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
     /// Of these, failed by the engine.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// Batches computed.
-    pub batches: u64,
+    pub(crate) batches: u64,
     /// Datums answered per second.
-    pub frames_per_second: f64,
+    pub(crate) frames_per_second: f64,
     /// Frames in a batch, in the mean; none without a batch.
-    pub batch_frames: Option<f64>,
+    pub(crate) batch_frames: Option<f64>,
     /// Datums in a read batch, in the mean; none without a call.
-    pub read_batch_frames: Option<f64>,
+    pub(crate) read_batch_frames: Option<f64>,
     /// From a read batch's first datum to its answer, in the mean.
-    pub answer_seconds: Option<f64>,
+    pub(crate) answer_seconds: Option<f64>,
     /// From a datum's event time to its answer, in the mean.
-    pub latency_seconds: Option<f64>,
+    pub(crate) latency_seconds: Option<f64>,
 }
 
 impl Recent {
     /// What happened from `before` to `now`, in `time`.
     #[must_use]
-    pub fn between(before: &Totals, now: &Totals, time: Duration) -> Self {
+    pub(crate) fn between(before: &Totals, now: &Totals, time: Duration) -> Self {
         let frames = now.frames.saturating_sub(before.frames);
         let batches = now.batches.saturating_sub(before.batches);
         let calls = now.calls.saturating_sub(before.calls);

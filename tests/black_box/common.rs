@@ -42,7 +42,7 @@ pub struct Host {
 /// The configuration that `flags` make.
 pub fn config(flags: &[&str]) -> Config {
     let cli = Cli::try_parse_from(["beamflow"].iter().chain(flags)).expect("the flags are right");
-    Config::from(cli.serve)
+    Config::try_from(cli.serve).unwrap()
 }
 
 impl Host {

@@ -92,7 +92,9 @@ fn frames(count: usize) -> Vec<Datum> {
     })
     .unwrap();
     let stack = FrameStack::simulate(&scan, || ()).unwrap();
-    (0..count).map(|k| stack.datum(k)).collect()
+    (0..count)
+        .map(|k| beamflow::drive::datum(&stack, k))
+        .collect()
 }
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onnx");

@@ -145,7 +145,11 @@ impl Browser {
 async fn send(driver: &mut Driver, stack: &FrameStack, read_batches: usize) {
     for _ in 0..read_batches {
         let datums = (0..20).map(|k| -> Datum {
-            if k % 10 == 9 { bad(k) } else { stack.datum(k) }
+            if k % 10 == 9 {
+                bad(k)
+            } else {
+                beamflow::drive::datum(stack, k)
+            }
         });
         driver.call(futures::stream::iter(datums)).await.unwrap();
     }

@@ -21,7 +21,9 @@ async fn outputs(model: &Path, device: &str, frames: &str, names: &[&str]) -> Ve
     let flags = ["--model-path", model.to_str().unwrap(), "--device", device];
     let host = Host::start(&flags).await;
     let mut driver = host.driver().await;
-    let datums: Vec<Datum> = (0..stack.frames()).map(|k| stack.datum(k)).collect();
+    let datums: Vec<Datum> = (0..stack.frames())
+        .map(|k| beamflow::drive::datum(&stack, k))
+        .collect();
     let answer = driver.call(stream::iter(datums)).await.unwrap();
     host.stop().await;
     let output = |n: usize, name: &str| {

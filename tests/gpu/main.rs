@@ -61,7 +61,7 @@ pub fn frames(count: usize) -> Vec<Datum> {
     let stack = FrameStack::simulate(&scan, || ()).unwrap();
     let datum = |k: usize| Datum {
         id: k.to_string(),
-        ..stack.datum(k % stack.frames())
+        ..beamflow::drive::datum(&stack, k % stack.frames())
     };
     (0..count).map(datum).collect()
 }

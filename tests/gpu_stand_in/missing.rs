@@ -6,7 +6,7 @@ use crate::sidecar::Bench;
 use beamflow::engine::options::Precision;
 use beamflow::engine::tensorrt::description::{Description, sha256};
 use beamflow::engine::{BatchDimension, ModelSpec, TensorSpec};
-use beamflow::values::Element;
+use beamflow::frame::values::Element;
 
 fn assert_refused(bench: &Bench, flags: &[&str], words: &[&str]) {
     let said = bench.refused(&[&["--output-size", "full"], flags].concat());

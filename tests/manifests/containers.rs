@@ -121,7 +121,7 @@ impl Container<'_> {
     /// The settings of a sidecar.
     pub fn config(&self) -> Config {
         let cli = Cli::from_arg_matches(&self.matches()).unwrap();
-        Config::from(cli.serve)
+        Config::try_from(cli.serve).unwrap()
     }
 
     /// Frames per batch.

@@ -3,8 +3,8 @@
 pub use beamflow::batch::{Close, Fill};
 
 #[path = "../../src/batch/ring.rs"]
-pub mod ring;
+pub(crate) mod ring;
 #[path = "../../src/batch/slot.rs"]
-pub mod slot;
+pub(crate) mod slot;
 
-pub use ring::{Claim, Lease, Ring};
+pub(crate) use ring::{Claim, Lease, Ring};

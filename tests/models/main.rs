@@ -28,7 +28,7 @@ mod schedule;
 /// What is put in the place of `src/sync.rs`.
 mod sync;
 
-use beamflow::{frame, ledger, panic, telemetry, values};
+use beamflow::{frame, ledger, panic, telemetry};
 
 /// Models of the lanes.
 mod lanes;

@@ -14,7 +14,7 @@ use crate::scripted::{ADDED, Fate, Gate, Scripted, Tallies};
 use crate::sync::{choose, spawn, timeout, until};
 use crate::telemetry::counts::Counts;
 use crate::telemetry::newest::Newest;
-use beamflow::config::Mode;
+use beamflow::schedule::Mode;
 use numaflow::batchmap::Datum;
 use prometheus_client::registry::Registry;
 use shuttle::future::{block_on, yield_now};

@@ -4,8 +4,8 @@ use crate::engine::{
     Batch, BatchDimension, Engine, EngineError, HostBuffer, HostMemory, ModelSpec, Place, Session,
     StageTimes, TensorSpec,
 };
+use crate::frame::values::{Element, Values, ValuesMut};
 use crate::sync::{Condvar, Mutex, choose};
-use crate::values::{Element, Values, ValuesMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

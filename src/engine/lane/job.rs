@@ -6,7 +6,7 @@ use crate::sync::oneshot;
 use std::time::Instant;
 
 /// Something a lane can run on its session.
-pub trait Work: Send + 'static {
+pub(crate) trait Work: Send + 'static {
     /// Runs on `session`, on the lane's thread.
     ///
     /// # Errors
@@ -19,7 +19,7 @@ pub trait Work: Send + 'static {
 
 /// Which lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LaneId {
+pub(crate) struct LaneId {
     /// Never used twice in a process.
     pub(super) number: usize,
     /// An index into the engine's devices.
@@ -36,22 +36,22 @@ impl std::fmt::Display for LaneId {
 }
 
 /// A job's return.
-pub struct Reply<W> {
+pub(crate) struct Reply<W> {
     /// The work, with its buffers.
-    pub work: W,
+    pub(crate) work: W,
     /// The lane that ran it; `None` if none did.
-    pub lane: Option<LaneId>,
+    pub(crate) lane: Option<LaneId>,
     /// How it went.
-    pub result: Result<StageTimes, Failure>,
+    pub(crate) result: Result<StageTimes, Failure>,
 }
 
 /// A job on its way: first `started` resolves, then `done`. Either is closed without a
 /// value if the job's lane was abandoned.
-pub struct Pending<W> {
+pub(crate) struct Pending<W> {
     /// Resolves when a lane takes the job up; closed if none ever does.
-    pub started: oneshot::Receiver<LaneId>,
+    pub(crate) started: oneshot::Receiver<LaneId>,
     /// Resolves with the outcome.
-    pub done: oneshot::Receiver<Reply<W>>,
+    pub(crate) done: oneshot::Receiver<Reply<W>>,
 }
 
 /// A job in the queue.

@@ -14,18 +14,18 @@ use std::time::Instant;
 
 /// What all lanes share.
 pub(super) struct Shared<W> {
-    pub queue: Mutex<Queue<W>>,
-    pub changed: Condvar,
-    pub engine: Arc<dyn Engine>,
-    pub devices: Vec<String>,
-    pub rows: usize,
-    pub health: Health,
-    pub account: Mutex<Account>,
+    pub(crate) queue: Mutex<Queue<W>>,
+    pub(crate) changed: Condvar,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) devices: Vec<String>,
+    pub(crate) rows: usize,
+    pub(crate) health: Health,
+    pub(crate) account: Mutex<Account>,
 }
 
 impl<W: Work> Shared<W> {
     /// A lane's life.
-    pub fn run_lane(
+    pub(crate) fn run_lane(
         &self,
         lane: LaneId,
         opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
@@ -163,7 +163,7 @@ impl<W: Work> Shared<W> {
         }
     }
 
-    pub fn device(&self, device: usize) -> &str {
+    pub(crate) fn device(&self, device: usize) -> &str {
         self.devices.get(device).map_or("", String::as_str)
     }
 
@@ -176,7 +176,7 @@ impl<W: Work> Shared<W> {
     }
 
     /// Takes `lane` off the list.
-    pub fn retire(&self, lane: LaneId) {
+    pub(crate) fn retire(&self, lane: LaneId) {
         self.take_off(lane.device, |queue| {
             queue.hanging.remove(&lane);
             queue.remove(lane)
@@ -207,7 +207,7 @@ impl<W: Work> Shared<W> {
     }
 
     /// After a lane of `device` is gone and `left` are left there: counts the device if it was its last.
-    pub fn take_stock(&self, device: usize, left: usize) {
+    pub(crate) fn take_stock(&self, device: usize, left: usize) {
         if left == 0 {
             self.health.devices_lost.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
@@ -219,7 +219,7 @@ impl<W: Work> Shared<W> {
         self.give_up_if_none_is_left();
     }
 
-    pub fn give_up_if_none_is_left(&self) {
+    pub(crate) fn give_up_if_none_is_left(&self) {
         let stranded = {
             let mut queue = self.queue.lock();
             if queue.alive() > 0 {

@@ -22,8 +22,8 @@ mod queue;
 /// What the lanes have done and what waits for them.
 mod usage;
 
-pub use job::{LaneId, Pending, Reply, Work};
-pub use usage::{DeviceUsage, Usage, WorkDone};
+pub(crate) use job::{LaneId, Pending, Reply, Work};
+pub(crate) use usage::{DeviceUsage, Usage};
 
 use super::failure::Failure;
 use super::room::lanes_on;
@@ -49,7 +49,7 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// How batches are spread over several devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Balance {
+pub(crate) enum Balance {
     /// To the device with the fewest batches.
     #[default]
     QueueDepth,
@@ -59,13 +59,13 @@ pub enum Balance {
 
 /// How many lanes there are to be, and what for.
 #[derive(Clone, Copy, Debug)]
-pub struct LanePlan {
+pub(crate) struct LanePlan {
     /// Lanes, over all devices.
-    pub lanes: usize,
+    pub(crate) lanes: usize,
     /// The rows of a full batch.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// How batches are spread over the devices.
-    pub balance: Balance,
+    pub(crate) balance: Balance,
 }
 
 /// How the lanes and their devices are; clones stay up to date.
@@ -92,7 +92,7 @@ impl Health {
 
     /// Waits until the threads of lanes that are told to end have dropped their sessions and are gone; only for some
     /// seconds, for one that hangs never goes. Says whether all have gone.
-    pub async fn ended(&self) -> bool {
+    pub(crate) async fn ended(&self) -> bool {
         self.threads.close();
         let ended = tokio::time::timeout(END_WITHIN, self.threads.wait()).await;
         if ended.is_err() {
@@ -107,12 +107,12 @@ impl Health {
 
 /// A look at the lanes that does not keep them.
 #[derive(Clone)]
-pub struct LanesWatch(Weak<dyn Watched>);
+pub(crate) struct LanesWatch(Weak<dyn Watched>);
 
 impl LanesWatch {
     /// The lanes now; nothing once they are gone.
     #[must_use]
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         self.0
             .upgrade()
             .map_or_else(Usage::default, |lanes| lanes.usage())
@@ -120,7 +120,7 @@ impl LanesWatch {
 }
 
 /// The lanes of one engine. See the module's essay. Dropping it ends them once they are idle.
-pub struct Lanes<W: Work> {
+pub(crate) struct Lanes<W: Work> {
     shared: Arc<Shared<W>>,
 }
 
@@ -130,7 +130,7 @@ impl<W: Work> Lanes<W> {
     ///
     /// # Errors
     /// The first [`EngineError`] met; no lane is left running then.
-    pub fn start(engine: Arc<dyn Engine>, plan: LanePlan) -> Result<Self, EngineError> {
+    pub(crate) fn start(engine: Arc<dyn Engine>, plan: LanePlan) -> Result<Self, EngineError> {
         let devices = engine.devices();
         let count = devices.len();
         let lanes = Self {
@@ -162,7 +162,7 @@ impl<W: Work> Lanes<W> {
     }
 
     /// Hands a job to the lanes. It is run on a lane other than `avoid`, unless that is the only one open.
-    pub fn submit(&self, work: W, avoid: Option<LaneId>) -> Pending<W> {
+    pub(crate) fn submit(&self, work: W, avoid: Option<LaneId>) -> Pending<W> {
         let (started, started_rx) = oneshot::channel();
         let (done, done_rx) = oneshot::channel();
         let job = Job {
@@ -196,7 +196,7 @@ impl<W: Work> Lanes<W> {
 
     /// Gives up on a lane whose session hangs and starts another in its place. The hung thread ends by
     /// itself if its session ever returns; what it brings back is thrown away. False if it was given up before.
-    pub fn abandon(&self, lane: LaneId) -> bool {
+    pub(crate) fn abandon(&self, lane: LaneId) -> bool {
         let (successor, left) = {
             let mut queue = self.shared.queue.lock();
             if !queue.remove(lane) {
@@ -231,7 +231,7 @@ impl<W: Work> Lanes<W> {
 
     /// Gives up on all lanes: jobs that no lane takes up in any reasonable time mean that they hang
     /// while opening their sessions, where no time-out of a batch reaches them.
-    pub fn condemn(&self) {
+    pub(crate) fn condemn(&self) {
         tracing::error!("No lane takes up work any more; all are given up.");
         let devices = self.shared.queue.lock().clear();
         let lost = &self.shared.health.devices_lost;
@@ -242,12 +242,13 @@ impl<W: Work> Lanes<W> {
 
     /// Lanes that are running or being started.
     #[must_use]
-    pub fn alive(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn alive(&self) -> usize {
         self.shared.queue.lock().alive()
     }
 
     /// Tells the lanes to end and blocks until they have, or for some seconds: one that hangs never does.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.close();
         let deadline = Instant::now() + END_WITHIN;
         while !self.shared.health.threads.is_empty() && Instant::now() < deadline {
@@ -256,21 +257,21 @@ impl<W: Work> Lanes<W> {
     }
 
     /// Tells the lanes to end once the queue is empty.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.shared.queue.lock().closed = true;
         self.shared.changed.notify_all();
     }
 
     /// A look at them that does not keep them.
     #[must_use]
-    pub fn watch(&self) -> LanesWatch {
+    pub(crate) fn watch(&self) -> LanesWatch {
         let weak: Weak<Shared<W>> = Arc::downgrade(&self.shared);
         LanesWatch(weak)
     }
 
     /// How the lanes and their devices are.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         self.shared.health.clone()
     }
 

@@ -22,9 +22,9 @@ pub(super) struct Queue<W> {
     /// Whether a lane is idle while a job waits.
     idle: Stopwatch,
     /// No more work will come.
-    pub closed: bool,
+    pub(crate) closed: bool,
     /// Lanes given up whose threads have not come back.
-    pub hanging: HashSet<LaneId>,
+    pub(crate) hanging: HashSet<LaneId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ enum State {
 }
 
 impl<W> Queue<W> {
-    pub fn new(devices: usize, balance: Balance) -> Self {
+    pub(crate) fn new(devices: usize, balance: Balance) -> Self {
         Self {
             jobs: VecDeque::new(),
             lanes: BTreeMap::new(),
@@ -51,7 +51,7 @@ impl<W> Queue<W> {
     }
 
     /// Puts a new lane on the list.
-    pub fn admit(&mut self, device: usize) -> LaneId {
+    pub(crate) fn admit(&mut self, device: usize) -> LaneId {
         let taken: HashSet<_> = self.on(device).map(|(lane, _)| lane.seat).collect();
         let lane = LaneId {
             number: self.next_number,
@@ -64,12 +64,12 @@ impl<W> Queue<W> {
     }
 
     /// The lane has a session now.
-    pub fn opened(&mut self, lane: LaneId) {
+    pub(crate) fn opened(&mut self, lane: LaneId) {
         self.set(lane, State::Idle);
     }
 
     /// The lane has lost its session and opens another; what was kept for its device, others may take.
-    pub fn reopening(&mut self, lane: LaneId) {
+    pub(crate) fn reopening(&mut self, lane: LaneId) {
         self.set(lane, State::Opening);
         if self.has(lane) {
             self.release(lane.device);
@@ -90,7 +90,7 @@ impl<W> Queue<W> {
     }
 
     /// For how long a lane was idle while a job waited, up to `now`.
-    pub fn idle_while_queued(&self, now: Instant) -> Duration {
+    pub(crate) fn idle_while_queued(&self, now: Instant) -> Duration {
         self.idle.total(now)
     }
 
@@ -102,22 +102,22 @@ impl<W> Queue<W> {
     }
 
     /// Whether the lane is still on the list.
-    pub fn has(&self, lane: LaneId) -> bool {
+    pub(crate) fn has(&self, lane: LaneId) -> bool {
         self.lanes.contains_key(&lane)
     }
 
     /// Lanes on the list, running or being started.
-    pub fn alive(&self) -> usize {
+    pub(crate) fn alive(&self) -> usize {
         self.lanes.len()
     }
 
     /// Lanes of one device on the list.
-    pub fn alive_on(&self, device: usize) -> usize {
+    pub(crate) fn alive_on(&self, device: usize) -> usize {
         self.on(device).count()
     }
 
     /// Adds a job, for the device that the balance chooses. There must be a lane.
-    pub fn push(&mut self, mut job: Job<W>) {
+    pub(crate) fn push(&mut self, mut job: Job<W>) {
         job.device = match self.balance {
             Balance::QueueDepth => self.least_loaded(job.avoid),
             Balance::RoundRobin => self.next_in_turn(job.avoid),
@@ -127,12 +127,12 @@ impl<W> Queue<W> {
     }
 
     /// Whether every lane may take `job`, whichever is idle.
-    pub fn any_may_take(&self, job: &Job<W>) -> bool {
+    pub(crate) fn any_may_take(&self, job: &Job<W>) -> bool {
         self.devices == 1 && job.avoid.is_none()
     }
 
     /// The next job for `lane`, which is idle until there is one.
-    pub fn take(&mut self, lane: LaneId) -> Option<Job<W>> {
+    pub(crate) fn take(&mut self, lane: LaneId) -> Option<Job<W>> {
         self.set(lane, State::Idle);
         if !self.has(lane) {
             return None;
@@ -151,7 +151,7 @@ impl<W> Queue<W> {
     }
 
     /// Takes a lane off the list; says whether it was there.
-    pub fn remove(&mut self, lane: LaneId) -> bool {
+    pub(crate) fn remove(&mut self, lane: LaneId) -> bool {
         let was_there = self.lanes.remove(&lane).is_some();
         if was_there {
             self.release(lane.device);
@@ -160,7 +160,7 @@ impl<W> Queue<W> {
     }
 
     /// Takes all lanes of a device off the list; says whether there were any.
-    pub fn remove_device(&mut self, device: usize) -> bool {
+    pub(crate) fn remove_device(&mut self, device: usize) -> bool {
         let before = self.lanes.len();
         self.lanes.retain(|lane, _| lane.device != device);
         self.release(device);
@@ -168,7 +168,7 @@ impl<W> Queue<W> {
     }
 
     /// Takes all lanes off the list; gives how many devices had one.
-    pub fn clear(&mut self) -> usize {
+    pub(crate) fn clear(&mut self) -> usize {
         let lanes = std::mem::take(&mut self.lanes);
         self.time();
         let devices: HashSet<_> = lanes.keys().map(|lane| lane.device).collect();
@@ -176,7 +176,7 @@ impl<W> Queue<W> {
     }
 
     /// All jobs that no lane has taken.
-    pub fn drain(&mut self) -> VecDeque<Job<W>> {
+    pub(crate) fn drain(&mut self) -> VecDeque<Job<W>> {
         let jobs = std::mem::take(&mut self.jobs);
         self.time();
         jobs
@@ -203,17 +203,17 @@ impl<W> Queue<W> {
     }
 
     /// Batches on the lanes of one device.
-    pub fn running_on(&self, device: usize) -> usize {
+    pub(crate) fn running_on(&self, device: usize) -> usize {
         self.lanes_in(device, &[State::Busy], None)
     }
 
     /// Jobs that no device was chosen for.
-    pub fn unassigned(&self) -> usize {
+    pub(crate) fn unassigned(&self) -> usize {
         self.jobs.iter().filter(|job| job.device.is_none()).count()
     }
 
     /// Jobs kept for one device.
-    pub fn waiting_for(&self, device: usize) -> usize {
+    pub(crate) fn waiting_for(&self, device: usize) -> usize {
         self.jobs
             .iter()
             .filter(|job| job.device == Some(device))

@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::{
     BatchDimension, HostBuffer, ModelSpec, Place, Session, StageTimes, TensorSpec,
 };
-use crate::values::Element;
+use crate::frame::values::Element;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Opens `sessions` sessions and refuses the next.

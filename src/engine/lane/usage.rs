@@ -8,41 +8,40 @@ use std::time::{Duration, Instant};
 
 /// The lanes of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceUsage {
-    /// The device's name.
-    pub device: String,
+pub(crate) struct DeviceUsage {
+    pub(crate) device: String,
     /// Lanes that are running or being started.
-    pub lanes: usize,
+    pub(crate) lanes: usize,
     /// Batches kept for this device that none of its lanes has taken.
-    pub queued: usize,
+    pub(crate) queued: usize,
     /// Batches on its lanes.
-    pub running: usize,
+    pub(crate) running: usize,
     /// What it has done.
-    pub done: WorkDone,
+    pub(crate) done: WorkDone,
 }
 
 /// What the lanes of one device have done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WorkDone {
+pub(crate) struct WorkDone {
     /// Batches run, whatever came of them.
-    pub batches: u64,
+    pub(crate) batches: u64,
     /// Frames in them.
-    pub frames: u64,
+    pub(crate) frames: u64,
     /// How long they had waited for a lane, all together.
-    pub waited: Duration,
+    pub(crate) waited: Duration,
     /// How long each lane was at work, by its seat on the device.
-    pub busy: Vec<Duration>,
+    pub(crate) busy: Vec<Duration>,
 }
 
 /// All lanes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// By device.
-    pub devices: Vec<DeviceUsage>,
+    pub(crate) devices: Vec<DeviceUsage>,
     /// Batches that wait for whichever lane is first.
-    pub queued: usize,
+    pub(crate) queued: usize,
     /// For how long a lane was idle while a batch was in the queue.
-    pub idle_while_queued: Duration,
+    pub(crate) idle_while_queued: Duration,
 }
 
 /// Something whose lanes can be watched.
@@ -56,12 +55,12 @@ pub(super) trait Watched: Send + Sync {
 pub(super) struct Account(Vec<WorkDone>);
 
 impl Account {
-    pub fn new(devices: usize) -> Self {
+    pub(crate) fn new(devices: usize) -> Self {
         Self(vec![WorkDone::default(); devices])
     }
 
     /// A lane has run a batch of `frames` frames that had waited for it.
-    pub fn ran(&mut self, lane: LaneId, frames: usize, waited: Duration, run: Duration) {
+    pub(crate) fn ran(&mut self, lane: LaneId, frames: usize, waited: Duration, run: Duration) {
         let Some(work) = self.0.get_mut(lane.device) else {
             return;
         };
@@ -76,7 +75,7 @@ impl Account {
         }
     }
 
-    pub fn of(&self, device: usize) -> WorkDone {
+    pub(crate) fn of(&self, device: usize) -> WorkDone {
         self.0.get(device).cloned().unwrap_or_default()
     }
 }
@@ -90,7 +89,7 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     /// It holds or does not, from now on; `now` is asked for only if that is new.
-    pub fn set(&mut self, holds: bool, now: impl FnOnce() -> Instant) {
+    pub(crate) fn set(&mut self, holds: bool, now: impl FnOnce() -> Instant) {
         match self.since {
             None if holds => self.since = Some(now()),
             Some(since) if !holds => {
@@ -102,7 +101,7 @@ impl Stopwatch {
     }
 
     /// For how long it has held up to `now`.
-    pub fn total(&self, now: Instant) -> Duration {
+    pub(crate) fn total(&self, now: Instant) -> Duration {
         let running = self.since.map(|since| now.saturating_duration_since(since));
         self.total + running.unwrap_or_default()
     }

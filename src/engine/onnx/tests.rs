@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::{BatchDimension, OutputRows};
-use crate::values::{Element, Values, ValuesMut};
+use crate::frame::values::{Element, Values, ValuesMut};
 use std::io::Write;
 
 mod proto;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// What a batch meets on its way. The more severe wins where a script names several for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is computed.
     Computed,
     /// It blocks its lane, then it is computed.
@@ -35,20 +35,20 @@ pub enum Fate {
 
 /// A batch's way through the device. Times are counted from the device's start.
 #[derive(Clone, Copy, Debug)]
-pub struct Passage {
+pub(crate) struct Passage {
     /// The device's count of batches, from 1.
-    pub ordinal: u64,
+    pub(crate) ordinal: u64,
     /// What it meets.
-    pub fate: Fate,
+    pub(crate) fate: Fate,
     /// How long each stage takes, without the wait for its unit.
-    pub times: StageTimes,
+    pub(crate) times: StageTimes,
     /// When its last stage ends.
-    pub end: Duration,
+    pub(crate) end: Duration,
 }
 
 /// The devices and their common counts.
 #[derive(Debug)]
-pub struct Hardware {
+pub(crate) struct Hardware {
     state: Mutex<State>,
 }
 
@@ -83,7 +83,7 @@ impl Unit {
 
 impl Hardware {
     /// `devices` devices.
-    pub fn new(devices: usize) -> Self {
+    pub(crate) fn new(devices: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 devices: vec![Device::default(); devices],
@@ -94,7 +94,7 @@ impl Hardware {
 
     /// Enters a batch that arrives at device `device` at `now`; a batch that fails is not copied out. `None`
     /// if the device is lost: the batch does not count then.
-    pub fn submit(&self, script: &Script, device: usize, now: Duration) -> Option<Passage> {
+    pub(crate) fn submit(&self, script: &Script, device: usize, now: Duration) -> Option<Passage> {
         let mut state = self.state.lock();
         let state = &mut *state;
         let device = state
@@ -156,7 +156,7 @@ impl Hardware {
     }
 
     /// Takes note that a batch of `rows` has left the device, computed or not.
-    pub fn leave(&self, rows: Option<usize>) {
+    pub(crate) fn leave(&self, rows: Option<usize>) {
         let mut state = self.state.lock();
         state.stats.open = state.stats.open.saturating_sub(1);
         if let Some(rows) = rows {
@@ -167,7 +167,7 @@ impl Hardware {
 
     /// Admits a session to device `device`, unless that is lost or `most` were admitted before: its
     /// number, from 1.
-    pub fn admit(&self, device: usize, most: Option<u64>) -> Option<u64> {
+    pub(crate) fn admit(&self, device: usize, most: Option<u64>) -> Option<u64> {
         let mut state = self.state.lock();
         let admitted = most.is_none_or(|most| state.stats.sessions < most)
             && state.devices.get(device).is_some_and(|device| !device.lost);
@@ -180,7 +180,8 @@ impl Hardware {
     }
 
     /// How long each unit has been at work, or will have been once the batches now open are done.
-    pub fn busy(&self) -> StageTimes {
+    #[cfg(test)]
+    pub(crate) fn busy(&self) -> StageTimes {
         let state = self.state.lock();
         let sum = |unit: fn(&Device) -> &Unit| state.devices.iter().map(|d| unit(d).busy).sum();
         StageTimes {
@@ -191,7 +192,8 @@ impl Hardware {
     }
 
     /// The counts.
-    pub fn stats(&self) -> Stats {
+    #[cfg(test)]
+    pub(crate) fn stats(&self) -> Stats {
         self.state.lock().stats
     }
 }

@@ -51,13 +51,14 @@ mod script;
 /// Numbers, times, sizes and lists in that text.
 mod value;
 
-pub use results::{MAX_OUTPUTS, expected};
-pub use script::{Clock, Faults, KEYS, Script, ScriptError};
-pub use value::AllowedText;
+pub(crate) use results::MAX_OUTPUTS;
+pub use results::expected;
+pub use script::Script;
+pub(crate) use script::{Clock, ScriptError};
 
 use super::room::DeviceMemory;
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
-use crate::values::Element;
+use crate::frame::values::Element;
 use device::{Fate, Hardware, Passage};
 use results::Results;
 use std::sync::Arc;
@@ -65,31 +66,31 @@ use std::time::{Duration, Instant};
 
 /// What a simulated device has been asked to do so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Batches begun: the ordinal of the latest.
-    pub batches: u64,
+    pub(crate) batches: u64,
     /// Batches that came back with results.
-    pub computed: u64,
+    pub(crate) computed: u64,
     /// Rows in those, padding included.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Batches begun and not ended, now.
-    pub open: u64,
+    pub(crate) open: u64,
     /// The most batches that were open at once.
-    pub max_in_flight: u64,
+    pub(crate) max_in_flight: u64,
     /// Sessions opened.
-    pub sessions: u64,
+    pub(crate) sessions: u64,
     /// Sessions refused.
-    pub refusals: u64,
+    pub(crate) refusals: u64,
     /// Batches that were told to fail.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// Batches in which the session was told to panic.
-    pub panics: u64,
+    pub(crate) panics: u64,
     /// Batches that were told to hang.
-    pub hangs: u64,
+    pub(crate) hangs: u64,
     /// Batches that were told to lose their session or device.
-    pub losses: u64,
+    pub(crate) losses: u64,
     /// When the last stage entered so far ends, counted from the device's start.
-    pub makespan: Duration,
+    pub(crate) makespan: Duration,
 }
 
 /// A simulated device. See the module's essay. Clones share the device.
@@ -135,19 +136,22 @@ impl SimulatedEngine {
 
     /// What has been asked of the device so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    #[cfg(test)]
+    pub(crate) fn stats(&self) -> Stats {
         self.hardware.stats()
     }
 
     /// How long each unit has been at work, batches now open included.
     #[must_use]
-    pub fn busy(&self) -> StageTimes {
+    #[cfg(test)]
+    pub(crate) fn busy(&self) -> StageTimes {
         self.hardware.busy()
     }
 
     /// When the last stage entered so far ends, counted from the device's start.
     #[must_use]
-    pub fn device_time(&self) -> Duration {
+    #[cfg(test)]
+    pub(crate) fn device_time(&self) -> Duration {
         self.stats().makespan
     }
 }

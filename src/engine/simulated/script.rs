@@ -6,14 +6,14 @@
 
 use super::value::{AllowedText, batch, duration, fraction, number, ordinals, size};
 use crate::engine::BatchDimension;
-use crate::values::Element;
+use crate::frame::values::Element;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// Every key, in the order in which `Display` writes them.
-pub const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 21] = [
     "size",
     "input",
     "outputs",
@@ -51,23 +51,23 @@ pub enum Clock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     /// Batches that fail with [`Run`](crate::engine::EngineError::Run).
-    pub error: BTreeSet<u64>,
+    pub(crate) error: BTreeSet<u64>,
     /// Every how many-th batch fails so, too.
-    pub error_every: Option<u64>,
+    pub(crate) error_every: Option<u64>,
     /// Batches in which the session panics.
-    pub panic: BTreeSet<u64>,
+    pub(crate) panic: BTreeSet<u64>,
     /// Batches that block their lane for `hang_time` before they are computed.
-    pub hang: BTreeSet<u64>,
+    pub(crate) hang: BTreeSet<u64>,
     /// How long a hang lasts.
-    pub hang_time: Duration,
+    pub(crate) hang_time: Duration,
     /// Batches that fail with [`SessionLost`](crate::engine::EngineError::SessionLost).
-    pub lost: BTreeSet<u64>,
+    pub(crate) lost: BTreeSet<u64>,
     /// Batches that fail with [`DeviceLost`](crate::engine::EngineError::DeviceLost) and take their device with them.
-    pub device_lost: BTreeSet<u64>,
+    pub(crate) device_lost: BTreeSet<u64>,
     /// Sessions, numbered from 1 as they are opened, that block their lane for `hang_time` before they open.
-    pub hang_session: BTreeSet<u64>,
+    pub(crate) hang_session: BTreeSet<u64>,
     /// How many sessions open before the device refuses more.
-    pub refuse_sessions_after: Option<u64>,
+    pub(crate) refuse_sessions_after: Option<u64>,
 }
 
 impl Default for Faults {
@@ -154,14 +154,10 @@ pub enum ScriptError {
     },
     /// A key stands twice.
     #[error("sim: {key} is given twice")]
-    Duplicate {
-        /// The key.
-        key: String,
-    },
+    Duplicate { key: String },
     /// A value is not one the key allows.
     #[error("sim: {key} is {given:?}, but must be {allowed}")]
     Value {
-        /// The key.
         key: String,
         /// The value as given.
         given: String,

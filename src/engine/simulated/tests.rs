@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::OutputRows;
-use crate::values::{Values, ValuesMut};
+use crate::frame::values::{Values, ValuesMut};
 use half::f16;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;

@@ -49,7 +49,7 @@ impl Description {
     ///
     /// # Errors
     /// What is wrong with it, in words, where it cannot be read or is of another file.
-    pub fn read(path: &Path, engine: &[u8]) -> Result<Option<Self>, String> {
+    pub(crate) fn read(path: &Path, engine: &[u8]) -> Result<Option<Self>, String> {
         let place = Self::path(path);
         let wrong = |reason: String| format!("its description {}: {reason}", place.display());
         let text = match std::fs::read(&place) {
@@ -79,30 +79,30 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// What was found out about an engine file.
 #[derive(Clone, Debug, Serialize)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// Tensors and batch dimension.
-    pub model: ModelSpec,
+    pub(crate) model: ModelSpec,
     /// What was written when it was built, if there is such a file.
-    pub description: Option<Description>,
+    pub(crate) description: Option<Description>,
     /// The library that opened it, such as `TensorRT-RTX 1.7.1`.
-    pub opened_with: Option<String>,
+    pub(crate) opened_with: Option<String>,
     /// The GPUs on which it was opened.
-    pub opened_on: Vec<OpenedOn>,
+    pub(crate) opened_on: Vec<OpenedOn>,
     /// Why it was not opened; what is known then comes from the description alone.
-    pub not_opened: Option<String>,
+    pub(crate) not_opened: Option<String>,
     /// The file's size, in bytes.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// A GPU on which an engine file was opened.
 #[derive(Clone, Debug, Serialize)]
-pub struct OpenedOn {
+pub(crate) struct OpenedOn {
     /// The GPU.
-    pub device: String,
+    pub(crate) device: String,
     /// Its free memory, in bytes.
-    pub free: usize,
+    pub(crate) free: usize,
     /// What a lane takes of it with a full batch, in bytes.
-    pub per_lane: usize,
+    pub(crate) per_lane: usize,
 }
 
 impl Inspection {
@@ -111,7 +111,10 @@ impl Inspection {
     ///
     /// # Errors
     /// [`EngineError::Load`] where the file or its description cannot be read.
-    pub fn from_description(path: &Path, reason: String) -> Result<Option<Self>, EngineError> {
+    pub(crate) fn from_description(
+        path: &Path,
+        reason: String,
+    ) -> Result<Option<Self>, EngineError> {
         let fail = |reason: String| EngineError::Load {
             path: path.to_owned(),
             reason,
@@ -133,7 +136,7 @@ impl Inspection {
 mod tests {
     use super::*;
     use crate::engine::{BatchDimension, TensorSpec};
-    use crate::values::Element;
+    use crate::frame::values::Element;
 
     fn description(engine: &[u8]) -> Description {
         let tensor = |name: &str| TensorSpec {

@@ -58,7 +58,10 @@ pub fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, Eng
 ///
 /// # Errors
 /// As [`load`], and [`EngineError::Build`].
-pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) fn load_onnx(
+    path: &Path,
+    options: &EngineOptions,
+) -> Result<Arc<dyn Engine>, EngineError> {
     flavour::load_onnx(path, options)
 }
 
@@ -78,14 +81,8 @@ pub fn build(
 ///
 /// # Errors
 /// As [`load`], where there is neither.
-pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
+pub(crate) fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
     flavour::inspect(path, options)
-}
-
-/// Ends the process now, without the exit handlers of the libraries it has opened: a driver that hangs would wait in
-/// them for ever. Whatever is to be written must have been.
-pub fn leave(code: u8) -> ! {
-    flavour::leave(code)
 }
 
 /// Whoever watches a build.

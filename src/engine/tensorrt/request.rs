@@ -26,7 +26,7 @@ pub struct BuildRequest {
 }
 
 /// The rows of a run where nobody says.
-pub const USUAL_ROWS: usize = 8;
+pub(crate) const USUAL_ROWS: usize = 8;
 
 /// The rows that an engine is built for, as in a TensorRT optimization profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +79,9 @@ impl FromStr for BatchRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComputeCapability {
     /// Before the point.
-    pub major: u32,
+    pub(crate) major: u32,
     /// After it.
-    pub minor: u32,
+    pub(crate) minor: u32,
 }
 
 impl std::fmt::Display for ComputeCapability {

@@ -21,7 +21,7 @@ fn headers(pairs: &[(&str, &str)]) -> HashMap<String, String> {
 fn row(pixels: Pixels<'_>) -> Vec<f32> {
     let mut row = vec![f32::NAN; pixels.len()];
     pixels
-        .write_to(crate::values::ValuesMut::F32(&mut row))
+        .write_to(crate::frame::values::ValuesMut::F32(&mut row))
         .unwrap();
     row
 }

@@ -14,15 +14,15 @@ use crate::frame::{Dtype, FrameShape};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::frame) struct Array<'a> {
     /// The type of its elements.
-    pub dtype: Dtype,
+    pub(crate) dtype: Dtype,
     /// Its shape, where it is one image: rank 2, or more with leading ones.
-    pub image: Option<FrameShape>,
+    pub(crate) image: Option<FrameShape>,
     /// Its shape as written, for messages: `(1, 128, 128)`.
-    pub shape: &'a str,
+    pub(crate) shape: &'a str,
     /// Bytes before the array.
-    pub header_len: usize,
+    pub(crate) header_len: usize,
     /// All bytes behind the header; as many as dtype and shape ask for only once somebody checked.
-    pub data: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 impl<'a> Array<'a> {

@@ -224,7 +224,7 @@ fn slots_and_read_batch_are_those_of_a_sidecar_with_these_flags() {
             "--pipeline-depth",
             &depth,
         ];
-        let config = Config::from(Cli::try_parse_from(flags).unwrap().serve);
+        let config = Config::try_from(Cli::try_parse_from(flags).unwrap().serve).unwrap();
         assert_eq!(config.useful_read_batch(8), sizing.read_batch_size);
         let slot = given.model().batch_bytes(8);
         assert_eq!(config.slots() * slot, sizing.slots_bytes);

@@ -2,12 +2,11 @@
 //! hands them over. Environment variables go through the same readers of values.
 
 use super::assert_one_line;
-use beamflow::cli::{Cli, Command};
+use beamflow::cli::{Cli, Command, settings, usage};
 use beamflow::config::Config;
 use beamflow::engine::Engine;
 use beamflow::engine::simulated::{Script, SimulatedEngine};
-use beamflow::telemetry::settings::{self, Setting};
-use beamflow::usage;
+use beamflow::telemetry::setting::Setting;
 use clap::{CommandFactory, FromArgMatches};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -41,7 +40,10 @@ pub fn target(data: &[u8]) {
         }
     };
     let config = match cli.command {
-        None => Config::from(cli.serve),
+        None => match Config::try_from(cli.serve) {
+            Ok(config) => config,
+            Err(mistake) => return assert_one_line(&mistake.to_string(), usize::MAX),
+        },
         Some(Command::Size(args)) => {
             if let Ok(text) = beamflow::sizing::told(&args) {
                 let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
@@ -66,7 +68,7 @@ pub fn target(data: &[u8]) {
         });
         let (again, _) = parse(again.map(OsString::from)).unwrap();
         assert_eq!(
-            format!("{:?}", Config::from(again.serve)),
+            format!("{:?}", Config::try_from(again.serve).unwrap()),
             format!("{config:?}")
         );
     }

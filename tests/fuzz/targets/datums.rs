@@ -8,8 +8,8 @@ use beamflow::cli::Cli;
 use beamflow::config::Config;
 use beamflow::driver::Datum;
 use beamflow::engine::simulated::expected;
+use beamflow::frame::values::{Element, ValuesMut};
 use beamflow::frame::{Decoder, Dtype, FrameShape, OutputSize};
-use beamflow::values::{Element, ValuesMut};
 use clap::Parser;
 use half::f16;
 use numaflow::proto::metadata::{KeyValueGroup, Metadata};
@@ -83,7 +83,7 @@ impl Subject {
     fn new(element: Element, outputs: &[usize], dead_letter: Option<&str>, flags: &[&str]) -> Self {
         let always = ["beamflow", "--bsz-size=4", "--output-format=raw"];
         let cli = Cli::try_parse_from(always.iter().chain(flags)).unwrap();
-        let mut config = Config::from(cli.serve);
+        let mut config = Config::try_from(cli.serve).unwrap();
         config.output_size = OutputSize::Full;
         // No answer may depend on how fast the machine is.
         config.batch_timeout = None;

@@ -2,8 +2,8 @@
 //! empty line, and the payload.
 
 use super::{assert_one_line, headers};
+use beamflow::frame::values::ValuesMut;
 use beamflow::frame::{Decoder, Dtype, FrameShape, Pixels, Rejection};
-use beamflow::values::ValuesMut;
 use half::f16;
 use std::collections::HashMap;
 

@@ -6,10 +6,10 @@
 
 use super::feed::Feed;
 use super::frame;
+use beamflow::frame::values::{Values, ValuesMut};
 use beamflow::frame::{
     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, Pixels,
 };
-use beamflow::values::{Values, ValuesMut};
 use npyz::{DType, NpyFile, Order, WriterBuilder};
 use std::collections::HashMap;
 

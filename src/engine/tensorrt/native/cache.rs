@@ -21,7 +21,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Loads the engine of the `.onnx` file at `path`, building it if the cache has none.
-pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) fn load_onnx(
+    path: &Path,
+    options: &EngineOptions,
+) -> Result<Arc<dyn Engine>, EngineError> {
     let missing = |missing: library::Missing| EngineError::NoEngine {
         path: path.to_owned(),
         reason: missing.to_string(),
@@ -167,7 +170,7 @@ mod tests {
     use super::super::build::BuiltEngine;
     use super::*;
     use crate::engine::{BatchDimension, ModelSpec, TensorSpec};
-    use crate::values::Element;
+    use crate::frame::values::Element;
 
     fn built(plan: &[u8]) -> BuiltEngine {
         let tensor = TensorSpec {

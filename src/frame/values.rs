@@ -22,7 +22,7 @@ pub enum Element {
 impl Element {
     /// Bytes in a value.
     #[must_use]
-    pub const fn size(self) -> usize {
+    pub(crate) const fn size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 => 2,
@@ -60,7 +60,7 @@ pub enum ValuesMut<'a> {
 impl<'a> Values<'a> {
     /// The type of the values.
     #[must_use]
-    pub const fn element(&self) -> Element {
+    pub(crate) const fn element(&self) -> Element {
         match self {
             Self::F32(_) => Element::F32,
             Self::F16(_) => Element::F16,
@@ -69,17 +69,11 @@ impl<'a> Values<'a> {
 
     /// How many there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
             Self::F16(values) => values.len(),
         }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Some of them; none where `range` goes beyond the end.
@@ -93,7 +87,7 @@ impl<'a> Values<'a> {
 
     /// The values, if they are single precision.
     #[must_use]
-    pub const fn single(self) -> Option<&'a [f32]> {
+    pub(crate) const fn single(self) -> Option<&'a [f32]> {
         match self {
             Self::F32(values) => Some(values),
             Self::F16(_) => None,
@@ -122,7 +116,7 @@ impl<'a> Values<'a> {
 impl<'a> ValuesMut<'a> {
     /// The type of the values.
     #[must_use]
-    pub const fn element(&self) -> Element {
+    pub(crate) const fn element(&self) -> Element {
         match self {
             Self::F32(_) => Element::F32,
             Self::F16(_) => Element::F16,
@@ -131,17 +125,11 @@ impl<'a> ValuesMut<'a> {
 
     /// How many there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
             Self::F16(values) => values.len(),
         }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Some of them; none where `range` goes beyond the end.
@@ -155,7 +143,7 @@ impl<'a> ValuesMut<'a> {
 
     /// The values, if they are single precision.
     #[must_use]
-    pub const fn single(self) -> Option<&'a mut [f32]> {
+    pub(crate) const fn single(self) -> Option<&'a mut [f32]> {
         match self {
             Self::F32(values) => Some(values),
             Self::F16(_) => None,

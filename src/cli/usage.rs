@@ -3,30 +3,16 @@
 //! clap explains a mistake over several lines, which a pod's log shows out of context. Here it becomes one: the flag,
 //! what was given, what is allowed.
 
+use crate::telemetry::text::escaped;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// The exit code for a mistake in a flag (`EX_USAGE` of `sysexits.h`).
-pub const EXIT_USAGE: u8 = 64;
+pub(crate) const EXIT_USAGE: u8 = 64;
 
 /// The mistake in one line, without a line break at its end.
 #[must_use]
 pub fn one_line(error: &Error) -> String {
     escaped(&told(error))
-}
-
-/// `text` with its control characters escaped: what was given may end in a line break, as an environment variable from a file
-/// does.
-#[must_use]
-pub fn escaped(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
 }
 
 fn told(error: &Error) -> String {

@@ -1,19 +1,8 @@
 //! The settings in force and where each came from: `--print-config`, and `/stats`.
 
+use crate::telemetry::setting::Setting;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
-use serde::Serialize;
-
-/// A setting.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Setting {
-    /// Its flag, without the dashes.
-    pub flag: String,
-    /// As it was given, or its default; empty where there is none.
-    pub value: String,
-    /// `default`, `flag`, or the environment variable that it came from.
-    pub origin: String,
-}
 
 /// All settings, in the order of `--help`.
 #[must_use]
@@ -52,7 +41,7 @@ pub fn in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
 
 /// One line per setting.
 #[must_use]
-pub fn table(settings: &[Setting]) -> String {
+pub(crate) fn table(settings: &[Setting]) -> String {
     let line = |setting: &Setting| {
         let Setting {
             flag,

@@ -1,0 +1,111 @@
+//! `beamflow bench`.
+
+use super::parse::{time, whole_number};
+use crate::frame::FrameShape;
+use crate::schedule::Mode;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Flags of `beamflow bench`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Modes to measure.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "sequential,concurrent,pipelined"
+    )]
+    pub(crate) modes: Vec<Mode>,
+
+    /// Pipeline depths to measure in pipelined mode.
+    #[arg(long, value_delimiter = ',', default_value = "3", value_name = "BATCHES", value_parser = whole_number::<1, 64>)]
+    pub(crate) depths: Vec<usize>,
+
+    /// Frames per batch to measure.
+    #[arg(long, value_delimiter = ',', default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
+    pub(crate) bsz_sizes: Vec<usize>,
+
+    /// Sizes of int16 frames to measure, each with an engine that costs nothing.
+    #[arg(long, value_delimiter = ',', default_value = "128x128,512x512,1024x1024", value_name = "HEIGHTxWIDTH", conflicts_with_all = ["model_path", "frames"])]
+    pub(crate) frame_sizes: Vec<FrameShape>,
+
+    /// A model to measure with instead, for the frames of --frames.
+    #[arg(long, value_name = "PATH", requires = "frames")]
+    pub(crate) model_path: Option<String>,
+
+    /// A .npy file with frames for the model, shape (frames, height, width).
+    #[arg(long, value_name = "FILE", requires = "model_path")]
+    pub(crate) frames: Option<PathBuf>,
+
+    /// Another program to measure, as NAME=COMMAND: it is started with --sock-path and --server-info-path added, and
+    /// serves a batch map there. The first one named is what the ratios relate to; else the first sidecar is.
+    #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
+    pub(crate) peers: Vec<Peer>,
+
+    /// Datums in a read batch: limits.readBatchSize of the vertex.
+    #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
+    pub(crate) read_batch: usize,
+
+    /// Rounds that each subject is measured in.
+    #[arg(long, default_value = "7", value_name = "ROUNDS", value_parser = whole_number::<1, 10_000>)]
+    pub(crate) rounds: usize,
+
+    /// How long a subject's turn is.
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = time)]
+    pub(crate) turn: Duration,
+
+    /// A file for the same figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Figures of an earlier bench, to be compared with.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+
+    /// A file for the same figures as a page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// Another program that serves a batch map.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) command: Vec<String>,
+}
+
+impl Peer {
+    /// From `NAME=COMMAND`; the command's words are split at blanks.
+    ///
+    /// # Errors
+    /// What is allowed, in words.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let allowed = || "NAME=COMMAND is, such as no-op=target/release/examples/noop".to_owned();
+        let (name, command) = text.split_once('=').ok_or_else(allowed)?;
+        let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
+        if name.is_empty() || command.is_empty() {
+            return Err(allowed());
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            command,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_a_name_and_a_command() {
+        let peer = Peer::parse("no-op=target/noop --reply 9").unwrap();
+        assert_eq!(peer.name, "no-op");
+        assert_eq!(peer.command, ["target/noop", "--reply", "9"]);
+        for text in ["noop", "=noop", "noop=", "noop= "] {
+            assert!(Peer::parse(text).unwrap_err().contains("NAME=COMMAND"));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `beamflow demo`.
+
+use super::parse::{rate, whole_number};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Flags of `beamflow demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Scan points along each side; the scan has as many frames as the square of it.
+    #[arg(long, default_value = "30", value_name = "POINTS", value_parser = whole_number::<2, 100>)]
+    pub(crate) points: usize,
+
+    /// Frames per second that the detector delivers; as fast as they are answered if not given.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) fps: Option<f64>,
+
+    /// Datums in a read batch: limits.readBatchSize of the vertex.
+    #[arg(long, default_value = "64", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
+    pub(crate) read_batch: usize,
+
+    /// Where to write the picture.
+    #[arg(long, default_value = "beamflow-demo.png", value_name = "FILE")]
+    pub(crate) picture: PathBuf,
+
+    /// Decides the jitter of the scan and the shot noise.
+    #[arg(long, default_value = "1", value_name = "SEED")]
+    pub(crate) seed: u64,
+}

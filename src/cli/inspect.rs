@@ -1,0 +1,20 @@
+//! `beamflow inspect`.
+
+use super::gpu::EngineArgs;
+use clap::Args;
+
+/// Flags of `beamflow inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// The model: .engine, .plan, .trt, .onnx, or sim:….
+    #[arg(value_name = "FILE")]
+    pub(crate) model: String,
+
+    /// How the engine is run.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+
+    /// Prints JSON instead.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

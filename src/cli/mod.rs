@@ -1,0 +1,143 @@
+//! The command line: flags, environment variables, help texts.
+//!
+//! The flags are those of the Python sidecars that this program replaces, so that a pod spec written for
+//! them works unchanged. Each value is checked here, all of them together in `crate::config`; `usage` turns
+//! a mistake into one line. This room knows the settings that it fills and nothing above them.
+
+/// `beamflow bench`.
+mod bench;
+/// `beamflow bench-engine`.
+mod bench_engine;
+/// `beamflow build-engine`.
+mod build_engine;
+/// `beamflow demo`.
+mod demo;
+/// How an engine is run: flags that several commands share.
+mod gpu;
+/// `beamflow inspect`.
+mod inspect;
+/// Numbers, times and answers as text.
+mod parse;
+/// `beamflow send`.
+mod send;
+/// Serving, and the configuration that its flags make.
+mod serve;
+/// The settings in force and the origin of each.
+pub mod settings;
+/// `beamflow size`.
+mod size;
+/// `beamflow simulate-source`.
+mod source;
+/// A mistake on the command line, in one line.
+pub mod usage;
+
+pub(crate) use bench::{BenchArgs, Peer};
+pub(crate) use bench_engine::BenchEngineArgs;
+pub(crate) use build_engine::BuildEngineArgs;
+pub(crate) use demo::DemoArgs;
+pub(crate) use inspect::InspectArgs;
+pub(crate) use send::SendArgs;
+pub(crate) use serve::ServeArgs;
+pub(crate) use size::SizeArgs;
+pub(crate) use source::SimulateSourceArgs;
+
+use clap::{Parser, Subcommand};
+
+/// Runs detector frames through a neural network, in batches, as a Numaflow batch-map sidecar.
+///
+/// Without a command it serves: it loads the model, warms it up, listens on the socket and answers
+/// every datum of every read batch with exactly one response. Every flag can be given as
+/// the environment variable named beside it; the flag wins.
+///
+/// Exit codes: 0 after a drained SIGTERM, 64 for a mistake in a flag, 1 for anything else.
+#[derive(Debug, Parser)]
+#[command(name = "beamflow", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags for serving.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What the program can do besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Simulates a scan, reconstructs it through a sidecar in all three modes, and draws the result.
+    Demo(DemoArgs),
+    /// Drives a running sidecar as Numaflow would, with frames from a file or the simulator.
+    Send(SendArgs),
+    /// Builds a TensorRT engine from an .onnx model.
+    BuildEngine(BuildEngineArgs),
+    /// Prints a model's tensors, shapes, batch range, memory and version.
+    Inspect(InspectArgs),
+    /// Measures how fast a sidecar is, driven over its socket as Numaflow does, against other programs if named.
+    Bench(BenchArgs),
+    /// Measures how fast an engine is by itself, without sockets, for 1 lane and more.
+    BenchEngine(BenchEngineArgs),
+    /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
+    SimulateSource(SimulateSourceArgs),
+    /// Tells what a frame size, a rate and a batch's time ask for: devices, settings, memory, bytes.
+    Size(SizeArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OrAuto;
+    use crate::frame::OutputSize;
+    use crate::schedule::Mode;
+
+    #[test]
+    fn a_pod_spec_of_the_python_sidecars_works_unchanged() {
+        let cli = Cli::try_parse_from([
+            "beamflow",
+            "--mode",
+            "concurrent",
+            "--bsz_size",
+            "16",
+            "--queue-size",
+            "300",
+            "--pipeline-depth",
+            "4",
+            "--max-concurrent-batches",
+            "2",
+            "--output-size",
+            "64x32",
+        ])
+        .unwrap();
+        assert_eq!(cli.serve.mode, Mode::Concurrent);
+        assert_eq!(cli.serve.bsz_size, OrAuto::Exactly(16));
+        assert_eq!(
+            cli.serve.output_size,
+            OutputSize::Size {
+                width: 64,
+                height: 32
+            }
+        );
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_says_what_is_allowed() {
+        for (flag, value, allowed) in [
+            ("--bsz-size", "0", "auto or a whole number from 1 to 4096"),
+            ("--devices", "0,0", "each once"),
+            ("--pipeline-depth", "65", "from 1 to 64"),
+            ("--batch-timeout", "10", "or off"),
+            ("--inference-timeout", "0s", "greater than none"),
+            ("--on-invalid", "tag:", "tag:NAME"),
+            ("--on-failure", "retry", "nack, drop and abort"),
+        ] {
+            let error = Cli::try_parse_from(["beamflow", flag, value]).unwrap_err();
+            assert!(error.to_string().contains(allowed), "{error}");
+        }
+    }
+    #[test]
+    fn socket_and_server_info_file_have_paths_of_their_own() {
+        let flags = ["beamflow", "--sock-path", "/a", "--server-info-path", "/a"];
+        let cli = Cli::try_parse_from(flags).unwrap();
+        let mistake = crate::config::Config::try_from(cli.serve).unwrap_err();
+        assert!(mistake.to_string().contains("--server-info-path: '/a'"));
+    }
+}

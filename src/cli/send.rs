@@ -1,0 +1,34 @@
+//! `beamflow send`.
+
+use super::parse::{rate, whole_number};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Flags of `beamflow send`.
+#[derive(Args, Debug)]
+pub struct SendArgs {
+    /// The sidecar's socket.
+    #[arg(long, default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH")]
+    pub(crate) sock_path: PathBuf,
+
+    /// A .npy file with the frames to send, shape (frames, height, width); without it, a simulated scan of
+    /// 64×64 frames is sent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) frames: Option<PathBuf>,
+
+    /// How many frames to send; beyond its end the stack is begun again. Default: the stack once.
+    #[arg(long, value_name = "FRAMES", value_parser = whole_number::<1, 100_000_000>)]
+    pub(crate) count: Option<usize>,
+
+    /// Frames per second that the detector delivers; as fast as they are answered if not given.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) fps: Option<f64>,
+
+    /// Datums in a read batch: limits.readBatchSize of the vertex.
+    #[arg(long, default_value = "500", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
+    pub(crate) read_batch: usize,
+
+    /// A folder for the results, one file per message: frame.npy, or frame.TAG.npy where it is tagged. Made if absent.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save: Option<PathBuf>,
+}

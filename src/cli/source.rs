@@ -1,0 +1,53 @@
+//! `beamflow simulate-source`.
+
+use super::parse::{TimeOrOff, rate, time_or_off, whole_number};
+use crate::frame::FrameShape;
+use clap::Args;
+use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR};
+use std::path::PathBuf;
+
+/// Flags of `beamflow simulate-source`.
+#[derive(Args, Debug)]
+pub struct SimulateSourceArgs {
+    /// Frames per second that the detector takes, whether they are read or not.
+    #[arg(long, env = "SOURCE_FPS", default_value = "100", value_name = "RATE", value_parser = rate, hide_env_values = true)]
+    pub(crate) fps: f64,
+
+    /// The detector stops after so many frames; it never does if not given.
+    #[arg(long, env = "SOURCE_FRAMES", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000_000>, hide_env_values = true)]
+    pub(crate) frames: Option<usize>,
+
+    /// The frames' size in pixels: a square from 16x16 to 1024x1024. The models of this project take 64x64.
+    #[arg(long, env = "SOURCE_FRAME_SIZE", default_value = "64x64", value_name = "HEIGHTxWIDTH", value_parser = square, hide_env_values = true)]
+    pub(crate) frame_size: FrameShape,
+
+    /// Scan points along each side; the scan has as many frames as the square of it, is kept in memory, and is
+    /// begun again at its end.
+    #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>, hide_env_values = true)]
+    pub(crate) points: usize,
+
+    /// Frames not yet read that are kept; when one more is taken, the oldest is dropped.
+    #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>, hide_env_values = true)]
+    pub(crate) buffer: usize,
+
+    /// How long the ack of a read frame is waited for before it is delivered again; off: for ever.
+    #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off, hide_env_values = true)]
+    pub(crate) ack_timeout: TimeOrOff,
+
+    /// The Unix socket that numa connects to.
+    #[arg(long, env = "SOURCE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH", hide_env_values = true)]
+    pub(crate) sock_path: PathBuf,
+
+    /// The file that tells numa of the socket; written last.
+    #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH", hide_env_values = true)]
+    pub(crate) server_info_path: PathBuf,
+}
+
+/// A square that the detector can be.
+fn square(text: &str) -> Result<FrameShape, String> {
+    text.parse()
+        .ok()
+        .filter(|shape: &FrameShape| shape.height == shape.width)
+        .filter(|shape| (16..=1024).contains(&shape.height))
+        .ok_or_else(|| "a square from 16x16 to 1024x1024 is".to_owned())
+}

@@ -1,0 +1,45 @@
+//! From the name of a model to its engine.
+
+#[cfg(feature = "onnxruntime")]
+use super::onnxruntime;
+use super::options::DeviceKind;
+use super::{Engine, EngineError, EngineOptions, onnx, simulated, tensorrt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Loads the engine that suits `model_path`: the name decides which, and for `.onnx` the device kind.
+///
+/// `sim:…` is the simulated device, `.onnx` the CPU engine, onnxruntime's or, with [`DeviceKind::Cuda`], a TensorRT engine
+/// built from it; `.engine`, `.plan` and `.trt` are TensorRT's.
+///
+/// # Errors
+/// [`EngineError`] naming the file and the remedy.
+pub fn load(model_path: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+    if let Some(script) = model_path.strip_prefix("sim:") {
+        return Ok(Arc::new(simulated::SimulatedEngine::new(script.parse()?)));
+    }
+    let path = Path::new(model_path);
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("onnx") => match options.device {
+            DeviceKind::Cpu => Ok(Arc::new(onnx::OnnxEngine::load(path)?)),
+            DeviceKind::Onnxruntime => load_onnxruntime(path),
+            DeviceKind::Cuda => tensorrt::load_onnx(path, options),
+        },
+        Some("engine" | "plan" | "trt") => tensorrt::load(path, options),
+        _ => Err(EngineError::UnknownFile),
+    }
+}
+
+#[cfg(feature = "onnxruntime")]
+fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+    Ok(Arc::new(onnxruntime::OnnxRuntimeEngine::load(path)?))
+}
+
+#[cfg(not(feature = "onnxruntime"))]
+fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+    Err(EngineError::NoEngine {
+        path: path.to_owned(),
+        reason: "this build of beamflow has no onnxruntime: build it with --features onnxruntime, or use --device cpu"
+            .to_owned(),
+    })
+}

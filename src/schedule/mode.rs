@@ -1,0 +1,30 @@
+//! The three modes, by name.
+
+/// When batches are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Collect all datums of a read batch, then compute batch after batch.
+    Sequential,
+    /// Collector, queue and workers, side by side.
+    Concurrent,
+    /// Compute each batch the moment it fills.
+    Pipelined,
+}
+
+impl Mode {
+    /// Its name, as on the command line.
+    #[must_use]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sequential => "sequential",
+            Self::Concurrent => "concurrent",
+            Self::Pipelined => "pipelined",
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

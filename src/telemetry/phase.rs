@@ -1,0 +1,17 @@
+//! Where a sidecar is in its life.
+
+use serde::Serialize;
+
+/// Where a sidecar is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    /// The model is being loaded and warmed up.
+    Loading,
+    /// Calls are answered.
+    Ready,
+    /// Calls in hand are answered, then the process ends.
+    Draining,
+    /// The last device is lost.
+    Lost,
+}
