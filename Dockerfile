@@ -1,20 +1,20 @@
-# The sidecar's image, for BuildKit:
+# Builds the sidecar's image with BuildKit:
 #
 #   docker build -t beamflow:0.1.0 .
 #   docker build -t beamflow:0.1.0-tensorrt-rtx --build-arg FLAVOUR=tensorrt-rtx .
 #   docker build -t beamflow:0.1.0-tensorrt --build-arg FLAVOUR=tensorrt \
 #       --build-arg NVIDIA_IMAGE=nvcr.io/nvidia/tensorrt:TAG .        # a tag with TensorRT 11.4 or later
 #
-# No engine is built here: an engine runs on the kind of GPU it was built on, and that is the node's.
+# No engine is built here: an engine runs only on the kind of GPU it was built on, which is the node's GPU.
 
 # cpu, tensorrt-rtx or tensorrt.
 ARG FLAVOUR=cpu
-# What the flavour tensorrt runs on. The default has no TensorRT and is refused below.
+# The base image of the flavour tensorrt. The default has no TensorRT, and a check below refuses it.
 ARG NVIDIA_IMAGE=debian:bookworm-slim
 
 FROM rust:1.95-slim-bookworm AS build
 ARG FLAVOUR
-# The TensorRT binding is C++, generated from NVIDIA's headers by way of libclang.
+# The TensorRT binding is C++, generated from NVIDIA's headers with libclang.
 RUN case "$FLAVOUR" in \
         cpu) ;; \
         tensorrt | tensorrt-rtx) \
@@ -26,7 +26,7 @@ WORKDIR /beamflow
 COPY Cargo.toml Cargo.lock ./
 COPY models/ptychonn_64.onnx models/
 COPY src src
-# The caches stay with the builder; the program alone goes into a layer.
+# The caches stay with the builder. Only the program goes into a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/beamflow/target \
     cargo build --profile dist --locked --bin beamflow --features "$(echo "$FLAVOUR" | sed 's/^cpu$//')" \
@@ -42,21 +42,21 @@ FROM debian:bookworm-slim AS on-cpu
 FROM debian:bookworm-slim AS on-tensorrt-rtx
 COPY --from=rtx /opt/tensorrt-rtx /opt/tensorrt-rtx
 ENV TENSORRT_PATH=/opt/tensorrt-rtx/tensorrt_rtx_libs
-# What the NVIDIA runtime mounts into the container: the driver's library for computing.
+# The NVIDIA runtime mounts the driver's compute library into the container.
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM ${NVIDIA_IMAGE} AS on-tensorrt
 RUN ldconfig -p | grep -q 'libnvinfer\.so\.11' \
-    || { echo "NVIDIA_IMAGE has no TensorRT 11: name one that has, with --build-arg NVIDIA_IMAGE=…" >&2; exit 1; }
+    || { echo "NVIDIA_IMAGE has no TensorRT 11: set an image that has it with --build-arg NVIDIA_IMAGE=…" >&2; exit 1; }
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM on-${FLAVOUR}
-# One heap, which keeps what it has. With a heap per thread, frames that one thread frees are not there for the next; and
-# to give memory back after a frame, and ask for it again, takes longer than the frame.
+# One heap for all threads, which keeps freed memory. With a heap per thread, the memory of a frame that one thread frees
+# is not available to the next thread. Returning memory after each frame and requesting it again takes longer than the frame.
 ENV GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=2147483647
 COPY --from=build /usr/local/bin/beamflow /usr/local/bin/beamflow
 COPY models/ptychonn_64.onnx /opt/app/models/
-# Nobody in particular. Numaflow's shared folder is writable to every user of the pod.
+# An unprivileged user. Every user of the pod can write to Numaflow's shared folder.
 USER 65532:65532
 EXPOSE 9100
 ENTRYPOINT ["/usr/local/bin/beamflow"]

@@ -1,11 +1,11 @@
-"""The peer that beamflow is measured against: a Python batch-map sidecar, as one would write it today.
+"""A typical Python batch-map sidecar, for comparison with beamflow.
 
-It collects a read batch, computes it batch by batch with onnxruntime, and answers; nothing overlaps.
+It collects a read batch, computes it batch by batch with onnxruntime, and then responds; nothing overlaps.
 
     pip install -r benches/requirements.txt
     beamflow bench --peer "python=python benches/peer.py --model MODEL.onnx" --model-path MODEL.onnx --frames FRAMES.npy
 
-Without --model it computes nothing: the centre of each frame comes back as float32.
+Without --model it computes nothing and returns the centre of each frame as float32.
 """
 
 import argparse
@@ -20,7 +20,7 @@ OUTPUT = 64
 
 
 class Model:
-    """An .onnx model on the CPU, all cores."""
+    """An .onnx model on all CPU cores."""
 
     def __init__(self, path: str):
         import onnxruntime
@@ -29,7 +29,7 @@ class Model:
         self.input = self.session.get_inputs()[0]
         outputs = self.session.get_outputs()
         self.tags = [output.name for output in outputs] if len(outputs) > 1 else [None]
-        # A model with a fixed batch takes no other.
+        # A model with a fixed batch accepts no other batch.
         self.rows = self.input.shape[0] if isinstance(self.input.shape[0], int) else None
         self.channels = len(self.input.shape) == 4
 
@@ -44,7 +44,7 @@ class Model:
 
 
 class Nothing:
-    """No model: the centre of each frame."""
+    """No model: returns the centre of each frame."""
 
     tags = [None]
 

@@ -1,11 +1,11 @@
-"""Writes tests/data: small arrays computed by numpy and onnxruntime, that the Rust tests compare with.
+"""Writes tests/data: small arrays from numpy and onnxruntime, with which the Rust tests compare their results.
 
-What always holds: no number here comes from beamflow itself. The physics reference is numpy's FFT in float64,
-written without `simulate.py`; the model references are onnxruntime's float32 outputs on seeded frames. Running
-the script again with the versions of requirements.txt gives the same values to the last few bits.
+No number here comes from beamflow itself. The physics reference uses numpy's FFT in float64 and not `simulate.py`.
+The model references are onnxruntime's float32 outputs on seeded frames. With the versions in requirements.txt, the
+script gives the same values again, except for the last few bits.
 
     python models/make_references.py                                              # physics, and the project's model
-    python models/make_references.py --shared ../shared/models/ptychoNN_8.onnx    # the shared 128 x 128 model, too
+    python models/make_references.py --shared ../shared/models/ptychoNN_8.onnx    # also the shared 128 x 128 model
 
 Files, all `.npy`; images are [y, x], x is the column:
 
@@ -30,7 +30,7 @@ PHOTONS = 1.0e6
 
 
 def probe() -> np.ndarray:
-    """Complex probe (64, 64): soft disc, defocus curvature, sum |P|^2 = PHOTONS. Float64 throughout."""
+    """Complex probe (64, 64): soft disc, defocus curvature, sum |P|^2 = PHOTONS. All values are float64."""
     y, x = np.mgrid[0:N, 0:N].astype(np.float64)
     r2 = (x - N / 2) ** 2 + (y - N / 2) ** 2
     p = np.exp(-((np.sqrt(r2) / RADIUS) ** 8)) * np.exp(1j * np.pi * r2 / N)
@@ -38,7 +38,7 @@ def probe() -> np.ndarray:
 
 
 def reference_object() -> np.ndarray:
-    """A closed formula, complex (64, 64); x is the column index, y the row index."""
+    """An object from a closed formula, complex (64, 64); x is the column index, y the row index."""
     y, x = np.mgrid[0:N, 0:N].astype(np.float64)
     phase = 0.8 * np.sin(0.21 * x) + 0.5 * np.cos(0.13 * y + 0.05 * x)
     amplitude = 0.8 + 0.2 * np.cos(0.17 * x - 0.11 * y)
@@ -52,12 +52,12 @@ def intensity(exit_wave: np.ndarray) -> np.ndarray:
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
-    """A plain session on the CPU."""
+    """An onnxruntime session on the CPU."""
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def model_reference(path: Path) -> dict[str, np.ndarray]:
-    """Eight frames spread over a scan of three materials, and what the model makes of them."""
+    """Eight frames spread over a scan of three materials, and the model's outputs for them."""
     frames = scan(*scene(7, 3), 7)[0][45::110][:8]
     names = ["amplitude", "phase"]
     outputs = session(path).run(names, {"diffraction": frames[:, None].astype(np.float32)})
@@ -65,7 +65,7 @@ def model_reference(path: Path) -> dict[str, np.ndarray]:
 
 
 def shared_reference(path: Path) -> dict[str, np.ndarray]:
-    """Speckle-like counts for the shared model, whose one input and one output have a fixed shape."""
+    """Speckle-like counts for the shared model. Its one input and one output have fixed shapes."""
     rng = np.random.default_rng(8)
     model = session(path)
     entry = model.get_inputs()[0]
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("tests/data"))
     parser.add_argument("--model", type=Path, default=Path("models/ptychonn_64.onnx"))
-    parser.add_argument("--shared", type=Path, help="the shared ptychoNN_8.onnx; left out, its arrays stay as they are")
+    parser.add_argument("--shared", type=Path, help="the shared ptychoNN_8.onnx; default: its arrays stay unchanged")
     args = parser.parse_args()
     arrays = {"diffraction_reference": intensity(probe() * reference_object())} | model_reference(args.model)
     if args.shared:

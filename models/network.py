@@ -1,8 +1,8 @@
-"""The reconstruction network: counts of one diffraction pattern in, amplitude and phase of the lit patch out.
+"""The reconstruction network: from the counts of one diffraction pattern to amplitude and phase of the lit patch.
 
-A PtychoNN-style encoder-decoder with skip connections, and a small second way for what the pattern shows only as
-a whole. What always holds: raw counts go in, with nothing done to them before; brightness is not divided out, for
-it tells the amplitude; everything but plain convolutions stays float32 under autocast.
+It is a PtychoNN-style encoder-decoder with skip connections. A small second branch handles properties of the pattern
+as a whole. Invariants: the input is raw counts, without preprocessing; brightness is not normalised, because
+it determines the amplitude; under autocast, everything except plain convolutions stays float32.
 """
 
 import math
@@ -21,13 +21,13 @@ def conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, padding: int =
 
 
 def up(c_in: int, c_out: int) -> nn.Sequential:
-    """Twice the size by transposed convolution, batch norm, ReLU."""
+    """Transposed convolution to twice the size, batch norm, ReLU."""
     layers = nn.ConvTranspose2d(c_in, c_out, 2, 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()
     return nn.Sequential(*layers)
 
 
 class Residual(nn.Module):
-    """Two convolutions around which the input is carried."""
+    """Two convolutions with a residual connection."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -39,21 +39,21 @@ class Residual(nn.Module):
 
 
 def middle(x: torch.Tensor, size: int) -> torch.Tensor:
-    """The middle size x size pixels."""
+    """Returns the middle size x size pixels."""
     a = (int(x.shape[-1]) - size) // 2
     return x[:, :, a : a + size, a : a + size]
 
 
 class Whole(nn.Module):
-    """What shows only in the pattern as a whole: how bright, how far off centre, how wide. Float32 throughout.
+    """Properties of the pattern as a whole: brightness, offset from the centre, width. Float32 everywhere.
 
-    A tilt of the phase moves the pattern by hundredths of a pixel, and stitching adds tilts up over the whole scan,
-    so the slow part of the phase has its own way out, as coefficients of x, y and x^2 + y^2. They come from the
+    A tilt of the phase moves the pattern by hundredths of a pixel, and stitching accumulates tilts over the whole scan.
+    So the slow part of the phase is a separate output: coefficients of x, y and x^2 + y^2. They come from the
     pattern's moments, from the deepest grid, and from an exact law (Ehrenfest's): for any exit wave P O
 
         centre of mass of |F{P O}|^2 = N / 2 pi * (mean of grad phi) + mean of r,   means weighted by |P O|^2
 
-    By how far the patch as drawn so far misses that law is how far it is tilted, if its amplitude is right.
+    The amount by which the current patch misses this law is its tilt, if its amplitude is right.
     """
 
     def __init__(self, c: int):
@@ -74,12 +74,12 @@ class Whole(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def forward(self, counts: torch.Tensor) -> torch.Tensor:
-        """The four moments, (B, 4, 1, 1), all but the first over the brightness."""
+        """Returns the four moments, (B, 4, 1, 1). All except the first are divided by the brightness."""
         m = (counts * self.moments).mean(dim=(2, 3), keepdim=True)
         return torch.cat((m[:, :1], m[:, 1:] / (m[:, :1] + 1e-3)), 1)
 
     def missed(self, moments: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """The tilt in x and y, radians per RADIUS, that `drawn` (B, 2, 40, 40) lacks by the law: (B, 2, 1, 1)."""
+        """The tilt in x and y that `drawn` (B, 2, 40, 40) lacks by the law, in radians per RADIUS: (B, 2, 1, 1)."""
         light = drawn[:, :1] * drawn[:, :1] * self.weight
         total = light.mean(dim=(2, 3), keepdim=True) + 1e-3
         centre = (light * self.shapes).mean(dim=(2, 3), keepdim=True)[:, :2] / total
@@ -87,7 +87,7 @@ class Whole(nn.Module):
         return (2 * math.pi * RADIUS**2 / N) * (moments[:, 1:3] * (1 / 20) - centre) - RADIUS * slope
 
     def slow(self, moments: torch.Tensor, deepest: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """The slow part of the phase, (B, 1, 40, 40)."""
+        """Returns the slow part of the phase, (B, 1, 40, 40)."""
         seen = self.deep(F.avg_pool2d(deepest.float(), 2)).relu()
         missed = self.missed(moments, drawn)
         sizes = self.last(torch.cat((seen, moments, missed), 1)) + self.balance(missed)
@@ -95,16 +95,16 @@ class Whole(nn.Module):
 
 
 class Net(nn.Module):
-    """Counts (B, 1, 64, 64) to amplitude and phase of the middle 40 x 40 pixels, (B, 2, 40, 40).
+    """From counts (B, 1, 64, 64) to amplitude and phase of the middle 40 x 40 pixels, (B, 2, 40, 40).
 
-    The pattern is a hologram at unit magnification, so pixel (y, x) in is pixel (y, x) out and the skips line
-    up. All heavy work is on grids of 16, 8 and 4; decoding keeps only what lies under the probe.
+    The pattern is a hologram at unit magnification. So input pixel (y, x) corresponds to output pixel (y, x), and the
+    skips line up. The expensive layers run on grids of 16, 8 and 4. The decoder keeps only the pixels under the probe.
     """
 
     def __init__(self, c1: int = 24, c2: int = 48, c3: int = 96, c4: int = 128):
         super().__init__()
         self.stem = nn.Conv2d(1, c2, 8, 4, 2)
-        self.place = nn.Parameter(torch.zeros(1, c2, N // 4, N // 4))  # lets each pixel know where it is
+        self.place = nn.Parameter(torch.zeros(1, c2, N // 4, N // 4))  # position embedding
         self.norm = nn.Sequential(nn.BatchNorm2d(c2), nn.ReLU())
         self.enc2 = Residual(c2)
         self.enc3 = nn.Sequential(conv(c2, c3, stride=2), Residual(c3))

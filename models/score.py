@@ -1,16 +1,16 @@
-"""Scores an ONNX model on held-out scans, as the demo does: simulate, reconstruct, level, stitch, compare.
+"""Scores an ONNX model on held-out scans, with the steps of the demo: simulate, reconstruct, level, stitch, compare.
 
     python models/score.py models/ptychonn_64.onnx [--png scan.png]
 
-What always holds: the objects here (a Siemens star, discs, a smooth background) are drawn by other code than the
-training objects and by other seeds; frames carry true Poisson noise as int16; the model runs in onnxruntime.
+The objects here (a Siemens star, discs, a smooth background) come from other code and other seeds than the training
+objects. Frames have true Poisson noise, as int16. The model runs in onnxruntime.
 Every figure is for phase with the constant removed, in radians:
 
-    constant   what a constant phase scores, median |phase - median phase|, over the well-covered area
-    median     median |error| of the stitched phase there, patches levelled before (`level`)
-    ratio      median / constant: required at most 0.5, aimed at 0.33
+    constant   error of a constant phase: median |phase - median phase| over the well-covered area
+    median     median |error| of the stitched phase in this area, with levelled patches (`level`)
+    ratio      median / constant: at most 0.5 is required, 0.33 is the target
     plain      the same ratio without levelling
-    patch      |P|^2-weighted mean |error| of single patches over the same of a constant, before stitching
+    patch      |P|^2-weighted mean |error| of single patches before stitching, divided by that of a constant phase
     amplitude  median |error| of the stitched amplitude
 """
 
@@ -30,7 +30,8 @@ STEP, JITTER, SIDE = 6, 1, 30
 def scene(seed: int, materials: int) -> tuple[np.ndarray, np.ndarray]:
     """Amplitude and phase of a held-out object that spans 2 to 3 rad, float32, large enough for the scan.
 
-    With one material, absorption goes with phase; with three, star, discs and ground absorb each in its own ratio.
+    With one material, absorption is proportional to phase. With three, star, discs and background each have their own
+    absorption ratio.
     """
     rng = np.random.default_rng(seed)
     size = (SIDE - 1) * STEP + N + 2 * JITTER
@@ -38,7 +39,7 @@ def scene(seed: int, materials: int) -> tuple[np.ndarray, np.ndarray]:
     cy, cx = size / 2 + rng.uniform(-15, 15, 2)
     angle, r = np.arctan2(y - cy, x - cx), np.hypot(y - cy, x - cx)
     spokes = rng.integers(10, 19)
-    edge = np.sin(spokes * angle + rng.uniform(0, 6)) * r / spokes  # signed distance to the nearest edge, roughly
+    edge = np.sin(spokes * angle + rng.uniform(0, 6)) * r / spokes  # approximate signed distance to the nearest edge
     star = np.clip(0.5 + edge, 0, 1) * np.clip(rng.uniform(60, 80) - r, 0, 1) * np.clip(r - 8, 0, 1)
     cells = np.zeros_like(r)
     for _ in range(rng.integers(10, 18)):
@@ -72,17 +73,17 @@ def scan(amplitude: np.ndarray, phase: np.ndarray, seed: int) -> tuple[np.ndarra
 
 
 def cut(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """The N x N patches at these corners."""
+    """Returns the N x N patches at these corners."""
     return np.stack([image[y : y + N, x : x + N] for y, x in corners])
 
 
 def stitch(
     patches: np.ndarray, corners: np.ndarray, shape: tuple[int, int], free: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean image and its weight. With `free`, each patch may move by a constant, fitted by least squares.
+    """Weighted mean image and its weight. With `free`, a constant is added to each patch, fitted by least squares.
 
-    Weights are |P|^2. In raster order each patch is moved onto what lies there already; then, patch by patch,
-    onto the mean of all, until none moves by more than 1e-4 (Gauss-Seidel).
+    Weights are |P|^2. The first pass fits each patch, in raster order, to the patches before it. Further passes fit
+    each patch to the mean of all, until no constant changes by more than 1e-4 (Gauss-Seidel).
     """
     w = probe_weight().numpy().astype(np.float64)
     total, weight = np.zeros(shape), np.zeros(shape)
@@ -108,12 +109,13 @@ def stitch(
 
 
 def level(amplitude: np.ndarray, phase: np.ndarray, seen: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """The phase patches with their tilt set right by the stitched amplitude `seen`. Needs no frames and no truth.
+    """The phase patches with their tilt corrected by the stitched amplitude `seen`. Needs no frames and no truth.
 
-    Ehrenfest's law ties what the model gives: the pattern's centre of mass is (N / 2 pi) * mean of grad phi + mean
-    of r, both weighted by |P|^2 A^2. The model gets the sum right but trades one for the other: where a patch's
-    amplitude leans too far to a side, its phase is tilted back by as much. Amplitude has no free constant, so the
-    mean of many overlapping patches leans far less than one of them; by the difference each patch is tilted back.
+    Ehrenfest's law relates the model's outputs: the pattern's centre of mass is (N / 2 pi) * mean of grad phi + mean
+    of r, both weighted by |P|^2 A^2. The model gets the sum right but confuses the two terms: if a patch's amplitude
+    leans too far to one side, its phase is tilted in the opposite direction by the same amount. Amplitude has no free
+    constant, so the mean of many overlapping patches leans far less than a single patch. The difference between the two
+    is the tilt that is corrected.
     """
     w = probe_weight().numpy().astype(np.float64)
     axis = np.arange(N) - N / 2
@@ -129,7 +131,7 @@ def level(amplitude: np.ndarray, phase: np.ndarray, seen: np.ndarray, corners: n
 
 
 def score(session: onnxruntime.InferenceSession, seed: int, materials: int) -> tuple[dict, tuple]:
-    """One scan's figures, and the images (truth, reconstruction, error, covered)."""
+    """Returns the figures of one scan, and the images (truth, reconstruction, error, covered)."""
     true_amplitude, true_phase = scene(seed, materials)
     frames, corners = scan(true_amplitude, true_phase, seed)
     began = time.perf_counter()
@@ -166,7 +168,7 @@ def score(session: onnxruntime.InferenceSession, seed: int, materials: int) -> t
 
 
 def draw(images: tuple, path: Path) -> None:
-    """Truth, reconstruction and difference side by side."""
+    """Draws truth, reconstruction and difference side by side."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -191,10 +193,10 @@ def draw(images: tuple, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("--seeds", type=int, default=4, help="scans of objects of one material, and as many of three")
-    parser.add_argument("--first", type=int, default=100, help="seed of the first scan of each sort")
+    parser.add_argument("--seeds", type=int, default=4, help="scans with one material, and as many with three")
+    parser.add_argument("--first", type=int, default=100, help="seed of the first scan of each kind")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--png", type=Path, help="draw the first scan here")
+    parser.add_argument("--png", type=Path, help="the file for a picture of the first scan")
     args = parser.parse_args()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads

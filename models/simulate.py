@@ -1,16 +1,16 @@
-"""The simulated experiment: probe, objects, diffraction patterns. What the model is trained and scored on.
+"""The simulated experiment for training and scoring: probe, objects, diffraction patterns.
 
-What always holds: the physics is that of `src/detector` in the Rust crate, constant by constant. The probe
-never changes: the model knows it by heart. Everything random comes from a `torch.Generator`, so a seed gives
-the same frames again. Index order is [batch, y, x]; phase is in radians, intensity in photons.
+Invariants: the physics and all constants are those of `src/detector` in the Rust crate. The probe
+is fixed, and the model learns it. All random numbers come from a `torch.Generator`, so a seed always gives
+the same frames. Index order is [batch, y, x]; phase is in radians, intensity in photons.
 
 The experiment: a detector of N x N pixels and an object patch O of the same size.
 
     P = s exp(-(r/RADIUS)^8) exp(i pi r^2 / N),   r^2 = (x-N/2)^2 + (y-N/2)^2,   sum |P|^2 = PHOTONS
     I = |fftshift(fft2(ifftshift(P O)))|^2 / N^2,   counts = Poisson(I), at most 32767, int16
 
-The curvature makes the far field an in-line hologram of the patch at unit magnification: what lies at object
-offset r shows near detector offset r. It also tells an object from its twin image.
+The curvature makes the far field an in-line hologram of the patch at unit magnification: a feature at object
+offset r appears near detector offset r. It also distinguishes an object from its twin image.
 """
 
 import math
@@ -23,7 +23,7 @@ PHOTONS = 1.0e6
 COUNT_MAX = 32767
 #: Only the middle WINDOW x WINDOW pixels are lit (outside it |P|^2 is below 4e-6 of its peak).
 WINDOW = 40
-#: Images in the pool that training windows are cut from, and how many cuts one image serves on average.
+#: Number of images in the pool for training windows, and the average number of windows cut from one image.
 POOL, RENEW = 4096, 12
 
 
@@ -41,7 +41,7 @@ def probe() -> torch.Tensor:
 
 
 def probe_weight() -> torch.Tensor:
-    """|P|^2 over its sum, (N, N) float32: how much of the light each object pixel sees."""
+    """|P|^2 divided by its sum, (N, N) float32: the share of the light on each object pixel."""
     w = probe().abs().square()
     return (w / w.sum()).float()
 
@@ -49,8 +49,8 @@ def probe_weight() -> torch.Tensor:
 def intensity(amplitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
     """Noise-free patterns (B, N, N) in photons of patches (B, M, M), M even, centred in the field (M <= N).
 
-    Both shifts of the formula are left out and give the same numbers: `ifftshift` (and padding at the end in place
-    of both sides) changes the far field's phase only; `fftshift` is the sign (-1)^(x+y) on the wave.
+    The code leaves out both shifts of the formula; the numbers are the same. `ifftshift` (and padding at the end
+    instead of on both sides) changes only the phase of the far field. `fftshift` is the sign (-1)^(x+y) on the wave.
     """
     m = amplitude.shape[-1]
     a = (N - m) // 2
@@ -65,7 +65,7 @@ _LIT: dict[int, torch.Tensor] = {}
 
 
 def expose(pattern: torch.Tensor, gen: torch.Generator, exact: bool = True) -> torch.Tensor:
-    """Counts with Poisson noise, as float32 holding int16 values. `exact=False`: normal approximation, 10x faster."""
+    """Counts with Poisson noise: int16 values as float32. `exact=False`: normal approximation, 10x faster."""
     if exact:
         counts = torch.poisson(pattern, generator=gen)
     else:
@@ -74,10 +74,11 @@ def expose(pattern: torch.Tensor, gen: torch.Generator, exact: bool = True) -> t
 
 
 class Objects:
-    """A varied family of random objects: layers of shapes, lines and gratings on smooth ground; seeded.
+    """Random objects of many kinds, from a seed: layers of shapes, lines and gratings on a smooth background.
 
-    `draw(count)` gives amplitude and phase of the lit window, the phase not yet centred. Images are drawn into two
-    pools that are renewed all the time, each used about RENEW times, every time cut, turned and scaled differently.
+    `draw(count)` returns amplitude and phase of the lit window; the phase is not yet centred. Images are drawn into two
+    pools that are renewed continuously. Each image is used about RENEW times, each time cut, rotated and scaled
+    differently.
     """
 
     def __init__(self, seed: int):
@@ -91,7 +92,7 @@ class Objects:
         return torch.rand(*shape, generator=self.gen) < p
 
     def fields(self, count: int, size: int) -> torch.Tensor:
-        """Gaussian random fields with power-law spectra, slope and cut-off differing, each scaled to span 1."""
+        """Gaussian random fields with power-law spectra of different slope and cut-off, each scaled to span 1."""
         m = 1 << (size - 1).bit_length()
         f = torch.fft.rfftfreq(m)[None, :] ** 2 + torch.fft.fftfreq(m)[:, None] ** 2
         f = f.sqrt().clamp(min=0.5 / m)
@@ -129,7 +130,7 @@ class Objects:
         return span_one(layer)
 
     def masks(self, kind: torch.Tensor, angle: torch.Tensor, scale: torch.Tensor, size: int) -> torch.Tensor:
-        """One shape a row, 0 outside to 1 inside. Edges are antialiased or up to 4 pixels soft."""
+        """One shape per row, from 0 outside to 1 inside. Edges are antialiased, or up to 4 pixels soft."""
         n = len(kind)
         t = torch.arange(size, dtype=torch.float32)
         x = t[None, None, :] - self.uniform(-0.1 * size, 1.1 * size, n, 1, 1)
@@ -145,7 +146,7 @@ class Objects:
             if len(i) == 0:
                 continue
             p, q, l, w = u[i], v[i], a[i], b[i]
-            if value == 0:  # ellipse, near a disc
+            if value == 0:  # ellipse, almost a disc
                 w = l * (0.7 + 0.3 * (w / w.max()))
                 d = (((p / l) ** 2 + (q / w) ** 2).sqrt() - 1) * l
             elif value == 1:  # dome: a thick drop, like a cell
@@ -166,7 +167,7 @@ class Objects:
         return out
 
     def layers(self, count: int, smooth: bool) -> torch.Tensor:
-        """Images of span 1: smooth ones are fields, gradients or both; the others shapes, some lying on a field."""
+        """Images of span 1. Smooth images are fields, gradients or both; the others are shapes, some on a field."""
         over = torch.where(self.chance(0.5, count, 1, 1), torch.zeros(count, 1, 1), self.uniform(0, 1, count, 1, 1))
         if smooth:
             swap = self.chance(0.5, count, 1, 1)
@@ -176,7 +177,7 @@ class Objects:
         return span_one(self.shapes(count, N) + over * self.fields(count, N))
 
     def windows(self, count: int, smooth: bool) -> torch.Tensor:
-        """`count` windows cut from a pool at random places, turned and mirrored; some of its images are renewed."""
+        """`count` windows cut from a pool at random places, rotated and mirrored; some of its images are renewed."""
         if self.pools[smooth] is None:
             self.pools[smooth] = torch.cat([self.layers(256, smooth) for _ in range(POOL // 256)])
         pool, at, fresh = self.pools[smooth], self.next[smooth], max(1, count // RENEW)
@@ -193,12 +194,12 @@ class Objects:
     def draw(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Amplitude (0.5..1) and phase (up to 5 rad from end to end) of `count` objects, (count, WINDOW, WINDOW).
 
-        An object is up to two layers of shapes on smooth ground. Each layer turns the phase by its own amount and
-        absorbs in its own ratio; smooth ones absorb little. A third of the objects are of one material throughout,
-        a few absorb where they please.
+        An object is up to two layers of shapes on a smooth background. Each layer has its own phase shift and its own
+        absorption ratio; smooth layers absorb little. A third of the objects are of one material. In a
+        few objects, layers without phase also absorb.
         """
         layer = torch.stack([self.windows(count, False), self.windows(count, False), self.windows(count, True)])
-        alone = torch.randint(0, 4, (count, 1, 1), generator=self.gen)  # 0: shapes alone, 1: ground alone
+        alone = torch.randint(0, 4, (count, 1, 1), generator=self.gen)  # 0: only shapes, 1: only background
         turn = torch.stack([self.uniform(0.3, 1, count, 1, 1) * (alone != 1),
                             self.uniform(-1, 1, count, 1, 1) * (self.chance(0.4, count, 1, 1) & (alone > 1)),
                             self.uniform(-1, 1, count, 1, 1) * (alone > 1) + (alone == 1)])  # fmt: skip
@@ -207,7 +208,7 @@ class Objects:
         sign = self.chance(0.5, count) * 2.0 - 1.0
         one_material = self.chance(0.35, count, 1, 1)
         depth = self.uniform(0.0, 0.4, 3, count, 1, 1) * torch.tensor([1, 1, 0.25])[:, None, None, None]
-        stray = self.chance(0.9, count, 1, 1) & (turn.abs() < 0.05)  # a layer without phase seldom absorbs
+        stray = self.chance(0.9, count, 1, 1) & (turn.abs() < 0.05)  # a layer without phase rarely absorbs
         absorbed = torch.where(one_material, depth[0] * span_one(phase), (depth * ~stray * layer).sum(0))
         haze = self.uniform(0.0, 0.06, count, 1, 1) * self.windows(count, True)
         amplitude = self.uniform(0.92, 1.02, count, 1, 1) - absorbed - haze
@@ -216,6 +217,6 @@ class Objects:
 
 
 def span_one(field: torch.Tensor) -> torch.Tensor:
-    """Each image shifted and scaled to run from 0 to 1 (a flat one becomes 0)."""
+    """Shifts and scales each image to the range 0 to 1 (a flat image becomes 0)."""
     low, high = field.amin((-2, -1), keepdim=True), field.amax((-2, -1), keepdim=True)
     return (field - low) / (high - low).clamp(min=1e-6)

