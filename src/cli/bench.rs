@@ -82,7 +82,7 @@ impl Peer {
     /// # Errors
     /// What is allowed, in words.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let allowed = || "NAME=COMMAND is, such as no-op=target/release/examples/noop".to_owned();
+        let allowed = || "NAME=COMMAND is, such as no-op=target/dist/examples/noop".to_owned();
         let (name, command) = text.split_once('=').ok_or_else(allowed)?;
         let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
         if name.is_empty() || command.is_empty() {
