@@ -175,7 +175,7 @@ run() {
     export PROBE_ROUNDS=101 BENCH_BATCHES=1000 MEMORY_FRAMES=40000 TEST_THREADS=4
     if [ "$dry" ]; then
         many=80 few=16 engines=64-f32 driver=$KIT/driver
-        results="results::frames commands::bench graphs::where missing::with" faults="faults::a_batch faults::the_only"
+        results="results::frames commands::bench graphs::without missing::without" faults="faults::launch faults::refused faults::loss_of_the_only"
         export PROBE_ROUNDS=3 BENCH_BATCHES=5 MEMORY_FRAMES=160 TEST_THREADS=2 STAND_IN_BARE=1
     fi
     # The driver's folder may be on the library path.

@@ -5,7 +5,7 @@ use crate::frames::{plan, usual};
 use crate::sidecar::Bench;
 
 #[test]
-fn inspect_tells_the_tensors_the_batch_range_and_the_memory_of_a_lane_on_each_gpu() {
+fn inspect_shows_tensors_batch_range_and_memory_per_gpu() {
     needs_the_stand_in_driver!("it needs two devices of a known name");
     let workspace = "workspace 1048576";
     let bench = Bench::new(&plan("f16", "2 4 6", workspace)).with("STAND_IN_DEVICES", 2);
@@ -39,7 +39,7 @@ fn inspect_json_has_the_bytes_of_a_lane() {
 }
 
 #[test]
-fn bench_engine_measures_each_number_of_lanes_with_and_without_graphs() {
+fn bench_engine_measures_each_lane_count_and_graph_setting() {
     let both = [(1, true), (2, true), (1, false), (2, false)];
     for (flags, wanted) in [(&[][..], &both[..]), (&["--no-cuda-graphs"], &both[2..])] {
         let bench = Bench::new(&usual()).with("STAND_IN_COMPUTE_US", 50);

@@ -13,7 +13,7 @@ fn refusable() -> impl Iterator<Item = &'static [&'static str]> {
 }
 
 #[tokio::test]
-async fn a_batch_whose_launch_is_refused_is_run_again_and_nobody_notices() {
+async fn refused_launch_is_retried_without_a_nack() {
     for launch in refusable() {
         for (mode, _) in MODES {
             let flags = [&["--mode", mode], launch].concat();
@@ -33,7 +33,7 @@ async fn a_batch_whose_launch_is_refused_is_run_again_and_nobody_notices() {
 }
 
 #[tokio::test]
-async fn a_batch_whose_launch_is_refused_twice_is_nacked_and_the_next_ones_are_computed() {
+async fn launch_refused_twice_nacks_that_batch_only() {
     for launch in refusable() {
         // One batch at a time, so that the second and third runs are the same batch.
         let flags = [&["--mode", "sequential"], launch].concat();
@@ -50,7 +50,7 @@ async fn a_batch_whose_launch_is_refused_twice_is_nacked_and_the_next_ones_are_c
 }
 
 #[tokio::test]
-async fn one_of_two_gpus_lost_costs_no_frame_and_the_other_goes_on() {
+async fn loss_of_one_of_two_gpus_loses_no_frame() {
     needs_the_stand_in_driver!("it needs two devices");
     for (mode, launch) in [
         ("pipelined", LAUNCHES[0]),
@@ -74,7 +74,7 @@ async fn one_of_two_gpus_lost_costs_no_frame_and_the_other_goes_on() {
 }
 
 #[tokio::test]
-async fn the_only_gpu_lost_has_its_frames_nacked_and_ends_the_process_with_code_1() {
+async fn loss_of_the_only_gpu_nacks_its_frames_and_exits_1() {
     for launch in LAUNCHES {
         for (mode, _) in MODES {
             let flags = [&["--mode", mode], launch].concat();
@@ -95,7 +95,7 @@ async fn the_only_gpu_lost_has_its_frames_nacked_and_ends_the_process_with_code_
 }
 
 #[tokio::test]
-async fn a_run_that_hangs_is_nacked_its_lane_is_replaced_and_the_rest_is_computed() {
+async fn hung_batch_is_nacked_and_its_lane_replaced() {
     let check = async |mode: &str, launch: &[&str]| {
         // The time-out is what is waited for: no healthy batch meets it, however busy the machine.
         let flags = [&["--mode", mode, "--inference-timeout", "4s"], launch].concat();

@@ -8,7 +8,7 @@ use crate::sidecar::{Bench, MODES};
 const FRAMES: usize = 45;
 
 #[tokio::test]
-async fn full_batches_are_launched_as_graphs_and_short_ones_by_themselves() {
+async fn full_batches_are_launched_as_graphs_short_ones_are_not() {
     for (mode, _) in MODES {
         // A fixed batch is always full.
         for (batch, full) in [("8", 6), ("1 8 8", 5)] {
@@ -38,7 +38,7 @@ async fn full_batches_are_right_after_short_ones() {
 }
 
 #[tokio::test]
-async fn where_short_batches_find_no_room_for_a_context_of_their_own_there_is_no_graph() {
+async fn without_memory_for_a_second_context_there_is_no_graph() {
     needs_the_stand_in_driver!("it sets the device's memory");
     const WORKSPACE: usize = 1 << 16;
     let plan = plan("f32", "1 8 8", &format!("workspace {WORKSPACE}"));
@@ -66,7 +66,7 @@ async fn without_graphs_nothing_is_captured_and_results_are_the_same() {
 }
 
 #[tokio::test]
-async fn where_no_graph_can_be_captured_every_batch_is_launched_by_itself_and_the_log_says_so() {
+async fn failed_capture_is_logged_and_batches_run_without_graph() {
     let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", "capture-fails");
     let mut sidecar = bench.serve(&[]).await;
     assert_results(&sidecar.call(FRAMES).await, FRAMES);
@@ -83,7 +83,7 @@ async fn where_no_graph_can_be_captured_every_batch_is_launched_by_itself_and_th
 }
 
 #[tokio::test]
-async fn an_engine_that_allocates_in_its_first_run_is_captured_all_the_same() {
+async fn engine_that_allocates_in_its_first_run_is_captured() {
     let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", "lazy-alloc");
     let mut sidecar = bench.serve(&[]).await;
     assert_results(&sidecar.call(FRAMES).await, FRAMES);

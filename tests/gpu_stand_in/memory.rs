@@ -13,7 +13,7 @@ fn hungry() -> String {
 }
 
 #[test]
-fn lanes_that_do_not_fit_are_refused_with_how_many_do_and_what_to_lower() {
+fn lanes_that_do_not_fit_are_refused_with_the_remedy() {
     needs_the_stand_in_driver!("it sets the device's memory");
     for (mode, flag, lanes) in [
         ("pipelined", "--pipeline-depth", 3),
@@ -43,7 +43,7 @@ async fn as_many_lanes_as_fit_can_be_used_if_it_is_only_one() {
 }
 
 #[test]
-fn an_engine_that_does_not_fit_at_all_is_refused_with_the_reason() {
+fn engine_too_large_for_the_gpu_is_refused_with_the_reason() {
     needs_the_stand_in_driver!("it sets the device's memory");
     let bench = Bench::new(&hungry()).with("STAND_IN_MEMORY", WORKSPACE / 2);
     let said = bench.refused(&["--output-size", "full"]);
@@ -52,7 +52,7 @@ fn an_engine_that_does_not_fit_at_all_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_left_to_us_is_made_smaller_until_the_lanes_fit() {
+async fn automatic_batch_shrinks_until_the_lanes_fit() {
     needs_the_stand_in_driver!("it sets the device's memory");
     // A row of input and both outputs; three lanes with 32 rows fit, three with 64 do not.
     let row = 3 * VALUES * 4;
@@ -69,7 +69,7 @@ async fn a_batch_that_is_left_to_us_is_made_smaller_until_the_lanes_fit() {
 }
 
 #[tokio::test]
-async fn two_thousand_batches_take_no_more_device_memory_than_the_first() {
+async fn device_memory_is_the_same_after_two_thousand_batches() {
     needs_the_stand_in_driver!("it reads the device memory in use");
     for (mode, lanes) in MODES {
         for flags in [&[][..], &["--no-cuda-graphs"]] {

@@ -29,7 +29,7 @@ fn without_a_driver_there_is_no_nvidia_driver() {
 }
 
 #[test]
-fn with_a_driver_and_no_tensorrt_the_library_and_the_remedy_are_named() {
+fn missing_tensorrt_is_named_with_the_remedy() {
     needs_the_stand_in_driver!("it copies the driver");
     let folder = tempfile::tempdir().unwrap();
     for driver in ["libcuda.so.1", "libcuda.so"] {
@@ -83,13 +83,13 @@ async fn a_later_tensorrt_is_as_good() {
 }
 
 #[test]
-fn what_is_no_engine_file_is_refused_with_what_tensorrt_says_of_it() {
+fn invalid_engine_file_is_refused_with_tensorrts_message() {
     let words = ["cannot load the model model.engine", "not a plan"];
     assert_refused(&Bench::new("rubbish"), &[], &words);
 }
 
 #[test]
-fn an_engine_that_frames_cannot_be_run_through_is_refused_with_the_reason() {
+fn unsuitable_engine_is_refused_with_the_reason() {
     let two_inputs = usual().replace("output amplitude", "input amplitude");
     let integers = usual().replace("phase f32", "phase i32");
     let other_rows = plan("f32", "8", "").replace("phase f32 N 1", "phase f32 1 1");
@@ -131,7 +131,7 @@ fn describe(bench: &Bench, of: &str, version: &str) {
 }
 
 #[test]
-fn an_engine_built_by_another_version_is_refused_with_how_to_build_it_again() {
+fn engine_of_another_version_is_refused_with_the_remedy() {
     let bench = Bench::new(&usual());
     describe(&bench, &usual(), "1.6.0");
     let words = [
@@ -150,7 +150,7 @@ fn a_description_of_another_file_is_not_believed() {
 }
 
 #[test]
-fn where_there_is_no_gpu_an_engine_is_inspected_by_its_description() {
+fn without_a_gpu_inspect_uses_the_description() {
     needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
     describe(&bench, &usual(), "1.7.1");

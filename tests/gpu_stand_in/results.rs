@@ -9,7 +9,7 @@ use crate::sidecar::{Bench, MODES};
 const BATCH: usize = 8;
 
 #[tokio::test]
-async fn results_are_right_in_every_mode_for_each_input_type_and_batch_dimension() {
+async fn results_are_right_for_each_mode_input_type_and_batch() {
     for (mode, lanes) in MODES {
         for (input, bytes) in [("f32", 4), ("f16", 2)] {
             // Rows of the two calls below: a fixed batch is padded, one within a range runs as it is, or at its least.
@@ -54,7 +54,7 @@ async fn an_output_in_half_precision_is_answered_alike() {
 }
 
 #[tokio::test]
-async fn of_a_cropped_output_only_the_wanted_part_is_copied_and_it_is_right() {
+async fn only_the_wanted_part_of_a_cropped_output_is_copied() {
     for (mode, _) in MODES {
         for flags in [&[][..], &["--no-cuda-graphs"]] {
             let size = ["--mode", mode, "--output-size", "2x2"];

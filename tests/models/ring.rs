@@ -37,7 +37,7 @@ pub fn assert_whole(ring: &Ring, tallies: &Tallies) {
 }
 
 /// More holders than slots, some of whom give up waiting.
-pub fn nobody_waits_in_vain_and_no_more_slots_are_lent_than_there_are() {
+pub fn every_lease_ends_and_no_slot_is_leased_twice() {
     let (ring, tallies) = ring();
     let lent = Arc::new(AtomicUsize::new(0));
     let holders: Vec<_> = (0..4)
