@@ -2,9 +2,9 @@
 
 use crate::fixture::libraries;
 use crate::frames::frame;
-use beamflow::child::ChildSidecar;
 use beamflow::cli::Cli;
-use beamflow::driver::{Answer, Driver};
+use beamflow::commands::child::ChildSidecar;
+use beamflow::vertex::client::{Answer, Driver};
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
