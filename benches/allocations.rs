@@ -6,7 +6,7 @@
 //!
 //! `cargo bench --bench allocations`
 
-use beamflow::app::Sidecar;
+use beamflow::app::map::Sidecar;
 use beamflow::cli::Cli;
 use beamflow::config::Config;
 use clap::Parser;

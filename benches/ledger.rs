@@ -1,7 +1,7 @@
 //! What the books cost per frame: entering, settling and answering a read batch; closing batches.
 
-use beamflow::batch::Fill;
-use beamflow::ledger::{Ledger, Outcome};
+use beamflow::inference::batch::Fill;
+use beamflow::inference::ledger::{Ledger, Outcome};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;

@@ -10,10 +10,10 @@
 #[path = "overlap/plot.rs"]
 mod plot;
 
-use beamflow::app::Sidecar;
+use beamflow::app::map::Sidecar;
 use beamflow::cli::Cli;
 use beamflow::config::Config;
-use beamflow::driver::{Datum, Driver};
+use beamflow::vertex::client::{Datum, Driver};
 use clap::Parser;
 use futures::{StreamExt, stream};
 use std::error::Error;
@@ -55,7 +55,7 @@ struct Args {
 struct Subject {
     driver: Driver,
     stop: CancellationToken,
-    serving: JoinHandle<Result<(), beamflow::app::AppError>>,
+    serving: JoinHandle<Result<(), beamflow::app::map::AppError>>,
     times: Vec<f64>,
     _folder: tempfile::TempDir,
 }

@@ -1,13 +1,11 @@
 //! Parse → start logs → run the command → exit code.
 
-use crate::app::Stopped;
+use crate::app::map::Stopped;
+use crate::app::{exit, map, source};
 use crate::cli::{Cli, Command, ServeArgs, settings, usage};
-use crate::config::Config;
+use crate::commands::{bench, bench_engine, build_engine, demo, inspect, send, size};
 use crate::telemetry::logs::{self, LogGuard};
 use crate::telemetry::setting::Setting;
-use crate::{
-    app, bench, bench_engine, build_engine, demo, exit, inspect, send, simulated_source, sizing,
-};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
@@ -45,14 +43,12 @@ pub fn run() -> ExitCode {
         Some(Command::Inspect(args)) => conclude(inspect::run(&args)),
         Some(Command::Bench(args)) => conclude(runtime.block_on(bench::run(args))),
         Some(Command::BenchEngine(args)) => conclude(bench_engine::run(&args)),
-        Some(Command::SimulateSource(args)) => {
-            match runtime.block_on(simulated_source::run(args)) {
-                Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
-                outcome => conclude(outcome),
-            }
-        }
+        Some(Command::SimulateSource(args)) => match runtime.block_on(source::run(args)) {
+            Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+            outcome => conclude(outcome),
+        },
         // Its flags may be at odds with each other; nothing else goes wrong.
-        Some(Command::Size(args)) => match sizing::run(&args) {
+        Some(Command::Size(args)) => match size::run(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(mistake) => refuse(&mistake.to_string()),
         },
@@ -82,11 +78,7 @@ fn serve(
             "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, one batch more than may be in flight."
         );
     }
-    let config = match Config::try_from(args) {
-        Ok(config) => config,
-        Err(mistake) => return refuse(&mistake.to_string()),
-    };
-    let Stopped { outcome, is_clean } = runtime.block_on(app::run(config, settings));
+    let Stopped { outcome, is_clean } = runtime.block_on(map::run(args, settings));
     let (code, exit) = match outcome {
         Ok(()) => (0, ExitCode::SUCCESS),
         Err(mistake) if mistake.is_usage() => (usage::EXIT_USAGE, refuse(&mistake.to_string())),

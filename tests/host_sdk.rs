@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use beamflow::driver::{Answer, Datum, Driver};
-use beamflow::server::{Server, ServerConfig};
+use beamflow::vertex::client::{Answer, Datum, Driver};
+use beamflow::vertex::map::{Server, ServerConfig};
 use numaflow::batchmap::{self, BatchMapper, BatchResponse, Message};
 use numaflow::shared::ServerExtras;
 use tokio::sync::{mpsc::Receiver, oneshot};

@@ -2,7 +2,7 @@
 
 use super::parse::{time, whole_number};
 use crate::frame::FrameShape;
-use crate::schedule::Mode;
+use crate::inference::schedule::Mode;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;

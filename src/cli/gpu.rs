@@ -3,8 +3,8 @@
 
 use crate::config::OrAuto;
 use crate::engine::EngineOptions;
-use crate::engine::lane::Balance;
 use crate::engine::options::{DeviceKind, DeviceSelection, Precision};
+use crate::inference::lane::Balance;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use std::path::PathBuf;

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::config::OrAuto;
     use crate::frame::OutputSize;
-    use crate::schedule::Mode;
+    use crate::inference::schedule::Mode;
 
     #[test]
     fn a_pod_spec_of_the_python_sidecars_works_unchanged() {

@@ -1,7 +1,7 @@
 //! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
 
 use crate::config::OrAuto;
-use crate::policy::{OnFailure, OnInvalid};
+use crate::inference::policy::{OnFailure, OnInvalid};
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use super::parse::{
 };
 use crate::config::{Config, ConfigError, OrAuto};
 use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
-use crate::policy::{OnFailure, OnInvalid};
-use crate::schedule::Mode;
+use crate::inference::policy::{OnFailure, OnInvalid};
+use crate::inference::schedule::Mode;
 use crate::telemetry::logs::LogFormat;
 use clap::Args;
 use clap::builder::FalseyValueParser;

@@ -14,10 +14,8 @@
 
 /// What can go wrong.
 mod error;
-/// Why a frame that is fine has no result.
-pub mod failure;
-/// Named OS threads that own sessions, and the queue of work before them.
-pub mod lane;
+/// `.onnx` models rewritten in half precision.
+pub mod fp16;
 /// From the name of a model to its engine.
 mod load;
 /// What a model takes and gives.

@@ -97,7 +97,7 @@ fn log_panics() {
             thread = thread.name().unwrap_or("unnamed"),
             place,
             "A panic: {}",
-            crate::panic::message(panic.payload())
+            crate::telemetry::panic::message(panic.payload())
         );
     }));
 }

@@ -11,7 +11,7 @@ pub(crate) const PREFIX: &str = "beamflow";
 
 /// A metric's name and what it says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Name {
+pub(crate) struct Name {
     name: &'static str,
     help: &'static str,
 }
@@ -20,64 +20,64 @@ const fn name(name: &'static str, help: &'static str) -> Name {
     Name { name, help }
 }
 
-pub(super) const BUILD: Name = name("build", "The program");
-pub(super) const ENGINE_READY: Name = name("engine_ready", "1 while calls are answered");
-pub(super) const READ_BATCHES: Name = name("read_batches", "Read batches answered");
-pub(super) const FRAMES_RECEIVED: Name = name("frames_received", "Datums that came in");
-pub(super) const RECEIVED_BYTES: Name = name("received_bytes", "Payloads of datums that came in");
-pub(super) const SENT_BYTES: Name = name("sent_bytes", "Payloads of messages in answers");
-pub(super) const FRAME_LATENCY_SECONDS: Name = name(
+pub(crate) const BUILD: Name = name("build", "The program");
+pub(crate) const ENGINE_READY: Name = name("engine_ready", "1 while calls are answered");
+pub(crate) const READ_BATCHES: Name = name("read_batches", "Read batches answered");
+pub(crate) const FRAMES_RECEIVED: Name = name("frames_received", "Datums that came in");
+pub(crate) const RECEIVED_BYTES: Name = name("received_bytes", "Payloads of datums that came in");
+pub(crate) const SENT_BYTES: Name = name("sent_bytes", "Payloads of messages in answers");
+pub(crate) const FRAME_LATENCY_SECONDS: Name = name(
     "frame_latency_seconds",
     "From a datum's event time to its answer",
 );
-pub(super) const FRAMES_COMPLETED: Name = name("frames_completed", "Datums by what became of them");
-pub(super) const FRAMES_REJECTED: Name = name(
+pub(crate) const FRAMES_COMPLETED: Name = name("frames_completed", "Datums by what became of them");
+pub(crate) const FRAMES_REJECTED: Name = name(
     "frames_rejected",
     "Frames that are wrong in themselves, by reason",
 );
-pub(super) const FRAME_GAPS: Name = name("frame_gaps", "Frame numbers that were left out upstream");
-pub(super) const BATCHES: Name = name(
+pub(crate) const FRAME_GAPS: Name = name("frame_gaps", "Frame numbers that were left out upstream");
+pub(crate) const BATCHES: Name = name(
     "batches",
     "Batches computed, by mode and by why they closed",
 );
-pub(super) const BATCH_FRAMES: Name = name("batch_frames", "Frames in a batch");
-pub(super) const BATCH_PADDING_FRAMES: Name = name(
+pub(crate) const BATCH_FRAMES: Name = name("batch_frames", "Frames in a batch");
+pub(crate) const BATCH_PADDING_FRAMES: Name = name(
     "batch_padding_frames",
     "Rows computed beyond the frames of a batch",
 );
-pub(super) const BATCHES_RETRIED: Name = name("batches_retried", "Batches run a second time");
-pub(super) const LANES_REPLACED: Name = name("lanes_replaced", "Lanes given up because they hung");
-pub(super) const ENGINE_ERRORS: Name =
+pub(crate) const BATCHES_RETRIED: Name = name("batches_retried", "Batches run a second time");
+pub(crate) const LANES_REPLACED: Name = name("lanes_replaced", "Lanes given up because they hung");
+pub(crate) const ENGINE_ERRORS: Name =
     name("engine_errors", "Runs of a batch that failed, by kind");
-pub(super) const HANDLER_DURATION_SECONDS: Name = name(
+pub(crate) const HANDLER_DURATION_SECONDS: Name = name(
     "handler_duration_seconds",
     "From a read batch's first datum to its answer",
 );
-pub(super) const READ_BATCH_FRAMES: Name = name("read_batch_frames", "Datums in a read batch");
-pub(super) const STAGE_DURATION_SECONDS: Name =
+pub(crate) const READ_BATCH_FRAMES: Name = name("read_batch_frames", "Datums in a read batch");
+pub(crate) const STAGE_DURATION_SECONDS: Name =
     name("stage_duration_seconds", "What a batch's time went on");
-pub(super) const LOG_LINES_DROPPED: Name =
+pub(crate) const LOG_LINES_DROPPED: Name =
     name("log_lines_dropped", "Log lines that nobody took in time");
-pub(super) const ENGINE_INFO: Name = name("engine_info", "The engine; always 1");
-pub(super) const ENGINE_LOAD_SECONDS: Name =
+pub(crate) const ENGINE_INFO: Name = name("engine_info", "The engine; always 1");
+pub(crate) const ENGINE_LOAD_SECONDS: Name =
     name("engine_load_seconds", "How long the start took, by phase");
-pub(super) const LANE_BUSY_SECONDS: Name = name(
+pub(crate) const LANE_BUSY_SECONDS: Name = name(
     "lane_busy_seconds",
     "How long a lane was at work, by its place on its device",
 );
-pub(super) const IDLE_WHILE_QUEUED_SECONDS: Name = name(
+pub(crate) const IDLE_WHILE_QUEUED_SECONDS: Name = name(
     "idle_while_queued_seconds",
     "How long a lane was idle while a batch waited for one",
 );
-pub(super) const DEVICES_LOST: Name = name("devices_lost", "Devices that have no lane any more");
-pub(super) const SLOTS_IN_USE: Name =
+pub(crate) const DEVICES_LOST: Name = name("devices_lost", "Devices that have no lane any more");
+pub(crate) const SLOTS_IN_USE: Name =
     name("slots_in_use", "Slots that are being filled or computed");
-pub(super) const PIPELINE_DEPTH: Name = name(
+pub(crate) const PIPELINE_DEPTH: Name = name(
     "pipeline_depth",
     "Batches that may be in flight in pipelined mode",
 );
-pub(super) const BATCH_SIZE: Name = name("batch_size", "Frames that a full batch holds");
-pub(super) const READ_BATCH_FRAMES_NEEDED: Name = name(
+pub(crate) const BATCH_SIZE: Name = name("batch_size", "Frames that a full batch holds");
+pub(crate) const READ_BATCH_FRAMES_NEEDED: Name = name(
     "read_batch_frames_needed",
     "Datums that a read batch must hold for every slot to be used",
 );

@@ -3,7 +3,7 @@
 //! The driver itself is strict: a missing, repeated or empty response is an error of its call.
 
 use crate::common::{Host, MODES, SIM, assert_result, bad, call, good, pixels, result, values};
-use beamflow::driver::Datum;
+use beamflow::vertex::client::Datum;
 use futures::stream;
 
 #[tokio::test]

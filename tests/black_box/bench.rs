@@ -1,6 +1,6 @@
 //! `beamflow bench` measures what it says, checks every response, and writes what can be compared.
 
-use beamflow::bench::BenchReport;
+use beamflow::commands::bench::BenchReport;
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,13 +1,13 @@
 //! What the black-box tests share: a sidecar on a temporary socket, frames, and what they must become.
 
-use beamflow::app::{AppError, Sidecar};
+use beamflow::app::map::{AppError, Sidecar};
 use beamflow::cli::Cli;
 use beamflow::config::Config;
-use beamflow::driver::{Answer, Datum, Driver};
-use beamflow::engine::lane::Health;
 use beamflow::engine::simulated::expected;
-use beamflow::schedule::Depth;
-use beamflow::telemetry::counts::Counts;
+use beamflow::inference::lane::Health;
+use beamflow::inference::metrics::counts::Counts;
+use beamflow::inference::schedule::Depth;
+use beamflow::vertex::client::{Answer, Datum, Driver};
 use clap::Parser;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Several devices: all are used, one that is lost is done without, and the last one's loss ends the process.
 
 use crate::common::{Host, NEVER, SIM, assert_result, call, eventually};
-use beamflow::app::AppError;
+use beamflow::app::map::AppError;
 
 #[tokio::test]
 async fn one_lost_device_costs_no_frame_and_the_other_goes_on() {
@@ -133,7 +133,7 @@ fn lanes_too_large_for_the_device_are_refused_at_start() {
     // A batch of eight frames of 512 × 512 takes 16 MiB, in and out.
     let load = |flags: &[&str]| {
         let config = crate::common::config(flags);
-        beamflow::app::Sidecar::load(&config)
+        beamflow::app::map::Sidecar::load(&config)
     };
     let model = ["--model-path", "sim:size=512,memory=40"];
     let refused = load(&[&model[..], &["--pipeline-depth", "3"]].concat());

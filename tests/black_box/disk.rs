@@ -4,8 +4,8 @@
 //! tests say so and pass.
 
 use crate::common::{NEVER, SIM, assert_result, call, ended};
-use beamflow::child::ChildSidecar;
-use beamflow::driver::Driver;
+use beamflow::commands::child::ChildSidecar;
+use beamflow::vertex::client::Driver;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};

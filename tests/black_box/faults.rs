@@ -1,8 +1,8 @@
 //! Whatever the engine does, every datum is answered, and the frames it spared are not touched.
 
 use crate::common::{Host, MODES, NEVER, SIM, assert_result, call};
-use beamflow::app::AppError;
-use beamflow::driver::Answer;
+use beamflow::app::map::AppError;
+use beamflow::vertex::client::Answer;
 
 const NACK: &str = "U+005C__NACK__";
 

@@ -1,10 +1,10 @@
 //! The result of a frame does not depend on mode, depth, batch size, neighbours or position.
 
 use crate::common::{Host, MODES, SIM, bad, good, values};
-use beamflow::detector::Raster;
-use beamflow::driver::{Answer, Datum};
-use beamflow::experiment;
-use beamflow::stack::FrameStack;
+use beamflow::lab::Raster;
+use beamflow::lab::experiment;
+use beamflow::lab::stack::FrameStack;
+use beamflow::vertex::client::{Answer, Datum};
 use futures::stream;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ fn frames(count: usize) -> Vec<Datum> {
     .unwrap();
     let stack = FrameStack::simulate(&scan, || ()).unwrap();
     (0..count)
-        .map(|k| beamflow::drive::datum(&stack, k))
+        .map(|k| beamflow::commands::drive::datum(&stack, k))
         .collect()
 }
 

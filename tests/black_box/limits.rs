@@ -4,10 +4,10 @@
 //! of the process (`ulimit`) can be set anywhere.
 
 use crate::common::{MODES, NEVER, ended, eventually};
-use beamflow::child::ChildSidecar;
-use beamflow::driver::{Answer, Datum};
+use beamflow::commands::child::ChildSidecar;
 use beamflow::engine::simulated::expected;
 use beamflow::frame::SHAPE_HEADER;
+use beamflow::vertex::client::{Answer, Datum};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};

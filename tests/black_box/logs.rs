@@ -2,11 +2,11 @@
 
 use crate::common::{NEVER, SIM, call, config};
 use crate::served::Served;
-use beamflow::app::Sidecar;
-use beamflow::driver::Driver;
-use beamflow::ledger::Tally;
-use beamflow::telemetry::newest::Newest;
-use beamflow::telemetry::status::Status;
+use beamflow::app::map::Sidecar;
+use beamflow::inference::ledger::Tally;
+use beamflow::inference::newest::Newest;
+use beamflow::status::Status;
+use beamflow::vertex::client::Driver;
 use parking_lot::Mutex;
 use std::io::Write;
 use std::process::Stdio;

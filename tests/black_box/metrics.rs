@@ -2,7 +2,7 @@
 
 use crate::common::{MODES, NEVER, SIM, bad, call, good};
 use crate::served::Served;
-use beamflow::driver::Driver;
+use beamflow::vertex::client::Driver;
 use std::collections::BTreeMap;
 
 fn completed(metrics: &BTreeMap<String, f64>) -> f64 {

@@ -4,8 +4,8 @@
 
 use crate::common::{NEVER, bad};
 use crate::served::Served;
-use beamflow::driver::{Datum, Driver};
-use beamflow::stack::FrameStack;
+use beamflow::lab::stack::FrameStack;
+use beamflow::vertex::client::{Datum, Driver};
 use fantoccini::{Client, ClientBuilder, Locator};
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -148,7 +148,7 @@ async fn send(driver: &mut Driver, stack: &FrameStack, read_batches: usize) {
             if k % 10 == 9 {
                 bad(k)
             } else {
-                beamflow::drive::datum(stack, k)
+                beamflow::commands::drive::datum(stack, k)
             }
         });
         driver.call(futures::stream::iter(datums)).await.unwrap();

@@ -1,7 +1,7 @@
 //! The program as Kubernetes sees it: exit codes, one-line mistakes, signals, files.
 
 use crate::common::{MODES, NEVER, SIM, assert_result, good};
-use beamflow::child::ChildSidecar;
+use beamflow::commands::child::ChildSidecar;
 use std::path::Path;
 use std::process::{Command, Output};
 

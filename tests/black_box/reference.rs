@@ -1,7 +1,7 @@
 //! Numbers checked against a reference that is not ours: onnxruntime's.
 
 use crate::common::{Host, values};
-use beamflow::driver::Datum;
+use beamflow::vertex::client::Datum;
 use futures::stream;
 use std::path::{Path, PathBuf};
 
@@ -17,12 +17,12 @@ fn floats(name: &str) -> Vec<f32> {
 
 /// Sends the frames of a stack through a sidecar on `model` and gives each output's values.
 async fn outputs(model: &Path, device: &str, frames: &str, names: &[&str]) -> Vec<Vec<f32>> {
-    let stack = beamflow::stack::FrameStack::read(&data(frames)).unwrap();
+    let stack = beamflow::lab::stack::FrameStack::read(&data(frames)).unwrap();
     let flags = ["--model-path", model.to_str().unwrap(), "--device", device];
     let host = Host::start(&flags).await;
     let mut driver = host.driver().await;
     let datums: Vec<Datum> = (0..stack.frames())
-        .map(|k| beamflow::drive::datum(&stack, k))
+        .map(|k| beamflow::commands::drive::datum(&stack, k))
         .collect();
     let answer = driver.call(stream::iter(datums)).await.unwrap();
     host.stop().await;

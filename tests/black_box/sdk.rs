@@ -1,15 +1,15 @@
 //! The handler is the SDK's `BatchMapper`: the SDK's own server runs it too.
 
 use crate::common::{MODES, NEVER, SIM, assert_result, call, config};
-use beamflow::app::Sidecar;
-use beamflow::driver::Driver;
+use beamflow::app::map::Sidecar;
+use beamflow::vertex::client::Driver;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum, Server};
 use numaflow::shared::ServerExtras;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// The SDK takes its handler by value.
-struct Shared(Arc<beamflow::handler::FrameHandler>);
+struct Shared(Arc<beamflow::inference::handler::FrameHandler>);
 
 #[tonic::async_trait]
 impl BatchMapper for Shared {

@@ -1,7 +1,7 @@
 //! A sidecar whose HTTP side is asked.
 
 use crate::common::NEVER;
-use beamflow::child::ChildSidecar;
+use beamflow::commands::child::ChildSidecar;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

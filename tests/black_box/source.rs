@@ -4,9 +4,9 @@
 mod reader;
 
 use crate::common::{Host, NEVER, eventually};
-use beamflow::detector::Raster;
-use beamflow::driver::Datum;
-use beamflow::experiment;
+use beamflow::lab::Raster;
+use beamflow::lab::experiment;
+use beamflow::vertex::client::Datum;
 use numaflow::proto::source::read_response::Result as Message;
 use reader::{LONG, Reader, ids, offset};
 use rustix::process::{Pid, Signal, kill_process};

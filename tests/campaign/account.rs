@@ -3,7 +3,7 @@
 use crate::frames::{Kind, is_result};
 use crate::life::Ending;
 use crate::plan::Incident;
-use beamflow::driver::Answer;
+use beamflow::vertex::client::Answer;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;

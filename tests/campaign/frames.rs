@@ -1,8 +1,8 @@
 //! Frames, good and bad, and what must be answered to each: a function of seed and number alone.
 
-use beamflow::driver::Datum;
 use beamflow::engine::simulated::expected;
 use beamflow::frame::{DTYPE_HEADER, FRAME_ID_HEADER};
+use beamflow::vertex::client::Datum;
 
 const PIXELS: usize = 16;
 

@@ -4,8 +4,8 @@ use crate::account::Account;
 use crate::frames::datum;
 use crate::one_cpu::OneCpu;
 use crate::plan::{Incident, Plan};
-use beamflow::child::ChildSidecar;
-use beamflow::driver::{Datum, Driver, DriverError};
+use beamflow::commands::child::ChildSidecar;
+use beamflow::vertex::client::{Datum, Driver, DriverError};
 use futures::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,7 +166,7 @@ impl Life {
     async fn finish(
         &mut self,
         datums: impl Iterator<Item = Datum>,
-    ) -> Result<beamflow::driver::Answer, DriverError> {
+    ) -> Result<beamflow::vertex::client::Answer, DriverError> {
         self.send(datums).await?;
         let driver = self.driver.as_mut().unwrap();
         driver.end_of_transmission().await?;

@@ -13,13 +13,13 @@ mod memory;
 /// Numbers, against the CPU engine and among themselves.
 mod results;
 
-use beamflow::detector::Raster;
-use beamflow::driver::Datum;
 use beamflow::engine::options::Precision;
 use beamflow::engine::tensorrt::request::{BatchRequest, BuildRequest};
 use beamflow::engine::tensorrt::{self, BuildProgress};
-use beamflow::experiment;
-use beamflow::stack::FrameStack;
+use beamflow::lab::Raster;
+use beamflow::lab::experiment;
+use beamflow::lab::stack::FrameStack;
+use beamflow::vertex::client::Datum;
 use std::path::{Path, PathBuf};
 
 /// The project's own model.
@@ -61,7 +61,7 @@ pub fn frames(count: usize) -> Vec<Datum> {
     let stack = FrameStack::simulate(&scan, || ()).unwrap();
     let datum = |k: usize| Datum {
         id: k.to_string(),
-        ..beamflow::drive::datum(&stack, k % stack.frames())
+        ..beamflow::commands::drive::datum(&stack, k % stack.frames())
     };
     (0..count).map(datum).collect()
 }

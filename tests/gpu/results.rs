@@ -2,9 +2,9 @@
 
 use crate::common::{Host, MODES, NEVER, values};
 use crate::{MODEL, engine, flags, frames};
-use beamflow::driver::Datum;
 use beamflow::engine::options::Precision;
 use beamflow::engine::tensorrt::request::BatchRequest;
+use beamflow::vertex::client::Datum;
 use std::path::Path;
 
 /// Every frame's results, amplitude and phase, as they were sent.

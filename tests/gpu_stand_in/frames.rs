@@ -1,6 +1,6 @@
 //! Frames, engine files, and what the stand-in makes of the one with the other.
 
-use beamflow::driver::{Answer, Datum};
+use beamflow::vertex::client::{Answer, Datum};
 
 /// Side of the frames, in pixels.
 pub const SIDE: usize = 4;

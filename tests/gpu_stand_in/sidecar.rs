@@ -2,9 +2,9 @@
 
 use crate::fixture::{libraries, on_a_card, program};
 use crate::frames::{frame, usual};
-use beamflow::child::ChildSidecar;
 use beamflow::cli::Cli;
-use beamflow::driver::{Answer, Datum, Driver};
+use beamflow::commands::child::ChildSidecar;
+use beamflow::vertex::client::{Answer, Datum, Driver};
 use clap::CommandFactory;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

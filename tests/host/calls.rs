@@ -1,6 +1,6 @@
 //! What a call promises when nobody errs.
 
-use beamflow::driver::{Datum, DriverError, dial};
+use beamflow::vertex::client::{Datum, DriverError, dial};
 use futures::FutureExt;
 use numaflow::batchmap::{BatchResponse, Message};
 use numaflow::proto::map::MapRequest;
@@ -203,10 +203,12 @@ async fn stalled_stream_delays_no_other_on_its_connection() {
     })
     .await;
     let channel = dial(&rig.config.sock_path).await.unwrap();
-    let mut stalled = beamflow::driver::Driver::over(channel.clone())
+    let mut stalled = beamflow::vertex::client::Driver::over(channel.clone())
         .await
         .unwrap();
-    let mut other = beamflow::driver::Driver::over(channel).await.unwrap();
+    let mut other = beamflow::vertex::client::Driver::over(channel)
+        .await
+        .unwrap();
     let mebibytes = |name: &str, count: usize| -> Vec<Datum> {
         (0..count)
             .map(|i| Datum::new(format!("{name}{i}"), vec![0; 1 << 20]))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use beamflow::driver::{Answer, Driver, DriverError};
+use beamflow::vertex::client::{Answer, Driver, DriverError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use numaflow::proto::map::map_server::{Map, MapServer};

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use beamflow::driver::{Answer, Datum};
+use beamflow::vertex::client::{Answer, Datum};
 use numaflow::batchmap::BatchResponse;
 
 use super::support::{Rig, UNANSWERED, answer, datum, datums, echo, soon, value};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use beamflow::driver::DriverError;
+use beamflow::vertex::client::DriverError;
 use numaflow::proto::map::{Handshake, MapRequest};
 use tokio::sync::mpsc;
 use tonic::Code;

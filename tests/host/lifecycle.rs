@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixListener;
 
-use beamflow::driver::{Driver, DriverError, dial};
+use beamflow::vertex::client::{Driver, DriverError, dial};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -118,7 +118,7 @@ async fn what_a_killed_sidecar_left_behind_is_replaced() {
 #[tokio::test]
 async fn a_file_that_is_not_a_socket_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let config = beamflow::server::ServerConfig {
+    let config = beamflow::vertex::map::ServerConfig {
         sock_path: dir.path().join("precious"),
         server_info_path: dir.path().join("info"),
         ..Default::default()

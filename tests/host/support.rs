@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beamflow::driver::{Datum, Driver};
-use beamflow::server::{Server, ServerConfig, ServerError};
+use beamflow::vertex::client::{Datum, Driver};
+use beamflow::vertex::map::{Server, ServerConfig, ServerError};
 use numaflow::batchmap::{self, BatchMapper, BatchResponse, Message};
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
@@ -64,7 +64,7 @@ pub fn datum(id: &str) -> Datum {
 }
 
 /// The value of the first message to `id`.
-pub fn value<'a>(answer: &'a beamflow::driver::Answer, id: &str) -> &'a [u8] {
+pub fn value<'a>(answer: &'a beamflow::vertex::client::Answer, id: &str) -> &'a [u8] {
     &answer.get(id).unwrap()[0].value
 }
 

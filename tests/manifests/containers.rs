@@ -2,9 +2,9 @@
 
 use crate::documents::{self, Document, read, root};
 use beamflow::cli::Cli;
+use beamflow::config::memory;
 use beamflow::config::{Config, OrAuto};
 use beamflow::engine::{self, EngineOptions};
-use beamflow::memory;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use crate::containers::{each_sidecar, vertices};
 use crate::documents::{self, Document, parse};
-use beamflow::policy::{OnFailure, OnInvalid};
+use beamflow::inference::policy::{OnFailure, OnInvalid};
 use serde_json::Value;
 
 /// The largest frames that the manifests are made for: 1024 × 1024 int16.

@@ -1,10 +1,10 @@
-//! The ring and its slots, as they are; when a batch closes is pure.
+//! The ring and its slots from the program's source; when a batch closes is pure.
 
-pub use beamflow::batch::{Close, Fill};
+pub use beamflow::inference::batch::{Close, Fill};
 
-#[path = "../../src/batch/ring.rs"]
+#[path = "../../src/inference/batch/ring.rs"]
 pub(crate) mod ring;
-#[path = "../../src/batch/slot.rs"]
+#[path = "../../src/inference/batch/slot.rs"]
 pub(crate) mod slot;
 
 pub(crate) use ring::{Claim, Lease, Ring};

@@ -1,10 +1,10 @@
 //! The lanes: whatever befalls them, each job comes back, and what they held is given back.
 
-use crate::engine::failure::Failure;
-use crate::engine::lane::{Balance, LaneId, LanePlan, Lanes, Pending, Reply, Work};
 use crate::engine::{EngineError, Session, StageTimes};
+use crate::inference::failure::Failure;
+use crate::inference::lane::{Balance, LaneId, LanePlan, Lanes, Pending, Reply, Work};
+use crate::inference::sync::{choose, spawn, timeout, until};
 use crate::scripted::{Fate, Gate, Scripted, Tallies};
-use crate::sync::{choose, spawn, timeout, until};
 use shuttle::future::block_on;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

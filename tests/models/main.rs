@@ -19,16 +19,9 @@
 
 // The program's source, and what it finds under `crate::`. Its own tests have their own threads and are not run here.
 #[allow(dead_code, unused_imports)]
-mod batch;
-#[allow(dead_code, unused_imports)]
-mod engine;
-#[allow(dead_code, unused_imports)]
-#[path = "../../src/schedule/mod.rs"]
-mod schedule;
-/// What is put in the place of `src/sync.rs`.
-mod sync;
+mod inference;
 
-use beamflow::{frame, ledger, panic, telemetry};
+use beamflow::{engine, frame, telemetry};
 
 /// Models of the lanes.
 mod lanes;

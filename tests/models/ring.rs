@@ -1,10 +1,10 @@
 //! The ring: slots lent, returned, written off, and coming back after all.
 
-use crate::batch::Ring;
-use crate::batch::slot::Slot;
 use crate::engine::EngineError;
+use crate::inference::batch::Ring;
+use crate::inference::batch::slot::Slot;
+use crate::inference::sync::{spawn, spawn_blocking, thread, timeout, until};
 use crate::scripted::{Scripted, Tallies};
-use crate::sync::{spawn, spawn_blocking, thread, timeout, until};
 use futures::FutureExt;
 use shuttle::future::block_on;
 use std::sync::Arc;

@@ -1,20 +1,20 @@
 //! The schedules: whatever befalls the lanes, every datum of a call has one outcome, and every slot comes back.
 
-use crate::batch::Ring;
-use crate::batch::slot::Slot;
-use crate::engine::lane::{Balance, LanePlan, Lanes};
 use crate::engine::{Engine, EngineError};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
-use crate::ledger::Outcome;
-use crate::ring::assert_whole;
-use crate::schedule::{
+use crate::inference::batch::Ring;
+use crate::inference::batch::slot::Slot;
+use crate::inference::lane::{Balance, LanePlan, Lanes};
+use crate::inference::ledger::Outcome;
+use crate::inference::metrics::counts::Counts;
+use crate::inference::newest::Newest;
+use crate::inference::schedule::{
     Call, Concurrent, Depth, Limits, Pipelined, Resources, Schedule, SelectedOutput, Sequential,
 };
+use crate::inference::sync::{choose, spawn, timeout, until};
+use crate::ring::assert_whole;
 use crate::scripted::{ADDED, Fate, Gate, Scripted, Tallies};
-use crate::sync::{choose, spawn, timeout, until};
-use crate::telemetry::counts::Counts;
-use crate::telemetry::newest::Newest;
-use beamflow::schedule::Mode;
+use beamflow::inference::schedule::Mode;
 use numaflow::batchmap::Datum;
 use prometheus_client::registry::Registry;
 use shuttle::future::{block_on, yield_now};

@@ -5,7 +5,7 @@ use crate::engine::{
     StageTimes, TensorSpec,
 };
 use crate::frame::values::{Element, Values, ValuesMut};
-use crate::sync::{Condvar, Mutex, choose};
+use crate::inference::sync::{Condvar, Mutex, choose};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,4 +1,4 @@
-//! What `src/sync.rs` names, under a scheduler: every operation is a point at which another thread or task may go on.
+//! What `src/inference/sync.rs` names, under a scheduler: every operation is a point at which another thread or task may go on.
 //!
 //! Locks, atomics, channels, threads and tasks are shuttle's. Semaphores and oneshot channels are tokio's own, each
 //! operation one step: tokio has models of what goes on inside them. Time is not modelled, it is left to chance: a time-out

@@ -1,7 +1,7 @@
 //! What numa is to a source: one stream of reads, one of acks, on the SDK's generated client.
 
 use crate::common::NEVER;
-use beamflow::driver::dial;
+use beamflow::vertex::client::dial;
 use numaflow::proto::source::read_response::Result as Message;
 use numaflow::proto::source::source_client::SourceClient;
 use numaflow::proto::source::{

@@ -45,7 +45,7 @@ pub fn target(data: &[u8]) {
             Err(mistake) => return assert_one_line(&mistake.to_string(), usize::MAX),
         },
         Some(Command::Size(args)) => {
-            if let Ok(text) = beamflow::sizing::told(&args) {
+            if let Ok(text) = beamflow::commands::size::told(&args) {
                 let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
                 assert!(words.all(|word| !["NaN", "inf"].contains(&word)), "{text}");
                 // JSON has null for such a number; but for this one, null is what was given.

@@ -3,13 +3,13 @@
 //! Sound frames are as likely as damaged ones: a batch in which nothing is computed tests little.
 
 use super::feed::Feed;
-use beamflow::app::Sidecar;
+use beamflow::app::map::Sidecar;
 use beamflow::cli::Cli;
 use beamflow::config::Config;
-use beamflow::driver::Datum;
 use beamflow::engine::simulated::expected;
 use beamflow::frame::values::{Element, ValuesMut};
 use beamflow::frame::{Decoder, Dtype, FrameShape, OutputSize};
+use beamflow::vertex::client::Datum;
 use clap::Parser;
 use half::f16;
 use numaflow::proto::metadata::{KeyValueGroup, Metadata};

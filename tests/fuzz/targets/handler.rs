@@ -5,7 +5,7 @@
 
 use super::datums::{self, Said, check, runtime, subject};
 use super::feed::Feed;
-use beamflow::driver::Datum;
+use beamflow::vertex::client::Datum;
 use numaflow::batchmap::{self, BatchMapper, BatchResponse};
 use numaflow::proto::map::MapRequest;
 use tokio::sync::mpsc;

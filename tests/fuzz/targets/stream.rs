@@ -7,8 +7,8 @@
 
 use super::datums::{self, Said, Subject, check, runtime, subject};
 use super::feed::Feed;
-use beamflow::driver::{Datum, dial};
-use beamflow::server::{Server, ServerConfig};
+use beamflow::vertex::client::{Datum, dial};
+use beamflow::vertex::map::{Server, ServerConfig};
 use numaflow::proto::map::map_client::MapClient;
 use numaflow::proto::map::{Handshake, MapRequest, MapResponse, TransmissionStatus};
 use std::sync::{Arc, OnceLock};

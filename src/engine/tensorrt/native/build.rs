@@ -181,7 +181,7 @@ fn build_plan(
         // By its path, because weights may lie in files beside it.
         Precision::Fp32 => parser.parse_from_file(&request.model.to_string_lossy(), 2),
         Precision::Fp16 => {
-            let half = crate::onnx_model::to_half(source).map_err(|error| error.to_string())?;
+            let half = crate::engine::fp16::to_half(source).map_err(|error| error.to_string())?;
             tracing::info!("{}", half.summary);
             parser.parse(&half.model)
         }

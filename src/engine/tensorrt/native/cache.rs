@@ -34,7 +34,7 @@ pub(crate) fn load_onnx(
         reason,
     };
     let model = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    if crate::onnx_model::has_side_files(&model) {
+    if crate::engine::fp16::has_side_files(&model) {
         return Err(fail(
             "its weights lie in files beside it, and the cache would not see them change: build the engine with \
              beamflow build-engine, or save the model in one file"

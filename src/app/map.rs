@@ -1,0 +1,391 @@
+//! Wiring: engine → lanes → handler → server, from start to drained stop.
+//!
+//! The order is the promise: the model is loaded and warmed up before the socket exists, so whoever can
+//! connect is served; the socket is gone before the engine is.
+
+use crate::app::signals;
+use crate::cli::ServeArgs;
+use crate::config::fitting;
+use crate::config::{Config, ConfigError};
+use crate::engine::{self, EngineError};
+use crate::inference::batch::Ring;
+use crate::inference::batch::slot::Slot;
+use crate::inference::handler::FrameHandler;
+use crate::inference::lane::{Health, LanePlan, Lanes};
+use crate::inference::metrics::counts::Counts;
+use crate::inference::metrics::running::Running;
+use crate::inference::newest::Newest;
+use crate::inference::policy::{AnswerPolicy, OnFailure, OnInvalid};
+use crate::inference::read_batch::ReadBatchWatch;
+use crate::inference::schedule::{
+    Concurrent, Depth, Limits, Mode, Pipelined, Resources, Schedule, Sequential,
+};
+use crate::status::Status;
+use crate::status::http;
+use crate::telemetry::setting::Setting;
+use crate::vertex::map::{Server, ServerConfig, ServerError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// gRPC messages on both sides of numa.
+const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
+
+/// At least this long, calls in hand are waited for after the last lane is lost.
+const LOST_DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the sidecar stopped, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A setting does not go with the model.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The socket could not be served.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The last lane was lost.
+    #[error("the last lane is lost and cannot be replaced; a restart of the container is needed")]
+    DeviceLost,
+    /// `--on-failure abort`.
+    #[error("frames failed and --on-failure is abort")]
+    Aborted,
+    /// The HTTP side cannot listen.
+    #[error(
+        "cannot serve metrics on {address}: {source}; choose another address with --http-address, or off"
+    )]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The operating system refused something.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A task of this program ended by itself: a defect.
+    #[error("loading the model broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl AppError {
+    /// Whether a flag is to blame: the exit code is then 64.
+    #[must_use]
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
+
+/// A sidecar with its model loaded and warmed up, not yet listening.
+pub struct Sidecar {
+    /// The SDK's `BatchMapper`, to be hosted by our server or the SDK's.
+    pub handler: Arc<FrameHandler>,
+    /// How outcomes become messages.
+    pub policy: AnswerPolicy,
+    /// Totals of this process.
+    pub counts: Arc<Counts>,
+    /// Frames per batch.
+    pub batch_size: usize,
+    /// How the lanes and their devices are.
+    pub health: Health,
+    /// Batches in flight in pipelined mode.
+    pub depth: Arc<Depth>,
+    resources: Arc<Resources>,
+    /// Cancelled when `--on-failure abort` applies.
+    pub(crate) abort: CancellationToken,
+}
+
+impl Sidecar {
+    /// Loads the model, starts its lanes and warms them up. Blocks while it does.
+    ///
+    /// # Errors
+    /// [`AppError::Engine`] or [`AppError::Config`].
+    pub fn load(config: &Config) -> Result<Self, AppError> {
+        Self::load_for(config, &new_status(config, Vec::new()))
+    }
+
+    /// As [`Sidecar::load`]; tells `status`, and counts there.
+    ///
+    /// # Errors
+    /// [`AppError::Engine`] or [`AppError::Config`].
+    pub fn load_for(config: &Config, status: &Status) -> Result<Self, AppError> {
+        let begun = Instant::now();
+        let engine =
+            engine::load(&config.model_path, &config.engine).map_err(|error| match error {
+                EngineError::Simulated(_) | EngineError::UnknownFile => {
+                    AppError::from(ConfigError {
+                        flag: "--model-path",
+                        given: config.model_path.clone(),
+                        allowed: error.to_string(),
+                    })
+                }
+                error => AppError::from(error),
+            })?;
+        let model = engine.model();
+        let suited = config.suit(model)?;
+        let devices = engine.devices();
+        let lane_count = config.lanes(devices.len(), engine.useful_lanes());
+        let batch_size =
+            fitting::batch_size(config, engine.as_ref(), suited.batch_size, lane_count)?;
+        fitting::warn_of_costs(config, model, batch_size, devices.len());
+        fitting::memory(config, model, &suited, batch_size)?;
+
+        let loading = begun.elapsed();
+        let lanes = Lanes::start(
+            Arc::clone(&engine),
+            LanePlan {
+                lanes: lane_count,
+                rows: batch_size,
+                balance: config.balance,
+            },
+        )?;
+        let health = lanes.health();
+        let ring = {
+            let engine = Arc::clone(&engine);
+            let wanted = fitting::wanted(&suited.outputs, model.outputs.len());
+            Ring::new(config.slots(), move || {
+                Slot::new(engine.as_ref(), batch_size, &wanted)
+            })
+            .inspect_err(|_| lanes.end())?
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            mode = %config.mode,
+            model = %config.model_path,
+            engine = %engine.description(),
+            devices = devices.join(","),
+            lanes = lane_count,
+            depth = config.in_flight(),
+            batch = batch_size,
+            input = %model.input,
+            input_type = %model.input.element,
+            outputs = suited.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
+            "The model is loaded and warm."
+        );
+
+        let tags = match suited.outputs.as_slice() {
+            [_] => Vec::new(),
+            several => several.iter().map(|output| output.name.clone()).collect(),
+        };
+        let policy = AnswerPolicy {
+            on_invalid: config.on_invalid.clone(),
+            on_failure: config.on_failure,
+            tags,
+        };
+        let counts = Arc::clone(status.counts());
+        let resources = Arc::new(Resources {
+            decoder: suited.decoder,
+            ring,
+            lanes,
+            outputs: suited.outputs,
+            limits: Limits {
+                batch_timeout: config.batch_timeout,
+                inference_timeout: config.inference_timeout,
+            },
+            counts: Arc::clone(&counts),
+            keep_rejected: config.on_invalid != OnInvalid::Drop,
+            newest: Arc::clone(status.newest()),
+            input: model.input.name.clone(),
+        });
+        let abort = CancellationToken::new();
+        let depth = Arc::new(config.depth());
+        status.loaded(Running {
+            engine: engine.description(),
+            model: config.model_path.clone(),
+            mode: config.mode.to_string(),
+            devices,
+            batch_size,
+            read_batch_needed: config.useful_read_batch(batch_size),
+            ring: resources.ring.watch(),
+            lanes: resources.lanes.watch(),
+            depth: Arc::clone(&depth),
+            health: health.clone(),
+            load_times: [
+                ("load", loading),
+                ("open", begun.elapsed().saturating_sub(loading)),
+            ],
+        });
+        let handler = Arc::new(FrameHandler::new(
+            schedule(config, Arc::clone(&resources), Arc::clone(&depth)),
+            policy.clone(),
+            Arc::clone(&counts),
+            ReadBatchWatch::new(config.useful_read_batch(batch_size)),
+            abort.clone(),
+        ));
+        Ok(Self {
+            handler,
+            policy,
+            counts,
+            batch_size,
+            health,
+            depth,
+            resources,
+            abort,
+        })
+    }
+
+    /// Listens and answers until `shutdown` is cancelled or the device is lost; then finishes the calls
+    /// in hand, for as long as they take: Kubernetes bounds that with its grace period.
+    ///
+    /// # Errors
+    /// [`AppError::Server`], [`AppError::DeviceLost`] or [`AppError::Aborted`].
+    pub async fn serve(self, config: &Config, shutdown: CancellationToken) -> Result<(), AppError> {
+        let server_config = ServerConfig {
+            sock_path: config.sock_path.clone(),
+            server_info_path: config.server_info_path.clone(),
+            // One batch on its way to the collector while another is being converted.
+            read_ahead: self.batch_size,
+            max_message_size: MAX_MESSAGE_SIZE,
+        };
+        let (policy, abort) = (self.policy, self.abort.clone());
+        let server = Server::new(self.handler, server_config, move |id| {
+            if policy.on_failure == OnFailure::Abort {
+                abort.cancel();
+            }
+            policy.unanswered(id)
+        });
+        let drain = shutdown.child_token();
+        let lost = self.health.lost().clone();
+        let drain_when_lost = async {
+            lost.cancelled().await;
+            tracing::error!(
+                "The last lane is lost; calls in hand are answered, then the process ends."
+            );
+            drain.cancel();
+            // No kubelet bounds this drain: a client that stalls must not keep a dead sidecar up.
+            tokio::time::sleep(config.inference_timeout.max(LOST_DRAIN)).await;
+        };
+        let served = tokio::select! {
+            served = server.serve(drain.clone()) => served.map_err(AppError::from),
+            () = drain_when_lost => Ok(()),
+            () = self.abort.cancelled() => Err(AppError::Aborted),
+        };
+        let totals = self.counts.totals();
+        tracing::info!(
+            calls = totals.calls,
+            frames = totals.frames,
+            done = totals.done,
+            rejected = totals.rejected,
+            failed = totals.failed,
+            batches = totals.batches,
+            retries = totals.retries,
+            lanes_replaced = totals.lanes_replaced,
+            devices_lost = self.health.devices_lost(),
+            rejections = ?totals.rejections,
+            "The sidecar stops; these are its totals."
+        );
+        served?;
+        if self.health.lost().is_cancelled() {
+            return Err(AppError::DeviceLost);
+        }
+        Ok(())
+    }
+}
+
+/// How a sidecar's run ended.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    /// Why the sidecar did not start or had to stop, if it was not for a signal.
+    pub(crate) outcome: Result<(), AppError>,
+    /// Whether everything was given back. If not, a lane hangs in its engine: the process must end without the exit
+    /// handlers of the libraries it is in.
+    pub(crate) is_clean: bool,
+}
+
+/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end. `settings` are told to whoever asks over
+/// HTTP.
+pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
+    let config = match Config::try_from(args) {
+        Ok(config) => config,
+        Err(mistake) => {
+            return Stopped {
+                outcome: Err(mistake.into()),
+                is_clean: true,
+            };
+        }
+    };
+    let shutdown = CancellationToken::new();
+    let status = Arc::new(new_status(&config, settings));
+    let sidecar = match start(&config, &shutdown, &status).await {
+        Ok(Some(sidecar)) => sidecar,
+        Ok(None) => {
+            // The model may still be loading, deep in the engine's libraries.
+            return Stopped {
+                outcome: Ok(()),
+                is_clean: false,
+            };
+        }
+        Err(error) => {
+            return Stopped {
+                outcome: Err(error),
+                is_clean: true,
+            };
+        }
+    };
+    let (resources, health) = (Arc::clone(&sidecar.resources), sidecar.health.clone());
+    let outcome = sidecar.serve(&config, shutdown).await;
+    resources.lanes.close();
+    // An abort waits for nobody.
+    let aborted = matches!(outcome, Err(AppError::Aborted));
+    let is_clean = !aborted && health.ended().await;
+    if !is_clean {
+        // A GPU may be at work on the slots' memory for ever, and then freeing it takes as long.
+        std::mem::forget(resources);
+    }
+    Stopped { outcome, is_clean }
+}
+
+/// Loads the model; `None` if a signal came first.
+async fn start(
+    config: &Config,
+    shutdown: &CancellationToken,
+    status: &Arc<Status>,
+) -> Result<Option<Sidecar>, AppError> {
+    signals::watch(shutdown.clone()).map_err(|source| AppError::System {
+        doing: "listen for signals",
+        source,
+    })?;
+    let telling = (shutdown.clone(), Arc::clone(status));
+    tokio::spawn(async move {
+        telling.0.cancelled().await;
+        telling.1.draining();
+    });
+    if let Some(address) = config.http_address {
+        let served = http::serve(address, Arc::clone(status)).await;
+        served.map_err(|source| AppError::Http { address, source })?;
+    }
+    let watching = Arc::clone(status);
+    tokio::spawn(async move { watching.watch().await });
+    let loading = {
+        let (config, status) = (config.clone(), Arc::clone(status));
+        tokio::task::spawn_blocking(move || Sidecar::load_for(&config, &status))
+    };
+    tokio::select! {
+        loaded = loading => loaded?.map(Some),
+        () = shutdown.cancelled() => Ok(None),
+    }
+}
+
+fn new_status(config: &Config, settings: Vec<Setting>) -> Status {
+    Status::new(config.mode, settings, Newest::new(config.no_pictures))
+}
+
+fn schedule(config: &Config, resources: Arc<Resources>, depth: Arc<Depth>) -> Box<dyn Schedule> {
+    match config.mode {
+        Mode::Sequential => Box::new(Sequential { resources }),
+        Mode::Concurrent => Box::new(Concurrent {
+            resources,
+            workers: config.max_concurrent_batches,
+        }),
+        Mode::Pipelined => Box::new(Pipelined { resources, depth }),
+    }
+}

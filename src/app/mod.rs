@@ -1,0 +1,10 @@
+//! Wiring: one file for each kind of vertex. It ties the rooms below together, from start to drained stop.
+
+/// How the process ends when something in it hangs.
+pub(crate) mod exit;
+/// The map vertex: engine → lanes → handler → host.
+pub mod map;
+/// SIGTERM and SIGINT.
+pub(crate) mod signals;
+/// The source vertex: a simulated detector.
+pub(crate) mod source;

@@ -1,0 +1,30 @@
+//! SIGTERM and SIGINT: the first drains, the second ends the process at once.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Cancels `shutdown` at the first signal, and ends the process with code 1 at the second.
+///
+/// # Errors
+/// What the system says if it cannot be listened for.
+pub(crate) fn watch(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                tracing::warn!(
+                    "A second signal: the process ends without waiting for calls in hand."
+                );
+                crate::app::exit::at_once(1);
+            }
+            tracing::info!("A signal to stop: calls in hand are answered, then the process ends.");
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}

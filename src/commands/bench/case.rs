@@ -1,0 +1,114 @@
+//! What every subject does with one kind of frame, in turns.
+
+use super::BenchError;
+use super::figures::{Case, Round};
+use super::stage::Stage;
+use super::subject::{Plan, Subject};
+use crate::commands::table;
+use crate::vertex::client::{Answer, Datum};
+use futures::stream;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Measures every subject of `plan` with the frames of `stage`.
+pub(crate) async fn measure(
+    plan: &Plan<'_>,
+    stage: &Stage,
+    rounds: usize,
+    turn: Duration,
+) -> Result<Vec<Case>, BenchError> {
+    let folder = tempfile::tempdir().map_err(|source| BenchError::File {
+        doing: "make",
+        path: "a temporary folder".into(),
+        source,
+    })?;
+    let mut subjects = Subject::start_all(plan, stage, folder.path()).await?;
+    let mut cases: Vec<_> = subjects
+        .iter()
+        .map(|subject| Case {
+            bound_bytes: subject.bound,
+            ..Case::new(&subject.name, stage.shape(), stage.model())
+        })
+        .collect();
+    let bar = table::progress(
+        &stage.shape().to_string(),
+        ((rounds + 1) * subjects.len()) as u64,
+    );
+    for round in 0..=rounds {
+        for (subject, case) in subjects.iter_mut().zip(&mut cases) {
+            let measured = take_turn(subject, stage, plan.read_batch, turn).await?;
+            // The first is to warm up, and to learn what the answers are.
+            if round > 0 {
+                case.rounds.push(measured);
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    for subject in subjects {
+        subject.stop().await?;
+    }
+    Ok(cases)
+}
+
+/// Sends read batch after read batch until the turn is over; checks every response.
+async fn take_turn(
+    subject: &mut Subject,
+    stage: &Stage,
+    read_batch: usize,
+    turn: Duration,
+) -> Result<Round, BenchError> {
+    let before = subject.used()?;
+    let (mut frames, mut answering) = (0, Duration::ZERO);
+    let mut calls = Vec::new();
+    while answering < turn {
+        // Made before the clock runs: the client's own work is not what is measured.
+        let datums: Vec<_> = (0..read_batch)
+            .map(|n| Datum {
+                id: n.to_string(),
+                ..stage.datum((frames + n) % stage.distinct())
+            })
+            .collect();
+        let begun = Instant::now();
+        let answer = subject.driver.call(stream::iter(datums)).await;
+        let took = begun.elapsed();
+        let answer = answer.map_err(|source| BenchError::Driver {
+            subject: subject.name.clone(),
+            source,
+        })?;
+        check(subject, stage, frames, &answer)?;
+        answering += took;
+        calls.push(took);
+        frames += read_batch;
+    }
+    let after = subject.used()?;
+    calls.sort_unstable();
+    let seconds = |fraction| table::percentile(&calls, fraction).as_secs_f64();
+    Ok(Round {
+        frames_per_second: frames as f64 / answering.as_secs_f64(),
+        cpu_seconds_per_frame: (after.cpu - before.cpu) / frames as f64,
+        call_seconds_p50: seconds(0.5),
+        call_seconds_p99: seconds(0.99),
+        resident_bytes: after.resident,
+    })
+}
+
+fn check(
+    subject: &mut Subject,
+    stage: &Stage,
+    sent: usize,
+    answer: &Answer,
+) -> Result<(), BenchError> {
+    for n in 0..answer.len() {
+        let messages = answer.get(&n.to_string()).unwrap_or_default();
+        let payloads: Vec<_> = messages.iter().map(|m| m.value.as_slice()).collect();
+        let frame = sent + n;
+        let checked = subject.expected.check(frame % stage.distinct(), &payloads);
+        checked.map_err(|reason| BenchError::Wrong {
+            subject: subject.name.clone(),
+            frame,
+            reason,
+        })?;
+    }
+    Ok(())
+}

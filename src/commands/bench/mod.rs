@@ -1,0 +1,155 @@
+//! `beamflow bench`: how fast a sidecar is, driven over its socket as Numaflow does.
+//!
+//! Subjects are sidecars of this program in every combination of mode, depth and batch size that is asked for, and any
+//! other programs named with `--peer` that serve the same protocol. All of them are up at once and take turns, round
+//! after round, with the same client and the same frames, so that the machine's moods meet all alike: ratios are taken
+//! within a round, and medians over the rounds.
+//!
+//! What always holds: every response of every round is checked; a wrong one ends the bench.
+
+/// What a subject does with one frame size.
+mod case;
+/// Figures, medians and ratios; as a table, as JSON, against older ones.
+mod figures;
+/// The report as a page.
+mod page;
+/// One kind of frame and its right answers.
+mod stage;
+/// A program that is measured.
+mod subject;
+
+pub use figures::BenchReport;
+
+use crate::cli::BenchArgs;
+use crate::commands::child::ChildError;
+use crate::frame::FrameShape;
+use crate::lab::stack::{FrameStack, StackError};
+use crate::vertex::client::DriverError;
+use stage::Stage;
+use std::path::{Path, PathBuf};
+use subject::Plan;
+
+/// Why the bench broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// A subject did not start or stop.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// A subject broke a promise.
+    #[error("{subject}: {source}")]
+    Driver {
+        subject: String,
+        /// Its promise.
+        source: DriverError,
+    },
+    /// A response is not what it should be.
+    #[error("{subject}: the response to frame {frame} is wrong: {reason}")]
+    Wrong {
+        /// Which subject.
+        subject: String,
+        /// The frame's number in its turn.
+        frame: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A size that no frame can have.
+    #[error("--frame-sizes: no frame can have {shape} pixels; give a size such as 512x512")]
+    NoFrame {
+        /// The size.
+        shape: FrameShape,
+    },
+    /// The frames cannot be read.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// The processes cannot be watched.
+    #[error("cannot read what {subject} has used of the machine: {source}")]
+    Usage {
+        subject: String,
+        source: procfs::ProcError,
+    },
+    /// A file of figures is none.
+    #[error("{}: {source}; give a file written with --json", path.display())]
+    Figures {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    /// Figures that say nothing beside these.
+    #[error("{}: its figures were taken with other read batches, turns or cores; give the same --read-batch and --turn", path.display())]
+    Unlike { path: PathBuf },
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+/// Measures, and prints what came of it.
+///
+/// # Errors
+/// [`BenchError`].
+pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
+    let older = args.compare.as_deref().map(read).transpose()?;
+    let stages = match (&args.model_path, &args.frames) {
+        (Some(model), Some(frames)) => vec![Stage::of_model(model, FrameStack::read(frames)?)],
+        _ => {
+            let stage = |shape: &FrameShape| {
+                Stage::free(*shape).ok_or(BenchError::NoFrame { shape: *shape })
+            };
+            args.frame_sizes
+                .iter()
+                .map(stage)
+                .collect::<Result<_, _>>()?
+        }
+    };
+    let plan = Plan {
+        modes: &args.modes,
+        depths: &args.depths,
+        batch_sizes: &args.bsz_sizes,
+        peers: &args.peers,
+        read_batch: args.read_batch,
+    };
+    let mut report = BenchReport::new(args.read_batch, args.turn);
+    if let (Some(older), Some(path)) = (&older, &args.compare)
+        && !report.is_comparable(older)
+    {
+        return Err(BenchError::Unlike { path: path.clone() });
+    }
+    for stage in &stages {
+        let cases = case::measure(&plan, stage, args.rounds, args.turn).await?;
+        report.add(cases);
+        println!("{}", report.table(older.as_ref(), stage.shape()));
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|source| BenchError::Figures {
+            path: path.clone(),
+            source,
+        })?;
+        write(path, &text)?;
+    }
+    if let Some(path) = &args.report {
+        write(path, &page::of(&report))?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<BenchReport, BenchError> {
+    let text = std::fs::read_to_string(path).map_err(|source| BenchError::File {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|source| BenchError::Figures {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text).map_err(|source| BenchError::File {
+        doing: "write",
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,170 @@
+//! A program that is measured: a sidecar of this program, or a peer.
+
+use super::BenchError;
+use super::stage::{Expected, Stage};
+use crate::cli::{Cli, Peer};
+use crate::commands::child::ChildSidecar;
+use crate::config::{Config, OrAuto};
+use crate::inference::schedule::Mode;
+use crate::vertex::client::Driver;
+use clap::Parser;
+use procfs::process::Process;
+use std::path::Path;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// What is to be measured.
+pub(crate) struct Plan<'a> {
+    /// Modes of the sidecar.
+    pub(crate) modes: &'a [Mode],
+    /// Depths, in pipelined mode.
+    pub(crate) depths: &'a [usize],
+    /// Frames per batch.
+    pub(crate) batch_sizes: &'a [usize],
+    /// Other programs.
+    pub(crate) peers: &'a [Peer],
+    /// Datums in a read batch.
+    pub(crate) read_batch: usize,
+}
+
+/// What a process has used of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    /// Time on CPUs, in seconds.
+    pub(crate) cpu: f64,
+    /// Memory that it holds now, in bytes.
+    pub(crate) resident: u64,
+}
+
+/// A running program that is measured.
+pub(crate) struct Subject {
+    /// In the table.
+    pub(crate) name: String,
+    /// Its connection.
+    pub(crate) driver: Driver,
+    /// What it must answer.
+    pub(crate) expected: Expected,
+    /// Memory that its configuration allows for frames, in bytes, where it is known: of its slots, and of a read batch.
+    pub(crate) bound: Option<usize>,
+    child: ChildSidecar,
+}
+
+impl Subject {
+    /// Starts what `plan` asks for, the peers first, each in a folder of its own under `folder`.
+    pub(crate) async fn start_all(
+        plan: &Plan<'_>,
+        stage: &Stage,
+        folder: &Path,
+    ) -> Result<Vec<Self>, BenchError> {
+        let mut subjects = Vec::new();
+        for peer in plan.peers {
+            let folder = own_folder(folder, subjects.len())?;
+            let mut command = Command::new(peer.command.first().map_or("", String::as_str));
+            command.args(peer.command.get(1..).unwrap_or_default());
+            let child = ChildSidecar::start_peer(command, &folder)?;
+            subjects.push(Self::up(peer.name.clone(), child, Expected::learned()).await?);
+        }
+        for (name, flags) in sidecars(plan, stage) {
+            let folder = own_folder(folder, subjects.len())?;
+            let program = std::env::current_exe().map_err(|source| BenchError::File {
+                doing: "find",
+                path: "this program".into(),
+                source,
+            })?;
+            let child = ChildSidecar::start(&program, &folder, &flags)?;
+            let bound = bound(&flags, plan.read_batch, stage);
+            let subject = Self::up(name, child, stage.expected()).await?;
+            subjects.push(Self { bound, ..subject });
+        }
+        Ok(subjects)
+    }
+
+    async fn up(
+        name: String,
+        mut child: ChildSidecar,
+        expected: Expected,
+    ) -> Result<Self, BenchError> {
+        let driver = child.connect().await?;
+        Ok(Self {
+            name,
+            driver,
+            expected,
+            bound: None,
+            child,
+        })
+    }
+
+    /// What it has used so far.
+    pub(crate) fn used(&self) -> Result<Used, BenchError> {
+        let failed = |source| BenchError::Usage {
+            subject: self.name.clone(),
+            source,
+        };
+        let pid = self.child.pid().unwrap_or_default();
+        let stat = Process::new(pid).and_then(|p| p.stat()).map_err(failed)?;
+        Ok(Used {
+            cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident: stat.rss * procfs::page_size(),
+        })
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(self) -> Result<(), BenchError> {
+        drop(self.driver);
+        Ok(self.child.stop().await?)
+    }
+}
+
+fn own_folder(folder: &Path, n: usize) -> Result<std::path::PathBuf, BenchError> {
+    let path = folder.join(n.to_string());
+    std::fs::create_dir(&path).map_err(|source| BenchError::File {
+        doing: "make the folder",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
+}
+
+/// Bytes in the slots of a sidecar with these flags, and in a read batch.
+fn bound(flags: &[String], read_batch: usize, stage: &Stage) -> Option<usize> {
+    let words = ["beamflow".to_owned()].into_iter().chain(flags.to_vec());
+    let config = Config::try_from(Cli::try_parse_from(words).ok()?.serve).ok()?;
+    let OrAuto::Exactly(batch_size) = config.batch_size else {
+        return None;
+    };
+    Some(config.slots() * batch_size * stage.row_bytes()? + read_batch * stage.frame_bytes())
+}
+
+/// Name and flags of each sidecar.
+fn sidecars(plan: &Plan<'_>, stage: &Stage) -> Vec<(String, Vec<String>)> {
+    let mut sidecars = Vec::new();
+    for mode in plan.modes {
+        let depths: &[usize] = match mode {
+            Mode::Pipelined => plan.depths,
+            Mode::Sequential | Mode::Concurrent => &[1],
+        };
+        for depth in depths {
+            for batch_size in plan.batch_sizes {
+                let name = match mode {
+                    Mode::Pipelined => format!("{mode} {depth} × {batch_size}"),
+                    _ => format!("{mode} × {batch_size}"),
+                };
+                let flags = [
+                    ("--mode", mode.to_string()),
+                    ("--pipeline-depth", depth.to_string()),
+                    ("--bsz-size", batch_size.to_string()),
+                    ("--model-path", stage.model().to_owned()),
+                    (
+                        "--batch-timeout",
+                        humantime::format_duration(Duration::from_secs(1)).to_string(),
+                    ),
+                ];
+                let flags = flags
+                    .into_iter()
+                    .flat_map(|(flag, value)| [flag.to_owned(), value]);
+                sidecars.push((name, flags.chain(stage.flags()).collect()));
+            }
+        }
+    }
+    sidecars
+}

@@ -1,0 +1,202 @@
+//! A sidecar in a process of its own: this program, started again to serve on a temporary socket.
+
+use crate::cli::Cli;
+use crate::vertex::client::{Driver, DriverError};
+use clap::CommandFactory;
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// Long enough for a model to be loaded and warmed up on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// Kubernetes' default grace period.
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why a sidecar of our own did not start, answer or end as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// The process cannot be started.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It did not come up.
+    #[error("the sidecar did not become ready: {source}\n{log}")]
+    NotReady {
+        /// What the driver met.
+        source: Box<DriverError>,
+        /// The end of its log.
+        log: String,
+    },
+    /// It did not stop cleanly.
+    #[error("the sidecar ended with {status} after SIGTERM\n{log}")]
+    Unclean {
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// A running sidecar process; killed when dropped.
+#[derive(Debug)]
+pub struct ChildSidecar {
+    process: Child,
+    log: PathBuf,
+    sock: PathBuf,
+    server_info: PathBuf,
+}
+
+impl ChildSidecar {
+    /// Starts `program` with `flags` in `folder`, which must exist: socket, server info and log go there.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    pub fn start(program: &Path, folder: &Path, flags: &[String]) -> Result<Self, ChildError> {
+        Self::start_as(Command::new(program), folder, flags)
+    }
+
+    /// Starts `command`, which may have an environment of its own, as [`ChildSidecar::start`] does.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    pub fn start_as(
+        mut command: Command,
+        folder: &Path,
+        flags: &[String],
+    ) -> Result<Self, ChildError> {
+        // The settings of this process's environment are not meant for it.
+        for name in Cli::command()
+            .get_arguments()
+            .filter_map(|arg| arg.get_env())
+        {
+            command.env_remove(name);
+        }
+        // One port for all children would be taken by the first.
+        if !flags.iter().any(|flag| flag == "--http-address") {
+            command.args(["--http-address", "off"]);
+        }
+        command.args(flags);
+        Self::start_peer(command, folder)
+    }
+
+    /// Starts `command`, any program that serves a batch map where `--sock-path` and `--server-info-path` say.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    pub(crate) fn start_peer(mut command: Command, folder: &Path) -> Result<Self, ChildError> {
+        let log = folder.join("sidecar.log");
+        let sock = folder.join("batchmap.sock");
+        let server_info = folder.join("mapper-server-info");
+        let system = |doing| move |source| ChildError::System { doing, source };
+        let log_file = std::fs::File::create(&log).map_err(system("write the sidecar's log"))?;
+        let process = command
+            .arg("--sock-path")
+            .arg(&sock)
+            .arg("--server-info-path")
+            .arg(&server_info)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(system("start the sidecar"))?;
+        Ok(Self {
+            process,
+            log,
+            sock,
+            server_info,
+        })
+    }
+
+    /// Waits until the sidecar is ready, as numa does, and connects. A sidecar that ends instead is
+    /// noticed at once.
+    ///
+    /// # Errors
+    /// [`ChildError::NotReady`] with the end of its log.
+    pub async fn connect(&mut self) -> Result<Driver, ChildError> {
+        let ready = Driver::wait_ready(&self.server_info, &self.sock, READY_WITHIN);
+        let outcome = tokio::select! {
+            ready = ready => ready,
+            _ = self.process.wait() => Err(DriverError::Closed),
+        };
+        outcome.map_err(|source| ChildError::NotReady {
+            source: Box::new(source),
+            log: self.log_tail(),
+        })
+    }
+
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.process.id().and_then(|id| i32::try_from(id).ok())
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// [`ChildError::System`], also when it runs on for longer than a sidecar takes to stop.
+    pub async fn ended(&mut self) -> Result<ExitStatus, ChildError> {
+        tokio::time::timeout(STOPPED_WITHIN, self.process.wait())
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(|source| ChildError::System {
+                doing: "wait for the sidecar to stop",
+                source,
+            })
+    }
+
+    /// Asks it to stop as Kubernetes does.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    pub fn terminate(&self) -> Result<(), ChildError> {
+        let pid = self.pid().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::TERM).map_err(|error| ChildError::System {
+                doing: "signal the sidecar",
+                source: error.into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop as Kubernetes does, and waits until it has.
+    ///
+    /// # Errors
+    /// [`ChildError::Unclean`] unless it exits with code 0.
+    pub async fn stop(mut self) -> Result<(), ChildError> {
+        self.terminate()?;
+        let status = self.ended().await?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(ChildError::Unclean {
+            status,
+            log: self.log_tail(),
+        })
+    }
+
+    /// All of its log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines
+            .get(lines.len().saturating_sub(10)..)
+            .unwrap_or_default()
+            .join("\n")
+    }
+}

@@ -1,0 +1,137 @@
+//! What the settings come to on the engine at hand: the batch that fits, the results that are wanted, and what costs
+//! more than one would expect.
+
+use crate::config::memory::{self, Limit};
+use crate::config::{Config, OrAuto, Suited};
+use crate::engine::options::{DeviceKind, Precision};
+use crate::engine::room;
+use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
+use crate::frame::OutputDtype;
+use crate::frame::values::Element;
+use crate::inference::schedule::SelectedOutput;
+use indicatif::HumanBytes;
+use std::ops::Range;
+
+/// The batch size whose lanes fit into the devices' memory: `batch_size`, or less where the user left it to us.
+///
+/// # Errors
+/// [`EngineError::NoRoom`] if even that does not fit, and what the engine says if a device does not answer.
+pub(crate) fn batch_size(
+    config: &Config,
+    engine: &dyn Engine,
+    batch_size: usize,
+    lanes: usize,
+) -> Result<usize, EngineError> {
+    let mut rows = batch_size;
+    loop {
+        let Some(memory) = engine.memory(rows)? else {
+            return Ok(rows);
+        };
+        let (batch, flag) = (engine.model().batch, config.in_flight_flag());
+        let Err(error) = room::check(&memory, lanes, rows, batch, flag) else {
+            return Ok(rows);
+        };
+        let smaller = (rows / 2).max(batch.least());
+        if config.batch_size != OrAuto::Auto || smaller >= rows {
+            return Err(error);
+        }
+        tracing::warn!(batch = rows, smaller, %error, "The batch does not fit; a smaller one is tried.");
+        rows = smaller;
+    }
+}
+
+/// The part of each of the model's `outputs` outputs that is sent on.
+#[must_use]
+pub(crate) fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> {
+    let of = |index| selected.iter().find(|output| output.index == index);
+    (0..outputs)
+        .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
+        .collect()
+}
+
+/// Compares the memory limit, if there is one, with what slots and read batches need, before any slot is made.
+///
+/// # Errors
+/// [`EngineError::Slots`] if the slots do not fit. Where they do and read batches of the size that they ask for do not, a
+/// warning says so; else, a line says how large read batches may be.
+pub(crate) fn memory(
+    config: &Config,
+    model: &ModelSpec,
+    suited: &Suited,
+    batch_size: usize,
+) -> Result<(), EngineError> {
+    let Some(limit) = Limit::tightest() else {
+        return Ok(());
+    };
+    let rows = model.batch.rows(batch_size).max(batch_size);
+    let (slots, of_a_slot) = (config.slots(), model.batch_bytes(rows));
+    let room = limit.left().saturating_sub(memory::SPARE);
+    let fit = room.checked_div(of_a_slot).unwrap_or(slots);
+    if fit < slots {
+        return Err(EngineError::Slots {
+            fit,
+            asked: slots,
+            reason: format!("{limit} leaves no room"),
+        });
+    }
+    let result_bytes = suited
+        .outputs
+        .iter()
+        .map(|o| o.envelope.encoded_len())
+        .sum();
+    let of_a_frame = memory::of_read_batch(1, suited.decoder.raw_frame_bytes(), result_bytes);
+    let left = limit.left().saturating_sub(slots * of_a_slot);
+    let frames = left.checked_div(of_a_frame).unwrap_or(usize::MAX);
+    let useful = config.useful_read_batch(batch_size);
+    if frames < useful {
+        tracing::warn!(
+            left = %HumanBytes(left as u64),
+            needed = %HumanBytes((useful * of_a_frame) as u64),
+            "Read batches of {useful} frames may exceed {limit}, and the kernel would end the process: raise the limit, or lower \
+             limits.readBatchSize, --bsz-size or {}.",
+            config.in_flight_flag()
+        );
+    } else {
+        tracing::info!("There is room for read batches of {frames} frames below {limit}.");
+    }
+    Ok(())
+}
+
+/// Says what the settings cost on this model and these devices, where it is more than one would expect.
+pub(crate) fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
+    if let BatchDimension::Static(rows) = model.batch
+        && rows > batch_size
+    {
+        tracing::warn!(
+            model_batch = rows,
+            batch = batch_size,
+            "The model's batch is fixed and larger than --bsz-size: every run computes {} rows for nothing. Set --bsz-size {rows}.",
+            rows - batch_size
+        );
+    }
+    if config.in_flight() < devices {
+        tracing::warn!(
+            devices,
+            in_flight = config.in_flight(),
+            "Fewer batches may be in flight than there are devices: some are never used. Raise {} to at least {devices}.",
+            config.in_flight_flag()
+        );
+    }
+    let builds = config.engine.device == DeviceKind::Cuda && config.model_path.ends_with(".onnx");
+    if config.engine.precision == Precision::Fp16 && !builds {
+        tracing::warn!(
+            "--precision fp16 changes nothing here: it is for engines built from .onnx with --device cuda."
+        );
+    }
+    if model.input.element == Element::F16 {
+        tracing::info!(
+            "The model's input is f16: counts are exact to 2048, and beyond that to 0.05 %; frames with a pixel \
+             beyond 65504 are rejected."
+        );
+    }
+    if config.output_dtype == OutputDtype::Int16 {
+        tracing::warn!(
+            "--output-dtype int16 truncates results towards zero: radians lose their fraction."
+        );
+    }
+}

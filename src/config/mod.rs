@@ -1,0 +1,266 @@
+//! The settings of a serving sidecar, checked.
+//!
+//! `Config` is made from the command line once; whoever holds one need not check anything again.
+//! What depends on the model (does the batch fit, is there such an output) is checked when the model is known, by
+//! `Config::suit`.
+
+/// What the settings mean for the engine at hand.
+pub(crate) mod fitting;
+/// Host memory: its limits, and what is needed.
+pub mod memory;
+
+use crate::engine::{EngineOptions, ModelSpec};
+use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::inference::lane::Balance;
+use crate::inference::policy::{OnFailure, OnInvalid};
+use crate::inference::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
+use crate::inference::schedule::{Mode, SelectedOutput};
+use crate::telemetry::text::escaped;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A number, or what suits the engine and the measured times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrAuto {
+    /// What suits.
+    Auto,
+    /// This number.
+    Exactly(usize),
+}
+
+impl OrAuto {
+    /// The number, if there is one.
+    #[must_use]
+    pub(crate) const fn exactly(self) -> Option<usize> {
+        match self {
+            Self::Auto => None,
+            Self::Exactly(number) => Some(number),
+        }
+    }
+}
+
+/// The settings of a serving sidecar. See the module's essay.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// When batches are computed.
+    pub mode: Mode,
+    /// The model file, or `sim:…`.
+    pub model_path: String,
+    /// How the engine is to be run.
+    pub(crate) engine: EngineOptions,
+    /// How batches are spread over several devices.
+    pub(crate) balance: Balance,
+    /// Frames per batch.
+    pub batch_size: OrAuto,
+    /// Batches in flight in pipelined mode.
+    pub(crate) pipeline_depth: OrAuto,
+    /// Batches in flight in concurrent mode.
+    pub(crate) max_concurrent_batches: usize,
+    /// The part of each output that is sent on.
+    pub output_size: OutputSize,
+    /// How long a batch's oldest frame may wait for it to fill; `None`: for ever.
+    pub batch_timeout: Option<Duration>,
+    /// How long a lane may take over one batch.
+    pub inference_timeout: Duration,
+    /// The dtype of raw frames without a dtype header.
+    pub(crate) frame_dtype: Dtype,
+    /// The dtype of results.
+    pub(crate) output_dtype: OutputDtype,
+    /// The format of results.
+    pub(crate) output_format: OutputFormat,
+    /// The outputs sent on, by name, in this order; all of the model's if empty.
+    pub(crate) outputs: Vec<String>,
+    /// What is answered for a frame that is wrong in itself.
+    pub on_invalid: OnInvalid,
+    /// What is answered for a frame that the engine failed.
+    pub on_failure: OnFailure,
+    /// Where metrics, stats and health are served; `None`: nowhere.
+    pub http_address: Option<SocketAddr>,
+    /// Whether the status page shows no frames.
+    pub(crate) no_pictures: bool,
+    /// The Unix socket that numa connects to.
+    pub sock_path: PathBuf,
+    /// The file that tells numa of the socket.
+    pub server_info_path: PathBuf,
+}
+
+/// A setting that does not go with the model.
+#[derive(Debug, thiserror::Error)]
+#[error("{flag}: '{}' is not allowed: {allowed}", escaped(.given))]
+pub struct ConfigError {
+    /// The flag.
+    pub(crate) flag: &'static str,
+    /// What was given.
+    pub(crate) given: String,
+    /// What is allowed.
+    pub(crate) allowed: String,
+}
+
+/// What the settings mean for one model.
+#[derive(Debug)]
+pub struct Suited {
+    /// Frames per batch.
+    pub batch_size: usize,
+    /// What frames are.
+    pub(crate) decoder: Decoder,
+    /// The results sent on, in order.
+    pub outputs: Vec<SelectedOutput>,
+}
+
+impl Config {
+    /// Batches that may be in flight at once in the chosen mode.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        match (self.mode, self.pipeline_depth) {
+            (Mode::Sequential, _) => 1,
+            (Mode::Concurrent, _) => self.max_concurrent_batches,
+            (Mode::Pipelined, OrAuto::Exactly(depth)) => depth,
+            (Mode::Pipelined, OrAuto::Auto) => FOLLOWING_MOST,
+        }
+    }
+
+    /// Lanes that are useful on `devices` devices, if one can use `each`: as many as batches in flight. A depth
+    /// that follows the measured times has as many as it starts with: one copies in, one computes, one
+    /// copies out, and deeper batches wait.
+    #[must_use]
+    pub fn lanes(&self, devices: usize, each: Option<usize>) -> usize {
+        let following = self.mode == Mode::Pipelined && self.pipeline_depth == OrAuto::Auto;
+        let each = each.unwrap_or(if following {
+            FOLLOWING_START
+        } else {
+            usize::MAX
+        });
+        self.in_flight().min(each.saturating_mul(devices))
+    }
+
+    /// The flag that says how many batches are in flight in the chosen mode.
+    #[must_use]
+    pub(crate) fn in_flight_flag(&self) -> &'static str {
+        match self.mode {
+            Mode::Concurrent => "--max-concurrent-batches",
+            Mode::Sequential | Mode::Pipelined => "--pipeline-depth",
+        }
+    }
+
+    /// Batches in flight in pipelined mode.
+    #[must_use]
+    pub(crate) fn depth(&self) -> Depth {
+        match self.pipeline_depth {
+            OrAuto::Exactly(depth) => Depth::fixed(depth),
+            OrAuto::Auto => Depth::following(),
+        }
+    }
+
+    /// Slots in the ring: one fills while the others are in flight.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.in_flight() + 1
+    }
+
+    /// Datums that a read batch must hold for every slot to be used, with `batch_size` frames in each. Sequential
+    /// mode fills one slot after another and is content with a batch; a depth that follows the measured
+    /// times, with what it starts with.
+    #[must_use]
+    pub fn useful_read_batch(&self, batch_size: usize) -> usize {
+        match self.mode {
+            Mode::Sequential => batch_size,
+            Mode::Concurrent => self.slots() * batch_size,
+            Mode::Pipelined => (self.depth().now() + 1) * batch_size,
+        }
+    }
+
+    /// Checks the settings that depend on the model.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] naming the flag, what was given and what the model allows.
+    pub fn suit(&self, model: &ModelSpec) -> Result<Suited, ConfigError> {
+        let batch_size = match self.batch_size {
+            OrAuto::Auto => model.batch.best(),
+            OrAuto::Exactly(frames) => frames,
+        };
+        if let Some(most) = model.batch.most()
+            && batch_size > most
+        {
+            return Err(ConfigError {
+                flag: "--bsz-size",
+                given: batch_size.to_string(),
+                allowed: format!(
+                    "this model's batch is {}, so at most {most} is",
+                    model.batch
+                ),
+            });
+        }
+        let selected = if self.outputs.is_empty() {
+            (0..model.outputs.len()).collect()
+        } else {
+            self.outputs
+                .iter()
+                .map(|name| self.find_output(model, name))
+                .collect::<Result<Vec<_>, _>>()?
+        };
+        let outputs = selected
+            .into_iter()
+            .filter_map(|index| Some((index, model.outputs.get(index)?)))
+            .map(|(index, output)| {
+                let envelope = Envelope::new(
+                    &output.shape,
+                    self.output_size,
+                    self.output_dtype,
+                    self.output_format,
+                )
+                .map_err(|error| ConfigError {
+                    flag: "--output-size",
+                    given: self.output_size.to_string(),
+                    allowed: format!("output '{}': {error}", output.name),
+                })?;
+                Ok(SelectedOutput {
+                    index,
+                    name: output.name.clone(),
+                    envelope,
+                })
+            })
+            .collect::<Result<_, ConfigError>>()?;
+        Ok(Suited {
+            batch_size,
+            decoder: Decoder::new(self.frame_dtype, self.frame_shape(model)?),
+            outputs,
+        })
+    }
+
+    fn find_output(&self, model: &ModelSpec, name: &str) -> Result<usize, ConfigError> {
+        model
+            .outputs
+            .iter()
+            .position(|output| output.name == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = model.outputs.iter().map(|o| o.name.as_str()).collect();
+                ConfigError {
+                    flag: "--output",
+                    given: name.to_owned(),
+                    allowed: format!("this model's outputs are {}", names.join(", ")),
+                }
+            })
+    }
+
+    /// Height and width of the model's frames: the last two axes of its input.
+    fn frame_shape(&self, model: &ModelSpec) -> Result<FrameShape, ConfigError> {
+        match model.input.shape.as_slice() {
+            [channels @ .., height, width] if channels.iter().all(|n| *n == 1) => Ok(FrameShape {
+                height: *height,
+                width: *width,
+            }),
+            _ => Err(ConfigError {
+                flag: "--model-path",
+                given: self.model_path.clone(),
+                allowed: format!(
+                    "its input {} is no image of one channel, as detector frames are",
+                    model.input
+                ),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! Why a frame that is fine has no result.
+
+use crate::engine::EngineError;
+use std::time::Duration;
+
+/// Why a frame that is fine has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The engine said so.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The session panicked.
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+    /// The batch took longer than `--inference-timeout`.
+    #[error("the batch took longer than the inference time-out of {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// There is no lane left to run on.
+    #[error("no lane is left to run on")]
+    NoLane,
+    /// The call ended before this frame was settled: a defect of this program, answered all the same.
+    #[error("the frame was never settled")]
+    Unsettled,
+}
+
+impl Failure {
+    /// Every label that [`Failure::kind`] can give.
+    pub(crate) const KINDS: [&'static str; 7] = [
+        "engine",
+        "session_lost",
+        "device_lost",
+        "panic",
+        "timeout",
+        "no_lane",
+        "unsettled",
+    ];
+
+    /// A short, bounded name for logs and counts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Engine(EngineError::SessionLost(_)) => "session_lost",
+            Self::Engine(EngineError::DeviceLost(_)) => "device_lost",
+            Self::Engine(_) => "engine",
+            Self::Panicked(_) => "panic",
+            Self::TimedOut(_) => "timeout",
+            Self::NoLane => "no_lane",
+            Self::Unsettled => "unsettled",
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Lanes: named OS threads that own sessions, and the queue of work before them.
+//!
+//! Each lane opens its own session, warms it up, and then runs one job after another from a
+//! queue that all lanes share: whichever is idle takes the next, so a slow batch holds up
+//! nobody. With several devices a `Balance` chooses among them. A job is a piece of `Work` that owns its buffers; it comes back with its `Reply`.
+//!
+//! What always holds:
+//! - one session per lane, opened, used and dropped on the lane's thread;
+//! - every job that was accepted is replied to, unless its lane hangs; then its owner, who has a
+//!   time-out, calls `Lanes::abandon`, and a new lane takes the hung one's place;
+//! - a panic in a session costs its job a `Failure::Panicked` and its lane a fresh session, not the process;
+//! - a lost device takes its lanes with it, and the others go on; when the last lane is gone, queued and
+//!   later jobs fail with `Failure::NoLane` and `Health::lost` is cancelled;
+//! - the queue holds no more jobs than there are slots, because every job owns one.
+
+/// A piece of work on its way to a lane and back.
+mod job;
+/// A lane's life.
+mod life;
+/// The work before the lanes, and who may take it.
+mod queue;
+/// What the lanes have done and what waits for them.
+mod usage;
+
+pub(crate) use job::{LaneId, Pending, Reply, Work};
+pub(crate) use usage::{DeviceUsage, Usage};
+
+use super::failure::Failure;
+use crate::engine::room::lanes_on;
+use crate::engine::{Engine, EngineError};
+use crate::inference::sync::atomic::{AtomicU64, Ordering};
+use crate::inference::sync::{Condvar, Mutex, mpsc, oneshot, thread};
+use job::Job;
+use life::Shared;
+use queue::Queue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use usage::{Account, Watched};
+
+/// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs
+/// more often than this is not going to recover.
+const MOST_HANGING: usize = 16;
+
+/// How long lanes that are told to end may take to give back what they hold.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// How batches are spread over several devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Balance {
+    /// To the device with the fewest batches.
+    #[default]
+    QueueDepth,
+    /// To each device in turn.
+    RoundRobin,
+}
+
+/// How many lanes there are to be, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LanePlan {
+    /// Lanes, over all devices.
+    pub(crate) lanes: usize,
+    /// The rows of a full batch.
+    pub(crate) rows: usize,
+    /// How batches are spread over the devices.
+    pub(crate) balance: Balance,
+}
+
+/// How the lanes and their devices are; clones stay up to date.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    lost: CancellationToken,
+    devices_lost: Arc<AtomicU64>,
+    /// The lanes' threads.
+    threads: TaskTracker,
+}
+
+impl Health {
+    /// Cancelled when the last lane is gone.
+    #[must_use]
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Devices that have no lane any more.
+    #[must_use]
+    pub fn devices_lost(&self) -> u64 {
+        self.devices_lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the threads of lanes that are told to end have dropped their sessions and are gone; only for some
+    /// seconds, for one that hangs never goes. Says whether all have gone.
+    pub(crate) async fn ended(&self) -> bool {
+        self.threads.close();
+        let ended = tokio::time::timeout(END_WITHIN, self.threads.wait()).await;
+        if ended.is_err() {
+            tracing::warn!(
+                lanes = self.threads.len(),
+                "Lanes still hang; they end with the process."
+            );
+        }
+        ended.is_ok()
+    }
+}
+
+/// A look at the lanes that does not keep them.
+#[derive(Clone)]
+pub(crate) struct LanesWatch(Weak<dyn Watched>);
+
+impl LanesWatch {
+    /// The lanes now; nothing once they are gone.
+    #[must_use]
+    pub(crate) fn usage(&self) -> Usage {
+        self.0
+            .upgrade()
+            .map_or_else(Usage::default, |lanes| lanes.usage())
+    }
+}
+
+/// The lanes of one engine. See the module's essay. Dropping it ends them once they are idle.
+pub(crate) struct Lanes<W: Work> {
+    shared: Arc<Shared<W>>,
+}
+
+impl<W: Work> Lanes<W> {
+    /// Starts the lanes, dealt out over the engine's devices, and waits until each has its session open and
+    /// warmed up.
+    ///
+    /// # Errors
+    /// The first [`EngineError`] met; no lane is left running then.
+    pub(crate) fn start(engine: Arc<dyn Engine>, plan: LanePlan) -> Result<Self, EngineError> {
+        let devices = engine.devices();
+        let count = devices.len();
+        let lanes = Self {
+            shared: Arc::new(Shared {
+                queue: Mutex::new(Queue::new(count, plan.balance)),
+                changed: Condvar::new(),
+                engine,
+                devices,
+                rows: plan.rows,
+                health: Health::default(),
+                account: Mutex::new(Account::new(count)),
+            }),
+        };
+        let (opened_tx, opened_rx) = mpsc::sync_channel(plan.lanes);
+        for device in 0..count {
+            for _ in 0..lanes_on(device, count, plan.lanes) {
+                let lane = lanes.shared.queue.lock().admit(device);
+                lanes.spawn(lane, Some(opened_tx.clone()))?;
+            }
+        }
+        drop(opened_tx);
+        // All are heard out, so that none is still opening its session when the start fails.
+        let opened: Vec<_> = opened_rx.iter().collect();
+        if let Some(error) = opened.into_iter().find_map(Result::err) {
+            lanes.end();
+            return Err(error);
+        }
+        Ok(lanes)
+    }
+
+    /// Hands a job to the lanes. It is run on a lane other than `avoid`, unless that is the only one open.
+    pub(crate) fn submit(&self, work: W, avoid: Option<LaneId>) -> Pending<W> {
+        let (started, started_rx) = oneshot::channel();
+        let (done, done_rx) = oneshot::channel();
+        let job = Job {
+            work,
+            avoid,
+            submitted: Instant::now(),
+            device: None,
+            started,
+            done,
+        };
+        let mut queue = self.shared.queue.lock();
+        if queue.alive() == 0 {
+            drop(queue);
+            job.fail(Failure::NoLane);
+        } else {
+            let any_will_do = queue.any_may_take(&job);
+            queue.push(job);
+            drop(queue);
+            // To wake a lane costs as much as a small batch. But one that is woken alone must be one that may take it.
+            if any_will_do {
+                self.shared.changed.notify_one();
+            } else {
+                self.shared.changed.notify_all();
+            }
+        }
+        Pending {
+            started: started_rx,
+            done: done_rx,
+        }
+    }
+
+    /// Gives up on a lane whose session hangs and starts another in its place. The hung thread ends by
+    /// itself if its session ever returns; what it brings back is thrown away. False if it was given up before.
+    pub(crate) fn abandon(&self, lane: LaneId) -> bool {
+        let (successor, left) = {
+            let mut queue = self.shared.queue.lock();
+            if !queue.remove(lane) {
+                return false;
+            }
+            queue.hanging.insert(lane);
+            // Under the same lock, so that nobody sees the moment in which there is no lane.
+            let replaced = queue.hanging.len() <= MOST_HANGING;
+            let successor = replaced.then(|| queue.admit(lane.device));
+            (successor, queue.alive_on(lane.device))
+        };
+        tracing::error!(%lane, device = self.shared.device(lane.device), "The lane hangs; it is abandoned.");
+        match successor {
+            Some(successor) => {
+                if let Err(error) = self.spawn(successor, None) {
+                    tracing::error!(%error, "No lane could be started in place of the abandoned one.");
+                } else {
+                    tracing::warn!(lane = %successor, "Another lane takes the hung one's place.");
+                }
+            }
+            None => {
+                tracing::error!(
+                    hanging = MOST_HANGING,
+                    "Too many lanes hang already; this one is not replaced."
+                );
+                self.shared.take_stock(lane.device, left);
+            }
+        }
+        self.shared.changed.notify_all();
+        true
+    }
+
+    /// Gives up on all lanes: jobs that no lane takes up in any reasonable time mean that they hang
+    /// while opening their sessions, where no time-out of a batch reaches them.
+    pub(crate) fn condemn(&self) {
+        tracing::error!("No lane takes up work any more; all are given up.");
+        let devices = self.shared.queue.lock().clear();
+        let lost = &self.shared.health.devices_lost;
+        lost.fetch_add(devices as u64, Ordering::Relaxed);
+        self.shared.give_up_if_none_is_left();
+        self.shared.changed.notify_all();
+    }
+
+    /// Lanes that are running or being started.
+    #[must_use]
+    #[cfg(test)]
+    pub(crate) fn alive(&self) -> usize {
+        self.shared.queue.lock().alive()
+    }
+
+    /// Tells the lanes to end and blocks until they have, or for some seconds: one that hangs never does.
+    pub(crate) fn end(&self) {
+        self.close();
+        let deadline = Instant::now() + END_WITHIN;
+        while !self.shared.health.threads.is_empty() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Tells the lanes to end once the queue is empty.
+    pub(crate) fn close(&self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// A look at them that does not keep them.
+    #[must_use]
+    pub(crate) fn watch(&self) -> LanesWatch {
+        let weak: Weak<Shared<W>> = Arc::downgrade(&self.shared);
+        LanesWatch(weak)
+    }
+
+    /// How the lanes and their devices are.
+    #[must_use]
+    pub(crate) fn health(&self) -> Health {
+        self.shared.health.clone()
+    }
+
+    /// Starts the thread of an admitted lane; takes the lane off the list again if it cannot.
+    fn spawn(
+        &self,
+        lane: LaneId,
+        opened: Option<mpsc::SyncSender<Result<(), EngineError>>>,
+    ) -> Result<(), EngineError> {
+        let shared = Arc::clone(&self.shared);
+        let running = shared.health.threads.token();
+        thread::Builder::new()
+            .name(lane.to_string())
+            .spawn(move || {
+                // A panic outside a run (a session that panics when it is dropped) ends the lane, and says so.
+                let life = catch_unwind(AssertUnwindSafe(|| shared.run_lane(lane, opened)));
+                if life.is_err() {
+                    tracing::error!(%lane, "The lane panicked outside a run and ends.");
+                    shared.retire(lane);
+                }
+                // The engine goes with the last lane: before the lane counts as gone.
+                drop(shared);
+                drop(running);
+            })
+            .map(drop)
+            .map_err(|error| {
+                self.shared.retire(lane);
+                EngineError::Session {
+                    lane: lane.number,
+                    reason: format!("no thread could be started: {error}"),
+                }
+            })
+    }
+}
+
+impl<W: Work> Drop for Lanes<W> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

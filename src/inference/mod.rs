@@ -1,0 +1,40 @@
+//! Inference: one answer for every datum, whatever fails.
+//!
+//! ```text
+//!  datums ──▶ handler ──▶ schedule ──▶ answers
+//!                          │    ▲
+//!          frame ▶ slot ▶ lane ─┘    ledger: one outcome per datum
+//! ```
+//!
+//! The handler enters every datum in the ledger of its call. A schedule decides when batches are computed: it converts
+//! frames into the rows of a slot (`batch`), submits full slots to lanes (`lane`), which run them on the engine, and settles
+//! the outcomes in the ledger. The policy turns outcomes into messages.
+//!
+//! This room knows engines and frames. It knows neither flags nor sockets nor HTTP.
+
+/// Slots, and the ring that lends them.
+pub mod batch;
+/// Why a good frame has no result.
+pub mod failure;
+/// The SDK's `BatchMapper`, implemented.
+pub mod handler;
+/// Named threads that own sessions, and the queue before them.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "lanes are threads, and their times are those of a device"
+)]
+pub mod lane;
+/// One outcome per datum.
+pub mod ledger;
+/// What inference counts and measures.
+pub mod metrics;
+/// The newest frame and its results, for the status page.
+pub mod newest;
+/// From outcomes to messages.
+pub mod policy;
+/// Notices read batches that are too small.
+pub(crate) mod read_batch;
+/// When the batches of a call are computed.
+pub mod schedule;
+/// Locks, channels, threads and time-outs of this room.
+mod sync;

@@ -1,0 +1,146 @@
+//! Datums into filled slots: the part of every mode that listens.
+
+use super::{Call, Resources};
+use crate::frame::{Rejection, frame_id, frame_number};
+use crate::inference::batch::{Close, Fill, Lease};
+use crate::inference::ledger::{Outcome, Ticket};
+use crate::inference::sync::timeout_at;
+use futures::{Stream, StreamExt};
+use numaflow::batchmap::Datum;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A batch that has closed: its slot, and why it closed.
+pub(crate) struct Filled {
+    /// The slot, with at least one frame in it.
+    pub(crate) lease: Lease,
+    /// Why it closed.
+    pub(crate) close: Close,
+    /// How long its frames took to come and be converted, without the wait for a slot.
+    pub(crate) filling: Duration,
+    /// Of this, how long they took to be decoded and converted.
+    pub(crate) decoding: Duration,
+}
+
+/// Draws datums from a source and fills slots with their frames.
+///
+/// A datum is entered in the ledger first; then its frame is converted straight into the slot, or settled as rejected.
+/// A slot is leased when the first good frame is at hand, not before, so that a
+/// call that waits for frames holds none.
+pub(crate) struct Collector<'a, S> {
+    resources: &'a Resources,
+    source: S,
+    /// How long the present batch has waited for a slot.
+    waited: Duration,
+    /// How long its frames took to be decoded and converted.
+    decoding: Duration,
+}
+
+impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
+    /// A collector that draws from `source`.
+    pub(crate) fn new(resources: &'a Resources, source: S) -> Self {
+        Self {
+            resources,
+            source,
+            waited: Duration::ZERO,
+            decoding: Duration::ZERO,
+        }
+    }
+
+    /// The next closed batch; `None` once the source has ended and all its frames are in batches.
+    pub(crate) async fn next(&mut self, call: &mut Call) -> Option<Filled> {
+        let begun = Instant::now();
+        self.waited = Duration::ZERO;
+        self.decoding = Duration::ZERO;
+        let mut filling: Option<(Lease, Fill)> = None;
+        let close = loop {
+            let deadline = filling.as_ref().and_then(|(_, fill)| fill.deadline());
+            let datum = match deadline {
+                None => self.source.next().await,
+                Some(deadline) => match timeout_at(deadline, self.source.next()).await {
+                    Ok(datum) => datum,
+                    Err(_) => break Close::TimedOut,
+                },
+            };
+            let Some(datum) = datum else {
+                break Close::EndOfStream;
+            };
+            call.mark_arrival();
+            let number = frame_number(&datum.headers);
+            call.intake
+                .arrived(datum.value.len(), datum.event_time.into(), number);
+            if self.put(datum, number, &mut filling, call).await {
+                break Close::Full;
+            }
+        };
+        call.intake.count();
+        let (lease, _) = filling.filter(|(lease, _)| lease.frames() > 0)?;
+        Some(Filled {
+            lease,
+            close,
+            filling: begun.elapsed().saturating_sub(self.waited),
+            decoding: self.decoding,
+        })
+    }
+
+    /// Puts a datum's frame into the slot being filled, leasing one if there is none; says whether the
+    /// slot is now full.
+    async fn put(
+        &mut self,
+        datum: Datum,
+        number: Option<u64>,
+        filling: &mut Option<(Lease, Fill)>,
+        call: &mut Call,
+    ) -> bool {
+        let (begun, waited_before) = (Instant::now(), self.waited);
+        let ticket = call.ledger.enter(datum.id, datum.keys);
+        let pixels = match self.resources.decoder.decode(&datum.value, &datum.headers) {
+            Ok(pixels) => pixels,
+            Err(rejection) => {
+                self.reject(ticket, rejection, datum.headers, datum.value, call);
+                return false;
+            }
+        };
+        let (lease, fill) = match filling {
+            Some(filling) => filling,
+            None => {
+                let asked = Instant::now();
+                let lease = self.resources.ring.lease().await;
+                let now = Instant::now();
+                self.waited += now.saturating_duration_since(asked);
+                let fill = Fill::opened(now, lease.capacity(), self.resources.limits.batch_timeout);
+                filling.insert((lease, fill))
+            }
+        };
+        if let Err(rejection) = lease.push(ticket, &pixels) {
+            self.reject(ticket, rejection, datum.headers, datum.value, call);
+            return false;
+        }
+        lease.number_last(number);
+        let waited = self.waited.saturating_sub(waited_before);
+        self.decoding += begun.elapsed().saturating_sub(waited);
+        fill.add()
+    }
+
+    /// Counts, logs and settles a frame that is wrong in itself.
+    fn reject(
+        &self,
+        ticket: Ticket,
+        rejection: Rejection,
+        headers: HashMap<String, String>,
+        payload: Vec<u8>,
+        call: &mut Call,
+    ) {
+        let frame = frame_id(&headers, call.ledger.id(ticket));
+        self.resources.counts.rejection(frame, &rejection);
+        // Kept only for a dead letter: a read batch of rejected frames is not to be held in memory for nothing.
+        let payload = if self.resources.keep_rejected {
+            payload
+        } else {
+            Vec::new()
+        };
+        let outcome = Outcome::Rejected(rejection, payload);
+        call.ledger.settle(ticket, outcome);
+    }
+}

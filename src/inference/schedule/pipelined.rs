@@ -1,0 +1,44 @@
+//! Each batch the moment it fills: the mode for a GPU, where copying, computing and receiving overlap.
+
+use super::{Call, Collector, Depth, Resources, Schedule};
+use crate::inference::sync::Semaphore;
+use numaflow::batchmap::Datum;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Computes each batch the moment it fills, with at most `depth` in flight; then waits for them all. A batch is in
+/// flight from when a lane takes it up until it has left the lane: the next one does not wait for its results to be
+/// encoded.
+pub(crate) struct Pipelined {
+    /// What all modes share.
+    pub(crate) resources: Arc<Resources>,
+    /// Batches in flight, and handed over, before the collector waits.
+    pub(crate) depth: Arc<Depth>,
+}
+
+#[async_trait::async_trait]
+impl Schedule for Pipelined {
+    async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
+        let depth = self.depth.now();
+        let mut call = Call::new(&self.resources.counts, Some(depth));
+        let places = Arc::new(Semaphore::new(self.depth.places()));
+        let mut computing = Vec::new();
+        let mut collector = Collector::new(&self.resources, ReceiverStream::new(datums));
+        while let Some(batch) = collector.next(&mut call).await {
+            call.mark_filled(&batch);
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            call.mark_submission();
+            computing.push(self.resources.start(batch, place));
+        }
+        call.mark_collected();
+        for computed in computing {
+            call.settle(computed.await);
+        }
+        if let Some((collection, inference)) = call.per_batch() {
+            self.depth.note(collection, inference);
+        }
+        call
+    }
+}

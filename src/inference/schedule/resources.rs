@@ -1,0 +1,305 @@
+//! What the modes share, and the way of one filled slot through a lane.
+
+use super::Filled;
+use crate::engine::StageTimes;
+use crate::frame::{Decoder, Envelope};
+use crate::inference::batch::{Claim, Lease, Ring};
+use crate::inference::failure::Failure;
+use crate::inference::lane::{LaneId, Lanes, Pending, Reply};
+use crate::inference::ledger::{Outcome, Results, Ticket};
+use crate::inference::metrics::counts::{BatchNote, Counts};
+use crate::inference::newest::{Image, Newest};
+use crate::inference::sync::{JoinHandle, sleep, spawn, spawn_blocking, timeout};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When a slot that cannot be made is tried again.
+const SLOT_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long a batch's oldest frame may wait for the batch to fill; `None`: for ever.
+    pub(crate) batch_timeout: Option<Duration>,
+    /// How long a lane may take over one batch.
+    pub(crate) inference_timeout: Duration,
+}
+
+/// An output of the model that is sent on, and how.
+#[derive(Clone, Debug)]
+pub struct SelectedOutput {
+    /// Its place among the model's outputs.
+    pub(crate) index: usize,
+    /// Its name in the model.
+    pub(crate) name: String,
+    /// How a row of it becomes a payload.
+    pub envelope: Envelope,
+}
+
+/// What the modes share.
+pub(crate) struct Resources {
+    /// What frames are.
+    pub(crate) decoder: Decoder,
+    pub(crate) ring: Ring,
+    pub(crate) lanes: Lanes<Lease>,
+    /// The results sent on, in order.
+    pub(crate) outputs: Vec<SelectedOutput>,
+    /// The time-outs.
+    pub(crate) limits: Limits,
+    /// Whether a rejected frame's payload is kept for a dead letter.
+    pub(crate) keep_rejected: bool,
+    /// The counts of this process.
+    pub(crate) counts: Arc<Counts>,
+    /// Keeps the newest frame for those who look.
+    pub(crate) newest: Arc<Newest>,
+    /// The name of the model's input.
+    pub(crate) input: String,
+}
+
+/// A batch that has been through its lane.
+#[derive(Debug)]
+pub(crate) struct Computed {
+    /// What became of each of its frames.
+    pub(crate) outcomes: Vec<(Ticket, Outcome)>,
+    /// Rows computed beyond its frames.
+    pub(crate) padding: usize,
+    /// Whether it was run a second time.
+    pub(crate) retried: bool,
+    /// The times of the run that gave results.
+    pub(crate) times: Option<StageTimes>,
+    /// When it was done.
+    pub(crate) at: Instant,
+}
+
+/// A batch that was handed to the lanes.
+struct Submitted {
+    claim: Claim,
+    at: Instant,
+    pending: Pending<Lease>,
+}
+
+/// One attempt at a batch.
+struct Attempt {
+    /// The slot; with the lane still if that hangs.
+    lease: Option<Lease>,
+    lane: Option<LaneId>,
+    result: Result<StageTimes, Failure>,
+}
+
+impl Resources {
+    /// Hands a batch to the lanes. What follows runs to its end in a task of its own, whether or not the handle is
+    /// kept, so that a hung lane is noticed and a slot returned even when nobody waits for the results. `place` is
+    /// dropped when the batch has left the lanes for good, before its results are encoded.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        batch: Filled,
+        place: impl Send + 'static,
+    ) -> JoinHandle<Computed> {
+        let Filled {
+            lease,
+            close,
+            filling,
+            decoding,
+        } = batch;
+        let tickets = lease.tickets().to_vec();
+        let padding = lease.padding();
+        self.counts.batch(BatchNote {
+            frames: tickets.len(),
+            padding,
+            close,
+            filling,
+            decoding,
+        });
+        let first = self.submit(lease, None);
+        let resources = Arc::clone(self);
+        spawn(async move { resources.compute(first, tickets, padding, place).await })
+    }
+
+    async fn compute(
+        &self,
+        first: Submitted,
+        tickets: Vec<Ticket>,
+        padding: usize,
+        place: impl Send,
+    ) -> Computed {
+        let mut attempt = self.attempt(first).await;
+        let mut retried = false;
+        if let Attempt {
+            lease: Some(lease),
+            lane: Some(lane),
+            result: Err(failure),
+        } = attempt
+        {
+            if let Some(held_back) = self.counts.failure_line() {
+                tracing::warn!(%lane, kind = failure.kind(), error = %failure, frames = tickets.len(),
+                    unlogged_before = held_back,
+                    "A batch failed; it is run once more, on another lane if there is one.");
+            }
+            self.counts.retry();
+            retried = true;
+            attempt = self.attempt(self.submit(lease, Some(lane))).await;
+        }
+        drop(place);
+        let times = attempt.result.as_ref().ok().copied();
+        let outcomes = match (attempt.result, attempt.lease) {
+            (Ok(_), Some(lease)) => {
+                let begun = Instant::now();
+                let outcomes = self.encode(&tickets, &lease);
+                self.counts.encoded(begun.elapsed());
+                self.show(&lease);
+                outcomes
+            }
+            (Ok(_), None) => fail(&tickets, &Failure::Unsettled),
+            (Err(failure), _) => {
+                if let Some(held_back) = self.counts.failure_line() {
+                    tracing::error!(kind = failure.kind(), error = %failure, frames = tickets.len(),
+                        unlogged_before = held_back,
+                        "A batch failed for good; its frames have no result.");
+                }
+                fail(&tickets, &failure)
+            }
+        };
+        Computed {
+            outcomes,
+            padding,
+            retried,
+            times,
+            at: Instant::now(),
+        }
+    }
+
+    fn submit(&self, lease: Lease, avoid: Option<LaneId>) -> Submitted {
+        Submitted {
+            claim: lease.claim(),
+            at: Instant::now(),
+            pending: self.lanes.submit(lease, avoid),
+        }
+    }
+
+    async fn attempt(&self, submitted: Submitted) -> Attempt {
+        let Submitted { claim, at, pending } = submitted;
+        let Pending { started, mut done } = pending;
+        let mut waited = Duration::ZERO;
+        // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes the job up. No
+        // healthy lanes leave a job waiting longer than all the others there can be, each run twice.
+        let patience = self
+            .limits
+            .inference_timeout
+            .saturating_mul(2 * self.ring.slots() as u32 + 1);
+        let reply = match timeout(patience, started).await {
+            Err(_) => {
+                self.lanes.condemn();
+                // A lane may have taken it up in this very moment, and may hang with it.
+                timeout(self.limits.inference_timeout, &mut done)
+                    .await
+                    .map_err(|_| None)
+            }
+            Ok(Err(_)) => Ok(done.await),
+            Ok(Ok(lane)) => {
+                waited = at.elapsed();
+                timeout(self.limits.inference_timeout, &mut done)
+                    .await
+                    .map_err(|_| Some(lane))
+            }
+        };
+        let attempt = match reply {
+            Ok(Ok(Reply { work, lane, result })) => Attempt {
+                lease: Some(work),
+                lane,
+                result,
+            },
+            Ok(Err(_)) => Attempt {
+                lease: None,
+                lane: None,
+                result: Err(Failure::NoLane),
+            },
+            Err(lane) => {
+                if lane.is_some_and(|lane| self.lanes.abandon(lane)) {
+                    self.counts.lane_replaced();
+                }
+                spawn(replace(claim));
+                Attempt {
+                    lease: None,
+                    lane,
+                    result: Err(Failure::TimedOut(self.limits.inference_timeout)),
+                }
+            }
+        };
+        match &attempt.result {
+            Ok(times) => self.counts.ran(waited, *times),
+            Err(failure) => self.counts.engine_error(failure),
+        }
+        attempt
+    }
+
+    /// Offers the last frame of a computed batch to those who look.
+    fn show(&self, lease: &Lease) {
+        let Some((frame, number)) = lease.last() else {
+            return;
+        };
+        self.newest.offer(number, || {
+            let shape = self.decoder.shape();
+            let input = lease.input(frame).map(|row| {
+                let plane = (shape.height, shape.width, row.to_single());
+                Image::new(self.input.clone(), plane)
+            });
+            let outputs = self.outputs.iter().filter_map(|output| {
+                let row = lease.result(output.index, frame)?;
+                let plane = output.envelope.first_plane(row).ok()?;
+                Some(Image::new(output.name.clone(), plane))
+            });
+            input.into_iter().chain(outputs).collect()
+        });
+    }
+
+    fn encode(&self, tickets: &[Ticket], lease: &Lease) -> Vec<(Ticket, Outcome)> {
+        let outcome = |frame| {
+            self.outputs
+                .iter()
+                .map(|output| {
+                    let row = lease.result(output.index, frame)?;
+                    output.envelope.encode(row).ok()
+                })
+                .collect::<Option<Results>>()
+                .map_or(Outcome::Failed(Failure::Unsettled), Outcome::Done)
+        };
+        tickets
+            .iter()
+            .enumerate()
+            .map(|(frame, ticket)| (*ticket, outcome(frame)))
+            .collect()
+    }
+}
+
+/// Puts a new slot in the place of one that hangs with its lane. Memory for it may be long in coming from a driver that
+/// hangs, or there may be none just now: nobody waits for it here, and without it a batch less is in flight.
+async fn replace(claim: Claim) {
+    let mut told = false;
+    loop {
+        let claim = claim.clone();
+        match spawn_blocking(move || claim.write_off()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) if !told => tracing::error!(
+                %error,
+                "The slot that hangs with its lane cannot be replaced; one batch less is in flight until it can be. It \
+                 is tried again every {} s.",
+                SLOT_AGAIN.as_secs()
+            ),
+            Ok(Err(_)) => {}
+            Err(error) => {
+                tracing::error!(%error, "The engine panicked over a new slot; one batch less is in flight from now on.");
+                return;
+            }
+        }
+        told = true;
+        sleep(SLOT_AGAIN).await;
+    }
+}
+
+fn fail(tickets: &[Ticket], failure: &Failure) -> Vec<(Ticket, Outcome)> {
+    tickets
+        .iter()
+        .map(|ticket| (*ticket, Outcome::Failed(failure.clone())))
+        .collect()
+}

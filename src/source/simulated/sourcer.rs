@@ -1,0 +1,259 @@
+//! The SDK's `Sourcer`, implemented: pixels, headers and offsets around the backlog's books.
+
+use super::backlog::{Backlog, Standing};
+use super::exposures::Exposures;
+use crate::frame::{DTYPE_HEADER, FRAME_ID_HEADER, SHAPE_HEADER};
+use crate::lab::stack::FrameStack;
+use crate::telemetry::rate::RateLimit;
+use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// What the simulated detector is, and how its frames are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// When frames are taken.
+    pub(crate) exposures: Exposures,
+    /// Frames not yet read that are kept.
+    pub(crate) buffer: u64,
+    /// How long a read frame's ack is waited for; `None`: for ever.
+    pub(crate) ack_timeout: Option<Duration>,
+    /// Which of the vertex's pods this is: the partition of its offsets.
+    pub(crate) replica: i32,
+}
+
+/// A simulated detector as a source; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct SimulatedSource(Arc<Shared>);
+
+struct Shared {
+    stack: FrameStack,
+    exposures: Exposures,
+    replica: i32,
+    /// Tells this process's offsets from those of the one before it, whose frames had the same numbers: the
+    /// JetStream buffer takes a message whose offset it has seen for a repetition.
+    run: String,
+    /// The time of day at which the shutter opened.
+    opened: OnceLock<SystemTime>,
+    backlog: Mutex<Backlog>,
+    /// Something came back, or room was made, without time passing.
+    changed: Notify,
+    /// No read waits any longer.
+    shutdown: CancellationToken,
+    drops: Mutex<DropWatch>,
+}
+
+/// What was said of drops so far.
+struct DropWatch {
+    told: u64,
+    lines: RateLimit,
+    full: RateLimit,
+}
+
+impl SimulatedSource {
+    /// A source of the frames of `stack`, begun again at its end. Reads under way end at `shutdown`.
+    #[must_use]
+    pub(crate) fn new(stack: FrameStack, settings: Settings, shutdown: CancellationToken) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let ten_seconds = Duration::from_secs(10);
+        Self(Arc::new(Shared {
+            stack,
+            exposures: settings.exposures,
+            replica: settings.replica,
+            run: since.unwrap_or_default().as_micros().to_string(),
+            opened: OnceLock::new(),
+            backlog: Mutex::new(Backlog::new(
+                settings.exposures,
+                settings.buffer,
+                settings.ack_timeout,
+            )),
+            changed: Notify::new(),
+            shutdown,
+            drops: Mutex::new(DropWatch {
+                told: 0,
+                lines: RateLimit::new(1, ten_seconds),
+                full: RateLimit::new(1, ten_seconds),
+            }),
+        }))
+    }
+
+    /// What became of the frames so far.
+    #[must_use]
+    pub(crate) fn standing(&self) -> Standing {
+        let standing = self.0.backlog.lock().standing(Instant::now());
+        self.0.warn();
+        standing
+    }
+}
+
+impl Shared {
+    fn message(&self, number: u64) -> Message {
+        let opened = *self.opened.get_or_init(SystemTime::now);
+        let taken = opened.checked_add(self.exposures.at(number));
+        // Frame 1 is the first of the stack.
+        let index = (number - 1) % self.stack.frames().max(1) as u64;
+        Message {
+            value: self.stack.frame(index as usize).to_vec(),
+            offset: Offset {
+                offset: format!("{}-{number}", self.run).into_bytes(),
+                partition_id: self.replica,
+            },
+            event_time: taken.unwrap_or(opened).into(),
+            keys: Vec::new(),
+            headers: HashMap::from([
+                (FRAME_ID_HEADER.to_owned(), number.to_string()),
+                (DTYPE_HEADER.to_owned(), self.stack.dtype().to_string()),
+                (SHAPE_HEADER.to_owned(), self.stack.shape().to_string()),
+            ]),
+            user_metadata: None,
+        }
+    }
+
+    /// The frame that an offset of this process names.
+    fn number(&self, offset: &Offset) -> Option<u64> {
+        let text = std::str::from_utf8(&offset.offset).ok()?;
+        let (run, number) = text.split_once('-')?;
+        (run == self.run)
+            .then_some(number)
+            .and_then(|number| number.parse().ok())
+    }
+
+    /// Says, now and then, that frames are lost or held back.
+    fn warn(&self) {
+        let (dropped, is_full) = {
+            let backlog = self.backlog.lock();
+            (backlog.dropped(), backlog.is_full())
+        };
+        let mut drops = self.drops.lock();
+        let now = Instant::now();
+        if dropped > drops.told && drops.lines.pass(now).is_some() {
+            tracing::warn!(
+                frames = dropped - drops.told,
+                in_all = dropped,
+                "The reader is slower than the detector: frames that nobody read in time are dropped."
+            );
+            drops.told = dropped;
+        }
+        if is_full && drops.full.pass(now).is_some() {
+            tracing::warn!("Too many frames are read and not acked: no new one is given out.");
+        }
+    }
+
+    /// Hands frames over until `request` is satisfied, its time is over, or nobody takes them; says which
+    /// frames were handed over.
+    async fn hand_over(&self, request: &SourceReadRequest, to: &Sender<Message>) -> Vec<u64> {
+        let deadline = Instant::now().checked_add(request.timeout);
+        let mut given = Vec::new();
+        loop {
+            // Listened for before the books are read, so that no change between the two is missed.
+            let changed = self.changed.notified();
+            let now = Instant::now();
+            let (numbers, next) = {
+                let mut backlog = self.backlog.lock();
+                self.opened.get_or_init(SystemTime::now);
+                let numbers = backlog.take(now, request.count - given.len());
+                (numbers, backlog.next())
+            };
+            self.warn();
+            given.extend(&numbers);
+            for number in numbers {
+                if to.send(self.message(number)).await.is_err() {
+                    return given;
+                }
+            }
+            let is_over = deadline.is_some_and(|deadline| now >= deadline);
+            if given.len() >= request.count || is_over {
+                return given;
+            }
+            let wake = next.into_iter().chain(deadline).min();
+            tokio::select! {
+                () = wait_until(wake) => {}
+                () = changed => {}
+                () = to.closed() => return given,
+                () = self.shutdown.cancelled() => return given,
+            }
+        }
+    }
+
+    fn note_end(&self, was_over: bool) {
+        if !was_over && self.backlog.lock().is_over() {
+            tracing::info!("The last frame is taken, and every frame is acked or dropped.");
+        }
+    }
+}
+
+async fn wait_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[async_trait::async_trait]
+impl Sourcer for SimulatedSource {
+    async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
+        let source = &self.0;
+        let given = source.hand_over(&request, &transmitter).await;
+        // The SDK gives up its end when the reader has gone. Nothing of this read is acked yet: a reader acks
+        // what it has read to the end.
+        if transmitter.is_closed() {
+            tracing::warn!(
+                frames = given.len(),
+                "The reader has gone in mid-read: its frames are delivered again."
+            );
+            source.backlog.lock().give_back(&given);
+            source.changed.notify_waiters();
+        }
+    }
+
+    async fn ack(&self, offsets: Vec<Offset>) {
+        let source = &self.0;
+        let was_over = source.backlog.lock().is_over();
+        let unknown = offsets
+            .iter()
+            .filter(|offset| match source.number(offset) {
+                Some(number) => !source.backlog.lock().ack(number),
+                None => true,
+            })
+            .count();
+        if unknown > 0 {
+            tracing::warn!(
+                frames = unknown,
+                "An ack names frames that are not out: acked before, or read from an earlier source."
+            );
+        }
+        source.note_end(was_over);
+        source.changed.notify_waiters();
+    }
+
+    async fn nack(&self, offsets: Vec<NackOffset>) {
+        let source = &self.0;
+        let now = Instant::now();
+        for nacked in &offsets {
+            let options = nacked.options.as_ref();
+            let delay = options.and_then(|options| options.delay).unwrap_or(0);
+            if let Some(number) = source.number(&nacked.offset) {
+                let delay = Duration::from_millis(delay);
+                source.backlog.lock().nack(number, now, delay);
+            }
+        }
+        source.changed.notify_waiters();
+    }
+
+    async fn pending(&self) -> Option<usize> {
+        usize::try_from(self.standing().pending()).ok()
+    }
+
+    async fn active_partitions(&self) -> Option<Vec<i32>> {
+        Some(vec![self.0.replica])
+    }
+}
+
+#[cfg(test)]
+mod tests;

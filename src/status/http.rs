@@ -1,0 +1,206 @@
+//! The sidecar's own HTTP side: the status page, `/metrics`, `/stats`, `/livez`, `/readyz`. Read-only.
+//!
+//! What always holds: no path reads a file or changes anything; a request is small and has a few seconds to arrive, a connection
+//! has half a minute to live, and there are never more than `MOST_CONNECTIONS` of them. Trouble on one is no trouble for
+//! the sidecar.
+
+use super::Status;
+use super::drawing;
+use super::phase::Phase;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// How long a request's head may take to arrive.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes that a request's head may have.
+const HEAD_SIZE: usize = 16 * 1024;
+/// How long a connection may last.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
+/// Connections at once; more wait to be accepted.
+const MOST_CONNECTIONS: usize = 32;
+/// The status page.
+const PAGE: &str = include_str!("page.html");
+/// What the page may do: run its own script, and ask this address.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
+/// The type of OpenMetrics text, as its specification gives it.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Listens on `address`, and answers in a task of its own until the process ends. Gives the address listened on.
+///
+/// # Errors
+/// What the system says if it cannot listen there.
+pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "Metrics, stats and health are served over HTTP.");
+    tokio::spawn(accept(listener, router(status)));
+    Ok(address)
+}
+
+async fn accept(listener: TcpListener, router: Router) {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "A connection could not be accepted.");
+                // Out of file descriptors, for one: trying again at once would only spin.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .max_buf_size(HEAD_SIZE)
+                .serve_connection(TokioIo::new(stream), service);
+            let served = tokio::time::timeout(CONNECTION_WITHIN, connection).await;
+            if let Ok(Err(error)) = served {
+                tracing::debug!(%error, "A connection broke off.");
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn router(status: Arc<Status>) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/newest/{sequence}/{image}", get(picture))
+        .route("/metrics", get(metrics))
+        .route("/stats", get(stats))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readiness))
+        .with_state(status)
+}
+
+async fn page() -> Response {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, Html(PAGE)).into_response()
+}
+
+/// One image of the newest frame: `/newest/SEQUENCE/INDEX.png`.
+async fn picture(
+    State(status): State<Arc<Status>>,
+    Path((sequence, image)): Path<(u64, String)>,
+) -> Response {
+    let index = image.strip_suffix(".png").and_then(|n| n.parse().ok());
+    let frame = status.newest().get(sequence);
+    let (Some(index), Some(frame)) = (index, frame) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Not on the threads that carry the frames.
+    let draw = move || drawing::png(&frame, index).map(<[u8]>::to_vec);
+    let drawn = tokio::task::spawn_blocking(draw).await;
+    match drawn {
+        Ok(Some(png)) => {
+            let headers = [
+                (header::CONTENT_TYPE, "image/png"),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, png).into_response()
+        }
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn metrics(State(status): State<Arc<Status>>) -> Response {
+    match status.metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn stats(State(status): State<Arc<Status>>) -> Response {
+    Json(status.stats()).into_response()
+}
+
+async fn readiness(State(status): State<Arc<Status>>) -> (StatusCode, &'static str) {
+    match status.phase() {
+        Phase::Ready => (StatusCode::OK, "ready\n"),
+        Phase::Loading => (StatusCode::SERVICE_UNAVAILABLE, "the model is loading\n"),
+        Phase::Draining => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "calls in hand are answered, then the process ends\n",
+        ),
+        Phase::Lost => (StatusCode::SERVICE_UNAVAILABLE, "the last device is lost\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::newest::Newest;
+    use crate::inference::schedule::Mode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn served() -> SocketAddr {
+        let status = Status::new(Mode::Pipelined, Vec::new(), Newest::default());
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        serve(any, Arc::new(status)).await.unwrap()
+    }
+
+    /// What comes back until the connection is closed; nothing if it is broken off.
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    // The clock is paused: with nothing else to do, it jumps to whatever is waited for.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_arrive_is_not_waited_for() {
+        let mut stream = TcpStream::connect(served().await).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        stream.write_all(b"GET /livez HT").await.unwrap();
+        assert!(!answer(&mut stream).await.contains("200"));
+        assert!(begun.elapsed() < CONNECTION_WITHIN);
+    }
+
+    #[tokio::test]
+    async fn a_request_beyond_its_size_is_refused() {
+        let mut stream = TcpStream::connect(served().await).await.unwrap();
+        let long = "x".repeat(2 * HEAD_SIZE);
+        let request = format!("GET /livez?{long} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let _ = stream.write_all(request.as_bytes()).await;
+        assert!(!answer(&mut stream).await.contains("200"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_make_room_for_others() {
+        let address = served().await;
+        let mut idle = Vec::new();
+        for _ in 0..MOST_CONNECTIONS {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        assert!(answer(&mut stream).await.contains("alive"));
+    }
+}

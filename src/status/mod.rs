@@ -1,0 +1,208 @@
+//! What the sidecar is and does, for people and scrapers: the status page, `/stats`, `/metrics`, health, and the summary in
+//! the log. It reads every other room; no room reads it.
+
+/// A frame or a result as a PNG.
+mod drawing;
+/// The last two minutes, second by second.
+mod history;
+/// The HTTP server.
+pub(crate) mod http;
+/// Where the sidecar is in its life.
+mod phase;
+/// The answer to `/stats`.
+mod stats;
+
+use crate::inference::metrics::counts::Counts;
+use crate::inference::metrics::running::{Running, RunningMetrics};
+use crate::inference::newest::Newest;
+use crate::inference::schedule::Mode;
+use crate::telemetry::setting::Setting;
+use crate::telemetry::{logs, names};
+use history::{History, Sample};
+use parking_lot::Mutex;
+use phase::Phase;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use stats::{EngineStats, Stats};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How often the history gets a sample.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two summaries in the log.
+const SUMMARY: usize = 30;
+
+/// See the module's essay.
+pub struct Status {
+    registry: Registry,
+    counts: Arc<Counts>,
+    newest: Arc<Newest>,
+    settings: Vec<Setting>,
+    started: Instant,
+    running: Arc<OnceLock<Running>>,
+    phase: Mutex<Phase>,
+    history: Mutex<History>,
+    ready: Gauge,
+}
+
+impl Status {
+    /// The status of a sidecar in `mode` that has nothing loaded yet. `settings` are told to whoever asks; `newest` keeps
+    /// the newest frame for them.
+    #[must_use]
+    pub fn new(mode: Mode, settings: Vec<Setting>, newest: Newest) -> Self {
+        let mut registry = Registry::with_prefix(names::PREFIX);
+        let counts = Arc::new(Counts::new(&mut registry, mode));
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        names::BUILD.register(&mut registry, build);
+        let ready = Gauge::default();
+        names::ENGINE_READY.register(&mut registry, ready.clone());
+        let running = Arc::new(OnceLock::new());
+        registry.register_collector(Box::new(RunningMetrics(Arc::clone(&running))));
+        Self {
+            registry,
+            counts,
+            newest: Arc::new(newest),
+            settings,
+            started: Instant::now(),
+            running,
+            phase: Mutex::new(Phase::Loading),
+            history: Mutex::default(),
+            ready,
+        }
+    }
+
+    /// What this sidecar counts.
+    #[must_use]
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// What keeps its newest frame.
+    #[must_use]
+    pub(crate) fn newest(&self) -> &Arc<Newest> {
+        &self.newest
+    }
+
+    /// The model is loaded: the sidecar is ready.
+    pub(crate) fn loaded(&self, running: Running) {
+        if self.running.set(running).is_ok() {
+            let mut phase = self.phase.lock();
+            if *phase == Phase::Loading {
+                *phase = Phase::Ready;
+            }
+        }
+    }
+
+    /// The sidecar is told to end.
+    pub(crate) fn draining(&self) {
+        *self.phase.lock() = Phase::Draining;
+    }
+
+    /// Where the sidecar is in its life.
+    #[must_use]
+    pub(crate) fn phase(&self) -> Phase {
+        let lost = |running: &Running| running.health.lost().is_cancelled();
+        if self.running.get().is_some_and(lost) {
+            return Phase::Lost;
+        }
+        *self.phase.lock()
+    }
+
+    /// Everything counted and measured, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// None that is known: it is written to memory.
+    pub(crate) fn metrics(&self) -> Result<String, std::fmt::Error> {
+        self.ready.set((self.phase() == Phase::Ready).into());
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Totals, engine and settings at this moment.
+    #[must_use]
+    pub(crate) fn stats(&self) -> Stats {
+        let running = self.running.get();
+        let (engine, recent, frames_per_second) = {
+            let history = self.history.lock();
+            let (engine, recent) = running
+                .map(|running| EngineStats::new(running, &history))
+                .unzip();
+            (engine, recent, history.frames_per_second())
+        };
+        Stats {
+            version: env!("CARGO_PKG_VERSION"),
+            phase: self.phase(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            totals: self.counts.totals(),
+            recent: recent.flatten(),
+            frames_per_second,
+            engine,
+            newest: self.newest.look(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Takes a sample every second, and says every half minute what was done in it, if anything was. Never ends.
+    pub async fn watch(&self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for tick in 0usize.. {
+            ticks.tick().await;
+            self.sample();
+            if tick > 0 && tick.is_multiple_of(SUMMARY) {
+                self.summarise();
+            }
+        }
+    }
+
+    fn sample(&self) {
+        let usage = self.running.get().map(|running| running.lanes.usage());
+        let devices = usage.map(|usage| usage.devices).unwrap_or_default();
+        self.history.lock().add(Sample {
+            at: Instant::now(),
+            totals: self.counts.totals(),
+            busy: devices.iter().map(|d| d.done.busy.iter().sum()).collect(),
+        });
+    }
+
+    fn summarise(&self) {
+        let Some(running) = self.running.get() else {
+            return;
+        };
+        let devices = running.lanes.usage().devices;
+        let lanes: Vec<_> = devices.iter().map(|device| device.lanes).collect();
+        let Some((recent, busy)) = self.history.lock().last(SUMMARY, &lanes) else {
+            return;
+        };
+        if recent.frames == 0 {
+            return;
+        }
+        let ms = |seconds: Option<f64>| seconds.map(|seconds| (seconds * 1e5).round() / 100.0);
+        let one = |value: f64| (value * 10.0).round() / 10.0;
+        let busy: Vec<_> = devices
+            .iter()
+            .zip(busy)
+            .map(|(device, busy)| format!("{}: {:.0} %", device.device, 100.0 * busy))
+            .collect();
+        tracing::info!(
+            frames = recent.frames,
+            frames_per_second = one(recent.frames_per_second),
+            rejected = recent.rejected,
+            failed = recent.failed,
+            batches = recent.batches,
+            batch_frames = recent.batch_frames.map(one),
+            read_batch_frames = recent.read_batch_frames.map(one),
+            answer_ms = ms(recent.answer_seconds),
+            latency_ms = ms(recent.latency_seconds),
+            depth = running.depth.now(),
+            busy = busy.join(", "),
+            log_lines_dropped = Some(logs::dropped()).filter(|lines| *lines > 0),
+            "The last {:.0} seconds.",
+            recent.seconds
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! One call: a read batch from its first message to its end of transmission.
+//!
+//! Datums go through a bounded channel to the handler, which runs in a task of its own so that a
+//! panic in it is an answer and not the end of the stream. The call keeps the roll.
+//!
+//! What always holds: the batch is read to its end even when the handler has long returned or
+//! panicked; what it left unanswered is answered by the host; the responses end with exactly one
+//! end of transmission; and a call that is dropped, because numa went away, takes the handler's task
+//! with it and says so once.
+
+use std::sync::Arc;
+
+use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
+use numaflow::proto::map::{MapRequest, MapResponse, TransmissionStatus};
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Code, Status, Streaming};
+use tracing::{debug, error, info, warn};
+
+use super::Host;
+use super::roll::{Roll, Settled};
+
+/// What a handler panicked with.
+type Panic = Box<dyn std::any::Any + Send>;
+
+/// A call that reached its end.
+pub(super) struct Answered {
+    /// One response per datum, and the end of transmission last.
+    pub(super) responses: Vec<MapResponse>,
+    /// Numa has closed its half of the stream: this was the last batch.
+    pub(super) over: bool,
+}
+
+/// Reads one batch, whose first message is `first`, has the handler work on it, and answers it.
+///
+/// # Errors
+/// The status to end the stream with, when reading failed or a message broke the protocol.
+pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
+    host: &Host<H>,
+    first: MapRequest,
+    requests: &mut Streaming<MapRequest>,
+) -> Result<Answered, Status> {
+    debug!("A read batch begins.");
+    let mut in_hand = InHand::default();
+    let (datums, input) = mpsc::channel(host.read_ahead);
+    let handler = Arc::clone(&host.handler);
+    let handler =
+        AbortOnDropHandle::new(tokio::spawn(async move { handler.batchmap(input).await }));
+
+    let mut message = Some(first);
+    let over = loop {
+        let Some(request) = message else {
+            warn!(
+                datums = in_hand.roll.len(),
+                "Numa closed the stream within a batch: what came of it is answered."
+            );
+            break true;
+        };
+        if in_hand.take_in(request, &datums).await? {
+            break false;
+        }
+        message = requests
+            .message()
+            .await
+            .inspect_err(|status| in_hand.cut_off(status))?;
+    };
+    drop(datums);
+
+    let returned = match handler.await {
+        Err(failure) if failure.is_cancelled() => {
+            // The runtime is ending: whatever the handler would have said, nothing is answered for it.
+            return Err(Status::unavailable(
+                "the sidecar ends before the call is answered",
+            ));
+        }
+        returned => returned.map_err(JoinError::into_panic),
+    };
+    Ok(Answered {
+        responses: in_hand.answer(returned, &host.unanswered),
+        over,
+    })
+}
+
+/// How a call ends, when it is not answered.
+#[derive(Default)]
+enum End {
+    /// The stream was dropped or broke.
+    #[default]
+    NumaLeft,
+    /// A message came that the host does not take.
+    Refused(String),
+    /// It is answered.
+    Answered,
+}
+
+/// The datums of a call that is not answered yet. Dropped before that, it says what is lost.
+#[derive(Default)]
+struct InHand {
+    roll: Roll,
+    end: End,
+}
+
+impl InHand {
+    /// Enters a message's datum in the roll and hands it to the handler. True for the message that
+    /// ends the batch.
+    async fn take_in(
+        &mut self,
+        mut request: MapRequest,
+        datums: &mpsc::Sender<Datum>,
+    ) -> Result<bool, Status> {
+        let eot = request.status.as_ref().is_some_and(|status| status.eot);
+        let Some(payload) = request.request.as_mut() else {
+            if eot {
+                return Ok(true);
+            }
+            let found = match request.handshake {
+                Some(_) => "a second handshake on one stream",
+                None => "a message with neither payload nor end of transmission nor handshake",
+            };
+            self.end = End::Refused(found.to_owned());
+            return Err(Status::invalid_argument(format!(
+                "the MapFn protocol does not allow {found} (id {:?})",
+                request.id
+            )));
+        };
+        // The SDK's datum has no room for it: kept here, given back with the results.
+        let metadata = payload.metadata.take();
+        self.roll.enter(&request.id, metadata);
+        let datum = Datum::try_from(request)?;
+        if datums.send(datum).await.is_err() {
+            // The handler has returned or panicked. The batch is read on, for numa will not take an
+            // end of transmission before it has sent its own; the roll knows who is unanswered.
+            debug!("A datum came after the handler had stopped reading.");
+        }
+        Ok(eot)
+    }
+
+    /// Notes why reading failed, where it was not simply numa going away.
+    fn cut_off(&mut self, status: &Status) {
+        match status.code() {
+            Code::OutOfRange => self.end = End::Refused(status.message().to_owned()),
+            code => debug!(
+                ?code,
+                error = status.message(),
+                "Reading the stream failed."
+            ),
+        }
+    }
+
+    /// Makes the call's responses of what the handler returned.
+    fn answer(
+        mut self,
+        returned: Result<Vec<BatchResponse>, Panic>,
+        unanswered: &super::Unanswered,
+    ) -> Vec<MapResponse> {
+        self.end = End::Answered;
+        let roll = std::mem::take(&mut self.roll);
+        let datums = roll.len();
+        let settled = match returned {
+            Ok(responses) => {
+                let settled = roll.settle(responses, unanswered);
+                report(datums, &settled);
+                settled
+            }
+            Err(panic) => {
+                error!(
+                    datums,
+                    panic = %crate::telemetry::panic::message(panic.as_ref()),
+                    "The handler panicked: the host answers every datum of the call, and goes on."
+                );
+                roll.settle(Vec::new(), unanswered)
+            }
+        };
+        let mut responses = settled.responses;
+        responses.push(MapResponse {
+            status: Some(TransmissionStatus { eot: true }),
+            ..MapResponse::default()
+        });
+        responses
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let datums = self.roll.len();
+        match &self.end {
+            End::NumaLeft => info!(
+                datums,
+                "A call ended before it was answered: numa went away, or this process is ending. Its datums will be redelivered."
+            ),
+            End::Refused(why) => warn!(
+                datums,
+                why, "A message was refused in mid-call: the call's datums will be redelivered."
+            ),
+            End::Answered => {}
+        }
+    }
+}
+
+/// Says what the host had to put right.
+fn report(datums: usize, settled: &Settled) {
+    let &Settled {
+        unanswered,
+        repeated,
+        unknown,
+        empty,
+        ..
+    } = settled;
+    if unanswered > 0 {
+        error!(
+            datums,
+            unanswered, "The handler left datums unanswered: the host answered in its place."
+        );
+    }
+    if repeated + unknown > 0 {
+        warn!(
+            datums,
+            repeated,
+            unknown,
+            first = settled.first_stray.as_deref().unwrap_or_default(),
+            "The handler returned responses nobody waits for: they are dropped."
+        );
+    }
+    if empty > 0 {
+        warn!(
+            datums,
+            empty,
+            "The handler returned responses without a message: sent on as drops, for an empty list \
+             stalls Numaflow's sink."
+        );
+    }
+    debug!(datums, "The call is answered.");
+}
