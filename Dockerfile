@@ -25,6 +25,7 @@ RUN case "$FLAVOUR" in \
 WORKDIR /beamflow
 COPY Cargo.toml Cargo.lock ./
 COPY models/ptychonn_64.onnx models/
+COPY crates crates
 COPY src src
 # The caches stay with the builder. Only the program goes into a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

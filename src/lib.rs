@@ -10,6 +10,7 @@
 //! the ways of a datum, a flag, an error and a metric. `tests/architecture.rs` holds the imports against it.
 
 // The walls. `pub` is only what tests, benches and fuzz targets use; clippy.toml gives a reason for each ban.
+#![forbid(unsafe_code)]
 #![deny(unreachable_pub)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg_attr(
@@ -25,20 +26,8 @@ pub mod cli;
 pub mod commands;
 /// The settings of a sidecar, checked.
 pub mod config;
-/// A model on a device.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "synchronous code: no clock is ever paused here"
-)]
-pub mod engine;
-/// What a datum means, and what a result looks like.
-pub mod frame;
 /// One answer for every datum, whatever fails.
 pub mod inference;
-/// The simulated experiment, and pictures of it.
-pub mod lab;
-/// Patches of one scan into one image.
-pub(crate) mod mosaic;
 /// From the command line to the exit code.
 mod program;
 /// Where frames come from.
@@ -49,5 +38,13 @@ pub mod status;
 pub mod telemetry;
 /// Numaflow's protocols.
 pub mod vertex;
+
+/// A model on a device: the crate `crates/engine`.
+pub use beamflow_engine as engine;
+/// What a datum means, and what a result looks like: the crate `crates/frame`.
+pub use beamflow_frame as frame;
+/// The simulated experiment, and pictures of it: the crate `crates/lab`.
+pub use beamflow_lab as lab;
+pub(crate) use beamflow_mosaic as mosaic;
 
 pub use program::run;

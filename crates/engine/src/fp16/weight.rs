@@ -1,0 +1,105 @@
+//! Weights: float32 tensors that the model holds, and their half copies.
+
+use super::error::HalfError;
+use super::proto::{FLOAT16, Tensor};
+use super::summary::Summary;
+use half::f16;
+use std::num::FpCategory;
+
+/// A float32 tensor of the model.
+pub struct Weight {
+    tensor: Tensor,
+    unfit: bool,
+    /// Whether anything needs the tensor in single.
+    pub single: bool,
+    /// The half copy, made when first needed.
+    pub half: Option<Tensor>,
+}
+
+impl Weight {
+    /// Takes a tensor of type float32.
+    ///
+    /// # Errors
+    /// [`HalfError::TensorLength`] if its data and its shape do not fit.
+    pub fn new(tensor: Tensor) -> Result<Self, HalfError> {
+        let raw = tensor.raw_data().len();
+        let held = raw.saturating_add(tensor.float_data.len().saturating_mul(4));
+        let declared = tensor.dims.iter().try_fold(4_usize, |bytes, n| {
+            bytes.checked_mul(usize::try_from(*n).ok()?)
+        });
+        if declared != Some(held) {
+            return Err(HalfError::TensorLength {
+                tensor: tensor.name().to_owned(),
+                shape: tensor.dims,
+                held,
+            });
+        }
+        let nonzero = || values(&tensor).filter(|value| *value != 0.0);
+        let vanishes = nonzero().next().is_some()
+            && nonzero().all(|value| f16::from_f32(value).to_f32() == 0.0);
+        let overflows = values(&tensor).any(overflows);
+        Ok(Self {
+            tensor,
+            unfit: vanishes || overflows,
+            single: false,
+            half: None,
+        })
+    }
+
+    /// Whether half cannot hold it: all of it would become 0 and is not 0, or some of it is beyond the range.
+    pub fn is_unfit_for_half(&self) -> bool {
+        self.unfit
+    }
+
+    /// The float32 tensor.
+    pub fn into_single(self) -> Tensor {
+        self.tensor
+    }
+
+    /// Makes the half copy, rounded to the nearest.
+    ///
+    /// # Errors
+    /// [`HalfError::WeightTooLarge`] if a value is beyond half's range. What is infinite already stays so.
+    pub fn halve(&mut self, name: String, summary: &mut Summary) -> Result<(), HalfError> {
+        let mut bytes = Vec::new();
+        for value in values(&self.tensor) {
+            if overflows(value) {
+                return Err(HalfError::WeightTooLarge {
+                    tensor: self.tensor.name().to_owned(),
+                    value,
+                });
+            }
+            let rounded = f16::from_f32(value);
+            match rounded.classify() {
+                FpCategory::Zero if value != 0.0 => summary.underflowed += 1,
+                FpCategory::Subnormal => summary.subnormal += 1,
+                _ => {}
+            }
+            summary.values += 1;
+            bytes.extend(rounded.to_le_bytes());
+        }
+        summary.weights += 1;
+        self.half = Some(Tensor {
+            dims: self.tensor.dims.clone(),
+            data_type: Some(FLOAT16),
+            name: Some(name),
+            raw_data: Some(bytes),
+            doc_string: self.tensor.doc_string.clone(),
+            metadata_props: self.tensor.metadata_props.clone(),
+            ..Tensor::default()
+        });
+        Ok(())
+    }
+}
+
+/// Whether a finite value is beyond half's range.
+fn overflows(value: f32) -> bool {
+    value.is_finite() && value.abs() > f16::MAX.to_f32()
+}
+
+/// A float32 tensor's values. Its data is in one of two places.
+fn values(tensor: &Tensor) -> impl Iterator<Item = f32> {
+    let (raw, _) = tensor.raw_data().as_chunks();
+    let raw = raw.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    raw.chain(tensor.float_data.iter().copied())
+}

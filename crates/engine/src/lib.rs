@@ -1,0 +1,52 @@
+//! Engines: what turns a batch of frames into a batch of results.
+//!
+//! An `Engine` is a loaded model. It opens `Session`s, and each session belongs to one lane: a
+//! named OS thread that creates it, runs it and drops it. A session is plain synchronous code and
+//! need not be `Send`, because it never leaves the thread that opened it; CUDA contexts and
+//! TensorRT execution contexts are made to be used so. An engine may have several devices; a session is
+//! opened on one of them and stays there.
+//!
+//! What always holds:
+//! - an engine knows nothing of Numaflow, of datums, or of who is waiting for its results;
+//! - row `k` of every output depends on row `k` of the input alone;
+//! - an engine reports trouble as an `EngineError`; `EngineError::is_fatal` tells whether the session
+//!   that met it may be used again.
+
+#![deny(unreachable_pub)]
+
+/// What can go wrong.
+mod error;
+/// `.onnx` models rewritten in half precision.
+pub mod fp16;
+/// From the name of a model to its engine.
+mod load;
+/// What a model takes and gives.
+mod model;
+/// `.onnx` files on the CPU, in pure Rust.
+pub mod onnx;
+/// `.onnx` files on the CPU by way of onnxruntime.
+#[cfg(feature = "onnxruntime")]
+pub mod onnxruntime;
+/// How an engine is to be run.
+pub mod options;
+/// Whether the lanes fit into the devices' memory.
+pub mod room;
+/// The rows of a batch, and the host memory they lie in.
+mod rows;
+/// A device with given times and scripted faults, for tests, benches and sizing.
+pub mod simulated;
+/// NVIDIA TensorRT engine files.
+pub mod tensorrt;
+/// The two traits, `Engine` and `Session`.
+mod traits;
+
+pub use error::EngineError;
+pub use load::load;
+pub use model::BatchDimension;
+pub use model::{ModelSpec, TensorSpec};
+pub use options::EngineOptions;
+pub use rows::Batch;
+pub use rows::{HostBuffer, HostMemory, OutputRows, ordinary_memory};
+pub use traits::Engine;
+pub use traits::Place;
+pub use traits::{Session, StageTimes, warm_up};

@@ -1,0 +1,153 @@
+//! What a model takes and gives: names, shapes, element types, batch dimension.
+
+use beamflow_frame::values::Element;
+
+/// Name, shape and type of a tensor, for one frame: the batch dimension is left out.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TensorSpec {
+    /// The tensor's name in the model.
+    pub name: String,
+    /// Shape without the batch dimension, slowest axis first: `[1, 128, 128]` for `N×1×128×128`.
+    pub shape: Vec<usize>,
+    /// The type of its values.
+    pub element: Element,
+}
+
+impl TensorSpec {
+    /// Values in one frame of this tensor.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Bytes in one frame of this tensor.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.elements().saturating_mul(self.element.size())
+    }
+}
+
+impl std::fmt::Display for TensorSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[N", self.name)?;
+        self.shape.iter().try_for_each(|n| write!(f, "×{n}"))?;
+        write!(f, "]")
+    }
+}
+
+/// Rows in a batch when neither the user nor the model has a preference.
+const USUAL_BATCH: usize = 8;
+
+/// The model's batch dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchDimension {
+    /// Every run takes exactly this many rows; short batches are padded.
+    Static(usize),
+    /// Any number of rows.
+    Dynamic,
+    /// Any number of rows in a range, as in a TensorRT optimization profile.
+    Within {
+        /// The fewest rows that a run takes; shorter batches are padded.
+        least: usize,
+        /// The number of rows that the engine was tuned for.
+        best: usize,
+        /// The most rows that a run takes.
+        most: usize,
+    },
+}
+
+impl BatchDimension {
+    /// Any number of rows in a range; where that is one number, it is fixed.
+    #[must_use]
+    pub const fn within(least: usize, best: usize, most: usize) -> Self {
+        if least == most {
+            Self::Static(least)
+        } else {
+            Self::Within { least, best, most }
+        }
+    }
+
+    /// Rows to run for `frames` frames.
+    #[must_use]
+    pub fn rows(self, frames: usize) -> usize {
+        match self {
+            Self::Static(rows) => rows,
+            Self::Dynamic => frames,
+            Self::Within { least, .. } => frames.max(least),
+        }
+    }
+
+    /// The fewest rows that a run takes.
+    #[must_use]
+    pub fn least(self) -> usize {
+        match self {
+            Self::Static(rows) => rows,
+            Self::Dynamic => 1,
+            Self::Within { least, .. } => least,
+        }
+    }
+
+    /// The most rows that a run takes, if there is a limit.
+    #[must_use]
+    pub fn most(self) -> Option<usize> {
+        match self {
+            Self::Static(rows) => Some(rows),
+            Self::Dynamic => None,
+            Self::Within { most, .. } => Some(most),
+        }
+    }
+
+    /// The batch size that suits the model best.
+    #[must_use]
+    pub fn best(self) -> usize {
+        match self {
+            Self::Static(rows) => rows,
+            Self::Dynamic => USUAL_BATCH,
+            Self::Within { best, .. } => best,
+        }
+    }
+
+    /// Whether a run may take `rows` rows.
+    #[must_use]
+    pub fn allows(self, rows: usize) -> bool {
+        match self {
+            Self::Static(fixed) => rows == fixed,
+            Self::Dynamic => rows > 0,
+            Self::Within { least, most, .. } => (least..=most).contains(&rows),
+        }
+    }
+}
+
+impl std::fmt::Display for BatchDimension {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Static(rows) => write!(f, "fixed at {rows}"),
+            Self::Dynamic => write!(f, "dynamic"),
+            Self::Within { least, best, most } => write!(f, "{least} to {most}, best {best}"),
+        }
+    }
+}
+
+/// What a model takes and gives.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ModelSpec {
+    /// The one input: frames.
+    pub input: TensorSpec,
+    /// The outputs, in the model's order; at least one.
+    pub outputs: Vec<TensorSpec>,
+    /// How many rows a run takes.
+    pub batch: BatchDimension,
+}
+
+impl ModelSpec {
+    /// Bytes that a batch of `rows` rows takes, input and outputs together.
+    #[must_use]
+    pub fn batch_bytes(&self, rows: usize) -> usize {
+        let row: usize = std::iter::once(&self.input)
+            .chain(&self.outputs)
+            .map(TensorSpec::bytes)
+            .sum();
+        row.saturating_mul(rows)
+    }
+}

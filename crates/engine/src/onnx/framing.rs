@@ -1,0 +1,174 @@
+//! A look at an `.onnx` file's framing before rten reads it.
+//!
+//! rten 0.27 trusts two things that a damaged file does not keep: it loops for ever on a number of more
+//! than ten bytes, and it allocates whatever length a field declares, where a failed allocation ends the
+//! process (rten issue 1218). So this walks the file by the messages of onnx.proto, and lets through only
+//! files in which every number ends, every field lies within its message, and messages are nested no
+//! deeper than any model's. What the fields mean is rten's business.
+
+/// How deep messages may be nested. A model without control flow needs 7, each loop or branch adds 3; rten
+/// recurses, so a limit keeps it on its stack.
+const DEEPEST: u32 = 64;
+
+/// The messages of onnx.proto that rten reads, as far as they hold others.
+#[derive(Clone, Copy)]
+enum Message {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    ValueInfo,
+    Type,
+    TensorType,
+    SequenceType,
+    Shape,
+    /// Numbers and texts only.
+    Flat,
+}
+
+/// What is in a field that declares its length.
+enum Content {
+    Message(Message),
+    Numbers,
+    Bytes,
+}
+
+impl Message {
+    fn content(self, field: u64) -> Content {
+        use Message::{
+            Attribute, Flat, Graph, Model, Node, SequenceType, Shape, Tensor, TensorType, Type,
+            ValueInfo,
+        };
+        let message = match (self, field) {
+            (Model, 7) | (Attribute, 6 | 11) => Graph,
+            (Graph, 1) => Node,
+            (Graph, 5) | (Attribute, 5 | 10) => Tensor,
+            (Graph, 11..=13) => ValueInfo,
+            (Node, 5) => Attribute,
+            (ValueInfo, 2) | (SequenceType, 1) => Type,
+            (Type, 1) => TensorType,
+            (Type, 4) => SequenceType,
+            (TensorType, 2) => Shape,
+            (Model, 8 | 14) | (Shape, 1) | (Tensor, 13) => Flat,
+            (Tensor, 1 | 5 | 7 | 11) | (Attribute, 8) => return Content::Numbers,
+            _ => return Content::Bytes,
+        };
+        Content::Message(message)
+    }
+}
+
+/// Checks a whole file.
+///
+/// # Errors
+/// What is wrong, in words that follow the file's name.
+pub fn check(file: &[u8]) -> Result<(), &'static str> {
+    message(Message::Model, file, DEEPEST)
+}
+
+fn message(kind: Message, mut rest: &[u8], depth: u32) -> Result<(), &'static str> {
+    let depth = depth
+        .checked_sub(1)
+        .ok_or("it is no ONNX model, or damaged: its messages are nested too deep")?;
+    while !rest.is_empty() {
+        let tag = number(&mut rest)?;
+        // The wire types of Protocol Buffers; ONNX uses no others.
+        match tag & 7 {
+            0 => drop(number(&mut rest)?),
+            1 => drop(take(&mut rest, 8)?),
+            2 => {
+                let length = number(&mut rest)?;
+                let mut field = take(&mut rest, length)?;
+                match kind.content(tag >> 3) {
+                    Content::Message(inner) => message(inner, field, depth)?,
+                    Content::Numbers => {
+                        while !field.is_empty() {
+                            number(&mut field)?;
+                        }
+                    }
+                    Content::Bytes => {}
+                }
+            }
+            5 => drop(take(&mut rest, 4)?),
+            _ => return Err("it is no ONNX model, or damaged: a field is of no known kind"),
+        }
+    }
+    Ok(())
+}
+
+/// Takes a varint: seven bits a byte, the lowest first, at most ten bytes.
+fn number(rest: &mut &[u8]) -> Result<u64, &'static str> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, after) = rest.split_first().ok_or(CUT_SHORT)?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err("it is no ONNX model, or damaged: a number does not end")
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], &'static str> {
+    let length = usize::try_from(length).map_err(|_| CUT_SHORT)?;
+    let (field, after) = rest.split_at_checked(length).ok_or(CUT_SHORT)?;
+    *rest = after;
+    Ok(field)
+}
+
+const CUT_SHORT: &str = "it is no ONNX model, or cut short: a field is longer than what holds it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_fields_that_do_not_end_are_found() {
+        assert_eq!(
+            check(&[0xff; 100]).unwrap_err(),
+            "it is no ONNX model, or damaged: a number does not end"
+        );
+        assert_eq!(check(&[0x08]).unwrap_err(), CUT_SHORT);
+        // Field 2, declared to be of a terabyte.
+        assert_eq!(
+            check(&[0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20]).unwrap_err(),
+            CUT_SHORT
+        );
+        // Nested in the graph: a node (field 1) longer than the graph, though not than the file.
+        assert_eq!(
+            check(&[0x3a, 2, 0x0a, 3, 0x08, 1, 0x08, 1]).unwrap_err(),
+            CUT_SHORT
+        );
+        assert_eq!(check(b"").map_err(str::len), Ok(()));
+        // What a checkout without Git LFS leaves in the model's place.
+        let pointer = b"version https://git-lfs.github.com/spec/v1\n";
+        assert!(
+            check(pointer)
+                .unwrap_err()
+                .ends_with("a field is of no known kind")
+        );
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        let nest = |depth: usize| {
+            let mut bytes = Vec::new();
+            for i in (0..depth).rev() {
+                // Graph in model, node in graph, attribute in node, graph in attribute, …
+                let field = if i == 0 { 7 } else { [6_u8, 1, 5][i % 3] };
+                let mut length = bytes.len();
+                let mut header = vec![field << 3 | 2];
+                while length > 0x7f {
+                    header.push(length as u8 | 0x80);
+                    length >>= 7;
+                }
+                header.push(length as u8);
+                bytes.splice(0..0, header);
+            }
+            bytes
+        };
+        assert!(check(&nest(63)).is_ok());
+        assert!(check(&nest(64)).unwrap_err().ends_with("nested too deep"));
+    }
+}

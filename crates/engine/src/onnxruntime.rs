@@ -1,0 +1,136 @@
+//! `.onnx` files on the CPU by way of Microsoft's onnxruntime, where it is installed: faster than the pure-Rust engine.
+//!
+//! The library is opened at run time: where `ORT_DYLIB_PATH` says, else wherever the system finds `libonnxruntime.so`.
+//! Whether frames can be run through a model is judged by the pure-Rust engine, so a model that serves here serves there.
+//!
+//! What always holds: a run takes and gives exactly the lengths that `ModelSpec` says, or fails with `EngineError::Run`; a
+//! missing library, or one that is too old, is an error that names it.
+
+use super::onnx::{OnnxEngine, available_threads};
+use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes};
+use ort::environment::Environment;
+use ort::value::TensorRef;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The library, unless `ORT_DYLIB_PATH` says otherwise.
+const LIBRARY: &str = "libonnxruntime.so";
+
+/// The opened library: there can be one of it in a process.
+static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
+
+fn open_library() -> Result<Environment, String> {
+    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_else(|| LIBRARY.into());
+    let builder = ort::init_from(library).map_err(|error| error.to_string())?;
+    builder.build().map_err(|error| error.to_string())
+}
+
+/// A loaded `.onnx` file. See the module's essay.
+pub struct OnnxRuntimeEngine {
+    path: PathBuf,
+    threads: usize,
+    spec: ModelSpec,
+    environment: Environment,
+}
+
+impl OnnxRuntimeEngine {
+    /// Opens the library and judges the file at `path`.
+    ///
+    /// # Errors
+    /// [`EngineError::NoEngine`] where the library cannot be opened; otherwise as the pure-Rust engine.
+    pub fn load(path: &Path) -> Result<Self, EngineError> {
+        let missing = |reason: &String| EngineError::NoEngine {
+            path: path.to_owned(),
+            reason: format!(
+                "onnxruntime is not to be had ({reason}); install it and name its {LIBRARY} in ORT_DYLIB_PATH, or use \
+                 --device cpu"
+            ),
+        };
+        let environment = ENVIRONMENT.get_or_init(open_library);
+        Ok(Self {
+            environment: environment.as_ref().map_err(missing)?.clone(),
+            path: path.to_owned(),
+            threads: available_threads(),
+            spec: OnnxEngine::load(path)?.model().clone(),
+        })
+    }
+
+    fn open(&self) -> ort::Result<ort::session::Session> {
+        ort::session::Session::builder(&self.environment)?
+            .with_intra_threads(self.threads)?
+            // Threads that spin while they wait take the CPU from those that bring the frames.
+            .with_intra_op_spinning(false)?
+            .commit_from_file(&self.path)
+    }
+}
+
+impl Engine for OnnxRuntimeEngine {
+    fn model(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn description(&self) -> String {
+        let (threads, path) = (self.threads, self.path.display());
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("ONNX on the CPU (onnxruntime, {threads} thread{plural}), {path}")
+    }
+
+    /// One: it already uses every CPU.
+    fn useful_lanes(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
+        let session = self.open().map_err(|error| EngineError::Session {
+            lane: place.lane,
+            reason: error.to_string(),
+        })?;
+        Ok(Box::new(OnnxRuntimeSession {
+            session,
+            spec: self.spec.clone(),
+        }))
+    }
+}
+
+struct OnnxRuntimeSession {
+    session: ort::session::Session,
+    spec: ModelSpec,
+}
+
+impl Session for OnnxRuntimeSession {
+    fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
+        batch.check(&self.spec)?;
+        let failed = |error: ort::Error| EngineError::Run(error.to_string());
+        let single = || EngineError::Run("this engine takes and gives f32 only".to_owned());
+        let input = batch.input.single().ok_or_else(single)?;
+        let mut shape = vec![batch.rows];
+        shape.extend(&self.spec.input.shape);
+        let start = Instant::now();
+        let tensor = TensorRef::from_array_view((shape, input)).map_err(failed)?;
+        let inputs = ort::inputs![self.spec.input.name.as_str() => tensor];
+        let results = self.session.run(inputs).map_err(failed)?;
+        let compute = start.elapsed();
+        for (tensor, room) in self.spec.outputs.iter().zip(batch.outputs) {
+            let value = results
+                .get(&tensor.name)
+                .ok_or_else(|| EngineError::Run(format!("there is no output {tensor}")))?;
+            let (_, values) = value.try_extract_tensor::<f32>().map_err(failed)?;
+            let room = room.values.single().ok_or_else(single)?;
+            if values.len() != room.len() {
+                return Err(EngineError::Run(format!(
+                    "{} rows of {tensor} came out as {} values",
+                    batch.rows,
+                    values.len()
+                )));
+            }
+            room.copy_from_slice(values);
+        }
+        Ok(StageTimes {
+            // The batch is read where it lies.
+            copy_in: Duration::ZERO,
+            compute,
+            copy_out: start.elapsed().saturating_sub(compute),
+        })
+    }
+}

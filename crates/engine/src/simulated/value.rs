@@ -1,0 +1,89 @@
+//! The values in a script: numbers, times, sizes, lists.
+//!
+//! Each reader gives either a value that the device can use or, as its error, what would have been
+//! allowed, as words that follow "must be".
+
+use crate::BatchDimension;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a key allows, as words that follow "must be".
+pub type AllowedText = Cow<'static, str>;
+
+/// The longest time that can be given: no sum of times can overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Largest height and width: offsets and elements stay far from overflow.
+const LARGEST_SIDE: usize = 8192;
+
+/// A whole number from `least` to `most`.
+pub fn number<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    least: T,
+    most: T,
+) -> Result<T, AllowedText> {
+    match text.parse::<T>() {
+        Ok(n) if n >= least && n <= most => Ok(n),
+        _ => Err(format!("a whole number from {least} to {most}").into()),
+    }
+}
+
+/// A batch dimension: `dynamic`, a number of rows, or `least:best:most`.
+pub fn batch(text: &str) -> Result<BatchDimension, AllowedText> {
+    let allowed = || {
+        AllowedText::from(
+            "dynamic, a whole number from 1 to 65536, or three of them least:best:most",
+        )
+    };
+    if text == "dynamic" {
+        return Ok(BatchDimension::Dynamic);
+    }
+    let numbers: Vec<usize> = text
+        .split(':')
+        .map(|n| number(n, 1, 65_536).map_err(|_| allowed()))
+        .collect::<Result<_, _>>()?;
+    match *numbers {
+        [rows] => Ok(BatchDimension::Static(rows)),
+        [least, best, most] if least <= best && best <= most => {
+            Ok(BatchDimension::Within { least, best, most })
+        }
+        _ => Err(allowed()),
+    }
+}
+
+/// A number from 0 to 1.
+pub fn fraction(text: &str) -> Result<f64, AllowedText> {
+    match text.parse::<f64>() {
+        Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
+        _ => Err("a number from 0 to 1".into()),
+    }
+}
+
+/// A time such as `2ms`, `300us`, `0.3ms`; a bare `0` needs no unit.
+pub fn duration(text: &str) -> Result<Duration, AllowedText> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        _ => Err("a time up to 24h such as 2ms, 0.3ms, 300us, 1s, 5m, 1h or 0".into()),
+    }
+}
+
+/// `HxW`, or `N` for a square, in pixels: `(height, width)`.
+pub fn size(text: &str) -> Result<(usize, usize), AllowedText> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let side = |text| number(text, 1, LARGEST_SIDE);
+    match (side(height), side(width)) {
+        (Ok(height), Ok(width)) => Ok((height, width)),
+        _ => Err(format!("HxW or N, each from 1 to {LARGEST_SIDE}").into()),
+    }
+}
+
+/// Ordinals of batches, from 1, with `+` between them.
+pub fn ordinals(text: &str) -> Result<BTreeSet<u64>, AllowedText> {
+    text.split('+')
+        .map(|n| number(n, 1, u64::MAX))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "ordinals of batches from 1, such as 3 or 3+7".into())
+}

@@ -1,0 +1,41 @@
+//! This build has no TensorRT: engine files are refused, saying what to use instead.
+
+use super::BuildProgress;
+use super::description::{Description, Inspection};
+use super::request::BuildRequest;
+use crate::{Engine, EngineError, EngineOptions};
+use std::path::Path;
+use std::sync::Arc;
+
+const REMEDY: &str = "this build of beamflow has no TensorRT: build it with --features tensorrt (TensorRT 11) or \
+                      --features tensorrt-rtx (TensorRT-RTX 1.7)";
+
+fn refusal(path: &Path, what: &str) -> EngineError {
+    EngineError::NoEngine {
+        path: path.to_owned(),
+        reason: format!("{what}, and {REMEDY}"),
+    }
+}
+
+pub fn load(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+    Err(refusal(
+        path,
+        "it is a TensorRT engine file; the model's .onnx file runs on the CPU",
+    ))
+}
+
+pub fn load_onnx(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+    Err(refusal(path, "--device cuda needs TensorRT"))
+}
+
+pub fn build(
+    request: &BuildRequest,
+    _: Box<dyn BuildProgress>,
+) -> Result<Description, EngineError> {
+    Err(refusal(&request.model, "an engine is built by TensorRT"))
+}
+
+pub fn inspect(path: &Path, _: &EngineOptions) -> Result<Inspection, EngineError> {
+    Inspection::from_description(path, REMEDY.to_owned())?
+        .ok_or_else(|| refusal(path, "there is no description beside the engine file"))
+}

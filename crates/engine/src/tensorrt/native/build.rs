@@ -1,0 +1,396 @@
+//! From an `.onnx` file to an engine file and its description.
+
+use super::gpu::{self, Gpu};
+use super::library::{self, FLAVOUR, Missing};
+use super::messages;
+use super::progress::Monitor;
+use crate::options::Precision;
+use crate::tensorrt::BuildProgress;
+use crate::tensorrt::description::{Description, sha256};
+use crate::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability};
+use crate::{BatchDimension, EngineError, ModelSpec, TensorSpec};
+use beamflow_frame::values::Element;
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use trtx::trtx_sys::Dims64;
+use trtx::{
+    Builder, BuilderConfig, DataType, NetworkDefinition, OnnxParser, OptProfileSelector, Tensor,
+};
+
+/// An engine and what it holds, in no file yet.
+pub struct BuiltEngine {
+    /// The engine file's content.
+    pub plan: Vec<u8>,
+    /// What stands beside it.
+    pub description: Description,
+}
+
+impl BuiltEngine {
+    /// Writes both files, or leaves none of them half-written.
+    pub fn keep(&self, engine: &Path) -> std::io::Result<()> {
+        let text = serde_json::to_vec_pretty(&self.description)?;
+        // The description first: an engine without one is taken for another program's.
+        write(&Description::path(engine), &text)?;
+        write(engine, &self.plan)
+    }
+}
+
+/// Builds the engine file and writes its description beside it.
+pub fn build(
+    request: &BuildRequest,
+    progress: Box<dyn BuildProgress>,
+) -> Result<Description, EngineError> {
+    let built = build_unkept(request, progress)?;
+    built
+        .keep(&request.engine)
+        .map_err(|error| cannot_keep(request, &error))?;
+    Ok(built.description)
+}
+
+/// The error where an engine was built and cannot be written.
+pub fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> EngineError {
+    EngineError::Build {
+        path: request.model.clone(),
+        reason: format!("cannot write {}: {error}", request.engine.display()),
+    }
+}
+
+/// Builds the engine and writes nothing.
+pub fn build_unkept(
+    request: &BuildRequest,
+    progress: Box<dyn BuildProgress>,
+) -> Result<BuiltEngine, EngineError> {
+    let fail = |reason: String| EngineError::Build {
+        path: request.model.clone(),
+        reason,
+    };
+    let missing = |missing: Missing| EngineError::NoEngine {
+        path: request.model.clone(),
+        reason: missing.to_string(),
+    };
+    let source = std::fs::read(&request.model).map_err(|error| fail(error.to_string()))?;
+    let folder = request.library_path.as_deref();
+    let version = library::load(folder).map_err(missing)?;
+    library::load_parser(folder).map_err(missing)?;
+    let target = Target::find(request).map_err(missing_or(&fail, &missing))?;
+
+    let built = build_plan(request, &source, &target, progress).map_err(fail)?;
+    let description = Description {
+        flavour: FLAVOUR.to_owned(),
+        version: version.to_string(),
+        compute_capability: target.compute_capability,
+        precision: request.precision,
+        model: built.model,
+        layers: built.layers,
+        source: file_name(&request.model),
+        source_sha256: sha256(&source),
+        engine_sha256: sha256(&built.plan),
+        engine_bytes: built.plan.len(),
+    };
+    Ok(BuiltEngine {
+        plan: built.plan,
+        description,
+    })
+}
+
+/// The GPU generation that is built for.
+struct Target {
+    compute_capability: String,
+    /// Set where it is not that of the GPU at hand.
+    chosen: Option<ComputeCapability>,
+    /// The GPU at hand. Kept until the engine is built: TensorRT builds in its context.
+    gpu: Option<Gpu>,
+}
+
+enum NoTarget {
+    Missing(Missing),
+    Unknown(String),
+}
+
+fn missing_or<'a>(
+    fail: &'a dyn Fn(String) -> EngineError,
+    missing: &'a dyn Fn(Missing) -> EngineError,
+) -> impl Fn(NoTarget) -> EngineError + 'a {
+    move |none| match none {
+        NoTarget::Missing(what) => missing(what),
+        NoTarget::Unknown(reason) => fail(reason),
+    }
+}
+
+impl Target {
+    fn find(request: &BuildRequest) -> Result<Self, NoTarget> {
+        if let Some(chosen) = request.compute_capability {
+            capability(chosen).map_err(NoTarget::Unknown)?;
+            return Ok(Self {
+                compute_capability: chosen.to_string(),
+                chosen: Some(chosen),
+                gpu: None,
+            });
+        }
+        let gpus = gpu::open(&request.devices).map_err(|missing| match missing {
+            Missing::Driver if cfg!(feature = "tensorrt-rtx") => NoTarget::Unknown(
+                "there is no GPU here to build for: name the one that will run it, with --compute-capability 8.0 \
+                 for an A100, 8.9 for an L4"
+                    .to_owned(),
+            ),
+            missing => NoTarget::Missing(missing),
+        })?;
+        let gpu = gpus.into_iter().next();
+        Ok(Self {
+            compute_capability: gpu
+                .as_ref()
+                .map(|gpu| gpu.compute_capability.clone())
+                .unwrap_or_default(),
+            chosen: None,
+            gpu,
+        })
+    }
+}
+
+/// A built engine.
+struct Built {
+    plan: Vec<u8>,
+    model: ModelSpec,
+    layers: BTreeMap<String, usize>,
+}
+
+/// An error is the reason.
+fn build_plan(
+    request: &BuildRequest,
+    source: &[u8],
+    target: &Target,
+    progress: Box<dyn BuildProgress>,
+) -> Result<Built, String> {
+    messages::forget_all();
+    let explain = |error: trtx::Error| messages::explain_all(error);
+    let logger = messages::logger()?;
+    if let Some(gpu) = &target.gpu {
+        gpu.context
+            .bind_to_thread()
+            .map_err(|error| error.to_string())?;
+    }
+    // Dropped in the opposite order: what the builder made goes before the builder.
+    let mut builder = Builder::new(logger).map_err(explain)?;
+    let network = builder.create_network(0).map_err(explain)?;
+    let mut config = builder.create_config().map_err(explain)?;
+    let mut parser = OnnxParser::new(network, logger).map_err(explain)?;
+    match request.precision {
+        // By its path, because weights may lie in files beside it.
+        Precision::Fp32 => parser.parse_from_file(&request.model.to_string_lossy(), 2),
+        Precision::Fp16 => {
+            let half = crate::fp16::to_half(source).map_err(|error| error.to_string())?;
+            tracing::info!("{}", half.summary);
+            parser.parse(&half.model)
+        }
+    }
+    .map_err(|_| messages::explain_all("TensorRT cannot read it as an ONNX model"))?;
+    let network = parser.network_mut();
+
+    let (rows, input) = tensor(network, &single_input(network)?)?;
+    let outputs = network
+        .outputs()
+        .map(|output| tensor(network, &output).map(|(_, output)| output))
+        .collect::<Result<Vec<_>, _>>()?;
+    let batch = settle_batch(rows, request)?;
+    if let BatchDimension::Within { least, best, most } = batch {
+        add_profile(
+            &mut builder,
+            &mut config,
+            &input,
+            BatchRequest { least, best, most },
+        )?;
+    } else if rows < 0 {
+        add_profile(
+            &mut builder,
+            &mut config,
+            &input,
+            BatchRequest::exactly(batch.best()),
+        )?;
+    }
+    if let Some(chosen) = target.chosen {
+        set_capability(&mut config, chosen)?;
+    }
+    if request.precision == Precision::Fp32 {
+        // On by default, TF32 rounds the factors of products to the digits of half precision.
+        config.clear_flag(trtx::BuilderFlag::kTF32);
+    }
+    config
+        .set_progress_monitor(Box::new(Monitor::new(progress)))
+        .map_err(explain)?;
+    let layers = layers(network);
+    let plan = builder
+        .build_serialized_network(network, &mut config)
+        .map_err(explain)?
+        .to_vec();
+    let model = ModelSpec {
+        input,
+        outputs,
+        batch,
+    };
+    Ok(Built {
+        plan,
+        model,
+        layers,
+    })
+}
+
+fn single_input<'a>(network: &'a NetworkDefinition<'_>) -> Result<Tensor<'a>, String> {
+    match network.nb_inputs() {
+        1 => network.input(0).map_err(|error| error.to_string()),
+        n => Err(format!(
+            "it has {n} inputs; a model for frames has exactly one"
+        )),
+    }
+}
+
+/// A tensor's rows (-1 where they are open) and what is left of it for one frame.
+fn tensor(
+    network: &NetworkDefinition<'_>,
+    tensor: &Tensor<'_>,
+) -> Result<(i64, TensorSpec), String> {
+    let said = |error: trtx::Error| error.to_string();
+    let name = tensor.name(network).map_err(said)?;
+    let shape = tensor.dimensions(network).map_err(said)?;
+    let element = match tensor.get_type(network) {
+        DataType::kFLOAT => Element::F32,
+        DataType::kHALF => Element::F16,
+        other => {
+            return Err(format!(
+                "its tensor {name} is {other:?}; f32 or f16 is needed"
+            ));
+        }
+    };
+    let fixed = |n: &i64| usize::try_from(*n).ok().filter(|n| *n > 0);
+    shape
+        .split_first()
+        .and_then(|(rows, frame)| {
+            Some((*rows, frame.iter().map(fixed).collect::<Option<Vec<_>>>()?))
+        })
+        .map(|(rows, shape)| {
+            let tensor = TensorSpec {
+                name: name.clone(),
+                shape,
+                element,
+            };
+            (rows, tensor)
+        })
+        .ok_or_else(|| {
+            format!("its tensor {name} is {shape:?}: every dimension but the first must be fixed and above 0")
+        })
+}
+
+/// The engine's batch dimension, from the model's rows (-1 where they are open) and what was asked for.
+fn settle_batch(rows: i64, request: &BuildRequest) -> Result<BatchDimension, String> {
+    match (usize::try_from(rows), request.batch) {
+        (Ok(rows), None) => Ok(BatchDimension::Static(rows)),
+        (Ok(rows), Some(asked)) if asked == BatchRequest::exactly(rows) => {
+            Ok(BatchDimension::Static(rows))
+        }
+        (Ok(rows), Some(_)) => Err(format!(
+            "the model's batch is fixed at {rows}: use --batch {rows}, or export the model with an open batch dimension"
+        )),
+        (Err(_), asked) => {
+            let BatchRequest { least, best, most } =
+                asked.unwrap_or(BatchRequest::exactly(request.rows_if_open));
+            Ok(BatchDimension::within(least, best, most))
+        }
+    }
+}
+
+fn add_profile(
+    builder: &mut Builder<'_>,
+    config: &mut BuilderConfig<'_>,
+    input: &TensorSpec,
+    rows: BatchRequest,
+) -> Result<(), String> {
+    let explain = |error: trtx::Error| messages::explain_all(error);
+    let mut profile = builder.creata_optimization_profile().map_err(explain)?;
+    for (which, rows) in [
+        (OptProfileSelector::kMIN, rows.least),
+        (OptProfileSelector::kOPT, rows.best),
+        (OptProfileSelector::kMAX, rows.most),
+    ] {
+        let frame = input.shape.iter().map(|n| *n as i64);
+        let dims: Vec<i64> = std::iter::once(rows as i64).chain(frame).collect();
+        profile
+            .set_dimensions(&input.name, which, &Dims64::from_slice(&dims))
+            .map_err(explain)?;
+    }
+    config
+        .add_optimization_profile(&mut profile)
+        .map(drop)
+        .map_err(explain)
+}
+
+#[cfg(feature = "tensorrt-rtx")]
+fn capability(chosen: ComputeCapability) -> Result<trtx::ComputeCapability, String> {
+    use trtx::ComputeCapability::{kSM75, kSM80, kSM86, kSM89, kSM120, kSM121};
+    match (chosen.major, chosen.minor) {
+        (7, 5) => Ok(kSM75),
+        (8, 0) => Ok(kSM80),
+        (8, 6) => Ok(kSM86),
+        (8, 9) => Ok(kSM89),
+        (12, 0) => Ok(kSM120),
+        (12, 1) => Ok(kSM121),
+        _ => Err(format!(
+            "{FLAVOUR} builds for the compute capabilities 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1 from afar, not for \
+             {chosen}: build on the GPU itself, without --compute-capability"
+        )),
+    }
+}
+
+#[cfg(feature = "tensorrt-rtx")]
+fn set_capability(config: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), String> {
+    let capability = capability(chosen)?;
+    config
+        .set_nb_compute_capabilities(1)
+        .and_then(|()| config.set_compute_capability(capability, 0))
+        .map_err(messages::explain_all)
+}
+
+#[cfg(not(feature = "tensorrt-rtx"))]
+fn capability(chosen: ComputeCapability) -> Result<(), String> {
+    Err(format!(
+        "{FLAVOUR} builds for the GPU at hand only, not for compute capability {chosen}: leave out \
+         --compute-capability, or use a build with TensorRT-RTX"
+    ))
+}
+
+#[cfg(not(feature = "tensorrt-rtx"))]
+fn set_capability(_: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), String> {
+    capability(chosen)
+}
+
+/// How many layers of each kind there are.
+fn layers(network: &NetworkDefinition<'_>) -> BTreeMap<String, usize> {
+    let mut layers = BTreeMap::new();
+    for index in 0..network.nb_layers() {
+        let kind = network.layer_type(index).map_or_else(
+            |_| "unknown".to_owned(),
+            |kind| format!("{kind:?}").trim_start_matches('k').to_lowercase(),
+        );
+        *layers.entry(kind).or_default() += 1;
+    }
+    layers
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// Writes a file so that whoever reads it finds all of it or nothing.
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut file = tempfile::Builder::new()
+        // For the sidecar to read, whoever it runs as; a temporary file is its owner's alone by default.
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}

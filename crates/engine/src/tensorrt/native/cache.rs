@@ -1,0 +1,232 @@
+//! Engines built at start from `.onnx` files, kept for the next start.
+//!
+//! An engine is good for one model, one TensorRT, one kind of GPU, one batch and one precision; all of them are in its
+//! name. A file that does not match the description beside it, such as half a file, is built anew.
+//!
+//! The cache saves time and is not needed to serve: an engine that is built and for which the disk has no room is used all the same,
+//! with a warning, unless the cache is what was asked for.
+
+use super::build::{build_unkept, cannot_keep};
+use super::engine::TensorRtEngine;
+use super::gpu;
+use super::library;
+use crate::tensorrt::BuildProgress;
+use crate::tensorrt::description::{Description, sha256};
+use crate::tensorrt::request::{BuildRequest, USUAL_ROWS};
+use crate::{Engine, EngineError, EngineOptions};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Loads the engine of the `.onnx` file at `path`, building it if the cache has none.
+pub fn load_onnx(
+    path: &Path,
+    options: &EngineOptions,
+) -> Result<Arc<dyn Engine>, EngineError> {
+    let missing = |missing: library::Missing| EngineError::NoEngine {
+        path: path.to_owned(),
+        reason: missing.to_string(),
+    };
+    let fail = |reason: String| EngineError::Load {
+        path: path.to_owned(),
+        reason,
+    };
+    let model = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    if crate::fp16::has_side_files(&model) {
+        return Err(fail(
+            "its weights lie in files beside it, and the cache would not see them change: build the engine with \
+             beamflow build-engine, or save the model in one file"
+                .to_owned(),
+        ));
+    }
+    let gpus = gpu::open(&options.devices).map_err(missing)?;
+    let version = library::load(options.library_path.as_deref()).map_err(missing)?;
+    let Some(first) = gpus.first() else {
+        return Err(missing(library::Missing::NoGpu));
+    };
+    if let Some(other) = gpus.iter().find(|gpu| gpu.model != first.model) {
+        return Err(fail(format!(
+            "one engine is built for all GPUs, and {} is a {}, {} a {}: choose GPUs of one kind with --devices",
+            first.name, first.model, other.name, other.model
+        )));
+    }
+    let key = Key {
+        model: &sha256(&model),
+        version: &version.to_string(),
+        gpu: &first.model,
+        rows: options.rows,
+        options,
+    };
+    let engine = options.cache.join(key.file_name(path));
+    let unusable = |error: std::io::Error| {
+        fail(format!(
+            "the engine cache {} cannot be used ({error}): name a folder that can be written with --engine-cache",
+            options.cache.display()
+        ))
+    };
+    // Held until the engine is loaded: sidecars that start together build it once.
+    let _lock = match lock(&options.cache) {
+        // Not even room for that: then each builds its own.
+        Err(error) if is_full(error.kind()) && !options.cache_needed => None,
+        lock => Some(lock.map_err(unusable)?),
+    };
+    if is_whole(&engine) {
+        return super::load(&engine, options);
+    }
+    let begun = Instant::now();
+    tracing::info!(model = %path.display(), engine = %engine.display(), "The cache has no engine for this; one is built.");
+    let request = BuildRequest {
+        model: path.to_owned(),
+        engine,
+        batch: None,
+        rows_if_open: options.rows.unwrap_or(USUAL_ROWS),
+        precision: options.precision,
+        compute_capability: None,
+        devices: options.devices.clone(),
+        library_path: options.library_path.clone(),
+    };
+    let built = build_unkept(&request, Box::new(Unwatched))?;
+    let seconds = begun.elapsed().as_secs_f32();
+    match built.keep(&request.engine) {
+        Ok(()) => tracing::info!(seconds, "The engine is built and kept."),
+        Err(error) if options.cache_needed => return Err(cannot_keep(&request, &error)),
+        Err(error) => tracing::warn!(
+            seconds,
+            engine = %request.engine.display(),
+            %error,
+            "The engine is built and cannot be kept: it is used all the same, and the next start builds it again. Make room in the \
+             engine cache, or name another folder with --engine-cache."
+        ),
+    }
+    let (plan, description) = (built.plan, Some(built.description));
+    let engine = TensorRtEngine::open(&request.engine, plan, description, options)?;
+    Ok(Arc::new(engine))
+}
+
+/// Whether a disk, or somebody's share of it, has no room left.
+fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Waits until nobody else has the cache.
+fn lock(cache: &Path) -> std::io::Result<File> {
+    std::fs::create_dir_all(cache)?;
+    let lock = File::create(cache.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
+/// Whether there is an engine file that its description knows.
+fn is_whole(engine: &Path) -> bool {
+    std::fs::read(engine).is_ok_and(|file| match Description::read(engine, &file) {
+        Ok(description) => description.is_some(),
+        Err(reason) => {
+            tracing::warn!(engine = %engine.display(), reason, "The cached engine is not used.");
+            false
+        }
+    })
+}
+
+/// What an engine is good for.
+struct Key<'a> {
+    model: &'a str,
+    version: &'a str,
+    gpu: &'a str,
+    rows: Option<usize>,
+    options: &'a EngineOptions,
+}
+
+impl Key<'_> {
+    fn file_name(&self, path: &Path) -> PathBuf {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
+        let rows = self.rows.map_or("auto".to_owned(), |rows| rows.to_string());
+        format!(
+            "{}-{}-{}-{}-{}-batch-{rows}-{}.engine",
+            word(&stem),
+            self.model.get(..16).unwrap_or(self.model),
+            word(library::FLAVOUR),
+            word(self.version),
+            word(self.gpu),
+            self.options.precision
+        )
+        .into()
+    }
+}
+
+/// A build that nobody watches: the log tells when it begins and ends.
+struct Unwatched;
+
+impl BuildProgress for Unwatched {
+    fn step(&self, phase: &str, step: usize, steps: usize) {
+        tracing::debug!(phase, step, steps, "The build goes on.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::BuiltEngine;
+    use super::*;
+    use crate::{BatchDimension, ModelSpec, TensorSpec};
+    use beamflow_frame::values::Element;
+
+    fn built(plan: &[u8]) -> BuiltEngine {
+        let tensor = TensorSpec {
+            name: "frames".to_owned(),
+            shape: vec![1, 4, 4],
+            element: Element::F32,
+        };
+        BuiltEngine {
+            plan: plan.to_owned(),
+            description: Description {
+                flavour: library::FLAVOUR.to_owned(),
+                version: "1.7.1".to_owned(),
+                compute_capability: "8.9".to_owned(),
+                precision: Default::default(),
+                model: ModelSpec {
+                    input: tensor.clone(),
+                    outputs: vec![tensor],
+                    batch: BatchDimension::Static(8),
+                },
+                layers: Default::default(),
+                source: "model.onnx".to_owned(),
+                source_sha256: sha256(b"onnx"),
+                engine_sha256: sha256(plan),
+                engine_bytes: plan.len(),
+            },
+        }
+    }
+
+    #[test]
+    fn half_a_file_is_never_taken_for_a_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = folder.path().join("model.engine");
+        assert!(!is_whole(&engine), "there is none");
+        built(b"a whole engine").keep(&engine).unwrap();
+        assert!(is_whole(&engine));
+        for half in [&b"a whole"[..], b"", b"a whole enginE"] {
+            std::fs::write(&engine, half).unwrap();
+            assert!(!is_whole(&engine), "{half:?}");
+        }
+        built(b"another engine").keep(&engine).unwrap();
+        assert!(is_whole(&engine), "it is built anew");
+        std::fs::write(Description::path(&engine), "{\"flavour\":").unwrap();
+        assert!(!is_whole(&engine), "half a description");
+        std::fs::remove_file(Description::path(&engine)).unwrap();
+        assert!(!is_whole(&engine), "no description");
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_file_before_it_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = folder.path().join("model.engine");
+        // A folder in the engine's place: nothing can be renamed onto it.
+        std::fs::create_dir(&engine).unwrap();
+        assert!(built(b"an engine").keep(&engine).is_err());
+        assert!(!is_whole(&engine));
+        let left = std::fs::read_dir(folder.path()).unwrap();
+        assert_eq!(left.count(), 2, "the folder and a description");
+    }
+}

@@ -1,0 +1,261 @@
+//! A loaded engine file: the GPUs it runs on, its tensors, what a session takes of their memory.
+
+use super::gpu::{self, Gpu};
+use super::library::{self, FLAVOUR, Version};
+use super::plan::Plan;
+use super::session::{Manner, TensorRtSession};
+use crate::room::DeviceMemory;
+use crate::tensorrt::description::{Description, OpenedOn};
+use crate::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, Place, Session};
+use beamflow_frame::values::Element;
+use parking_lot::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// See the module's essay.
+pub struct TensorRtEngine {
+    path: PathBuf,
+    file: Arc<[u8]>,
+    version: Version,
+    gpus: Vec<Gpu>,
+    model: Arc<ModelSpec>,
+    manner: Manner,
+    /// For each GPU, kernels that its sessions have compiled, for the next ones; held while one opens: capturing a
+    /// graph does not go with another session's allocating on the same GPU.
+    kernels: Vec<Mutex<Option<Vec<u8>>>>,
+    /// For each GPU, what a session takes beside its batch's rows, in bytes.
+    overhead: Vec<usize>,
+    description: Option<Description>,
+    /// Whether the log has been told how batches are launched.
+    told: AtomicBool,
+}
+
+impl TensorRtEngine {
+    /// Opens the file at `path` once on every GPU asked for, to see what is in it and what it takes.
+    pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
+        let fail = |reason: String| EngineError::Load {
+            path: path.to_owned(),
+            reason,
+        };
+        let file = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let description = Description::read(path, &file).map_err(fail)?;
+        Self::open(path, file, description, options)
+    }
+
+    /// The same with the file's content at hand; `path` is its name.
+    pub fn open(
+        path: &Path,
+        file: Vec<u8>,
+        description: Option<Description>,
+        options: &EngineOptions,
+    ) -> Result<Self, EngineError> {
+        let missing = |missing: library::Missing| EngineError::NoEngine {
+            path: path.to_owned(),
+            reason: missing.to_string(),
+        };
+        let fail = |reason: String| EngineError::Load {
+            path: path.to_owned(),
+            reason,
+        };
+        let gpus = gpu::open(&options.devices).map_err(missing)?;
+        let version = library::load(options.library_path.as_deref()).map_err(missing)?;
+        if let Some(other) = description.as_ref().and_then(|d| mismatch(d, version)) {
+            return Err(fail(other));
+        }
+        let best = description.as_ref().map(|d| d.model.batch.best());
+        let mut engine = Self {
+            path: path.to_owned(),
+            model: Arc::new(read(&gpus, &file, best, path)?),
+            file: file.into(),
+            version,
+            gpus,
+            manner: Manner {
+                spin: options.spin,
+                cuda_graphs: options.cuda_graphs,
+            },
+            kernels: Vec::new(),
+            overhead: Vec::new(),
+            description,
+            told: AtomicBool::new(false),
+        };
+        engine.kernels = engine.gpus.iter().map(|_| Mutex::default()).collect();
+        for device in 0..engine.gpus.len() {
+            let overhead = engine.measure(device)?;
+            engine.overhead.push(overhead);
+        }
+        Ok(engine)
+    }
+
+    /// What a session on GPU `device` takes beside its batch's rows. The first session loads what all share, so
+    /// it is the second that is measured, if there is room for it.
+    fn measure(&self, device: usize) -> Result<usize, EngineError> {
+        let Some(gpu) = self.gpus.get(device) else {
+            return Ok(0);
+        };
+        let rows = self.model.batch.least();
+        let place = |lane| Place { lane, device, rows };
+        let empty = gpu.free_memory()?;
+        let first = self.session(place(0))?;
+        let one = gpu.free_memory()?;
+        let taken = match self.session(place(1)) {
+            Ok(_second) => one.saturating_sub(gpu.free_memory()?),
+            Err(EngineError::Session { .. } | EngineError::Run(_)) => empty.saturating_sub(one),
+            Err(error) => return Err(error),
+        };
+        drop(first);
+        Ok(taken.saturating_sub(self.model.batch_bytes(rows)))
+    }
+
+    fn session(&self, place: Place) -> Result<TensorRtSession, EngineError> {
+        let there = self
+            .gpus
+            .get(place.device)
+            .zip(self.kernels.get(place.device));
+        let (gpu, kernels) = there.ok_or_else(|| EngineError::Session {
+            lane: place.lane,
+            reason: format!("there is no device {}", place.device),
+        })?;
+        let mut kernels = kernels.lock();
+        let (file, model) = (&self.file, &self.model);
+        let session =
+            TensorRtSession::open(gpu, file, model, place, self.manner, kernels.as_deref())?;
+        *kernels = session.kernels().or(kernels.take());
+        Ok(session)
+    }
+
+    /// The description beside the file.
+    pub fn into_description(self) -> Option<Description> {
+        self.description
+    }
+
+    /// The library, such as `TensorRT-RTX 1.7.1`.
+    pub fn library(&self) -> String {
+        format!("{FLAVOUR} {}", self.version)
+    }
+
+    /// The GPUs it was opened on, with what a lane takes.
+    pub fn opened_on(&self) -> Result<Vec<OpenedOn>, EngineError> {
+        let memory = self.memory(self.model.batch.best())?.unwrap_or_default();
+        let opened = |(gpu, memory): (&Gpu, DeviceMemory)| OpenedOn {
+            device: describe(gpu),
+            free: memory.free,
+            per_lane: memory.per_lane,
+        };
+        Ok(self.gpus.iter().zip(memory).map(opened).collect())
+    }
+}
+
+/// Why an engine file with this description cannot be opened by TensorRT of `version`; `None` if it may be.
+fn mismatch(description: &Description, version: Version) -> Option<String> {
+    let found = version.to_string();
+    (description.flavour != FLAVOUR || description.version != found).then(|| {
+        format!(
+            "it was built by {} {}, and here is {FLAVOUR} {found}: build it again from {} with beamflow build-engine",
+            description.flavour, description.version, description.source
+        )
+    })
+}
+
+fn read(
+    gpus: &[Gpu],
+    file: &[u8],
+    best: Option<usize>,
+    path: &Path,
+) -> Result<ModelSpec, EngineError> {
+    let fail = |reason: String| EngineError::Load {
+        path: path.to_owned(),
+        reason,
+    };
+    if let Some(gpu) = gpus.first() {
+        gpu.context
+            .bind_to_thread()
+            .map_err(|error| gpu::lost(&error))?;
+    }
+    let mut plan = Plan::open(file, None).map_err(fail)?;
+    plan.spec(best).map_err(|reason| EngineError::Unsuitable {
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+fn describe(gpu: &Gpu) -> String {
+    format!(
+        "{} ({}, compute capability {})",
+        gpu.name, gpu.model, gpu.compute_capability
+    )
+}
+
+impl Engine for TensorRtEngine {
+    fn model(&self) -> &ModelSpec {
+        &self.model
+    }
+
+    fn description(&self) -> String {
+        let gpus: Vec<_> = self.gpus.iter().map(describe).collect();
+        format!(
+            "{FLAVOUR} {} on {}, {}",
+            self.version,
+            gpus.join(", "),
+            self.path.display()
+        )
+    }
+
+    fn devices(&self) -> Vec<String> {
+        self.gpus.iter().map(|gpu| gpu.name.clone()).collect()
+    }
+
+    fn has_cuda_graphs(&self) -> bool {
+        true
+    }
+
+    /// No: opening a session runs a batch.
+    fn needs_warm_up(&self) -> bool {
+        false
+    }
+
+    fn memory(&self, rows: usize) -> Result<Option<Vec<DeviceMemory>>, EngineError> {
+        let batch = self.model.batch_bytes(self.model.batch.rows(rows));
+        self.gpus
+            .iter()
+            .zip(&self.overhead)
+            .map(|(gpu, overhead)| {
+                Ok(DeviceMemory {
+                    device: gpu.name.clone(),
+                    free: gpu.free_memory()?,
+                    per_lane: overhead + batch,
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
+        let session = self.session(place)?;
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        match session.no_graph() {
+            Some(reason) if self.manner.cuda_graphs => tracing::warn!(
+                lane = place.lane,
+                reason,
+                "Every batch is launched by itself, not as a CUDA graph."
+            ),
+            Some(_) if first => {
+                tracing::info!("Every batch is launched by itself, as --no-cuda-graphs says.");
+            }
+            None if first => tracing::info!("Full batches are launched as CUDA graphs."),
+            _ => {}
+        }
+        Ok(Box::new(session))
+    }
+
+    fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
+        // Page-locked memory serves all GPUs, whichever it comes from; one that is lost gives none.
+        let mut gpus = self.gpus.iter();
+        let Some(first) = gpus.next() else {
+            return crate::ordinary_memory(element, elements);
+        };
+        gpus.fold(gpu::page_locked(first, element, elements), |had, gpu| {
+            had.or_else(|_| gpu::page_locked(gpu, element, elements))
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! The libraries that are opened at run time: TensorRT, its ONNX parser, the CUDA driver.
+//!
+//! A TensorRT library is used only if its version is one that this build's binding was compiled for: the same major
+//! version and at least the same minor one. NVIDIA adds methods with a minor version and removes none.
+
+use libloading::{Library, Symbol};
+use parking_lot::Mutex;
+use std::path::{Path, PathBuf};
+
+/// The flavour this program was built for.
+#[cfg(feature = "tensorrt-rtx")]
+pub const FLAVOUR: &str = "TensorRT-RTX";
+/// The flavour this program was built for.
+#[cfg(not(feature = "tensorrt-rtx"))]
+pub const FLAVOUR: &str = "TensorRT";
+
+/// Names of the library, the usual one first.
+#[cfg(feature = "tensorrt-rtx")]
+const LIBRARY: [&str; 2] = ["libtensorrt_rtx.so.1", "libtensorrt_rtx.so"];
+#[cfg(not(feature = "tensorrt-rtx"))]
+const LIBRARY: [&str; 2] = ["libnvinfer.so.11", "libnvinfer.so"];
+
+/// Names of its ONNX parser.
+#[cfg(feature = "tensorrt-rtx")]
+const PARSER: [&str; 2] = [
+    "libtensorrt_onnxparser_rtx.so.1",
+    "libtensorrt_onnxparser_rtx.so",
+];
+#[cfg(not(feature = "tensorrt-rtx"))]
+const PARSER: [&str; 2] = ["libnvonnxparser.so.11", "libnvonnxparser.so"];
+
+/// A library's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    pub major: u32,
+    pub minor: u32,
+    pub patch: u32,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// What this machine lacks.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    #[error(
+        "there is no NVIDIA driver here (libcuda.so.1 is not found): install it, or in Kubernetes set nvidia.com/gpu \
+         in the container's limits and runtimeClassName: nvidia"
+    )]
+    Driver,
+    #[error("the NVIDIA driver does not start: {0}")]
+    DriverRefuses(String),
+    #[error("GPU {ordinal} is asked for (--devices), and there are {count}, counted from 0")]
+    Gpu { ordinal: usize, count: usize },
+    #[error("there is a driver, but no NVIDIA GPU")]
+    NoGpu,
+    #[error(
+        "{name} cannot be opened ({reason}): install {FLAVOUR} {}.{}, or name its folder with --tensorrt-path",
+        needed().major, needed().minor
+    )]
+    Library { name: String, reason: String },
+    #[error(
+        "{name} is {FLAVOUR} {found}, and this build needs {}.{} or a later {}.x: install that, or name its folder \
+         with --tensorrt-path",
+        needed().major, needed().minor, needed().major
+    )]
+    Version { name: String, found: Version },
+    #[error("{name} is not a {FLAVOUR} library: {reason}")]
+    Foreign { name: String, reason: String },
+}
+
+/// The version whose headers the binding was compiled with.
+pub fn needed() -> Version {
+    // SAFETY: these functions of the binding return constants of its headers and touch no library.
+    unsafe {
+        Version {
+            major: trtx::trtx_sys::get_tensorrt_major_version(),
+            minor: trtx::trtx_sys::get_tensorrt_minor_version(),
+            patch: trtx::trtx_sys::get_tensorrt_patch_version(),
+        }
+    }
+}
+
+/// The library that this process uses, once one was found.
+static LOADED: Mutex<Option<Version>> = Mutex::new(None);
+
+/// Opens TensorRT, if it is not open yet, and tells its version.
+pub fn load(folder: Option<&Path>) -> Result<Version, Missing> {
+    let mut loaded = LOADED.lock();
+    if let Some(version) = *loaded {
+        return Ok(version);
+    }
+    let (library, name) = open(&LIBRARY, folder)?;
+    let found = version(&library, &name)?;
+    let needed = needed();
+    if found.major != needed.major || found.minor < needed.minor {
+        return Err(Missing::Version {
+            name: name.display().to_string(),
+            found,
+        });
+    }
+    trtx::dynamically_load_tensorrt(Some(&name)).map_err(|error| Missing::Library {
+        name: name.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    *loaded = Some(found);
+    Ok(found)
+}
+
+/// Opens the ONNX parser.
+pub fn load_parser(folder: Option<&Path>) -> Result<(), Missing> {
+    let (_, name) = open(&PARSER, folder)?;
+    trtx::dynamically_load_tensorrt_onnxparser(Some(&name)).map_err(|error| Missing::Library {
+        name: name.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+/// The first of `names` that can be opened, in `folder` or wherever the system finds it.
+fn open(names: &[&str], folder: Option<&Path>) -> Result<(Library, PathBuf), Missing> {
+    let mut first_failure = None;
+    for name in names {
+        let path = folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+        // SAFETY: opening a library runs its initialisers. These are NVIDIA's own libraries, by their own names, from
+        // where the system or the operator says; the operator answers for what lies there, as for any library.
+        match unsafe { Library::new(&path) } {
+            Ok(library) => return Ok((library, path)),
+            Err(error) => {
+                // The loader's own words are in the source.
+                let reason = std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), ToString::to_string);
+                first_failure.get_or_insert((path, reason));
+            }
+        }
+    }
+    let (path, reason) = first_failure.unwrap_or_default();
+    Err(Missing::Library {
+        name: path.display().to_string(),
+        reason,
+    })
+}
+
+fn version(library: &Library, name: &Path) -> Result<Version, Missing> {
+    let part = |symbol: &[u8]| {
+        // SAFETY: NvInferRuntimeBase.h declares these as `int32_t name() noexcept` with C linkage.
+        let result = unsafe {
+            library
+                .get(symbol)
+                .map(|part: Symbol<'_, unsafe extern "C" fn() -> i32>| part())
+        };
+        result
+            .map(|part| u32::try_from(part).unwrap_or_default())
+            .map_err(|error| Missing::Foreign {
+                name: name.display().to_string(),
+                reason: error.to_string(),
+            })
+    };
+    Ok(Version {
+        major: part(b"getInferLibMajorVersion")?,
+        minor: part(b"getInferLibMinorVersion")?,
+        patch: part(b"getInferLibPatchVersion")?,
+    })
+}

@@ -1,0 +1,84 @@
+//! What TensorRT says. Its calls fail without a reason; the reason is in its log.
+//!
+//! The latest warnings and errors are kept, to be attached to the error they explain: that error is logged where it is
+//! known what it cost. TensorRT's own lines go to this program's log at DEBUG, all of them.
+
+use parking_lot::Mutex;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+use trtx::{LogHandler, Logger, Severity};
+
+/// Lines kept.
+const KEPT: usize = 6;
+
+thread_local! {
+    /// What was said on this thread: a lane is not to take another lane's trouble for its own.
+    static HERE: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// What was said on any thread: a build is spread over several.
+static ANYWHERE: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
+
+struct Listener;
+
+impl LogHandler for Listener {
+    fn log(&self, severity: Severity, message: &str) {
+        match severity {
+            Severity::InternalError | Severity::Error | Severity::Warning => {
+                tracing::debug!(target: "beamflow::tensorrt", ?severity, "{message}");
+                keep(message);
+            }
+            Severity::Info => tracing::debug!(target: "beamflow::tensorrt", "{message}"),
+            Severity::Verbose => tracing::trace!(target: "beamflow::tensorrt", "{message}"),
+        }
+    }
+}
+
+fn keep(message: &str) {
+    let push = |lines: &mut VecDeque<String>| {
+        if lines.len() == KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(message.trim().to_owned());
+    };
+    HERE.with_borrow_mut(push);
+    push(&mut ANYWHERE.lock());
+}
+
+/// The one logger of this process. TensorRT keeps a pointer to it for as long as anything of TensorRT lives.
+pub fn logger() -> Result<&'static Logger, String> {
+    static LOGGER: OnceLock<Result<Logger, String>> = OnceLock::new();
+    LOGGER
+        .get_or_init(|| Logger::new(Listener).map_err(|error| error.to_string()))
+        .as_ref()
+        .map_err(Clone::clone)
+}
+
+/// Forgets what was said on this thread before the call whose failure is to be explained.
+pub fn forget() {
+    HERE.with_borrow_mut(VecDeque::clear);
+}
+
+/// `what`, with what TensorRT said of it on this thread.
+pub fn explain(what: impl std::fmt::Display) -> String {
+    said(what, HERE.with_borrow_mut(std::mem::take))
+}
+
+/// Forgets what was said on all threads.
+pub fn forget_all() {
+    ANYWHERE.lock().clear();
+}
+
+/// `what`, with what TensorRT said of it on any thread.
+pub fn explain_all(what: impl std::fmt::Display) -> String {
+    said(what, std::mem::take(&mut ANYWHERE.lock()))
+}
+
+fn said(what: impl std::fmt::Display, lines: VecDeque<String>) -> String {
+    if lines.is_empty() {
+        return what.to_string();
+    }
+    let lines: Vec<_> = lines.into();
+    format!("{what}; TensorRT says: {}", lines.join(" | "))
+}

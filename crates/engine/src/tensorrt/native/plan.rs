@@ -1,0 +1,303 @@
+//! An engine file opened: runtime, engine and execution contexts, together, on one thread.
+
+use super::kernels::Kernels;
+use super::messages;
+use crate::{BatchDimension, ModelSpec, TensorSpec};
+use beamflow_frame::values::Element;
+use cudarc::driver::CudaStream;
+use trtx::trtx_sys::Dims64;
+use trtx::{
+    CudaEngine, DataType, ExecutionContext, Runtime, TensorFormat, TensorIOMode, TensorLocation,
+};
+
+/// Rows that are tried one by one when looking for a batch that an engine takes; beyond it powers of two.
+const SMALL_BATCHES: i64 = 64;
+/// The most rows that are tried.
+const LARGEST_BATCH: i64 = 65_536;
+
+/// An opened engine file.
+///
+/// The fields are in the order in which TensorRT wants them gone: the binding's lifetimes are the logger's, so nothing
+/// but this order keeps a context from outliving its engine.
+pub struct Plan {
+    /// For full batches; and for short ones, until there is a context of their own.
+    full: Context,
+    /// For short batches, once full ones are launched as a graph: that is void when its context's shape changes.
+    short: Option<Context>,
+    kernels: Kernels,
+    engine: CudaEngine<'static>,
+    _runtime: Runtime<'static>,
+}
+
+/// An execution context and the rows it is set to.
+struct Context {
+    context: ExecutionContext<'static>,
+    /// `None` where the engine leaves nothing open.
+    rows: Option<usize>,
+}
+
+impl Plan {
+    /// Opens `file`, on the GPU whose context is current on this thread. `known` are kernels compiled for it before.
+    /// An error is the reason.
+    pub fn open(file: &[u8], known: Option<&[u8]>) -> Result<Self, String> {
+        messages::forget();
+        let explain = |error: trtx::Error| messages::explain(error);
+        let mut runtime = Runtime::new(messages::logger()?).map_err(explain)?;
+        let mut engine = runtime.deserialize_cuda_engine(file).map_err(explain)?;
+        let kernels = Kernels::new(&mut engine, known).map_err(explain)?;
+        let context = kernels.context(&mut engine).map_err(explain)?;
+        let mut inputs = engine.input_tensor_names().map_err(explain)?;
+        let shape = inputs.next().map(|input| engine.tensor_shape(&input));
+        let is_open = shape.is_some_and(|shape| shape.is_ok_and(|s| s.first() == Some(&-1)));
+        drop(inputs);
+        Ok(Self {
+            full: Context {
+                context,
+                rows: is_open.then_some(0),
+            },
+            short: None,
+            kernels,
+            engine,
+            _runtime: runtime,
+        })
+    }
+
+    /// Gives short batches a context of their own, where the engine takes any; its tensors lie at `addresses`.
+    ///
+    /// # Safety
+    /// As [`Plan::place`].
+    pub unsafe fn part_short_batches(
+        &mut self,
+        addresses: &[(&str, u64)],
+    ) -> Result<(), trtx::Error> {
+        if self.full.rows.is_some() {
+            let context = self.kernels.context(&mut self.engine)?;
+            let mut short = Context {
+                context,
+                rows: Some(0),
+            };
+            // SAFETY: the caller's promise.
+            unsafe { short.place(addresses) }?;
+            self.short = Some(short);
+        }
+        Ok(())
+    }
+
+    /// Says where the tensors lie in device memory, by name.
+    ///
+    /// # Safety
+    /// Each address must have room for the largest batch that is ever enqueued, for as long as this plan lives.
+    pub unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
+        // SAFETY: the caller's promise.
+        unsafe { self.full.place(addresses) }
+    }
+
+    /// Puts the computing of a full batch of `rows` rows on `stream`.
+    ///
+    /// # Safety
+    /// The stream must be of the context that was current when the plan was opened, and outlive what is put on it.
+    pub unsafe fn enqueue_full(
+        &mut self,
+        input: &TensorSpec,
+        rows: usize,
+        stream: &CudaStream,
+    ) -> Result<(), trtx::Error> {
+        // SAFETY: the caller's promise.
+        unsafe { self.full.enqueue(input, rows, stream) }
+    }
+
+    /// Puts the computing of a short batch of `rows` rows on `stream`.
+    ///
+    /// # Safety
+    /// As [`Plan::enqueue_full`].
+    pub unsafe fn enqueue_short(
+        &mut self,
+        input: &TensorSpec,
+        rows: usize,
+        stream: &CudaStream,
+    ) -> Result<(), trtx::Error> {
+        let context = self.short.as_mut().unwrap_or(&mut self.full);
+        // SAFETY: the caller's promise.
+        unsafe { context.enqueue(input, rows, stream) }
+    }
+
+    /// The kernels compiled so far, to be given to the next that opens the file.
+    pub fn kernels(&self) -> Option<Vec<u8>> {
+        self.kernels.save()
+    }
+
+    /// The engine's tensors and batch dimension, if frames can be run through it; else why not. `best` is the
+    /// batch it was tuned for, if that is known.
+    pub fn spec(&mut self, best: Option<usize>) -> Result<ModelSpec, String> {
+        let names: Vec<String> = self
+            .engine
+            .io_tensor_names()
+            .map_err(|error| error.to_string())?
+            .collect();
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        for name in names {
+            let (kind, rows, tensor) = self.tensor(name)?;
+            match kind {
+                TensorIOMode::kINPUT => inputs.push((rows, tensor)),
+                _ => outputs.push((rows, tensor)),
+            }
+        }
+        let Ok([(rows, input)]) = <[_; 1]>::try_from(inputs) else {
+            return Err("an engine for frames has exactly one input".to_owned());
+        };
+        if outputs.is_empty() {
+            return Err("it has no output".to_owned());
+        }
+        if let Some((other, output)) = outputs.iter().find(|(other, _)| *other != rows) {
+            return Err(format!(
+                "its input has {rows} rows and its output {output} {other}: the first dimension of both must be the batch"
+            ));
+        }
+        let batch = match usize::try_from(rows) {
+            Ok(rows) => BatchDimension::Static(rows),
+            Err(_) => self.profile(&input, best)?,
+        };
+        Ok(ModelSpec {
+            input,
+            outputs: outputs.into_iter().map(|(_, output)| output).collect(),
+            batch,
+        })
+    }
+
+    /// A tensor, its direction, and its rows (-1 where they are open).
+    fn tensor(&self, name: String) -> Result<(TensorIOMode, i64, TensorSpec), String> {
+        let said = |error: trtx::Error| format!("its tensor {name}: {error}");
+        let engine = &self.engine;
+        let element = match engine.tensor_data_type(&name).map_err(said)? {
+            DataType::kFLOAT => Element::F32,
+            DataType::kHALF => Element::F16,
+            other => {
+                return Err(format!(
+                    "its tensor {name} is {other:?}; f32 or f16 is needed"
+                ));
+            }
+        };
+        if engine.tensor_format(&name).map_err(said)? != TensorFormat::kLINEAR {
+            return Err(format!(
+                "its tensor {name} is not in linear (row-major) format"
+            ));
+        }
+        if engine.tensor_location(&name).map_err(said)? != TensorLocation::kDEVICE {
+            return Err(format!(
+                "its tensor {name} does not lie in the GPU's memory"
+            ));
+        }
+        let shape = engine.tensor_shape(&name).map_err(said)?;
+        let fixed = |n: &i64| usize::try_from(*n).ok().filter(|n| *n > 0);
+        let parts = shape.split_first().and_then(|(rows, frame)| {
+            let frame: Option<Vec<usize>> = frame.iter().map(fixed).collect();
+            Some((*rows, frame?)).filter(|(rows, _)| *rows != 0)
+        });
+        let Some((rows, frame)) = parts else {
+            return Err(format!(
+                "its tensor {name} is {shape:?}: every dimension but the first must be fixed and above 0"
+            ));
+        };
+        let kind = engine.tensor_io_mode(&name).map_err(said)?;
+        let tensor = TensorSpec {
+            name,
+            shape: frame,
+            element,
+        };
+        Ok((kind, rows, tensor))
+    }
+
+    /// The rows that the engine's optimization profile allows. The binding cannot ask for them, so they are found by
+    /// trying: a profile is a range, and a context refuses a shape outside of it.
+    fn profile(
+        &mut self,
+        input: &TensorSpec,
+        best: Option<usize>,
+    ) -> Result<BatchDimension, String> {
+        let full = &mut self.full;
+        let mut takes = |rows: i64| {
+            let rows = usize::try_from(rows).unwrap_or_default();
+            full.set_rows(input, rows).is_ok()
+        };
+        let candidates = (1..=SMALL_BATCHES).chain(
+            std::iter::successors(Some(2 * SMALL_BATCHES), |n| Some(n * 2))
+                .take_while(|n| *n <= LARGEST_BATCH),
+        );
+        let Some(inside) = candidates.into_iter().find(|rows| takes(*rows)) else {
+            return Err(
+                "no batch size could be found that its optimization profile takes".to_owned(),
+            );
+        };
+        let least = edge(inside, 0, &mut takes);
+        let most = edge(inside, LARGEST_BATCH + 1, &mut takes);
+        messages::forget();
+        let (least, most) = (least.unsigned_abs() as usize, most.unsigned_abs() as usize);
+        let best = best.unwrap_or(most).clamp(least, most);
+        Ok(BatchDimension::within(least, best, most))
+    }
+}
+
+impl Context {
+    /// See [`Plan::place`].
+    unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
+        for (name, address) in addresses {
+            // SAFETY: the caller promises room for the largest batch.
+            unsafe {
+                self.context
+                    .set_tensor_address(name, *address as *mut std::ffi::c_void)
+            }?;
+        }
+        Ok(())
+    }
+
+    fn set_rows(&mut self, input: &TensorSpec, rows: usize) -> Result<(), trtx::Error> {
+        if self.rows.is_some_and(|set| set != rows) {
+            let frame = input.shape.iter().map(|n| *n as i64);
+            let dims: Vec<i64> = std::iter::once(rows as i64).chain(frame).collect();
+            self.context
+                .set_input_shape(&input.name, &Dims64::from_slice(&dims))?;
+            self.rows = Some(rows);
+        }
+        Ok(())
+    }
+
+    /// See [`Plan::enqueue_full`].
+    unsafe fn enqueue(
+        &mut self,
+        input: &TensorSpec,
+        rows: usize,
+        stream: &CudaStream,
+    ) -> Result<(), trtx::Error> {
+        self.set_rows(input, rows)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.context.enqueue_v3(stream.cu_stream().cast()) }
+    }
+}
+
+/// The last number that `takes` takes, from `inside`, which it takes, towards `outside`, which it does not.
+fn edge(mut inside: i64, mut outside: i64, takes: &mut impl FnMut(i64) -> bool) -> i64 {
+    while (outside - inside).abs() > 1 {
+        let middle = i64::midpoint(inside, outside);
+        if takes(middle) {
+            inside = middle;
+        } else {
+            outside = middle;
+        }
+    }
+    inside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edges_of_a_profile_are_found() {
+        for (least, most) in [(1, 1), (4, 16), (1, LARGEST_BATCH), (64, 64)] {
+            let mut takes = |rows: i64| (least..=most).contains(&rows);
+            let inside = i64::midpoint(least, most);
+            assert_eq!(edge(inside, 0, &mut takes), least);
+            assert_eq!(edge(inside, LARGEST_BATCH + 1, &mut takes), most);
+        }
+    }
+}

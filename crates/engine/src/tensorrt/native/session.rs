@@ -1,0 +1,304 @@
+//! A lane's session: its own engine, execution context, stream, device buffers, events and CUDA graph.
+//!
+//! ```text
+//! stream   ─ started ─ copy in ─ copied ─ compute (graph, or enqueue) ─ computed ─ copy out ─ done
+//! ```
+//!
+//! Where the engine leaves the rows open and full batches are launched as a graph, short ones have an execution context
+//! of their own: a graph is void when the shape of its context changes.
+//!
+//! The four events give the times of the stages; the last is what the lane waits for. A graph holds the computing
+//! alone. Its addresses are the session's own device buffers, which never change, so one graph serves every slot;
+//! the slots' addresses are in the copies, which are outside of it.
+
+use super::gpu::{DeviceBuffer, Gpu, lost};
+use super::messages;
+use super::plan::Plan;
+use crate::{Batch, EngineError, ModelSpec, Place, Session, StageTimes};
+use beamflow_frame::values::{Values, ValuesMut};
+use cudarc::driver::sys::{self, CUevent_flags, CUmemorytype, CUstreamCaptureMode};
+use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, DriverError, result};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a session is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Whether the lane spins while it waits.
+    pub spin: bool,
+    /// Whether full batches are launched as a graph, where capture works.
+    pub cuda_graphs: bool,
+}
+
+/// See the module's essay. The fields are in the order in which they are dropped: what uses comes before what is used.
+pub struct TensorRtSession {
+    graph: Option<CudaGraph>,
+    no_graph: Option<String>,
+    plan: Plan,
+    input: DeviceBuffer,
+    outputs: Vec<DeviceBuffer>,
+    started: CudaEvent,
+    copied: CudaEvent,
+    computed: CudaEvent,
+    done: CudaEvent,
+    stream: Arc<CudaStream>,
+    model: Arc<ModelSpec>,
+    /// Rows of a full batch: what the buffers hold, and the graph computes.
+    capacity: usize,
+}
+
+impl TensorRtSession {
+    /// Opens `file` on `gpu` for batches of up to `place.rows` rows, runs one of zeros, and captures it as a graph.
+    pub fn open(
+        gpu: &Gpu,
+        file: &[u8],
+        model: &Arc<ModelSpec>,
+        place: Place,
+        manner: Manner,
+        known: Option<&[u8]>,
+    ) -> Result<Self, EngineError> {
+        let refused = |reason: String| EngineError::Session {
+            lane: place.lane,
+            reason: format!("{}: {reason}", gpu.name),
+        };
+        let driver = |error: DriverError| refused(format!("the CUDA driver says: {error}"));
+        let capacity = model.batch.rows(place.rows);
+        let context = &gpu.context;
+        context.bind_to_thread().map_err(driver)?;
+        let mut plan = Plan::open(file, known).map_err(refused)?;
+
+        let stream = context.new_stream().map_err(driver)?;
+        let buffer = |bytes: usize| DeviceBuffer::new(&stream, bytes * capacity).map_err(driver);
+        let input = buffer(model.input.bytes())?;
+        let outputs = model
+            .outputs
+            .iter()
+            .map(|output| buffer(output.bytes()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let buffers = std::iter::once(&input).chain(&outputs);
+        let tensors = std::iter::once(&model.input).chain(&model.outputs);
+        let addresses: Vec<_> = tensors
+            .zip(buffers)
+            .map(|(tensor, buffer)| (tensor.name.as_str(), buffer.address()))
+            .collect();
+        // SAFETY: each buffer holds `capacity` rows of its tensor, the most that is ever enqueued, and lives as long as
+        // the plan: all are fields of one session, and the plan is dropped first.
+        unsafe { plan.place(&addresses) }.map_err(|error| refused(messages::explain(error)))?;
+        let waiting = if manner.spin {
+            CUevent_flags::CU_EVENT_DEFAULT
+        } else {
+            CUevent_flags::CU_EVENT_BLOCKING_SYNC
+        };
+        let event = || context.new_event(Some(waiting)).map_err(driver);
+        let mut session = Self {
+            graph: None,
+            no_graph: None,
+            plan,
+            input,
+            outputs,
+            started: event()?,
+            copied: event()?,
+            computed: event()?,
+            done: event()?,
+            stream,
+            model: Arc::clone(model),
+            capacity,
+        };
+        // The first run allocates what it needs; a capture in which that happens fails.
+        session.enqueue_full().and_then(|()| session.wait())?;
+        if manner.cuda_graphs {
+            session.capture()?;
+        } else {
+            session.no_graph = Some("none was asked for".to_owned());
+        }
+        if session.graph.is_some() {
+            // SAFETY: as above.
+            let parted = unsafe { session.plan.part_short_batches(&addresses) };
+            if let Err(error) = parted {
+                let reason = messages::explain(error);
+                session.no_graph = Some(format!("no second context for short batches: {reason}"));
+                session.graph = None;
+            }
+        }
+        Ok(session)
+    }
+
+    /// Puts the computing of a full batch on the stream.
+    fn enqueue_full(&mut self) -> Result<(), EngineError> {
+        // SAFETY: the stream is this session's, of the same context, and a session waits for it before it goes.
+        unsafe {
+            self.plan
+                .enqueue_full(&self.model.input, self.capacity, &self.stream)
+        }
+        .map_err(|error| EngineError::Run(messages::explain(error)))
+    }
+
+    /// Puts the computing of `rows` rows, fewer than a full batch has, on the stream.
+    fn enqueue_short(&mut self, rows: usize) -> Result<(), EngineError> {
+        // SAFETY: as for full batches.
+        unsafe {
+            self.plan
+                .enqueue_short(&self.model.input, rows, &self.stream)
+        }
+        .map_err(|error| EngineError::Run(messages::explain(format_args!("{rows} rows: {error}"))))
+    }
+
+    /// Waits until the stream has nothing left to do.
+    fn wait(&self) -> Result<(), EngineError> {
+        // Binding may fail with an error that another lane left in the context, and then it has bound nothing; this
+        // thread is bound already. Synchronising must be tried all the same.
+        let _ = self.stream.context().bind_to_thread();
+        // SAFETY: the stream is this session's.
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }
+            .map_err(|error| lost(&error))
+    }
+
+    /// The kernels compiled so far, for the next session.
+    pub fn kernels(&self) -> Option<Vec<u8>> {
+        self.plan.kernels()
+    }
+
+    /// Why full batches are not launched as a graph; `None` if they are.
+    pub fn no_graph(&self) -> Option<&str> {
+        self.no_graph.as_deref()
+    }
+
+    /// Captures the computing of a full batch as a graph, or takes note of why it cannot be.
+    fn capture(&mut self) -> Result<(), EngineError> {
+        // Other lanes may allocate while this one captures; only this thread's calls are held to the rules.
+        let begun = self
+            .stream
+            .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+        let captured = begun.map_err(|error| error.to_string()).and_then(|()| {
+            let enqueued = self.enqueue_full();
+            // A capture that was begun must be ended, whatever came of it.
+            let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+            enqueued.map_err(|error| error.to_string())?;
+            graph
+                .map_err(|error| error.to_string())?
+                .ok_or_else(|| "the driver gave no graph".to_owned())
+        });
+        match captured {
+            Ok(graph) => self.graph = Some(graph),
+            Err(reason) => {
+                self.no_graph = Some(reason);
+                // Only if the stream still works is that all there is to it.
+                self.enqueue_full()?;
+                self.wait()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the whole batch on the stream and waits for it.
+    fn pass(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
+        let driver = |error: DriverError| lost(&error);
+        let rows = batch.rows;
+        self.started.record(&self.stream).map_err(driver)?;
+        copy_in(&self.input, batch.input, &self.stream).map_err(driver)?;
+        self.copied.record(&self.stream).map_err(driver)?;
+        match &self.graph {
+            // As a refused enqueue: if the device is lost, waiting for the stream will tell.
+            Some(graph) if rows == self.capacity => graph.launch().map_err(|error| {
+                EngineError::Run(format!("a CUDA graph could not be launched: {error}"))
+            })?,
+            _ if rows == self.capacity => self.enqueue_full()?,
+            _ => self.enqueue_short(rows)?,
+        }
+        self.computed.record(&self.stream).map_err(driver)?;
+        let outputs = self.outputs.iter().zip(batch.outputs);
+        for (buffer, output) in outputs {
+            copy_out(buffer, output.values, rows, &output.wanted, &self.stream).map_err(driver)?;
+        }
+        self.done.record(&self.stream).map_err(driver)?;
+        self.done.synchronize().map_err(driver)?;
+        Ok(StageTimes {
+            copy_in: between(&self.started, &self.copied).map_err(driver)?,
+            compute: between(&self.copied, &self.computed).map_err(driver)?,
+            copy_out: between(&self.computed, &self.done).map_err(driver)?,
+        })
+    }
+}
+
+impl Session for TensorRtSession {
+    fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
+        batch.check(&self.model)?;
+        if batch.rows > self.capacity {
+            return Err(EngineError::Run(format!(
+                "a batch of {} rows on a session made for {}",
+                batch.rows, self.capacity
+            )));
+        }
+        messages::forget();
+        match self.pass(batch) {
+            Ok(times) => Ok(times),
+            // What is on the stream may still use the batch's memory: it is waited for before the batch is given
+            // back. If even that fails, the device is lost, and does nothing any more.
+            Err(error) => self.wait().and(Err(error)),
+        }
+    }
+}
+
+impl Drop for TensorRtSession {
+    fn drop(&mut self) {
+        // Nothing of this may be freed while the GPU is at work on it.
+        if let Err(error) = self.wait() {
+            tracing::debug!(%error, "A session ends on a device that does not answer.");
+        }
+    }
+}
+
+fn copy_in(to: &DeviceBuffer, from: Values<'_>, stream: &CudaStream) -> Result<(), DriverError> {
+    let bytes = from.len() * from.element().size();
+    debug_assert!(bytes <= to.bytes());
+    // SAFETY: Batch::check has seen to it that `from` holds the rows' values and no more than the buffer takes. The
+    // caller keeps `from` until the stream has been waited for.
+    unsafe {
+        let from = std::slice::from_raw_parts(from.address(), bytes);
+        result::memcpy_htod_async(to.address(), from, stream.cu_stream())
+    }
+}
+
+/// Copies the wanted part of every row, and nothing where nothing is wanted.
+fn copy_out(
+    from: &DeviceBuffer,
+    mut to: ValuesMut<'_>,
+    rows: usize,
+    wanted: &Range<usize>,
+    stream: &CudaStream,
+) -> Result<(), DriverError> {
+    if wanted.is_empty() || rows == 0 {
+        return Ok(());
+    }
+    let size = to.element().size();
+    let row = to.len() / rows * size;
+    let first = wanted.start * size;
+    let copy = sys::CUDA_MEMCPY2D_st {
+        srcXInBytes: first,
+        srcY: 0,
+        srcMemoryType: CUmemorytype::CU_MEMORYTYPE_DEVICE,
+        srcHost: std::ptr::null(),
+        srcDevice: from.address(),
+        srcArray: std::ptr::null_mut(),
+        srcPitch: row,
+        dstXInBytes: first,
+        dstY: 0,
+        dstMemoryType: CUmemorytype::CU_MEMORYTYPE_HOST,
+        dstHost: to.address().cast(),
+        dstDevice: 0,
+        dstArray: std::ptr::null_mut(),
+        dstPitch: row,
+        WidthInBytes: wanted.len() * size,
+        Height: rows,
+    };
+    debug_assert!(row * rows <= from.bytes());
+    // SAFETY: both sides hold `rows` rows of `row` bytes, and `wanted` lies within a row: Batch::check has seen to it.
+    // The caller keeps `to` until the stream has been waited for.
+    unsafe { sys::cuMemcpy2DAsync_v2(&copy, stream.cu_stream()) }.result()
+}
+
+fn between(from: &CudaEvent, to: &CudaEvent) -> Result<Duration, DriverError> {
+    let milliseconds = f64::from(from.elapsed_ms(to)?);
+    Ok(Duration::from_secs_f64(milliseconds.max(0.0) / 1e3))
+}

@@ -1,0 +1,132 @@
+//! The two traits that every engine implements.
+
+use super::error::EngineError;
+use super::model::ModelSpec;
+use super::room::DeviceMemory;
+use super::rows::{Batch, HostBuffer, OutputRows, ordinary_memory};
+use beamflow_frame::values::Element;
+use std::time::Duration;
+
+/// A loaded model: the shapes it takes and gives, and a way to open sessions on it.
+pub trait Engine: Send + Sync + 'static {
+    /// The model's tensors and its batch dimension.
+    fn model(&self) -> &ModelSpec;
+
+    /// One line for people: which runtime, which device, which file.
+    fn description(&self) -> String;
+
+    /// The names of the devices that sessions can be opened on: short, unique, at least one.
+    fn devices(&self) -> Vec<String> {
+        vec!["cpu".to_owned()]
+    }
+
+    /// The number of lanes a device that still gains speed on this engine, if it knows one.
+    fn useful_lanes(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether this engine can launch batches as CUDA graphs.
+    fn has_cuda_graphs(&self) -> bool {
+        false
+    }
+
+    /// Whether a session's first run costs more than the later ones, so that one batch of zeros should be
+    /// run before the sidecar says it is ready.
+    fn needs_warm_up(&self) -> bool {
+        true
+    }
+
+    /// For each device, the memory it has free and what a session with batches of `rows` rows takes of it;
+    /// `None` where an engine has no memory of its own.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceLost`] when a device does not answer.
+    fn memory(&self, _rows: usize) -> Result<Option<Vec<DeviceMemory>>, EngineError> {
+        Ok(None)
+    }
+
+    /// Opens a session. Called on the lane's own thread; the session never leaves it.
+    ///
+    /// # Errors
+    /// [`EngineError::Session`] when the device refuses another session.
+    fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError>;
+
+    /// Host memory for `elements` values, zeroed, of the kind the engine copies from fastest
+    /// (page-locked for a GPU; ordinary memory unless overridden). Called on any thread.
+    ///
+    /// # Errors
+    /// [`EngineError::Memory`] when the memory cannot be had.
+    fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
+        ordinary_memory(element, elements)
+    }
+}
+
+/// Where a session is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the lane that asks.
+    pub lane: usize,
+    /// An index into [`Engine::devices`].
+    pub device: usize,
+    /// The rows of a full batch, the usual one.
+    pub rows: usize,
+}
+
+/// One lane's own way into an engine.
+pub trait Session {
+    /// Copies the batch in, computes it and copies the results out; returns when the wanted parts of the
+    /// results are in `batch.outputs`.
+    ///
+    /// # Errors
+    /// [`EngineError::Run`] and its fatal kin; the content of the outputs is then undefined.
+    fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError>;
+}
+
+/// Where the time of one batch went on its lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageTimes {
+    /// Host to device.
+    pub copy_in: Duration,
+    /// The model itself.
+    pub compute: Duration,
+    /// Device to host.
+    pub copy_out: Duration,
+}
+
+impl StageTimes {
+    /// All three stages.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.copy_in + self.compute + self.copy_out
+    }
+}
+
+/// Runs a batch of zeros, so that first-use costs are paid before the sidecar says it is ready.
+///
+/// # Errors
+/// What the session says.
+pub fn warm_up(
+    engine: &dyn Engine,
+    session: &mut dyn Session,
+    rows: usize,
+) -> Result<(), EngineError> {
+    let model = engine.model();
+    let rows = model.batch.rows(rows);
+    let input = engine.allocate(model.input.element, rows * model.input.elements())?;
+    let mut outputs = model
+        .outputs
+        .iter()
+        .map(|output| engine.allocate(output.element, rows * output.elements()))
+        .collect::<Result<Vec<_>, _>>()?;
+    session
+        .run(Batch {
+            rows,
+            input: input.values(),
+            outputs: outputs
+                .iter_mut()
+                .zip(&model.outputs)
+                .map(|(buffer, output)| OutputRows::whole(buffer.values_mut(), output.elements()))
+                .collect(),
+        })
+        .map(drop)
+}

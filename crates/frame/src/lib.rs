@@ -1,0 +1,112 @@
+//! What a datum means: pixels in, results out.
+//!
+//! Numaflow carries bytes and a map of text headers; a model wants a row of `f32` or `f16`, and the next
+//! vertex wants something it can read without knowing us. This room holds both translations and
+//! nothing else: it knows no batches, no engine, no Numaflow types.
+//!
+//! **In.** A [`Decoder`] is told once what a frame is (`--frame-dtype` and the height and width of
+//! the model's input). A payload is either
+//!
+//! * raw little-endian pixels, row by row, of that type and shape, or
+//! * an `.npy` image, recognised by its magic `\x93NUMPY`, which names its own type and shape.
+//!
+//! Three headers speak about one datum: [`DTYPE_HEADER`] overrides the pixel type of a raw
+//! payload, [`SHAPE_HEADER`] its shape, and [`FRAME_ID_HEADER`] is its [`frame_id`]. Next to an
+//! `.npy` payload the first two may only repeat what the array says. Header names match whatever
+//! their case (HTTP sources write `X-Txn-Id`), and a blank value counts as absent.
+//!
+//! The magic wins over everything: a raw frame that begins with those six bytes is read as
+//! `.npy`. As int16 that is 20115, 19797, 22864 in its first three pixels, which a camera does
+//! not produce by accident; a producer that might should send `.npy` throughout.
+//!
+//! **Out.** An [`Envelope`] is built once per model output: it crops the centre, converts, and
+//! prepends the `.npy` header that it computed at start-up.
+//!
+//! What holds here:
+//!
+//! 1. No panic on any input, and no allocation whose size a payload or a header could choose.
+//! 2. A frame is copied once, by [`Pixels::write_to`], straight into the batch it belongs to.
+//! 3. A [`Pixels`] has exactly as many pixels as the model takes; everything else is a
+//!    [`Rejection`] that says what was given, what is expected and what to do about it.
+//! 4. No value is rounded silently: `float32` results leave bit for bit as the engine made them.
+//!
+//! [`Decoder`]: crate::Decoder
+//! [`DTYPE_HEADER`]: crate::DTYPE_HEADER
+//! [`SHAPE_HEADER`]: crate::SHAPE_HEADER
+//! [`FRAME_ID_HEADER`]: crate::FRAME_ID_HEADER
+//! [`frame_id`]: crate::frame_id()
+//! [`Envelope`]: crate::Envelope
+//! [`Pixels`]: crate::Pixels
+//! [`Pixels::write_to`]: crate::Pixels::write_to
+//! [`Rejection`]: crate::Rejection
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use beamflow_frame::{
+//!     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, frame_id,
+//! };
+//! use beamflow_frame::values::{Values, ValuesMut};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let decoder = Decoder::new(Dtype::I16, FrameShape { height: 2, width: 3 });
+//! let headers = HashMap::from([("x-txn-id".to_owned(), "scan7/42".to_owned())]);
+//! let payload: Vec<u8> = [-1i16, 0, 1, 2, 3, 4].iter().flat_map(|p| p.to_le_bytes()).collect();
+//!
+//! // In: borrowed from the payload, then converted into the row of a batch.
+//! assert_eq!(frame_id(&headers, "17-0"), "scan7/42");
+//! let pixels = decoder.decode(&payload, &headers)?;
+//! let mut row = vec![0.0; pixels.len()];
+//! pixels.write_to(ValuesMut::F32(&mut row))?;
+//! assert_eq!(row, [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
+//!
+//! // A frame of the wrong size is told apart, and told why.
+//! let rejection = decoder.decode(&payload[..10], &headers).unwrap_err();
+//! assert_eq!(rejection.kind(), "wrong_size");
+//!
+//! // Out: an output of shape (1, 2, 3) per frame, its centre of width 1 and height 2.
+//! let size: OutputSize = "1x2".parse()?;
+//! let envelope = Envelope::new(&[1, 2, 3], size, OutputDtype::Float32, OutputFormat::Npy)?;
+//! assert_eq!(envelope.shape(), [2, 1]);
+//! assert_eq!(envelope.encode(Values::F32(&row))?.len(), 128 + 2 * 4);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+#![deny(unreachable_pub)]
+
+/// From payload and headers to [`Pixels`], or to the reason why not.
+mod decode;
+/// The eight pixel types.
+mod dtype;
+/// From a model's output to the bytes of a message.
+mod envelope;
+/// The `.npy` format: a borrowed reader and a header writer.
+mod npy;
+/// What results look like: type, format, size.
+mod output;
+/// Borrowed pixels and the one conversion to the model's type.
+mod pixels;
+/// A place on the object.
+mod position;
+/// Why a frame is refused.
+mod rejection;
+/// Height × width, and how sizes are read from text.
+mod shape;
+/// Values in single or half precision.
+pub mod values;
+
+pub use decode::DTYPE_HEADER;
+pub use decode::{Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
+
+pub use dtype::Dtype;
+pub use envelope::Envelope;
+pub use envelope::EnvelopeError;
+pub use output::OutputDtype;
+pub use output::{OutputFormat, OutputSize};
+pub use pixels::LengthMismatch;
+pub use pixels::Pixels;
+pub use position::Position;
+pub use rejection::Rejection;
+pub use shape::FrameShape;
+pub use shape::ParseError;

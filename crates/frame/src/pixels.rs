@@ -1,0 +1,139 @@
+//! Borrowed pixels, and the one conversion to the model's type, `f32` or `f16`.
+//!
+//! A payload stays where gRPC put it until its row of a batch is known; then one pass reads the
+//! pixels and writes the row, at the speed of memory (`convert`). Bytes are put together with
+//! `from_le_bytes`, so neither the alignment of the payload nor the host's byte order matters.
+
+mod convert;
+
+use std::fmt;
+
+use super::{Dtype, Rejection};
+use crate::values::{Element, ValuesMut};
+
+/// The pixels of one frame, borrowed from its payload: exactly as many as the model takes.
+///
+/// Row by row (C order), little-endian, of [`dtype`](Self::dtype).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Pixels<'a> {
+    dtype: Dtype,
+    bytes: &'a [u8],
+}
+
+/// A row of another length than what should be written to it or read from it.
+///
+/// It cannot happen between a decoder, a batch and an envelope made for the same model; where it
+/// does, it is a defect of this program and not of the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the row has {row} values where {expected} are needed: decoder, batch and envelope disagree on the shape"
+)]
+pub struct LengthMismatch {
+    /// Values in the row that was given.
+    pub row: usize,
+    /// Values it must have.
+    pub expected: usize,
+}
+
+impl LengthMismatch {
+    pub(super) const fn check(row: usize, expected: usize) -> Result<(), Self> {
+        if row == expected {
+            Ok(())
+        } else {
+            Err(Self { row, expected })
+        }
+    }
+}
+
+impl<'a> Pixels<'a> {
+    /// The caller has checked that `bytes` is a whole number of pixels.
+    pub(super) const fn new(dtype: Dtype, bytes: &'a [u8]) -> Self {
+        Self { dtype, bytes }
+    }
+
+    /// The type of the pixels in the payload.
+    #[must_use]
+    pub const fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Pixels in the frame.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// Whether the frame has no pixels.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Converts all pixels into `row`, in order; nothing else of `row` exists or is touched.
+    ///
+    /// Into `f32`: every 8 and 16-bit value is exact. 32-bit integers and `float64` go to the nearest
+    /// `f32`, ties to even (IEEE 754), so integers beyond 2²⁴ may move by half a unit in the last
+    /// place, and a `float64` beyond `f32`'s range becomes infinite. `float32` is passed on bit for
+    /// bit, infinities and NaN included: what they mean is the model's business.
+    ///
+    /// Into `f16`: the same, then to the nearest `f16`, ties to even: integers are exact to 2,048 and move by
+    /// at most 0.05 % up to 65,504. A finite value beyond that would become infinite and is refused.
+    ///
+    /// # Errors
+    /// [`Rejection::WrongLength`] unless `row.len()` is [`len`](Self::len); the row is then untouched.
+    /// [`Rejection::OutOfRange`] for a pixel beyond `f16`; the row is then undefined.
+    pub fn write_to(&self, row: ValuesMut<'_>) -> Result<(), Rejection> {
+        LengthMismatch::check(row.len(), self.len())?;
+        match self.dtype {
+            Dtype::U8 => self.convert(row, |pixel| f32::from(u8::from_le_bytes(pixel))),
+            Dtype::I8 => self.convert(row, |pixel| f32::from(i8::from_le_bytes(pixel))),
+            Dtype::U16 => self.convert(row, |pixel| f32::from(u16::from_le_bytes(pixel))),
+            Dtype::I16 => self.convert(row, |pixel| f32::from(i16::from_le_bytes(pixel))),
+            Dtype::U32 => self.convert(row, |pixel| u32::from_le_bytes(pixel) as f32),
+            Dtype::I32 => self.convert(row, |pixel| i32::from_le_bytes(pixel) as f32),
+            Dtype::F32 => self.convert(row, f32::from_le_bytes),
+            Dtype::F64 if row.element() == Element::F16 => self.convert(row, |pixel| {
+                // Infinite in f32, but not where it came from: it must be found beyond f16, not passed on.
+                let value = f64::from_le_bytes(pixel);
+                let narrow = value as f32;
+                if value.is_finite() && narrow.is_infinite() {
+                    f32::MAX
+                } else {
+                    narrow
+                }
+            }),
+            Dtype::F64 => self.convert(row, |pixel| f64::from_le_bytes(pixel) as f32),
+        }
+    }
+
+    /// Generic over the pixel, so that each type gets a loop of its own and no branch inside it.
+    fn convert<const SIZE: usize>(
+        &self,
+        row: ValuesMut<'_>,
+        value: impl Fn([u8; SIZE]) -> f32,
+    ) -> Result<(), Rejection> {
+        let (pixels, _) = self.bytes.as_chunks::<SIZE>();
+        match row {
+            ValuesMut::F32(row) => {
+                convert::to_single(pixels, row, value);
+                Ok(())
+            }
+            ValuesMut::F16(row) => {
+                convert::to_half(pixels, row, value).map_err(|value| Rejection::OutOfRange {
+                    value: format!("{value:e}"),
+                    dtype: self.dtype,
+                })
+            }
+        }
+    }
+}
+
+/// Type and count: a log line is no place for 262,144 pixels.
+impl fmt::Debug for Pixels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pixels({} x {})", self.len(), self.dtype)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! A ptychography experiment in software: what the demo and the tests look at instead of a beamline.
+//!
+//! A probe P lights one patch of the object O after another; the detector far away counts the photons
+//! of each diffraction pattern I = |F{P·O}|² (Rodenburg & Maiden, "Ptychography", Springer Handbook of
+//! Microscopy 2019). One file for each part of that sentence:
+//!
+//! - `object`: the complex transmission O = A·exp(iφ), and a test target worth looking at;
+//! - `probe`: P, a soft-edged disc with a curved wavefront;
+//! - `scan`: where the probe stands, frame by frame;
+//! - `diffraction`: the far field, noise free;
+//! - `noise`: Poisson counts as the detector's int16;
+//! - `simulated`: the five of them as one `SimulatedScan` that makes any frame on demand.
+//!
+//! What always holds:
+//!
+//! 1. The same arguments make the same frames, bit for bit, in any order and on any number of threads:
+//!    frame k depends on the seed and on k, never on the frames made before it.
+//! 2. Photons are conserved: a noise-free pattern sums to Σ|P·O|², so with A ≤ 1 no frame holds more
+//!    than the probe's photons (but for shot noise).
+//! 3. Counts that exceed int16 are clipped and counted (`Exposure::clipped`), never wrapped.
+//! 4. The numbers (`probe::PHOTONS`, `probe::DETECTOR_SIZE`, the shape of the probe) are a contract
+//!    with `models/`, where the network is trained on a Python twin of this experiment. A reference
+//!    pattern from there is checked in `diffraction`'s tests.
+//!
+//! Arrays are (rows, columns) = (y, x), lengths in detector pixels, phases in radians.
+//!
+//! ```
+//! use beamflow_lab::{Object, Probe, ProbeShape, Raster, Scan, SimulatedScan};
+//!
+//! let object = Object::test_target(96, 96)?;
+//! let probe = Probe::new(ProbeShape::default())?;
+//! let raster = Raster { rows: 3, columns: 3, step: 8, jitter: 2, seed: 7 };
+//! let scan = Scan::raster(raster, (96, 96), probe.size())?;
+//! let experiment = SimulatedScan::new(object, probe, scan, 7)?;
+//!
+//! let frame = experiment.frame(4)?; // any frame, in any order
+//! assert_eq!(frame.counts.len(), 64 * 64);
+//! assert_eq!(frame.clipped, 0);
+//! # Ok::<(), beamflow_lab::DetectorError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![deny(unreachable_pub)]
+
+/// The far field: |F{P·O}|², planned once, computed per frame.
+pub mod diffraction;
+/// The experiment that commands simulate.
+pub mod experiment;
+/// Shot noise and the detector's integer counts.
+pub mod noise;
+/// The object: amplitude and phase on a grid.
+pub mod object;
+/// The demo's picture.
+pub mod picture;
+/// The probe: the wave that lights one patch of the object.
+pub mod probe;
+/// The scan: one patch position per frame.
+pub mod scan;
+/// All of it together: frame k on demand.
+pub mod simulated;
+/// A stack of frames, simulated or read.
+pub mod stack;
+/// The demo's object, drawn: star, cells and bars.
+mod target;
+
+pub use diffraction::{FarField, Workspace};
+pub use noise::{Exposure, ShotNoise};
+pub use object::Object;
+pub use probe::Probe;
+pub use probe::ProbeShape;
+pub use scan::Raster;
+pub use scan::Scan;
+pub use simulated::SimulatedScan;
+
+/// Why a simulated experiment, or a frame of it, cannot be made.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DetectorError {
+    /// A length or a count of photons that no experiment can have.
+    #[error("{what} is {given}, but must be {allowed}")]
+    Impossible {
+        /// The quantity, as the field names it.
+        what: &'static str,
+        /// What the caller asked for.
+        given: String,
+        /// What would have been fine.
+        allowed: &'static str,
+    },
+    /// Arrays that belong together differ in shape.
+    #[error("{what} has shape {given:?}, but {expected:?} is needed")]
+    Shape {
+        /// Which array.
+        what: &'static str,
+        /// Its (rows, columns).
+        given: (usize, usize),
+        /// The (rows, columns) that fit.
+        expected: (usize, usize),
+    },
+    /// A patch reaches over the object's edge.
+    #[error(
+        "a patch of {height}x{width} pixels at (x {x}, y {y}) leaves the object of {rows}x{columns}"
+    )]
+    OutsideObject {
+        /// Column of the patch's top-left corner.
+        x: usize,
+        /// Row of the patch's top-left corner.
+        y: usize,
+        /// Rows of the patch.
+        height: usize,
+        /// Columns of the patch.
+        width: usize,
+        /// Rows of the object.
+        rows: usize,
+        /// Columns of the object.
+        columns: usize,
+    },
+    /// The scan covers more than the object.
+    #[error(
+        "the scan needs an object of at least {needed:?} (rows, columns), this one has {given:?}"
+    )]
+    ScanTooLarge {
+        /// Smallest (rows, columns) that would hold the scan.
+        needed: (usize, usize),
+        /// The object's (rows, columns).
+        given: (usize, usize),
+    },
+    /// A frame that the scan does not have.
+    #[error("frame {index} of a scan of {frames}")]
+    NoSuchFrame {
+        /// The frame asked for, from 0.
+        index: usize,
+        /// How many frames the scan has.
+        frames: usize,
+    },
+    /// A buffer for a frame's pixels has the wrong length.
+    #[error("a buffer of {given} pixels for a frame of {expected}")]
+    BufferLength {
+        /// Pixels in the buffer.
+        given: usize,
+        /// Pixels in a frame.
+        expected: usize,
+    },
+    /// An intensity that is no expected count (negative, infinite, not a number).
+    #[error("intensity {0} is no expected photon count")]
+    Intensity(f64),
+}

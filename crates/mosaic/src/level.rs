@@ -1,0 +1,172 @@
+//! Levelling: the tilt of each phase patch set right by what all patches say of the amplitude.
+//!
+//! For any exit wave P·O, the centre of mass of the far field obeys an exact law (Ehrenfest's theorem):
+//!
+//! ```text
+//! centre of |F{P·O}|² = N/2π · ⟨∇φ⟩ + ⟨r⟩,   means weighted by |P|²A², r and φ's gradient per pixel
+//! ```
+//!
+//! A network that reads one pattern gets this sum right, but trades one term for the other: where the
+//! amplitude it gives leans too far to one side, its phase is tilted back by as much. A tilt that all
+//! patches share adds up over the whole scan. The amplitude has no free constant, so the mean of many overlapping
+//! patches leans far less than one of them; by the difference each phase patch is tilted back:
+//!
+//! ```text
+//! φₖ(r) += 2π/N · (lean of Aₖ − lean of the stitched A under patch k) · r,   lean of A = Σ w A² r / Σ w A²
+//! ```
+//!
+//! It needs neither the patterns nor the truth, and leaves a patch whose amplitude agrees with its
+//! neighbours as it is. `models/README.md` has what it gains.
+
+use super::image::Image;
+use super::{StitchError, Stitcher};
+use beamflow_frame::Position;
+use ndarray::{Array2, ArrayView2, Zip, s};
+use std::f64::consts::TAU;
+
+/// Amplitude and phase of one patch, in scan order with the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Patch<'a> {
+    /// Top-left corner of the full frame.
+    pub position: Position,
+    /// Amplitude, 1 for empty space; the shape of the phase.
+    pub amplitude: ArrayView2<'a, f32>,
+    /// Phase in radians.
+    pub phase: ArrayView2<'a, f32>,
+}
+
+impl Stitcher {
+    /// The phases of `patches`, levelled. See the module's essay.
+    ///
+    /// # Errors
+    /// [`StitchError`] for patches that do not lie on the object, or hold values that are not finite.
+    pub fn level(&self, patches: &[Patch<'_>]) -> Result<Vec<Array2<f32>>, StitchError> {
+        let mut seen = Image::new(self.object);
+        let mut placed = Vec::with_capacity(patches.len());
+        for patch in patches {
+            if patch.amplitude.dim() != patch.phase.dim() {
+                return Err(StitchError::PatchShape {
+                    given: patch.amplitude.dim(),
+                    largest: patch.phase.dim(),
+                });
+            }
+            let amplitude = self.place(patch.position, patch.amplitude)?;
+            seen.add(&amplitude, self.weights_of(&amplitude));
+            placed.push(amplitude);
+        }
+        let mut mean = seen.sum;
+        Zip::from(&mut mean)
+            .and(&seen.coverage)
+            .for_each(|a, &w| *a = if w > 0.0 { *a / w } else { 0.0 });
+
+        let per_pixel = TAU / self.weights.nrows() as f64;
+        let levelled = placed.iter().zip(patches).map(|(amplitude, patch)| {
+            let (height, width) = patch.phase.dim();
+            let weights = self.weights_of(amplitude);
+            let (top, left) = (amplitude.top, amplitude.left);
+            let under = mean.slice(s![top..top + height, left..left + width]);
+            let (x, y) = lean(weights, &amplitude.phase.mapv(f64::from));
+            let (seen_x, seen_y) = lean(weights, &under.to_owned());
+            let (tilt_x, tilt_y) = (per_pixel * (x - seen_x), per_pixel * (y - seen_y));
+            let mut phase = patch.phase.to_owned();
+            for ((row, column), value) in phase.indexed_iter_mut() {
+                *value += (tilt_x * from_middle(column, width) + tilt_y * from_middle(row, height))
+                    as f32;
+            }
+            phase
+        });
+        Ok(levelled.collect())
+    }
+}
+
+/// Pixels from the middle of an axis of `length`; index `length / 2` is the middle, as for the probe.
+fn from_middle(index: usize, length: usize) -> f64 {
+    index as f64 - (length / 2) as f64
+}
+
+/// Centre of mass of `weights`·A² from the middle, (x, y) in pixels; none where there is no light.
+fn lean(weights: ArrayView2<'_, f64>, amplitude: &Array2<f64>) -> (f64, f64) {
+    let (height, width) = amplitude.dim();
+    let (mut total, mut x, mut y) = (0.0, 0.0, 0.0);
+    Zip::indexed(weights)
+        .and(amplitude)
+        .for_each(|(row, column), &w, &a| {
+            let light = w * a * a;
+            total += light;
+            x += light * from_middle(column, width);
+            y += light * from_middle(row, height);
+        });
+    if total > 0.0 {
+        (x / total, y / total)
+    } else {
+        (0.0, 0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use beamflow_lab::{Probe, ProbeShape};
+
+    const SIDE: usize = 64;
+
+    fn stitcher() -> Stitcher {
+        let probe = Probe::new(ProbeShape::default()).unwrap();
+        Stitcher::new((SIDE, SIDE + 40), &probe.intensity()).unwrap()
+    }
+
+    /// Patches of a flat object at nine places, of which number `wrong` has an amplitude that leans by
+    /// `slope` a pixel and a phase that is tilted by `tilt` radians a pixel.
+    fn patches(wrong: usize, slope: f32, tilt: f32) -> Vec<(Position, Array2<f32>, Array2<f32>)> {
+        (0..9)
+            .map(|k| {
+                let (slope, tilt) = if k == wrong {
+                    (slope, tilt)
+                } else {
+                    (0.0, 0.0)
+                };
+                let ramp =
+                    |by: f32| Array2::from_shape_fn((SIDE, SIDE), |(_, x)| by * (x as f32 - 32.0));
+                let position = Position { x: 5 * k, y: 0 };
+                (position, ramp(slope) + 0.9, ramp(tilt))
+            })
+            .collect()
+    }
+
+    fn level(patches: &[(Position, Array2<f32>, Array2<f32>)]) -> Vec<Array2<f32>> {
+        let views: Vec<_> = patches
+            .iter()
+            .map(|(position, amplitude, phase)| Patch {
+                position: *position,
+                amplitude: amplitude.view(),
+                phase: phase.view(),
+            })
+            .collect();
+        stitcher().level(&views).unwrap()
+    }
+
+    #[test]
+    fn patches_whose_amplitudes_agree_are_left_as_they_are() {
+        let patches = patches(usize::MAX, 0.0, 0.0);
+        for (levelled, (_, _, phase)) in level(&patches).iter().zip(&patches) {
+            assert!((levelled - phase).iter().all(|d| d.abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn a_tilt_that_makes_up_for_a_leaning_amplitude_is_taken_back() {
+        let slope = 0.002;
+        let leaning = patches(4, slope, 0.0)[4].1.mapv(f64::from);
+        let probe = Probe::new(ProbeShape::default()).unwrap();
+        let (x, y) = lean(probe.intensity().view(), &leaning);
+        assert!(x > 0.1 && y.abs() < 1e-9, "{x} {y}");
+        // What a network does that keeps the pattern's centre of mass right.
+        let tilt = (-TAU / 64.0 * x) as f32;
+        let before = patches(4, slope, tilt);
+        let after = level(&before);
+        let left = (after[4][[32, 50]] / before[4].2[[32, 50]]).abs();
+        // Not to nothing: the leaning patch is part of the mean that it is held against.
+        assert!(left < 0.35, "{left} of the tilt is left");
+        assert!(after[0].iter().all(|p| p.abs() < 0.05));
+    }
+}
