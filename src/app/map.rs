@@ -5,21 +5,18 @@
 
 use crate::app::signals;
 use crate::cli::ServeArgs;
-use crate::config::fitting;
+use crate::config::fitting::FitError;
 use crate::config::{Config, ConfigError};
-use crate::engine::{self, EngineError};
-use crate::inference::batch::Ring;
-use crate::inference::batch::slot::Slot;
+use crate::engine::EngineError;
 use crate::inference::handler::FrameHandler;
-use crate::inference::lane::{Health, LanePlan, Lanes};
+use crate::inference::lane::Health;
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::Running;
+use crate::inference::model::Model;
 use crate::inference::newest::Newest;
-use crate::inference::policy::{AnswerPolicy, OnFailure, OnInvalid};
+use crate::inference::policy::{AnswerPolicy, OnFailure};
 use crate::inference::read_batch::ReadBatchWatch;
-use crate::inference::schedule::{
-    Concurrent, Depth, Limits, Mode, Pipelined, Resources, Schedule, Sequential,
-};
+use crate::inference::schedule::{Concurrent, Depth, Mode, Pipelined, Schedule, Sequential};
 use crate::status::Status;
 use crate::status::http;
 use crate::telemetry::setting::Setting;
@@ -77,6 +74,15 @@ pub enum AppError {
     Broken(#[from] tokio::task::JoinError),
 }
 
+impl From<FitError> for AppError {
+    fn from(error: FitError) -> Self {
+        match error {
+            FitError::Config(error) => Self::Config(error),
+            FitError::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
 impl AppError {
     /// Whether a flag is to blame: the exit code is then 64.
     #[must_use]
@@ -99,7 +105,7 @@ pub struct Sidecar {
     pub health: Health,
     /// Batches in flight in pipelined mode.
     pub depth: Arc<Depth>,
-    resources: Arc<Resources>,
+    model: Arc<Model>,
     /// Cancelled when `--on-failure abort` applies.
     pub(crate) abort: CancellationToken,
 }
@@ -119,94 +125,45 @@ impl Sidecar {
     /// [`AppError::Engine`] or [`AppError::Config`].
     pub fn load_for(config: &Config, status: &Status) -> Result<Self, AppError> {
         let begun = Instant::now();
-        let engine =
-            engine::load(&config.model_path, &config.engine).map_err(|error| match error {
-                EngineError::Simulated(_) | EngineError::UnknownFile => {
-                    AppError::from(ConfigError {
-                        flag: "--model-path",
-                        given: config.model_path.clone(),
-                        allowed: error.to_string(),
-                    })
-                }
-                error => AppError::from(error),
-            })?;
-        let model = engine.model();
-        let suited = config.suit(model)?;
-        let devices = engine.devices();
-        let lane_count = config.lanes(devices.len(), engine.useful_lanes());
-        let batch_size =
-            fitting::batch_size(config, engine.as_ref(), suited.batch_size, lane_count)?;
-        fitting::warn_of_costs(config, model, batch_size, devices.len());
-        fitting::memory(config, model, &suited, batch_size)?;
-
+        let engine = config.load_engine()?;
+        let plan = config.plan(Arc::clone(&engine))?;
         let loading = begun.elapsed();
-        let lanes = Lanes::start(
-            Arc::clone(&engine),
-            LanePlan {
-                lanes: lane_count,
-                rows: batch_size,
-                balance: config.balance,
-            },
-        )?;
-        let health = lanes.health();
-        let ring = {
-            let engine = Arc::clone(&engine);
-            let wanted = fitting::wanted(&suited.outputs, model.outputs.len());
-            Ring::new(config.slots(), move || {
-                Slot::new(engine.as_ref(), batch_size, &wanted)
-            })
-            .inspect_err(|_| lanes.end())?
-        };
+        let (batch_size, lanes) = (plan.batch_size, plan.lanes);
+        let model = Arc::new(Model::start(plan, status.counts(), status.newest())?);
+        let health = model.lanes.health();
+        let (devices, input) = (engine.devices(), &engine.model().input);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             mode = %config.mode,
-            model = %config.model_path,
+            model = %config.model.path,
             engine = %engine.description(),
             devices = devices.join(","),
-            lanes = lane_count,
+            lanes,
             depth = config.in_flight(),
             batch = batch_size,
-            input = %model.input,
-            input_type = %model.input.element,
-            outputs = suited.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
+            input = %input,
+            input_type = %input.element,
+            outputs = model.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
             "The model is loaded and warm."
         );
-
-        let tags = match suited.outputs.as_slice() {
-            [_] => Vec::new(),
-            several => several.iter().map(|output| output.name.clone()).collect(),
-        };
         let policy = AnswerPolicy {
             on_invalid: config.on_invalid.clone(),
             on_failure: config.on_failure,
-            tags,
+            tags: model.tags(),
         };
         let counts = Arc::clone(status.counts());
-        let resources = Arc::new(Resources {
-            decoder: suited.decoder,
-            ring,
-            lanes,
-            outputs: suited.outputs,
-            limits: Limits {
-                batch_timeout: config.batch_timeout,
-                inference_timeout: config.inference_timeout,
-            },
-            counts: Arc::clone(&counts),
-            keep_rejected: config.on_invalid != OnInvalid::Drop,
-            newest: Arc::clone(status.newest()),
-            input: model.input.name.clone(),
-        });
         let abort = CancellationToken::new();
         let depth = Arc::new(config.depth());
         status.loaded(Running {
+            name: config.model.name.clone(),
             engine: engine.description(),
-            model: config.model_path.clone(),
+            model: config.model.path.clone(),
             mode: config.mode.to_string(),
             devices,
             batch_size,
             read_batch_needed: config.useful_read_batch(batch_size),
-            ring: resources.ring.watch(),
-            lanes: resources.lanes.watch(),
+            ring: model.ring.watch(),
+            lanes: model.lanes.watch(),
             depth: Arc::clone(&depth),
             health: health.clone(),
             load_times: [
@@ -215,7 +172,7 @@ impl Sidecar {
             ],
         });
         let handler = Arc::new(FrameHandler::new(
-            schedule(config, Arc::clone(&resources), Arc::clone(&depth)),
+            schedule(config, Arc::clone(&model), Arc::clone(&depth)),
             policy.clone(),
             Arc::clone(&counts),
             ReadBatchWatch::new(config.useful_read_batch(batch_size)),
@@ -228,7 +185,7 @@ impl Sidecar {
             batch_size,
             health,
             depth,
-            resources,
+            model,
             abort,
         })
     }
@@ -262,7 +219,7 @@ impl Sidecar {
             );
             drain.cancel();
             // No kubelet bounds this drain: a client that stalls must not keep a dead sidecar up.
-            tokio::time::sleep(config.inference_timeout.max(LOST_DRAIN)).await;
+            tokio::time::sleep(config.model.limits.inference_timeout.max(LOST_DRAIN)).await;
         };
         let served = tokio::select! {
             served = server.serve(drain.clone()) => served.map_err(AppError::from),
@@ -331,15 +288,15 @@ pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
             };
         }
     };
-    let (resources, health) = (Arc::clone(&sidecar.resources), sidecar.health.clone());
+    let (model, health) = (Arc::clone(&sidecar.model), sidecar.health.clone());
     let outcome = sidecar.serve(&config, shutdown).await;
-    resources.lanes.close();
+    model.lanes.close();
     // An abort waits for nobody.
     let aborted = matches!(outcome, Err(AppError::Aborted));
     let is_clean = !aborted && health.ended().await;
     if !is_clean {
         // A GPU may be at work on the slots' memory for ever, and then freeing it takes as long.
-        std::mem::forget(resources);
+        std::mem::forget(model);
     }
     Stopped { outcome, is_clean }
 }
@@ -376,16 +333,19 @@ async fn start(
 }
 
 fn new_status(config: &Config, settings: Vec<Setting>) -> Status {
-    Status::new(config.mode, settings, Newest::new(config.no_pictures))
+    let status = Status::new(config.mode, settings, Newest::new(config.no_pictures));
+    // Its metrics are there before it is loaded, at zero.
+    drop(status.counts().model(&config.model.name));
+    status
 }
 
-fn schedule(config: &Config, resources: Arc<Resources>, depth: Arc<Depth>) -> Box<dyn Schedule> {
+fn schedule(config: &Config, model: Arc<Model>, depth: Arc<Depth>) -> Box<dyn Schedule> {
     match config.mode {
-        Mode::Sequential => Box::new(Sequential { resources }),
+        Mode::Sequential => Box::new(Sequential { model }),
         Mode::Concurrent => Box::new(Concurrent {
-            resources,
+            model,
             workers: config.max_concurrent_batches,
         }),
-        Mode::Pipelined => Box::new(Pipelined { resources, depth }),
+        Mode::Pipelined => Box::new(Pipelined { model, depth }),
     }
 }

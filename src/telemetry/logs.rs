@@ -7,6 +7,11 @@
 //! Always: nobody waits for the log. Lines go through a bounded queue to a thread of their own; where nobody reads them, or
 //! the disk is full, they are dropped and counted, and frames go on.
 
+use super::names;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -40,6 +45,17 @@ pub(crate) struct LogGuard {
 pub(crate) fn dropped() -> u64 {
     let dropped = DROPPED.get().map(ErrorCounter::dropped_lines);
     dropped.map_or(0, |lines| lines as u64)
+}
+
+/// The metric of the dropped lines.
+#[derive(Debug)]
+pub(crate) struct DroppedLines;
+
+impl Collector for DroppedLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let lines = names::LOG_LINES_DROPPED.encode(&mut encoder, MetricType::Counter)?;
+        ConstCounter::new(dropped()).encode(lines)
+    }
 }
 
 /// A line on standard error, where logging is not started or is not for it. Where it cannot be written it is lost.

@@ -2,9 +2,10 @@
 
 use crate::documents::{self, Document, read, root};
 use beamflow::cli::Cli;
+use beamflow::config::Config;
 use beamflow::config::memory;
-use beamflow::config::{Config, OrAuto};
 use beamflow::engine::{self, EngineOptions};
+use beamflow::inference::model::OrAuto;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 
@@ -126,7 +127,7 @@ impl Container<'_> {
 
     /// Frames per batch.
     pub fn batch_size(&self) -> usize {
-        match self.config().batch_size {
+        match self.config().model.batch_size {
             OrAuto::Exactly(frames) => frames,
             OrAuto::Auto => panic!(
                 "{}: readBatchSize cannot suit a batch that is auto",
@@ -164,7 +165,7 @@ fn the_program_understands_every_flag_and_variable() {
 fn every_sidecars_model_is_in_the_image_and_suits_its_settings() {
     each_sidecar(|_, container| {
         let config = container.config();
-        let known = MODELS.iter().find(|(path, _)| *path == config.model_path);
+        let known = MODELS.iter().find(|(path, _)| *path == config.model.path);
         let (path, source) = known.unwrap_or_else(|| panic!("{}", container.place));
         let folder = path.rsplit_once('/').unwrap().0;
         let copied = format!("COPY {source} {folder}/");
