@@ -35,12 +35,10 @@
 //!   overlap copies with computing, but two batches never compute at once (one that hung excepted);
 //! - reported `StageTimes` are the stages' own durations; waiting for a unit is not in them;
 //! - on the virtual clock a session's next batch arrives when its last one ended, and hosts take no time.
-//!   Then [`SimulatedEngine::busy`] is exact, and [`SimulatedEngine::device_time`] is exact for sessions
+//!   Then `SimulatedEngine::busy` is exact, and `SimulatedEngine::device_time` is exact for sessions
 //!   driven from one thread; with several threads it depends on which submits first.
 //!
 //! [`expected`]: crate::engine::simulated::expected
-//! [`SimulatedEngine::busy`]: crate::engine::simulated::SimulatedEngine::busy
-//! [`SimulatedEngine::device_time`]: crate::engine::simulated::SimulatedEngine::device_time
 
 /// The hardware units and their timelines.
 mod device;
