@@ -66,7 +66,7 @@ fn engine(folder: &tempfile::TempDir) -> PathBuf {
 }
 
 #[test]
-fn an_engine_is_built_for_a_gpu_that_is_not_here_and_inspect_tells_what_is_in_it() {
+fn an_engine_for_another_gpu_is_built_and_inspected() {
     if !has_libraries() {
         return;
     }
@@ -92,7 +92,7 @@ fn an_engine_is_built_for_a_gpu_that_is_not_here_and_inspect_tells_what_is_in_it
 }
 
 #[test]
-fn half_precision_gives_a_half_input_single_outputs_and_a_smaller_engine() {
+fn half_precision_gives_a_half_input_and_single_outputs() {
     if !has_libraries() {
         return;
     }
@@ -169,7 +169,7 @@ fn what_cannot_be_built_says_what_stands_in_the_way() {
 }
 
 #[test]
-fn an_engine_damaged_after_it_was_built_is_not_taken_for_what_its_description_says() {
+fn a_damaged_engine_does_not_match_its_description() {
     if !has_libraries() {
         return;
     }
@@ -184,7 +184,7 @@ fn an_engine_damaged_after_it_was_built_is_not_taken_for_what_its_description_sa
 }
 
 #[test]
-fn asked_to_run_an_engine_without_a_driver_the_program_says_what_is_missing_and_exits_1() {
+fn without_a_driver_the_error_says_what_is_missing() {
     if !has_libraries() {
         return;
     }
@@ -211,7 +211,7 @@ fn asked_to_run_an_engine_without_a_driver_the_program_says_what_is_missing_and_
 }
 
 #[test]
-fn an_engine_that_the_disk_has_no_room_for_is_an_error_and_leaves_no_half_of_itself() {
+fn a_full_disk_leaves_no_partial_engine() {
     if !has_libraries() {
         return;
     }

@@ -1,7 +1,7 @@
-//! Wiring: engine → lanes → handler → server, from start to drained stop.
+//! The map vertex: engine → lanes → handler → host, from start to drained stop.
 //!
-//! The order is the promise: the model is loaded and warmed up before the socket exists, so whoever can
-//! connect is served; the socket is gone before the engine is.
+//! The model is loaded and warmed up before the socket exists, so every client that can connect is served. The socket is
+//! removed before the engine is dropped.
 
 use crate::app::signals;
 use crate::cli::ServeArgs;
@@ -27,16 +27,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// gRPC messages on both sides of numa.
+/// The largest gRPC message in either direction, in bytes: numa's own limit.
 const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 
-/// At least this long, calls in hand are waited for after the last lane is lost.
+/// The least time that open calls get after the last lane is lost.
 const LOST_DRAIN: Duration = Duration::from_secs(10);
 
 /// Why the sidecar stopped, or did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A setting does not go with the model.
+    /// A setting does not fit the model.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The engine did not start.
@@ -51,7 +51,7 @@ pub enum AppError {
     /// `--on-failure abort`.
     #[error("frames failed and --on-failure is abort")]
     Aborted,
-    /// The HTTP side cannot listen.
+    /// The HTTP server cannot listen.
     #[error(
         "cannot serve metrics on {address}: {source}; choose another address with --http-address, or off"
     )]
@@ -69,7 +69,7 @@ pub enum AppError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A task of this program ended by itself: a defect.
+    /// A task ended unexpectedly: a defect.
     #[error("loading the model broke off: {0}")]
     Broken(#[from] tokio::task::JoinError),
 }
@@ -84,7 +84,7 @@ impl From<FitError> for AppError {
 }
 
 impl AppError {
-    /// Whether a flag is to blame: the exit code is then 64.
+    /// Whether a flag is wrong. The exit code is then 64.
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::Config(_))
@@ -101,7 +101,7 @@ pub struct Sidecar {
     pub counts: Arc<Counts>,
     /// Frames per batch.
     pub batch_size: usize,
-    /// How the lanes and their devices are.
+    /// The state of the lanes and their devices.
     pub health: Health,
     /// Batches in flight in pipelined mode.
     pub depth: Arc<Depth>,
@@ -119,7 +119,7 @@ impl Sidecar {
         Self::load_for(config, &new_status(config, Vec::new()))
     }
 
-    /// As [`Sidecar::load`]; tells `status`, and counts there.
+    /// As [`Sidecar::load`], with the counts and the status page of `status`.
     ///
     /// # Errors
     /// [`AppError::Engine`] or [`AppError::Config`].
@@ -190,8 +190,8 @@ impl Sidecar {
         })
     }
 
-    /// Listens and answers until `shutdown` is cancelled or the device is lost; then finishes the calls
-    /// in hand, for as long as they take: Kubernetes bounds that with its grace period.
+    /// Listens and answers until `shutdown` is cancelled or the last device is lost, then finishes the open calls.
+    /// The drain has no limit of its own; Kubernetes ends it after the grace period.
     ///
     /// # Errors
     /// [`AppError::Server`], [`AppError::DeviceLost`] or [`AppError::Aborted`].
@@ -199,7 +199,7 @@ impl Sidecar {
         let server_config = ServerConfig {
             sock_path: config.sock_path.clone(),
             server_info_path: config.server_info_path.clone(),
-            // One batch on its way to the collector while another is being converted.
+            // One batch waits for the collector while it converts another.
             read_ahead: self.batch_size,
             max_message_size: MAX_MESSAGE_SIZE,
         };
@@ -218,7 +218,7 @@ impl Sidecar {
                 "The last lane is lost; calls in hand are answered, then the process ends."
             );
             drain.cancel();
-            // No kubelet bounds this drain: a client that stalls must not keep a dead sidecar up.
+            // The kubelet does not bound this drain: a stalled client must not keep a dead sidecar alive.
             tokio::time::sleep(config.model.limits.inference_timeout.max(LOST_DRAIN)).await;
         };
         let served = tokio::select! {
@@ -251,15 +251,14 @@ impl Sidecar {
 /// How a sidecar's run ended.
 #[derive(Debug)]
 pub(crate) struct Stopped {
-    /// Why the sidecar did not start or had to stop, if it was not for a signal.
+    /// The error that ended the run; `Ok` after a signal.
     pub(crate) outcome: Result<(), AppError>,
-    /// Whether everything was given back. If not, a lane hangs in its engine: the process must end without the exit
-    /// handlers of the libraries it is in.
+    /// Whether every resource was released. If not, a lane hangs in its engine, and the process must end without the exit
+    /// handlers of that library.
     pub(crate) is_clean: bool,
 }
 
-/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end. `settings` are told to whoever asks over
-/// HTTP.
+/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end. The status page shows `settings`.
 pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
     let config = match Config::try_from(args) {
         Ok(config) => config,
@@ -275,7 +274,7 @@ pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
     let sidecar = match start(&config, &shutdown, &status).await {
         Ok(Some(sidecar)) => sidecar,
         Ok(None) => {
-            // The model may still be loading, deep in the engine's libraries.
+            // The model may still be loading inside a library of the engine.
             return Stopped {
                 outcome: Ok(()),
                 is_clean: false,
@@ -291,11 +290,11 @@ pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
     let (model, health) = (Arc::clone(&sidecar.model), sidecar.health.clone());
     let outcome = sidecar.serve(&config, shutdown).await;
     model.lanes.close();
-    // An abort waits for nobody.
+    // An abort does not wait for the lanes.
     let aborted = matches!(outcome, Err(AppError::Aborted));
     let is_clean = !aborted && health.ended().await;
     if !is_clean {
-        // A GPU may be at work on the slots' memory for ever, and then freeing it takes as long.
+        // A hung GPU may still use the memory of the slots; freeing it would hang as well.
         std::mem::forget(model);
     }
     Stopped { outcome, is_clean }

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_that_do_not_fit_are_refused_with_how_many_do_and_what_to_lower() {
+    fn lanes_that_do_not_fit_are_refused_with_a_remedy() {
         let open = BatchDimension::Dynamic;
         assert_eq!(refused(&[device(100, 30)], 3, open), None);
         let text = refused(&[device(100, 30)], 5, open).unwrap();

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pattern_is_the_plain_fourier_sum_for_even_and_odd_detectors() -> TestResult {
+    fn the_pattern_is_the_plain_fourier_sum() -> TestResult {
         for size in [8, 9] {
             let shape = ProbeShape {
                 size,

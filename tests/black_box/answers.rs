@@ -22,7 +22,7 @@ async fn short_last_batch_is_answered_in_every_mode() {
 }
 
 #[tokio::test]
-async fn short_batches_of_a_model_with_a_fixed_batch_are_padded_and_padding_is_never_answered() {
+async fn padding_of_short_batches_is_never_answered() {
     for mode in MODES {
         let model = format!("{SIM},batch=8");
         let host = Host::start(&["--mode", mode, "--model-path", &model]).await;
@@ -49,7 +49,7 @@ async fn a_read_batch_of_no_datums_is_answered_in_every_mode() {
 }
 
 #[tokio::test]
-async fn five_thousand_datums_in_one_read_batch_are_answered_in_every_mode() {
+async fn five_thousand_datums_are_answered_in_every_mode() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         let mut driver = host.driver().await;
@@ -179,7 +179,7 @@ async fn the_dead_letter_carries_the_original_payload_keys_and_tag() {
 }
 
 #[tokio::test]
-async fn results_are_cut_from_the_centre_and_int16_truncates_towards_zero() {
+async fn results_are_cut_from_the_centre_and_int16_truncates() {
     let flags = [
         "--model-path",
         SIM,

@@ -15,7 +15,7 @@ fn bench(folder: &Path, flags: &[&str]) -> Output {
 }
 
 #[test]
-fn every_mode_depth_and_size_is_measured_and_the_figures_can_be_compared() {
+fn every_case_is_measured_and_can_be_compared() {
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--frame-sizes", "16x16,8x24", "--depths", "1,2"];
     let first = bench(

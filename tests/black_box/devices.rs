@@ -26,7 +26,7 @@ async fn one_lost_device_costs_no_frame_and_the_other_goes_on() {
 }
 
 #[tokio::test]
-async fn the_last_device_lost_ends_the_process_after_its_calls_are_answered() {
+async fn the_loss_of_the_last_device_ends_the_process() {
     // The second run of the batch that lost the first device loses the second.
     let model = format!("{SIM},devices=2,device-lost=1+2");
     let flags = [
@@ -101,7 +101,7 @@ async fn lanes_that_all_hang_while_they_open_end_the_process() {
 }
 
 #[tokio::test]
-async fn a_half_precision_engine_is_fed_half_precision_and_answers_alike() {
+async fn a_half_precision_engine_answers_alike() {
     let model = format!("{SIM},input=f16");
     let host = Host::start(&["--model-path", &model]).await;
     let mut driver = host.driver().await;
@@ -112,8 +112,7 @@ async fn a_half_precision_engine_is_fed_half_precision_and_answers_alike() {
 }
 
 #[tokio::test]
-async fn a_depth_that_follows_the_times_shrinks_when_the_device_is_fast_and_grows_when_it_is_slow()
-{
+async fn an_automatic_depth_follows_the_speed_of_the_device() {
     for (compute, depth) in [("0", 1), ("24h", 8)] {
         // On the virtual clock a batch reports its time and takes none.
         let model = format!("{SIM},clock=virtual,compute={compute}");
@@ -130,7 +129,7 @@ async fn a_depth_that_follows_the_times_shrinks_when_the_device_is_fast_and_grow
 }
 
 #[test]
-fn lanes_that_do_not_fit_into_the_devices_memory_are_refused_before_they_are_made() {
+fn lanes_beyond_the_devices_memory_are_refused_at_start() {
     // A batch of eight frames of 512 × 512 takes 16 MiB, in and out.
     let load = |flags: &[&str]| {
         let config = crate::common::config(flags);

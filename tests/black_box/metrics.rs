@@ -85,7 +85,7 @@ async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
 }
 
 #[tokio::test]
-async fn under_load_and_faults_no_frame_is_completed_that_was_not_received() {
+async fn under_load_no_more_frames_complete_than_were_received() {
     let model = format!("{SIM},devices=2,error-every=5,panic=7+19,lost=11+31,device-lost=40");
     let mut served = Served::start(&["--devices", "all", "--model-path", &model]).await;
     let mut driver = served.sidecar.connect().await.unwrap();
@@ -182,7 +182,7 @@ async fn stats_tell_devices_settings_and_what_was_done() {
 }
 
 #[tokio::test]
-async fn frame_numbers_that_are_left_out_upstream_are_counted_and_logged() {
+async fn missing_frame_numbers_are_counted_and_logged() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     let mut driver = served.sidecar.connect().await.unwrap();
     for numbers in [100..110, 113..120, 113..121, 121..125] {
@@ -241,7 +241,7 @@ async fn a_sidecar_that_is_loading_is_alive_and_not_ready() {
 }
 
 #[tokio::test]
-async fn readiness_comes_with_the_loaded_model_and_goes_with_the_signal() {
+async fn readiness_lasts_from_loaded_model_to_signal() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     served.is_told("/readyz", "200", "ready").await;
     let mut driver = served.sidecar.connect().await.unwrap();

@@ -88,7 +88,7 @@ impl Source {
 const FAST: [&str; 4] = ["--fps", "100000", "--frames", "1000"];
 
 #[tokio::test]
-async fn a_read_gives_consecutive_frames_of_the_simulated_scan_with_their_headers() {
+async fn a_read_gives_consecutive_frames_with_headers() {
     let source = Source::start(&FAST).await;
     let mut reader = Reader::connect(&source.sock).await;
     assert!(reader.client.is_ready(()).await.unwrap().into_inner().ready);
@@ -121,7 +121,7 @@ async fn a_read_gives_consecutive_frames_of_the_simulated_scan_with_their_header
 }
 
 #[tokio::test]
-async fn what_is_acked_is_pending_no_longer_and_the_series_ends_after_its_last_frame() {
+async fn acked_frames_are_no_longer_pending() {
     let source = Source::start(&["--fps", "100000", "--frames", "50"]).await;
     let mut reader = Reader::connect(&source.sock).await;
     assert_eq!(
@@ -176,7 +176,7 @@ async fn a_nacked_frame_comes_again_the_same_and_first() {
 }
 
 #[tokio::test]
-async fn what_nobody_reads_in_time_is_dropped_oldest_first_and_counted() {
+async fn unread_frames_are_dropped_oldest_first_and_counted() {
     let flags = ["--fps", "100000", "--frames", "50", "--buffer", "5"];
     let source = Source::start(&flags).await;
     let mut reader = Reader::connect(&source.sock).await;
@@ -208,7 +208,7 @@ async fn what_nobody_reads_in_time_is_dropped_oldest_first_and_counted() {
 }
 
 #[tokio::test]
-async fn frames_that_a_reader_took_with_it_are_delivered_to_the_next_one() {
+async fn frames_of_a_lost_reader_go_to_the_next_one() {
     let flags = [
         "--fps",
         "100000",
@@ -232,7 +232,7 @@ async fn frames_that_a_reader_took_with_it_are_delivered_to_the_next_one() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_a_read_that_waits_and_the_process_exits_with_code_0() {
+async fn sigterm_ends_a_waiting_read_with_exit_code_0() {
     let source = Source::start(&["--fps", "100000", "--frames", "1"]).await;
     let mut reader = Reader::connect(&source.sock).await;
     let mut client = reader.client.clone();

@@ -92,7 +92,7 @@ async fn without_a_batch_time_out_a_batch_waits_for_its_frames() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_in_mid_call_leaves_every_slot_and_lane_behind() {
+async fn a_disconnect_in_mid_call_returns_slots_and_lanes() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         // More often than there are slots: one leaked each time would leave none.

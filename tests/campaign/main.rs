@@ -81,13 +81,13 @@ fn plan(frames: usize) -> Plan {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_goes_wrong_every_frame_is_answered_exactly_once_and_rightly() {
+async fn every_frame_is_answered_once_and_rightly_under_faults() {
     let frames = setting("CAMPAIGN_FRAMES", SHORT);
     campaign(plan(frames), frames, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_one_cpu_alone_or_with_a_rival_the_promises_are_the_same_in_every_mode() {
+async fn on_one_cpu_the_promises_hold_in_every_mode() {
     let frames = setting("CAMPAIGN_ONE_CPU_FRAMES", SHORT / 3);
     for with_rival in [false, true] {
         let Some(cpu) = OneCpu::new(with_rival) else {

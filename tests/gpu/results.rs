@@ -109,7 +109,7 @@ async fn gpu_cropped_results_are_the_centres_of_whole_ones() {
 
 #[tokio::test]
 #[ignore = "needs an NVIDIA GPU"]
-async fn gpu_short_batches_of_an_open_batch_dimension_agree_with_full_ones() {
+async fn gpu_short_batches_agree_with_full_ones() {
     let folder = tempfile::tempdir().unwrap();
     let range = BatchRequest {
         least: 1,

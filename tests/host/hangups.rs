@@ -47,7 +47,7 @@ async fn stuck_at_first() -> (Rig, mpsc::UnboundedReceiver<&'static str>) {
 }
 
 #[tokio::test]
-async fn when_numa_goes_away_in_mid_call_the_handler_is_stopped_and_serves_the_next_stream() {
+async fn a_disconnect_in_mid_call_stops_the_handler() {
     let (rig, mut news) = stuck_at_first().await;
     let mut driver = rig.driver().await;
     driver.send_datum(datum("a")).await.unwrap();
@@ -64,7 +64,7 @@ async fn when_numa_goes_away_in_mid_call_the_handler_is_stopped_and_serves_the_n
 }
 
 #[tokio::test]
-async fn when_numa_goes_away_while_the_handler_computes_the_handler_is_stopped() {
+async fn a_disconnect_while_computing_stops_the_handler() {
     let (rig, mut news) = stuck_at_first().await;
     let mut driver = rig.driver().await;
     driver.end_of_transmission().await.unwrap();
@@ -104,7 +104,7 @@ async fn violate(wrong: MapRequest) -> tonic::Status {
 }
 
 #[tokio::test]
-async fn a_message_with_nothing_in_it_ends_its_stream_by_name_and_no_other() {
+async fn an_empty_message_ends_only_its_stream() {
     let status = violate(MapRequest {
         id: "hollow".to_owned(),
         ..MapRequest::default()

@@ -186,7 +186,7 @@ fn every_sidecars_model_is_in_the_image_and_suits_its_settings() {
 }
 
 #[test]
-fn the_init_container_builds_the_engine_that_the_sidecar_asks_for() {
+fn the_init_container_builds_the_sidecars_engine() {
     let mut compared = 0;
     each_sidecar(|document, sidecar| {
         let asked = sidecar.matches();
@@ -318,7 +318,7 @@ fn every_image_is_of_this_version() {
 }
 
 #[test]
-fn every_sidecar_serves_http_on_the_port_that_prometheus_looks_for() {
+fn every_sidecar_serves_http_on_the_scraped_port() {
     each_sidecar(|_, container| {
         let address = container.config().http_address.unwrap();
         let port = json!([{"name": "beamflow", "containerPort": address.port()}]);
@@ -343,7 +343,7 @@ fn bytes(quantity: &str) -> usize {
 }
 
 #[test]
-fn every_memory_limit_has_room_for_slots_and_read_batch_of_megapixel_frames() {
+fn every_memory_limit_fits_megapixel_frames() {
     each_sidecar(|_, container| {
         let given = container.spec["resources"]["limits"]["memory"]
             .as_str()

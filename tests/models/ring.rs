@@ -37,7 +37,7 @@ pub fn assert_whole(ring: &Ring, tallies: &Tallies) {
 }
 
 /// More holders than slots, some of whom give up waiting.
-pub fn nobody_waits_in_vain_and_no_more_slots_are_lent_than_there_are() {
+pub fn no_waiter_starves_and_no_slot_is_lent_twice() {
     let (ring, tallies) = ring();
     let lent = Arc::new(AtomicUsize::new(0));
     let holders: Vec<_> = (0..4)

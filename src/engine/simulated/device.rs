@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_batch_uses_copy_in_and_compute_but_is_not_copied_out() {
+    fn a_failed_batch_is_not_copied_out() {
         let script = "h2d=1ms,compute=4ms,d2h=2ms,error=1";
         assert_eq!(ends(script, &[0, 0]), [5 * MS, 11 * MS]);
     }

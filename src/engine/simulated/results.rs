@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn expected_tells_outputs_and_shifts_apart_even_in_a_uniform_frame() {
+    fn expected_results_differ_by_output_and_position() {
         for position in 0..7 {
             for (a, b) in (0..MAX_OUTPUTS).flat_map(|a| (0..a).map(move |b| (a, b))) {
                 assert_ne!(expected(a, position, 5.0), expected(b, position, 5.0));

@@ -1,7 +1,7 @@
-//! What the sidecar counts and measures, once for all who ask: `/metrics`, `/stats`, the last log line, tests.
+//! What the process counts and measures: the one source for `/metrics`, `/stats`, the last log line and tests.
 //!
-//! Counts are added to once per batch or call, never per pixel. At rest, frames received are the sum of frames completed: a frame is done, rejected,
-//! failed, or abandoned because numa gave its call up.
+//! Counts are updated once per batch or call, never per pixel. At rest, frames received equal frames completed. A frame is
+//! completed as done, rejected, failed, or abandoned because numa dropped its call.
 
 use super::gaps::FrameNumbers;
 use super::model::{Families, ModelCounts};
@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What can become of a frame.
+/// The outcomes of a frame.
 const OUTCOMES: [&str; 4] = ["done", "rejected", "failed", "abandoned"];
 const DONE: &str = "done";
 const REJECTED: &str = "rejected";
@@ -52,7 +52,7 @@ pub struct Counts {
     frame_numbers: Mutex<FrameNumbers>,
     handler_duration: Histograms,
     read_batch_frames: Histogram,
-    /// Sums of what the histograms hold, which do not tell theirs.
+    /// Sums of the histograms, which do not give them back.
     answering: Seconds,
     latency: Seconds,
     rejection_lines: Mutex<RateLimit>,

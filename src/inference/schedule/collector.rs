@@ -1,4 +1,4 @@
-//! Datums into filled slots: the part of every mode that listens.
+//! From datums to filled slots: the receiving part of every mode.
 
 use super::Call;
 use crate::frame::{Rejection, frame_id, frame_number};
@@ -26,9 +26,8 @@ pub(crate) struct Filled {
 
 /// Draws datums from a source and fills slots with their frames.
 ///
-/// A datum is entered in the ledger first; then its frame is converted straight into the slot, or settled as rejected.
-/// A slot is leased when the first good frame is at hand, not before, so that a
-/// call that waits for frames holds none.
+/// A datum is entered in the ledger first. Then its frame is converted straight into the slot, or settled as rejected.
+/// A slot is leased when the first valid frame has arrived, so that a call that waits for frames holds no slot.
 pub(crate) struct Collector<'a, S> {
     model: &'a Model,
     source: S,
@@ -135,7 +134,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     ) {
         let frame = frame_id(&headers, call.ledger.id(ticket));
         self.model.counts.rejection(frame, &rejection);
-        // Kept only for a dead letter: a read batch of rejected frames is not to be held in memory for nothing.
+        // Only a dead letter needs the payload. Otherwise a read batch of rejected frames would stay in memory.
         let payload = if self.model.keep_rejected {
             payload
         } else {

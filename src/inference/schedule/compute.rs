@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// When a slot that cannot be made is tried again.
+/// The time between two attempts to make a slot.
 const SLOT_AGAIN: Duration = Duration::from_secs(5);
 
 /// A batch that has been through its lane.
 #[derive(Debug)]
 pub(crate) struct Computed {
-    /// What became of each of its frames.
+    /// The outcome of each of its frames.
     pub(crate) outcomes: Vec<(Ticket, Outcome)>,
     /// Rows computed beyond its frames.
     pub(crate) padding: usize,
@@ -41,16 +41,16 @@ struct Submitted {
 
 /// One attempt at a batch.
 struct Attempt {
-    /// The slot; with the lane still if that hangs.
+    /// The slot; `None` while a hung lane holds it.
     lease: Option<Lease>,
     lane: Option<LaneId>,
     result: Result<StageTimes, Failure>,
 }
 
 impl Model {
-    /// Hands a batch to the lanes. What follows runs to its end in a task of its own, whether or not the handle is
-    /// kept, so that a hung lane is noticed and a slot returned even when nobody waits for the results. `place` is
-    /// dropped when the batch has left the lanes for good, before its results are encoded.
+    /// Submits a batch to the lanes. The rest runs to its end in its own task, even if the handle is dropped: a hung lane is
+    /// noticed and the slot returned although no call waits for the results. `place` is dropped when the batch has left the
+    /// lanes, before its results are encoded.
     pub(crate) fn start_batch(
         self: &Arc<Self>,
         batch: Filled,
@@ -141,8 +141,8 @@ impl Model {
         let Submitted { claim, at, pending } = submitted;
         let Pending { started, mut done } = pending;
         let mut waited = Duration::ZERO;
-        // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes the job up. No
-        // healthy lanes leave a job waiting longer than all the others there can be, each run twice.
+        // The timeout starts when a lane takes the job, not while it is queued. With healthy lanes a job waits at most
+        // for all other jobs, each run twice.
         let patience = self
             .limits
             .inference_timeout
@@ -150,7 +150,7 @@ impl Model {
         let reply = match timeout(patience, started).await {
             Err(_) => {
                 self.lanes.condemn();
-                // A lane may have taken it up in this very moment, and may hang with it.
+                // A lane may have taken it at this moment, and may hang with it.
                 timeout(self.limits.inference_timeout, &mut done)
                     .await
                     .map_err(|_| None)
@@ -193,7 +193,7 @@ impl Model {
         attempt
     }
 
-    /// Offers the last frame of a computed batch to those who look.
+    /// Offers the last frame of a computed batch to the status page.
     fn show(&self, lease: &Lease) {
         let Some((frame, number)) = lease.last() else {
             return;
@@ -232,18 +232,18 @@ impl Model {
     }
 }
 
-/// Puts a new slot in the place of one that hangs with its lane. Memory for it may be long in coming from a driver that
-/// hangs, or there may be none just now: nobody waits for it here, and without it a batch less is in flight.
+/// Replaces a slot that hangs with its lane. A hung driver may take long to allocate memory, or there may be none at the
+/// moment. Until the slot is replaced, one batch less is in flight; no call waits for it.
 async fn replace(claim: Claim) {
-    let mut told = false;
+    let mut logged = false;
     loop {
         let claim = claim.clone();
         match spawn_blocking(move || claim.write_off()).await {
             Ok(Ok(())) => return,
-            Ok(Err(error)) if !told => tracing::error!(
+            Ok(Err(error)) if !logged => tracing::error!(
                 %error,
-                "The slot that hangs with its lane cannot be replaced; one batch less is in flight until it can be. It \
-                 is tried again every {} s.",
+                "The slot that hangs with its lane cannot be replaced; one batch less is in flight. The next attempt \
+                 is in {} s.",
                 SLOT_AGAIN.as_secs()
             ),
             Ok(Err(_)) => {}
@@ -252,7 +252,7 @@ async fn replace(claim: Claim) {
                 return;
             }
         }
-        told = true;
+        logged = true;
         sleep(SLOT_AGAIN).await;
     }
 }

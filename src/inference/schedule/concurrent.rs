@@ -20,7 +20,7 @@ pub(crate) struct Concurrent {
 impl Schedule for Concurrent {
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
         let mut call = Call::new(&self.model.counts, None);
-        // As many places as workers: a batch for each to turn to. The ring bounds it all the same.
+        // One place for each worker. The ring is the tighter bound.
         let (queue, filled) = mpsc::channel(self.workers);
         let collect = async {
             let mut collector = Collector::new(&self.model, ReceiverStream::new(datums));
@@ -29,7 +29,7 @@ impl Schedule for Concurrent {
                 if queue.send(batch).await.is_err() {
                     break; // Never: the workers below outlive the queue.
                 }
-                // The workers are polled beside this: they are to start on the batch now, not at the next pause.
+                // The workers are polled in the same task: yield, so that they start this batch now.
                 tokio::task::yield_now().await;
             }
             call.mark_collected();

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// Computes each batch the moment it fills, with at most `depth` in flight; then waits for them all. A batch is in
-/// flight from when a lane takes it up until it has left the lane: the next one does not wait for its results to be
-/// encoded.
+/// Computes each batch as soon as it is full, with at most `depth` in flight, then waits for all of them. A batch counts as
+/// in flight only while a lane holds it. Encoding its results does not block the next batch.
 pub(crate) struct Pipelined {
     pub(crate) model: Arc<Model>,
     /// Batches in flight, and handed over, before the collector waits.

@@ -1,4 +1,4 @@
-//! Everything first, then one batch after another: the plainest mode, and the yardstick of the others.
+//! Everything first, then one batch after another: the simplest mode, and the reference for the others.
 
 use super::{Call, Collector, Schedule};
 use crate::inference::model::Model;

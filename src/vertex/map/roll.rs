@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_ids_are_answered_as_often_as_they_came_each_with_its_own_metadata() {
+    fn equal_ids_are_answered_each_with_its_own_metadata() {
         let mut roll = Roll::default();
         roll.enter("a", metadata("first"));
         roll.enter("a", metadata("second"));
