@@ -26,10 +26,11 @@ miri)
     # No isolation: the tests read the clock, and proptest reads its file of failures. Expected panics need no backtrace.
     export MIRIFLAGS="-Zmiri-disable-isolation" RUST_BACKTRACE=0
     # Skipped: tests that go through every value or every byte. They take hours in an interpreter.
-    cargo +nightly miri test --locked --lib -- batch:: ledger:: frame:: \
+    cargo +nightly miri test --locked --lib -p beamflow-frame -- \
         --skip no_npy_header --skip version_1_cannot_hold --skip the_nearest
+    cargo +nightly miri test --locked --lib -p beamflow -- inference::batch:: inference::ledger::
     export MIRIFLAGS="$MIRIFLAGS -Zmiri-many-seeds=0..${SEEDS:-4}"
-    cargo +nightly miri test --locked --lib -- batch::ring:: engine::lane::
+    cargo +nightly miri test --locked --lib -p beamflow -- inference::batch::ring:: inference::lane::
     ;;
 tsan)
     needs
@@ -42,10 +43,11 @@ tsan)
     echo 'race:tokio::runtime::io::driver::Driver>::turn' >"$suppressed"
     export TSAN_OPTIONS="halt_on_error=1 suppressions=$suppressed ${TSAN_OPTIONS-}"
     test=(cargo +nightly test --locked --no-fail-fast -Zbuild-std --target "$host")
-    "${test[@]}" --lib -- batch:: engine::lane:: engine::simulated:: schedule:: telemetry:: handler::
-    "${test[@]}" --test host --test fuzz
+    "${test[@]}" --lib -p beamflow -- inference:: status:: telemetry::
+    "${test[@]}" --lib -p beamflow-engine -- simulated::
+    "${test[@]}" -p beamflow --test host --test fuzz
     # Tests that stop the sidecar by a signal are left out: the sanitizer delays the signal while the main thread waits.
-    "${test[@]}" --test black_box -- answers:: devices:: faults:: identical:: sdk:: streams::
+    "${test[@]}" -p beamflow --test black_box -- answers:: devices:: faults:: identical:: sdk:: streams::
     ;;
 *)
     sed -n '2,5s/^# //p' "$0"

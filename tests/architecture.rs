@@ -1,4 +1,5 @@
-//! The walls between the rooms of `src/`: every import of another room is one that ARCHITECTURE.md allows.
+//! The walls between the rooms, the folders of `src/` and `crates/`: every import of another room is one that
+//! ARCHITECTURE.md allows.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -38,11 +39,20 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every source file of the program: its path below `src/`, and its code without comments and tests.
-fn files() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// A source file of the program.
+struct File {
+    path: String,
+    /// The crate that it belongs to, or its folder in `src/`, or its own name there.
+    room: String,
+    /// Its code without comments and tests. Paths from the root of a crate begin with `crate::` and the room.
+    code: String,
+}
+
+fn files() -> Vec<File> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    sources(&root, &mut found);
+    sources(&root.join("src"), &mut found);
+    sources(&root.join("crates"), &mut found);
     let code = |path: &PathBuf| {
         let text = read(path);
         let lines = text.lines().map(|line| match line.trim_start() {
@@ -53,13 +63,21 @@ fn files() -> Vec<(String, String)> {
         let lines = lines.take_while(|line| *line != "mod tests {");
         lines.collect::<Vec<_>>().join("\n")
     };
-    let name = |path: &PathBuf| path.strip_prefix(&root).unwrap().display().to_string();
-    found.iter().map(|path| (name(path), code(path))).collect()
-}
-
-/// The room that a file belongs to: its folder in `src/`, or its own name where it lies there.
-fn room(file: &str) -> &str {
-    file.split('/').next().unwrap().trim_end_matches(".rs")
+    let file = |path: &PathBuf| {
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        let room = name.split('/').nth(1).unwrap().trim_end_matches(".rs");
+        let mut code = code(path);
+        if name.starts_with("crates/") {
+            code = code.replace("crate::", &format!("crate::{room}::"));
+            code = code.replace("beamflow_", "crate::");
+        }
+        File {
+            room: room.to_owned(),
+            path: name,
+            code,
+        }
+    };
+    found.iter().map(file).collect()
 }
 
 /// The paths of a use tree: `a::{b, c::d}` is `a::b` and `a::c::d`.
@@ -118,16 +136,15 @@ fn every_import_is_an_arrow_that_is_allowed() {
     let allowed = allowed();
     let mut crossing = 0;
     let mut forbidden = Vec::new();
-    for (file, code) in files() {
-        let own = room(&file);
-        for path in imports(&code) {
-            if is_below(&path, own) || own == "main" {
+    for file in files() {
+        for path in imports(&file.code) {
+            if is_below(&path, &file.room) || file.room == "main" {
                 continue;
             }
             crossing += 1;
-            let may = allowed.get(own).into_iter().flatten();
+            let may = allowed.get(&file.room).into_iter().flatten();
             if !may.into_iter().any(|allowed| is_below(&path, allowed)) {
-                forbidden.push(format!("src/{file} imports crate::{path}"));
+                forbidden.push(format!("{} imports {path}", file.path));
             }
         }
     }
@@ -153,28 +170,25 @@ fn room_of(path: &str) -> &str {
 #[test]
 fn every_room_is_in_the_table_and_in_the_tree() {
     let rooms: BTreeSet<_> = files()
-        .iter()
-        .map(|(file, _)| room(file).to_owned())
-        .collect();
-    let rooms: BTreeSet<_> = rooms
         .into_iter()
+        .map(|file| file.room)
         .filter(|room| !["main", "lib"].contains(&room.as_str()))
         .collect();
     let listed: BTreeSet<_> = allowed().into_keys().collect();
     assert_eq!(listed, rooms);
     let text = read("ARCHITECTURE.md");
     for room in rooms {
-        let captioned = [format!("src/{room}/"), format!("src/{room}.rs")];
+        let captioned =
+            ["src/{}/", "src/{}.rs", "crates/{}/"].map(|name| name.replace("{}", &room));
         assert!(captioned.iter().any(|name| text.contains(name)), "{room}");
     }
 }
 
 #[test]
 fn no_file_is_longer_than_400_lines() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (file, _) in files() {
-        let lines = read(root.join("src").join(&file)).lines().count();
-        assert!(lines <= 400, "{file}: {lines} lines");
+    for File { path, .. } in files() {
+        let lines = read(&path).lines().count();
+        assert!(lines <= 400, "{path}: {lines} lines");
     }
 }
 

@@ -86,7 +86,7 @@ async fn session(mut driver: Driver) -> Vec<Answer> {
 }
 
 #[tokio::test]
-async fn sdk_server_and_ours_give_the_same_answers() {
+async fn our_server_and_the_sdks_give_the_same_answers() {
     let (theirs, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let _stop = (sdk(theirs.path()), ours(own.path()));
     let from_theirs = session(driver(theirs.path()).await).await;

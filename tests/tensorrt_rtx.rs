@@ -66,7 +66,7 @@ fn engine(folder: &tempfile::TempDir) -> PathBuf {
 }
 
 #[test]
-fn engine_for_an_absent_gpu_is_built_and_inspected() {
+fn an_engine_for_another_gpu_is_built_and_inspected() {
     if !has_libraries() {
         return;
     }
@@ -92,7 +92,7 @@ fn engine_for_an_absent_gpu_is_built_and_inspected() {
 }
 
 #[test]
-fn fp16_engine_has_f16_input_f32_outputs_and_is_smaller() {
+fn half_precision_gives_a_half_input_and_single_outputs() {
     if !has_libraries() {
         return;
     }
@@ -169,7 +169,7 @@ fn what_cannot_be_built_says_what_stands_in_the_way() {
 }
 
 #[test]
-fn damaged_engine_does_not_match_its_description() {
+fn a_damaged_engine_does_not_match_its_description() {
     if !has_libraries() {
         return;
     }
@@ -184,7 +184,7 @@ fn damaged_engine_does_not_match_its_description() {
 }
 
 #[test]
-fn engine_without_a_driver_names_it_and_exits_1() {
+fn without_a_driver_the_error_says_what_is_missing() {
     if !has_libraries() {
         return;
     }
@@ -211,7 +211,7 @@ fn engine_without_a_driver_names_it_and_exits_1() {
 }
 
 #[test]
-fn full_disk_fails_the_build_and_leaves_no_partial_engine() {
+fn a_full_disk_leaves_no_partial_engine() {
     if !has_libraries() {
         return;
     }

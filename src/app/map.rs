@@ -1,25 +1,22 @@
-//! Wiring: engine → lanes → handler → server, from start to drained stop.
+//! The map vertex: engine → lanes → handler → host, from start to drained stop.
 //!
-//! The order is the promise: the model is loaded and warmed up before the socket exists, so whoever can
-//! connect is served; the socket is gone before the engine is.
+//! The model is loaded and warmed up before the socket exists, so every client that can connect is served. The socket is
+//! removed before the engine is dropped.
 
 use crate::app::signals;
 use crate::cli::ServeArgs;
-use crate::config::fitting;
+use crate::config::fitting::FitError;
 use crate::config::{Config, ConfigError};
-use crate::engine::{self, EngineError};
-use crate::inference::batch::Ring;
-use crate::inference::batch::slot::Slot;
+use crate::engine::EngineError;
 use crate::inference::handler::FrameHandler;
-use crate::inference::lane::{Health, LanePlan, Lanes};
+use crate::inference::lane::Health;
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::Running;
+use crate::inference::model::Model;
 use crate::inference::newest::Newest;
-use crate::inference::policy::{AnswerPolicy, OnFailure, OnInvalid};
+use crate::inference::policy::{AnswerPolicy, OnFailure};
 use crate::inference::read_batch::ReadBatchWatch;
-use crate::inference::schedule::{
-    Concurrent, Depth, Limits, Mode, Pipelined, Resources, Schedule, Sequential,
-};
+use crate::inference::schedule::{Concurrent, Depth, Mode, Pipelined, Schedule, Sequential};
 use crate::status::Status;
 use crate::status::http;
 use crate::telemetry::setting::Setting;
@@ -30,16 +27,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// gRPC messages on both sides of numa.
+/// The largest gRPC message in either direction, in bytes: numa's own limit.
 const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 
-/// At least this long, calls in hand are waited for after the last lane is lost.
+/// The least time that open calls get after the last lane is lost.
 const LOST_DRAIN: Duration = Duration::from_secs(10);
 
 /// Why the sidecar stopped, or did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A setting does not go with the model.
+    /// A setting does not fit the model.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The engine did not start.
@@ -54,7 +51,7 @@ pub enum AppError {
     /// `--on-failure abort`.
     #[error("frames failed and --on-failure is abort")]
     Aborted,
-    /// The HTTP side cannot listen.
+    /// The HTTP server cannot listen.
     #[error(
         "cannot serve metrics on {address}: {source}; choose another address with --http-address, or off"
     )]
@@ -72,13 +69,22 @@ pub enum AppError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A task of this program ended by itself: a defect.
+    /// A task ended unexpectedly: a defect.
     #[error("loading the model broke off: {0}")]
     Broken(#[from] tokio::task::JoinError),
 }
 
+impl From<FitError> for AppError {
+    fn from(error: FitError) -> Self {
+        match error {
+            FitError::Config(error) => Self::Config(error),
+            FitError::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
 impl AppError {
-    /// Whether a flag is to blame: the exit code is then 64.
+    /// Whether a flag is wrong. The exit code is then 64.
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::Config(_))
@@ -95,11 +101,11 @@ pub struct Sidecar {
     pub counts: Arc<Counts>,
     /// Frames per batch.
     pub batch_size: usize,
-    /// How the lanes and their devices are.
+    /// The state of the lanes and their devices.
     pub health: Health,
     /// Batches in flight in pipelined mode.
     pub depth: Arc<Depth>,
-    resources: Arc<Resources>,
+    model: Arc<Model>,
     /// Cancelled when `--on-failure abort` applies.
     pub(crate) abort: CancellationToken,
 }
@@ -113,100 +119,51 @@ impl Sidecar {
         Self::load_for(config, &new_status(config, Vec::new()))
     }
 
-    /// As [`Sidecar::load`]; tells `status`, and counts there.
+    /// As [`Sidecar::load`], with the counts and the status page of `status`.
     ///
     /// # Errors
     /// [`AppError::Engine`] or [`AppError::Config`].
     pub fn load_for(config: &Config, status: &Status) -> Result<Self, AppError> {
         let begun = Instant::now();
-        let engine =
-            engine::load(&config.model_path, &config.engine).map_err(|error| match error {
-                EngineError::Simulated(_) | EngineError::UnknownFile => {
-                    AppError::from(ConfigError {
-                        flag: "--model-path",
-                        given: config.model_path.clone(),
-                        allowed: error.to_string(),
-                    })
-                }
-                error => AppError::from(error),
-            })?;
-        let model = engine.model();
-        let suited = config.suit(model)?;
-        let devices = engine.devices();
-        let lane_count = config.lanes(devices.len(), engine.useful_lanes());
-        let batch_size =
-            fitting::batch_size(config, engine.as_ref(), suited.batch_size, lane_count)?;
-        fitting::warn_of_costs(config, model, batch_size, devices.len());
-        fitting::memory(config, model, &suited, batch_size)?;
-
+        let engine = config.load_engine()?;
+        let plan = config.plan(Arc::clone(&engine))?;
         let loading = begun.elapsed();
-        let lanes = Lanes::start(
-            Arc::clone(&engine),
-            LanePlan {
-                lanes: lane_count,
-                rows: batch_size,
-                balance: config.balance,
-            },
-        )?;
-        let health = lanes.health();
-        let ring = {
-            let engine = Arc::clone(&engine);
-            let wanted = fitting::wanted(&suited.outputs, model.outputs.len());
-            Ring::new(config.slots(), move || {
-                Slot::new(engine.as_ref(), batch_size, &wanted)
-            })
-            .inspect_err(|_| lanes.end())?
-        };
+        let (batch_size, lanes) = (plan.batch_size, plan.lanes);
+        let model = Arc::new(Model::start(plan, status.counts(), status.newest())?);
+        let health = model.lanes.health();
+        let (devices, input) = (engine.devices(), &engine.model().input);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             mode = %config.mode,
-            model = %config.model_path,
+            model = %config.model.path,
             engine = %engine.description(),
             devices = devices.join(","),
-            lanes = lane_count,
+            lanes,
             depth = config.in_flight(),
             batch = batch_size,
-            input = %model.input,
-            input_type = %model.input.element,
-            outputs = suited.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
+            input = %input,
+            input_type = %input.element,
+            outputs = model.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
             "The model is loaded and warm."
         );
-
-        let tags = match suited.outputs.as_slice() {
-            [_] => Vec::new(),
-            several => several.iter().map(|output| output.name.clone()).collect(),
-        };
         let policy = AnswerPolicy {
             on_invalid: config.on_invalid.clone(),
             on_failure: config.on_failure,
-            tags,
+            tags: model.tags(),
         };
         let counts = Arc::clone(status.counts());
-        let resources = Arc::new(Resources {
-            decoder: suited.decoder,
-            ring,
-            lanes,
-            outputs: suited.outputs,
-            limits: Limits {
-                batch_timeout: config.batch_timeout,
-                inference_timeout: config.inference_timeout,
-            },
-            counts: Arc::clone(&counts),
-            keep_rejected: config.on_invalid != OnInvalid::Drop,
-            newest: Arc::clone(status.newest()),
-            input: model.input.name.clone(),
-        });
         let abort = CancellationToken::new();
         let depth = Arc::new(config.depth());
         status.loaded(Running {
+            name: config.model.name.clone(),
             engine: engine.description(),
-            model: config.model_path.clone(),
+            model: config.model.path.clone(),
             mode: config.mode.to_string(),
             devices,
             batch_size,
             read_batch_needed: config.useful_read_batch(batch_size),
-            ring: resources.ring.watch(),
-            lanes: resources.lanes.watch(),
+            ring: model.ring.watch(),
+            lanes: model.lanes.watch(),
             depth: Arc::clone(&depth),
             health: health.clone(),
             load_times: [
@@ -215,7 +172,7 @@ impl Sidecar {
             ],
         });
         let handler = Arc::new(FrameHandler::new(
-            schedule(config, Arc::clone(&resources), Arc::clone(&depth)),
+            schedule(config, Arc::clone(&model), Arc::clone(&depth)),
             policy.clone(),
             Arc::clone(&counts),
             ReadBatchWatch::new(config.useful_read_batch(batch_size)),
@@ -228,13 +185,13 @@ impl Sidecar {
             batch_size,
             health,
             depth,
-            resources,
+            model,
             abort,
         })
     }
 
-    /// Listens and answers until `shutdown` is cancelled or the device is lost; then finishes the calls
-    /// in hand, for as long as they take: Kubernetes bounds that with its grace period.
+    /// Listens and answers until `shutdown` is cancelled or the last device is lost, then finishes the open calls.
+    /// The drain has no limit of its own; Kubernetes ends it after the grace period.
     ///
     /// # Errors
     /// [`AppError::Server`], [`AppError::DeviceLost`] or [`AppError::Aborted`].
@@ -242,7 +199,7 @@ impl Sidecar {
         let server_config = ServerConfig {
             sock_path: config.sock_path.clone(),
             server_info_path: config.server_info_path.clone(),
-            // One batch on its way to the collector while another is being converted.
+            // One batch waits for the collector while it converts another.
             read_ahead: self.batch_size,
             max_message_size: MAX_MESSAGE_SIZE,
         };
@@ -261,8 +218,8 @@ impl Sidecar {
                 "The last lane is lost; calls in hand are answered, then the process ends."
             );
             drain.cancel();
-            // No kubelet bounds this drain: a client that stalls must not keep a dead sidecar up.
-            tokio::time::sleep(config.inference_timeout.max(LOST_DRAIN)).await;
+            // The kubelet does not bound this drain: a stalled client must not keep a dead sidecar alive.
+            tokio::time::sleep(config.model.limits.inference_timeout.max(LOST_DRAIN)).await;
         };
         let served = tokio::select! {
             served = server.serve(drain.clone()) => served.map_err(AppError::from),
@@ -294,15 +251,14 @@ impl Sidecar {
 /// How a sidecar's run ended.
 #[derive(Debug)]
 pub(crate) struct Stopped {
-    /// Why the sidecar did not start or had to stop, if it was not for a signal.
+    /// The error that ended the run; `Ok` after a signal.
     pub(crate) outcome: Result<(), AppError>,
-    /// Whether everything was given back. If not, a lane hangs in its engine: the process must end without the exit
-    /// handlers of the libraries it is in.
+    /// Whether every resource was released. If not, a lane hangs in its engine, and the process must end without the exit
+    /// handlers of that library.
     pub(crate) is_clean: bool,
 }
 
-/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end. `settings` are told to whoever asks over
-/// HTTP.
+/// Loads, serves until SIGTERM or SIGINT, drains, and waits for the lanes to end. The status page shows `settings`.
 pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
     let config = match Config::try_from(args) {
         Ok(config) => config,
@@ -318,7 +274,7 @@ pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
     let sidecar = match start(&config, &shutdown, &status).await {
         Ok(Some(sidecar)) => sidecar,
         Ok(None) => {
-            // The model may still be loading, deep in the engine's libraries.
+            // The model may still be loading inside a library of the engine.
             return Stopped {
                 outcome: Ok(()),
                 is_clean: false,
@@ -331,15 +287,15 @@ pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
             };
         }
     };
-    let (resources, health) = (Arc::clone(&sidecar.resources), sidecar.health.clone());
+    let (model, health) = (Arc::clone(&sidecar.model), sidecar.health.clone());
     let outcome = sidecar.serve(&config, shutdown).await;
-    resources.lanes.close();
-    // An abort waits for nobody.
+    model.lanes.close();
+    // An abort does not wait for the lanes.
     let aborted = matches!(outcome, Err(AppError::Aborted));
     let is_clean = !aborted && health.ended().await;
     if !is_clean {
-        // A GPU may be at work on the slots' memory for ever, and then freeing it takes as long.
-        std::mem::forget(resources);
+        // A hung GPU may still use the memory of the slots; freeing it would hang as well.
+        std::mem::forget(model);
     }
     Stopped { outcome, is_clean }
 }
@@ -376,16 +332,19 @@ async fn start(
 }
 
 fn new_status(config: &Config, settings: Vec<Setting>) -> Status {
-    Status::new(config.mode, settings, Newest::new(config.no_pictures))
+    let status = Status::new(config.mode, settings, Newest::new(config.no_pictures));
+    // Its metrics are there before it is loaded, at zero.
+    drop(status.counts().model(&config.model.name));
+    status
 }
 
-fn schedule(config: &Config, resources: Arc<Resources>, depth: Arc<Depth>) -> Box<dyn Schedule> {
+fn schedule(config: &Config, model: Arc<Model>, depth: Arc<Depth>) -> Box<dyn Schedule> {
     match config.mode {
-        Mode::Sequential => Box::new(Sequential { resources }),
+        Mode::Sequential => Box::new(Sequential { model }),
         Mode::Concurrent => Box::new(Concurrent {
-            resources,
+            model,
             workers: config.max_concurrent_batches,
         }),
-        Mode::Pipelined => Box::new(Pipelined { resources, depth }),
+        Mode::Pipelined => Box::new(Pipelined { model, depth }),
     }
 }

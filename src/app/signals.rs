@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 /// Cancels `shutdown` at the first signal, and ends the process with code 1 at the second.
 ///
 /// # Errors
-/// What the system says if it cannot be listened for.
+/// The system error, if the signals cannot be watched.
 pub(crate) fn watch(shutdown: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

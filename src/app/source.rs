@@ -23,13 +23,13 @@ const MOST_PIXEL_BYTES: usize = 1 << 30;
 /// How often the totals are logged.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
-/// How long a reader may take to close its connection once it is told to.
+/// The time that a reader gets to close its connection.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Why the source did not start, or broke off.
+/// Why the source did not start or stopped early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
-    /// The scan is larger than a computer's memory should be asked for.
+    /// The scan does not fit into a reasonable amount of memory.
     #[error(
         "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB; fewer points or a smaller --frame-size are"
     )]
@@ -42,7 +42,7 @@ pub(crate) enum SourceError {
     /// The frames cannot be simulated.
     #[error(transparent)]
     Detector(#[from] DetectorError),
-    /// A task of this program ended by itself: a defect.
+    /// A task ended unexpectedly: a defect.
     #[error("simulating the scan broke off: {0}")]
     Broken(#[from] tokio::task::JoinError),
     /// The operating system refused something.
@@ -51,7 +51,7 @@ pub(crate) enum SourceError {
         doing: &'static str,
         source: std::io::Error,
     },
-    /// The socket is taken, or cannot be.
+    /// The socket is in use or cannot be created.
     #[error(transparent)]
     Socket(#[from] ServerError),
     /// The SDK cannot serve.
@@ -64,7 +64,7 @@ pub(crate) enum SourceError {
 }
 
 impl SourceError {
-    /// Whether a flag is to blame: the exit code is then 64.
+    /// Whether a flag is wrong. The exit code is then 64.
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
         matches!(self, Self::TooLarge { .. })
@@ -143,7 +143,7 @@ async fn serve(
         path: args.sock_path.clone(),
         reason,
     };
-    // The SDK removes whatever lies at the path, another's socket included.
+    // The SDK removes any file at the path, including the socket of another process.
     make_way(&args.sock_path).await?;
     let (stop, stopped) = oneshot::channel();
     let serving = Server::new(source.clone())
@@ -157,7 +157,7 @@ async fn serve(
         tokio::select! {
             served = &mut serving => break Some(served),
             () = shutdown.cancelled() => {
-                // The SDK hears of the signal by itself, too; then it listens no longer.
+                // The SDK handles the signal too, and then stops listening.
                 let _ = stop.send(());
                 break tokio::time::timeout(GOODBYE, serving).await.ok();
             }

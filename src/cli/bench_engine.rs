@@ -2,8 +2,8 @@
 
 use super::gpu::EngineArgs;
 use super::parse::{whole_number, whole_number_or_auto};
-use crate::config::OrAuto;
 use crate::frame::OutputSize;
+use crate::inference::model::OrAuto;
 use clap::Args;
 use std::path::PathBuf;
 

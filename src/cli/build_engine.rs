@@ -1,9 +1,9 @@
 //! `beamflow build-engine`.
 
 use super::parse::whole_number_or_auto;
-use crate::config::OrAuto;
 use crate::engine::options::{DeviceSelection, Precision};
 use crate::engine::tensorrt::request::{BatchRequest, ComputeCapability};
+use crate::inference::model::OrAuto;
 use clap::Args;
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
 //! The flags that say how an engine is run: those of the engine itself, which several commands take, and
 //! those of the sidecar alone.
 
-use crate::config::OrAuto;
 use crate::engine::EngineOptions;
 use crate::engine::options::{DeviceKind, DeviceSelection, Precision};
 use crate::inference::lane::Balance;
+use crate::inference::model::OrAuto;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use std::path::PathBuf;

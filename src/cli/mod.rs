@@ -85,8 +85,8 @@ pub enum Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::OrAuto;
     use crate::frame::OutputSize;
+    use crate::inference::model::OrAuto;
     use crate::inference::schedule::Mode;
 
     #[test]

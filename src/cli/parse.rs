@@ -1,6 +1,6 @@
 //! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
 
-use crate::config::OrAuto;
+use crate::inference::model::OrAuto;
 use crate::inference::policy::{OnFailure, OnInvalid};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -5,8 +5,9 @@ use super::parse::{
     AddressOrOff, TimeOrOff, address_or_off, on_failure, on_invalid, time, time_or_off,
     whole_number, whole_number_or_auto,
 };
-use crate::config::{Config, ConfigError, OrAuto};
+use crate::config::{Config, ConfigError};
 use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
+use crate::inference::model::{self, Limits, ModelSettings, OrAuto};
 use crate::inference::policy::{OnFailure, OnInvalid};
 use crate::inference::schedule::Mode;
 use crate::telemetry::logs::LogFormat;
@@ -229,19 +230,24 @@ impl TryFrom<ServeArgs> for Config {
         }
         Ok(Self {
             mode,
-            model_path,
-            engine: engine.options(bsz_size),
-            balance,
-            batch_size: bsz_size,
+            model: ModelSettings {
+                name: model::DEFAULT.to_owned(),
+                path: model_path,
+                engine: engine.options(bsz_size),
+                balance,
+                batch_size: bsz_size,
+                frame_dtype,
+                outputs,
+                output_size,
+                output_dtype,
+                output_format,
+                limits: Limits {
+                    batch_timeout: batch_timeout.0,
+                    inference_timeout,
+                },
+            },
             pipeline_depth,
             max_concurrent_batches,
-            output_size,
-            batch_timeout: batch_timeout.0,
-            inference_timeout,
-            frame_dtype,
-            output_dtype,
-            output_format,
-            outputs,
             on_invalid,
             on_failure,
             http_address: http_address.0,

@@ -33,7 +33,7 @@ fn told(error: &Error) -> String {
             format!("{flag}: a value is missing; see beamflow --help")
         }
         (ErrorKind::MissingRequiredArgument, Some(flag), ..) => {
-            format!("{flag}: it must be given; the command's --help tells of it")
+            format!("{flag}: it is required; see the --help of the command")
         }
         (ErrorKind::UnknownArgument, Some(flag), ..) => {
             let similar = context(error, ContextKind::SuggestedArg)
@@ -44,7 +44,7 @@ fn told(error: &Error) -> String {
             let given = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("'{given}': there is no such command (beamflow --help lists them)")
         }
-        // What is left is rare; clap's own first line says it.
+        // The rest is rare: the first line of clap's message.
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
@@ -92,7 +92,7 @@ mod tests {
             line(&["serv"]),
             "'serv': there is no such command (beamflow --help lists them)"
         );
-        assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time: it must be given"));
+        assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time: it is required"));
         assert!(line(&["--mode"]).starts_with("--mode: a value is missing"));
         for args in [&["--output-size", "64"][..], &["--frame-dtype", "int12"]] {
             let line = line(args);

@@ -2,9 +2,9 @@
 
 use crate::cli::InspectArgs;
 use crate::commands::table;
-use crate::config::OrAuto;
 use crate::engine::tensorrt::description::{Description, Inspection};
 use crate::engine::{self, EngineError, ModelSpec, tensorrt};
+use crate::inference::model::OrAuto;
 use std::fmt::Write;
 use std::path::Path;
 

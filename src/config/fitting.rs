@@ -2,21 +2,75 @@
 //! more than one would expect.
 
 use crate::config::memory::{self, Limit};
-use crate::config::{Config, OrAuto, Suited};
+use crate::config::{Config, ConfigError, Suited};
 use crate::engine::options::{DeviceKind, Precision};
-use crate::engine::room;
+use crate::engine::{self, room};
 use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
 use crate::frame::OutputDtype;
 use crate::frame::values::Element;
-use crate::inference::schedule::SelectedOutput;
+use crate::inference::model::{ModelPlan, OrAuto};
+use crate::inference::policy::OnInvalid;
 use indicatif::HumanBytes;
-use std::ops::Range;
+use std::sync::Arc;
+
+/// Why a model cannot be served with these settings.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FitError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Config {
+    /// Loads the engine of the model.
+    ///
+    /// # Errors
+    /// [`FitError::Config`] for a name that no engine knows, and what the engine says.
+    pub(crate) fn load_engine(&self) -> Result<Arc<dyn Engine>, FitError> {
+        let path = &self.model.path;
+        engine::load(path, &self.model.engine).map_err(|error| match error {
+            EngineError::Simulated(_) | EngineError::UnknownFile => FitError::Config(ConfigError {
+                flag: "--model-path",
+                given: path.clone(),
+                allowed: error.to_string(),
+            }),
+            error => FitError::Engine(error),
+        })
+    }
+
+    /// Compares the settings with the engine and the memory, and warns of what costs more than one would expect.
+    ///
+    /// # Errors
+    /// [`FitError`], naming the flag to change.
+    pub(crate) fn plan(&self, engine: Arc<dyn Engine>) -> Result<ModelPlan, FitError> {
+        let model = engine.model();
+        let suited = self.suit(model)?;
+        let devices = engine.devices().len();
+        let lanes = self.lanes(devices, engine.useful_lanes());
+        let batch_size = batch_size(self, engine.as_ref(), suited.batch_size, lanes)?;
+        warn_of_costs(self, model, batch_size, devices);
+        memory(self, model, &suited, batch_size)?;
+        Ok(ModelPlan {
+            name: self.model.name.clone(),
+            lanes,
+            balance: self.model.balance,
+            slots: self.slots(),
+            batch_size,
+            decoder: suited.decoder,
+            outputs: suited.outputs,
+            limits: self.model.limits,
+            keep_rejected: self.on_invalid != OnInvalid::Drop,
+            engine,
+        })
+    }
+}
 
 /// The batch size whose lanes fit into the devices' memory: `batch_size`, or less where the user left it to us.
 ///
 /// # Errors
 /// [`EngineError::NoRoom`] if even that does not fit, and what the engine says if a device does not answer.
-pub(crate) fn batch_size(
+fn batch_size(
     config: &Config,
     engine: &dyn Engine,
     batch_size: usize,
@@ -32,7 +86,7 @@ pub(crate) fn batch_size(
             return Ok(rows);
         };
         let smaller = (rows / 2).max(batch.least());
-        if config.batch_size != OrAuto::Auto || smaller >= rows {
+        if config.model.batch_size != OrAuto::Auto || smaller >= rows {
             return Err(error);
         }
         tracing::warn!(batch = rows, smaller, %error, "The batch does not fit; a smaller one is tried.");
@@ -40,21 +94,12 @@ pub(crate) fn batch_size(
     }
 }
 
-/// The part of each of the model's `outputs` outputs that is sent on.
-#[must_use]
-pub(crate) fn wanted(selected: &[SelectedOutput], outputs: usize) -> Vec<Range<usize>> {
-    let of = |index| selected.iter().find(|output| output.index == index);
-    (0..outputs)
-        .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
-        .collect()
-}
-
 /// Compares the memory limit, if there is one, with what slots and read batches need, before any slot is made.
 ///
 /// # Errors
 /// [`EngineError::Slots`] if the slots do not fit. Where they do and read batches of the size that they ask for do not, a
 /// warning says so; else, a line says how large read batches may be.
-pub(crate) fn memory(
+fn memory(
     config: &Config,
     model: &ModelSpec,
     suited: &Suited,
@@ -98,7 +143,7 @@ pub(crate) fn memory(
 }
 
 /// Says what the settings cost on this model and these devices, where it is more than one would expect.
-pub(crate) fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
+fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
     if let BatchDimension::Static(rows) = model.batch
         && rows > batch_size
     {
@@ -117,8 +162,9 @@ pub(crate) fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usiz
             config.in_flight_flag()
         );
     }
-    let builds = config.engine.device == DeviceKind::Cuda && config.model_path.ends_with(".onnx");
-    if config.engine.precision == Precision::Fp16 && !builds {
+    let builds =
+        config.model.engine.device == DeviceKind::Cuda && config.model.path.ends_with(".onnx");
+    if config.model.engine.precision == Precision::Fp16 && !builds {
         tracing::warn!(
             "--precision fp16 changes nothing here: it is for engines built from .onnx with --device cuda."
         );
@@ -129,7 +175,7 @@ pub(crate) fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usiz
              beyond 65504 are rejected."
         );
     }
-    if config.output_dtype == OutputDtype::Int16 {
+    if config.model.output_dtype == OutputDtype::Int16 {
         tracing::warn!(
             "--output-dtype int16 truncates results towards zero: radians lose their fraction."
         );

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_does_not_see_its_own_path_has_its_limit_all_the_same() {
+    fn the_limit_is_found_without_the_containers_own_path() {
         let file = "memory/memory.limit_in_bytes";
         let found = limit("4:memory:/kubepods/burstable/podX/Y\n", &[(file, "2000")]);
         assert_eq!(found, Some((2000, file.to_owned())));

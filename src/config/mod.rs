@@ -1,76 +1,34 @@
 //! The settings of a serving sidecar, checked.
 //!
-//! `Config` is made from the command line once; whoever holds one need not check anything again.
-//! What depends on the model (does the batch fit, is there such an output) is checked when the model is known, by
-//! `Config::suit`.
+//! `Config` is made once, from the command line (`crate::cli`), and is not checked again. What depends on the model (does the
+//! batch fit, is there such an output, is there memory) is checked when the engine is loaded, by `Config::plan`.
 
 /// What the settings mean for the engine at hand.
 pub(crate) mod fitting;
 /// Host memory: its limits, and what is needed.
 pub mod memory;
 
-use crate::engine::{EngineOptions, ModelSpec};
-use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
-use crate::inference::lane::Balance;
+use crate::engine::ModelSpec;
+use crate::frame::{Decoder, Envelope, FrameShape};
+use crate::inference::model::{ModelSettings, OrAuto, SelectedOutput};
 use crate::inference::policy::{OnFailure, OnInvalid};
+use crate::inference::schedule::Mode;
 use crate::inference::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
-use crate::inference::schedule::{Mode, SelectedOutput};
 use crate::telemetry::text::escaped;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// A number, or what suits the engine and the measured times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrAuto {
-    /// What suits.
-    Auto,
-    /// This number.
-    Exactly(usize),
-}
-
-impl OrAuto {
-    /// The number, if there is one.
-    #[must_use]
-    pub(crate) const fn exactly(self) -> Option<usize> {
-        match self {
-            Self::Auto => None,
-            Self::Exactly(number) => Some(number),
-        }
-    }
-}
 
 /// The settings of a serving sidecar. See the module's essay.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// When batches are computed.
     pub mode: Mode,
-    /// The model file, or `sim:…`.
-    pub model_path: String,
-    /// How the engine is to be run.
-    pub(crate) engine: EngineOptions,
-    /// How batches are spread over several devices.
-    pub(crate) balance: Balance,
-    /// Frames per batch.
-    pub batch_size: OrAuto,
+    /// The model, and what belongs to it alone.
+    pub model: ModelSettings,
     /// Batches in flight in pipelined mode.
     pub(crate) pipeline_depth: OrAuto,
     /// Batches in flight in concurrent mode.
     pub(crate) max_concurrent_batches: usize,
-    /// The part of each output that is sent on.
-    pub output_size: OutputSize,
-    /// How long a batch's oldest frame may wait for it to fill; `None`: for ever.
-    pub batch_timeout: Option<Duration>,
-    /// How long a lane may take over one batch.
-    pub inference_timeout: Duration,
-    /// The dtype of raw frames without a dtype header.
-    pub(crate) frame_dtype: Dtype,
-    /// The dtype of results.
-    pub(crate) output_dtype: OutputDtype,
-    /// The format of results.
-    pub(crate) output_format: OutputFormat,
-    /// The outputs sent on, by name, in this order; all of the model's if empty.
-    pub(crate) outputs: Vec<String>,
     /// What is answered for a frame that is wrong in itself.
     pub on_invalid: OnInvalid,
     /// What is answered for a frame that the engine failed.
@@ -175,7 +133,7 @@ impl Config {
     /// # Errors
     /// A [`ConfigError`] naming the flag, what was given and what the model allows.
     pub fn suit(&self, model: &ModelSpec) -> Result<Suited, ConfigError> {
-        let batch_size = match self.batch_size {
+        let batch_size = match self.model.batch_size {
             OrAuto::Auto => model.batch.best(),
             OrAuto::Exactly(frames) => frames,
         };
@@ -191,10 +149,11 @@ impl Config {
                 ),
             });
         }
-        let selected = if self.outputs.is_empty() {
+        let selected = if self.model.outputs.is_empty() {
             (0..model.outputs.len()).collect()
         } else {
-            self.outputs
+            self.model
+                .outputs
                 .iter()
                 .map(|name| self.find_output(model, name))
                 .collect::<Result<Vec<_>, _>>()?
@@ -205,13 +164,13 @@ impl Config {
             .map(|(index, output)| {
                 let envelope = Envelope::new(
                     &output.shape,
-                    self.output_size,
-                    self.output_dtype,
-                    self.output_format,
+                    self.model.output_size,
+                    self.model.output_dtype,
+                    self.model.output_format,
                 )
                 .map_err(|error| ConfigError {
                     flag: "--output-size",
-                    given: self.output_size.to_string(),
+                    given: self.model.output_size.to_string(),
                     allowed: format!("output '{}': {error}", output.name),
                 })?;
                 Ok(SelectedOutput {
@@ -223,7 +182,7 @@ impl Config {
             .collect::<Result<_, ConfigError>>()?;
         Ok(Suited {
             batch_size,
-            decoder: Decoder::new(self.frame_dtype, self.frame_shape(model)?),
+            decoder: Decoder::new(self.model.frame_dtype, self.frame_shape(model)?),
             outputs,
         })
     }
@@ -252,7 +211,7 @@ impl Config {
             }),
             _ => Err(ConfigError {
                 flag: "--model-path",
-                given: self.model_path.clone(),
+                given: self.model.path.clone(),
                 allowed: format!(
                     "its input {} is no image of one channel, as detector frames are",
                     model.input

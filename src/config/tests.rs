@@ -31,7 +31,7 @@ fn refused(flags: &[&str], batch: BatchDimension, input: &[usize]) -> String {
 }
 
 #[test]
-fn what_does_not_go_with_the_model_is_refused_with_flag_value_and_remedy() {
+fn settings_that_do_not_fit_the_model_name_flag_and_remedy() {
     let image = [1, 128, 128];
     let text = refused(&["--bsz-size", "16"], BatchDimension::Static(8), &image);
     assert!(
@@ -100,7 +100,7 @@ fn auto_takes_the_batch_the_model_is_best_at() {
 }
 
 #[test]
-fn a_following_depth_has_slots_for_the_most_and_lanes_for_the_start() {
+fn an_automatic_depth_has_slots_for_its_maximum() {
     let auto = config(&["--mode", "pipelined", "--pipeline-depth", "auto"]);
     assert_eq!(auto.slots(), 9);
     assert_eq!((auto.lanes(1, None), auto.lanes(2, None)), (3, 6));

@@ -1,12 +1,12 @@
-//! Why a frame that is fine has no result.
+//! Why a valid frame has no result.
 
 use crate::engine::EngineError;
 use std::time::Duration;
 
-/// Why a frame that is fine has no result.
+/// Why a valid frame has no result.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
-    /// The engine said so.
+    /// The engine returned an error.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The session panicked.
@@ -18,7 +18,7 @@ pub enum Failure {
     /// There is no lane left to run on.
     #[error("no lane is left to run on")]
     NoLane,
-    /// The call ended before this frame was settled: a defect of this program, answered all the same.
+    /// The call ended without an outcome for this frame: a defect. The frame is answered nevertheless.
     #[error("the frame was never settled")]
     Unsettled,
 }

@@ -1,7 +1,7 @@
-//! The SDK's `BatchMapper`, implemented: glue between the schedule and Numaflow's messages.
+//! The SDK's `BatchMapper`, implemented: the code between the schedule and Numaflow's messages.
 //!
-//! What always holds: one `BatchResponse` per datum, with at least one message in it. A datum with
-//! nothing to say gets a DROP message, because an empty list stalls Numaflow's sink.
+//! What always holds: one `BatchResponse` per datum, with at least one message in it. A datum without
+//! results gets a DROP message, because an empty list stalls Numaflow's sink.
 
 use crate::inference::metrics::counts::Counts;
 use crate::inference::policy::{AnswerPolicy, OnFailure};
@@ -104,7 +104,7 @@ impl BatchMapper for FrameHandler {
                  so that Numaflow delivers the read batch again."
             );
             self.abort.cancel();
-            // No answer may leave before the process is gone.
+            // No answer may be sent before the process ends.
             return std::future::pending().await;
         }
         self.answer(call)

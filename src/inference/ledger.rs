@@ -1,15 +1,17 @@
-//! The ledger of one call: who came in, and what became of each.
+//! The ledger of one call: its datums, and the outcome of each.
 //!
-//! Every datum is entered once and gets a `Ticket`. Whatever happens to its frame is settled
-//! against that ticket, in any order. `Ledger::finish` then gives back one `Answer` per entry,
-//! in order of arrival.
+//! Every datum is entered once and gets a `Ticket`. The outcome of its frame is settled against that ticket, in any order.
+//! `Ledger::finish` returns one `Answer` per entry, in order of arrival.
 //!
 //! What always holds:
-//! - as many answers come out as datums went in: an entry that nobody settled comes out as
-//!   `Failure::Unsettled`, so an answer cannot be forgotten, only be wrong and say so;
-//! - the first settlement of a ticket counts; a later one changes nothing and is counted in
-//!   `Tally::repeated`;
-//! - entries are told apart by ticket, not by id: two datums with one id get two answers.
+//! - as many answers come out as datums went in. An entry without an outcome becomes `Failure::Unsettled`: an answer can be
+//!   wrong and say so, but it cannot be missing;
+//! - the first outcome of a ticket counts. A later one changes nothing and is counted in `Tally::repeated`;
+//! - entries differ by ticket, not by id: two datums with one id get two answers.
+//!
+//! There are two books. This one belongs to inference: it knows outcomes and their reasons, and holds wherever the handler is
+//! hosted, by the SDK's server too. The roll (`crate::vertex::map`) belongs to the protocol: it trusts no handler, and answers
+//! for one that panics or returns too little. Each of them alone would leave one kind of mistake without an answer.
 //!
 //! ```
 //! use beamflow::inference::ledger::{Ledger, Outcome};
@@ -201,7 +203,7 @@ mod tests {
     proptest! {
         /// Any interleaving of entries and settlements, with settlements missing and repeated.
         #[test]
-        fn every_id_is_answered_exactly_once_in_order_for_any_interleaving(
+        fn every_id_is_answered_once_in_order_for_any_interleaving(
             steps in proptest::collection::vec((any::<bool>(), any::<proptest::sample::Index>()), 0..300),
         ) {
             let mut ledger = Ledger::default();

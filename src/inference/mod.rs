@@ -28,6 +28,8 @@ pub mod lane;
 pub mod ledger;
 /// What inference counts and measures.
 pub mod metrics;
+/// The model being served.
+pub mod model;
 /// The newest frame and its results, for the status page.
 pub mod newest;
 /// From outcomes to messages.

@@ -1,8 +1,8 @@
-//! The newest frame beside its results, for the status page.
+//! The newest frame and its results, for the status page.
 //!
-//! Always: nothing is copied unless somebody has looked since the last time, and then one frame, at most twice a second;
-//! drawing is done once a frame, for whoever asks first. The frame before is kept as well: who was told of it may still
-//! ask for its pictures. Turned off, nothing is copied or drawn at all.
+//! A frame is copied only if the page was requested since the last copy, at most twice a second. Its pictures are drawn once,
+//! at the first request. The previous frame is kept too, because a page that shows it may still request its pictures. If
+//! pictures are turned off, nothing is copied or drawn.
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A frame younger than this is new enough for whoever looks.
+/// A frame younger than this is not replaced.
 const NEW_ENOUGH: Duration = Duration::from_millis(500);
 
 /// An image of a frame, or of a result.
@@ -28,7 +28,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image that nobody has drawn yet.
+    /// An image that is not drawn yet.
     #[must_use]
     pub fn new(name: String, (height, width, values): (usize, usize, Vec<f32>)) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Image {
         }
     }
 
-    /// The smallest and the largest finite value, looked for once.
+    /// The smallest and the largest finite value, computed once.
     fn range(&self) -> Option<(f32, f32)> {
         *self.range.get_or_init(|| {
             let finite = self.values.iter().copied().filter(|v| v.is_finite());
@@ -69,10 +69,10 @@ pub(crate) struct NewestFrame {
     at: Instant,
 }
 
-/// What is told of the newest frame.
+/// The description of the newest frame in `/stats`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Caption {
-    /// Differs from frame to frame: the path of the pictures is `/newest/SEQUENCE/INDEX.png`.
+    /// Unique for each frame. The path of the pictures is `/newest/SEQUENCE/INDEX.png`.
     sequence: u64,
     number: Option<u64>,
     age_seconds: f64,
@@ -104,7 +104,7 @@ struct Kept {
 }
 
 impl Newest {
-    /// Keeps frames when somebody looks, unless it is `off`.
+    /// Keeps frames on request, unless it is `off`.
     #[must_use]
     pub fn new(off: bool) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl Newest {
         }
     }
 
-    /// Keeps a frame if somebody waits for one; `images` makes copies.
+    /// Keeps a frame if one was requested. `images` makes the copies.
     pub fn offer(&self, number: Option<u64>, images: impl FnOnce() -> Vec<Image>) {
         if !self.wanted.swap(false, Ordering::Relaxed) {
             return;
@@ -131,7 +131,7 @@ impl Newest {
         }));
     }
 
-    /// What there is to see; from now on a newer frame is wanted. None if there is nothing yet, or if it is off.
+    /// Describes the newest frame and requests a newer one. `None` if there is no frame yet, or if it is off.
     #[must_use]
     pub(crate) fn look(&self) -> Option<Caption> {
         if self.off {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_told_of_a_frame_can_see_it_although_a_newer_one_has_come() {
+    fn a_frame_is_still_shown_after_a_newer_one_came() {
         let newest = Newest::new(false);
         for number in 1..=3 {
             newest.wanted.store(true, Ordering::Relaxed);

@@ -69,7 +69,7 @@ impl AnswerPolicy {
         response
     }
 
-    /// The response to a datum whose call broke off inside this program.
+    /// The response to a datum whose call ended early because of a defect.
     #[must_use]
     pub fn unanswered(&self, id: String) -> BatchResponse {
         self.respond(Answer {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_frame_goes_to_the_dead_letter_with_its_payload_and_keys() {
+    fn a_rejected_frame_is_a_dead_letter_with_payload_and_keys() {
         let response =
             policy(OnInvalid::Tag("bad".into()), OnFailure::Nack, &[]).respond(answer(rejected()));
         assert_eq!(response.message[0].value, b"short");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn one_output_has_no_tag_and_several_are_tagged_with_their_names() {
+    fn only_several_outputs_are_tagged_with_their_names() {
         let one = policy(OnInvalid::Drop, OnFailure::Nack, &[])
             .respond(answer(Outcome::Done(smallvec![b"a".to_vec()])));
         assert!(tags(&one.message[0]).is_empty());

@@ -1,13 +1,13 @@
 //! Notices read batches that can never keep the sidecar busy.
 //!
 //! The overlap of receiving and computing happens inside one read batch. If numa never reads as many
-//! datums as the slots hold, `(in flight + 1) × batch size`, the later slots are never used. One cannot
-//! see the limit from here, only its trace: the largest read batch comes again and again.
+//! datums as the slots hold, `(in flight + 1) × batch size`, some slots are never used. The limit itself is not visible
+//! here. A largest read batch that comes again and again is a sign of it.
 
 /// Times that the largest read batch must come before it is taken for the limit.
 const REPEATS: u32 = 8;
 
-/// Watches the sizes of read batches; speaks once.
+/// Watches the sizes of read batches and reports once.
 #[derive(Debug)]
 pub(crate) struct ReadBatchWatch {
     needed: usize,
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_batch_that_is_always_too_small_is_reported_once_with_its_size() {
+    fn read_batches_that_are_always_too_small_are_reported_once() {
         assert_eq!(notes(32, std::iter::repeat_n(8, 100)), [8]);
     }
 
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn small_read_batches_of_a_slow_stream_say_nothing_once_a_large_one_came() {
+    fn small_read_batches_after_a_large_one_are_not_reported() {
         assert_eq!(
             notes(32, [64].into_iter().chain(std::iter::repeat_n(3, 100))),
             [0; 0]

@@ -1,7 +1,7 @@
-//! What the ring, the lanes and the schedules wait with: locks, channels, threads, tasks and time-outs.
+//! The synchronisation primitives of the ring, the lanes and the schedules: locks, channels, threads, tasks and timeouts.
 //!
-//! They are named in this one place so that `tests/models` can have others here: the same code then runs under a scheduler
-//! that tries thousands of orders, and the same ones again. In the program they are the usual ones.
+//! `tests/models` replaces this module and compiles the same code on a scheduler that tries thousands of interleavings,
+//! reproducibly. The program uses the usual primitives.
 
 pub(crate) use parking_lot::{Condvar, Mutex};
 pub(crate) use std::sync::{atomic, mpsc};

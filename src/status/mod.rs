@@ -60,6 +60,7 @@ impl Status {
         let ready = Gauge::default();
         names::ENGINE_READY.register(&mut registry, ready.clone());
         let running = Arc::new(OnceLock::new());
+        registry.register_collector(Box::new(logs::DroppedLines));
         registry.register_collector(Box::new(RunningMetrics(Arc::clone(&running))));
         Self {
             registry,

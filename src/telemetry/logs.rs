@@ -2,11 +2,16 @@
 //!
 //! Logs go to standard error, so that commands which print results keep standard output to
 //! themselves; `kubectl logs` shows both. `RUST_LOG` decides what is shown, else `DEBUG`, else INFO; the
-//! TensorRT binding's own lines, which tell what is about to be tried, from WARN on.
+//! TensorRT binding's own lines from WARN on.
 //!
-//! Always: nobody waits for the log. Lines go through a bounded queue to a thread of their own; where nobody reads them, or
-//! the disk is full, they are dropped and counted, and frames go on.
+//! The log never blocks a frame. Lines go through a bounded queue to a thread of their own. If they are not read, or the disk
+//! is full, they are dropped and counted.
 
+use super::names;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -35,14 +40,25 @@ pub(crate) struct LogGuard {
     _worker: WorkerGuard,
 }
 
-/// Lines dropped because nobody took them in time.
+/// Lines dropped because they were not written in time.
 #[must_use]
 pub(crate) fn dropped() -> u64 {
     let dropped = DROPPED.get().map(ErrorCounter::dropped_lines);
     dropped.map_or(0, |lines| lines as u64)
 }
 
-/// A line on standard error, where logging is not started or is not for it. Where it cannot be written it is lost.
+/// The metric of the dropped lines.
+#[derive(Debug)]
+pub(crate) struct DroppedLines;
+
+impl Collector for DroppedLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let lines = names::LOG_LINES_DROPPED.encode(&mut encoder, MetricType::Counter)?;
+        ConstCounter::new(dropped()).encode(lines)
+    }
+}
+
+/// Writes a line to standard error, before logging is started or beside it. A write error is ignored.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The names of all metrics, and what each says: the README's table is checked against them.
+//! The names and help texts of all metrics. A test compares the README's table with them.
 //!
 //! Base units; a counter gets its `_total`, a build its `_info`, from the encoder. All begin with `PREFIX`.
 
@@ -30,7 +30,7 @@ pub(crate) const FRAME_LATENCY_SECONDS: Name = name(
     "frame_latency_seconds",
     "From a datum's event time to its answer",
 );
-pub(crate) const FRAMES_COMPLETED: Name = name("frames_completed", "Datums by what became of them");
+pub(crate) const FRAMES_COMPLETED: Name = name("frames_completed", "Datums by outcome");
 pub(crate) const FRAMES_REJECTED: Name = name(
     "frames_rejected",
     "Frames that are wrong in themselves, by reason",
@@ -55,9 +55,11 @@ pub(crate) const HANDLER_DURATION_SECONDS: Name = name(
 );
 pub(crate) const READ_BATCH_FRAMES: Name = name("read_batch_frames", "Datums in a read batch");
 pub(crate) const STAGE_DURATION_SECONDS: Name =
-    name("stage_duration_seconds", "What a batch's time went on");
-pub(crate) const LOG_LINES_DROPPED: Name =
-    name("log_lines_dropped", "Log lines that nobody took in time");
+    name("stage_duration_seconds", "Time of a batch, by stage");
+pub(crate) const LOG_LINES_DROPPED: Name = name(
+    "log_lines_dropped",
+    "Log lines that were not written in time",
+);
 pub(crate) const ENGINE_INFO: Name = name("engine_info", "The engine; always 1");
 pub(crate) const ENGINE_LOAD_SECONDS: Name =
     name("engine_load_seconds", "How long the start took, by phase");

@@ -1,8 +1,8 @@
-//! What a panic said.
+//! The message of a panic.
 
 use std::any::Any;
 
-/// A panic's message, as far as it said it in words.
+/// The message of a panic, if it is text.
 #[must_use]
 pub fn message(panic: &(dyn Any + Send)) -> String {
     panic

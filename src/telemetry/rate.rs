@@ -1,7 +1,7 @@
-//! Some of many: log lines that may come once a frame.
+//! Rate limits for log lines that may come once a frame.
 //!
-//! A detector with a wrong setting sends thousands of bad frames a second. The first few are
-//! worth a line each; of the rest, a number. Nothing is left out uncounted.
+//! A detector with a wrong setting sends thousands of bad frames a second. The first few get a line each; the rest are
+//! counted, and the next line says how many.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_lines_pass_the_rest_are_counted_and_the_next_window_tells_how_many() {
+    fn first_lines_pass_and_the_rest_are_counted() {
         let start = Instant::now();
         let mut limit = RateLimit::new(2, Duration::from_secs(10));
         let passed: Vec<_> = (0..5).map(|_| limit.pass(start)).collect();

@@ -1,7 +1,7 @@
 //! Text that comes from outside, made fit for a log line or a message.
 
-/// `text` with its control characters escaped: what was given may end in a line break, as an environment variable from a file
-/// does.
+/// `text` with its control characters escaped. A value from outside may end in a line break, for example an environment
+/// variable that was read from a file.
 #[must_use]
 pub(crate) fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());

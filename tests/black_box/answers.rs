@@ -22,7 +22,7 @@ async fn short_last_batch_is_answered_in_every_mode() {
 }
 
 #[tokio::test]
-async fn short_batches_are_padded_and_padding_is_never_answered() {
+async fn padding_of_short_batches_is_never_answered() {
     for mode in MODES {
         let model = format!("{SIM},batch=8");
         let host = Host::start(&["--mode", mode, "--model-path", &model]).await;
@@ -179,7 +179,7 @@ async fn the_dead_letter_carries_the_original_payload_keys_and_tag() {
 }
 
 #[tokio::test]
-async fn results_are_cropped_centrally_and_int16_truncates_to_zero() {
+async fn results_are_cut_from_the_centre_and_int16_truncates() {
     let flags = [
         "--model-path",
         SIM,

@@ -15,7 +15,7 @@ fn bench(folder: &Path, flags: &[&str]) -> Output {
 }
 
 #[test]
-fn bench_measures_every_mode_depth_and_size_and_compares() {
+fn every_case_is_measured_and_can_be_compared() {
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--frame-sizes", "16x16,8x24", "--depths", "1,2"];
     let first = bench(

@@ -52,10 +52,10 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(flags);
         if !flags.contains(&"--output-size") {
-            config.output_size = beamflow::frame::OutputSize::Full;
+            config.model.output_size = beamflow::frame::OutputSize::Full;
         }
         if !flags.contains(&"--batch-timeout") {
-            config.batch_timeout = None;
+            config.model.limits.batch_timeout = None;
         }
         config.sock_path = folder.path().join("batchmap.sock");
         config.server_info_path = folder.path().join("mapper-server-info");

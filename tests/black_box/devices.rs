@@ -26,7 +26,7 @@ async fn one_lost_device_costs_no_frame_and_the_other_goes_on() {
 }
 
 #[tokio::test]
-async fn loss_of_the_last_device_answers_calls_then_exits() {
+async fn the_loss_of_the_last_device_ends_the_process() {
     // The second run of the batch that lost the first device loses the second.
     let model = format!("{SIM},devices=2,device-lost=1+2");
     let flags = [
@@ -101,7 +101,7 @@ async fn lanes_that_all_hang_while_they_open_end_the_process() {
 }
 
 #[tokio::test]
-async fn half_precision_engine_gives_the_same_results() {
+async fn a_half_precision_engine_answers_alike() {
     let model = format!("{SIM},input=f16");
     let host = Host::start(&["--model-path", &model]).await;
     let mut driver = host.driver().await;
@@ -112,7 +112,7 @@ async fn half_precision_engine_gives_the_same_results() {
 }
 
 #[tokio::test]
-async fn automatic_depth_follows_the_speed_of_the_device() {
+async fn an_automatic_depth_follows_the_speed_of_the_device() {
     for (compute, depth) in [("0", 1), ("24h", 8)] {
         // On the virtual clock a batch reports its time and takes none.
         let model = format!("{SIM},clock=virtual,compute={compute}");
@@ -129,7 +129,7 @@ async fn automatic_depth_follows_the_speed_of_the_device() {
 }
 
 #[test]
-fn lanes_too_large_for_the_device_are_refused_at_start() {
+fn lanes_beyond_the_devices_memory_are_refused_at_start() {
     // A batch of eight frames of 512 × 512 takes 16 MiB, in and out.
     let load = |flags: &[&str]| {
         let config = crate::common::config(flags);

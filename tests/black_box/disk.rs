@@ -121,7 +121,7 @@ async fn a_sidecar_that_serves_has_no_file_open_to_write_but_its_log() {
 }
 
 #[tokio::test]
-async fn full_disk_for_server_info_is_refused_with_path_and_remedy() {
+async fn a_full_disk_ends_the_start_with_path_and_remedy() {
     let (disk, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fill = "head -c 1M /dev/zero > \"$0/rubbish\" 2>/dev/null;";
     let Some(mut command) = on_tiny_disk(disk.path(), fill) else {

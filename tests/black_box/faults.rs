@@ -35,7 +35,7 @@ async fn a_batch_that_fails_once_is_run_again_and_nobody_notices() {
 }
 
 #[tokio::test]
-async fn batch_that_fails_twice_is_nacked_and_the_next_is_computed() {
+async fn a_batch_that_fails_twice_is_nacked() {
     for fault in ["error", "panic", "lost"] {
         // One batch at a time, so that the second and third runs are the same batch.
         let model = format!("{SIM},{fault}=2+3");
@@ -86,7 +86,7 @@ async fn failed_frames_are_dropped_when_so_configured() {
 }
 
 #[tokio::test]
-async fn hung_batch_is_nacked_its_lane_and_slot_replaced() {
+async fn a_hung_batch_is_nacked_and_its_lane_replaced() {
     let check = async |mode: &str| {
         let model = format!("{SIM},hang=2");
         // The hang outlasts any test. The time-out is what is waited for: long enough that no healthy batch
@@ -113,7 +113,7 @@ async fn hung_batch_is_nacked_its_lane_and_slot_replaced() {
 }
 
 #[tokio::test]
-async fn loss_of_the_last_lane_answers_the_call_then_exits() {
+async fn the_loss_of_the_last_lane_ends_the_process() {
     for mode in MODES {
         // As many sessions as lanes at the start, and no more.
         let lanes = match mode {

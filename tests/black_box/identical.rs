@@ -100,7 +100,7 @@ fn frames(count: usize) -> Vec<Datum> {
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onnx");
 
 #[tokio::test]
-async fn real_model_gives_bit_identical_results_in_all_modes() {
+async fn a_real_model_is_bit_identical_in_all_modes() {
     let datums = frames(24);
     let mut seen: Option<Results> = None;
     for mode in MODES {
@@ -112,7 +112,7 @@ async fn real_model_gives_bit_identical_results_in_all_modes() {
 }
 
 #[tokio::test]
-async fn real_model_result_does_not_depend_on_neighbours() {
+async fn a_real_model_is_bit_identical_among_any_neighbours() {
     let mut datums = frames(16);
     let flags = ["--model-path", MODEL, "--bsz-size", "8"];
     let straight = run(&flags, std::slice::from_ref(&datums)).await;

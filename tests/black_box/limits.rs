@@ -179,7 +179,7 @@ fn check(answer: &Answer, n: usize) -> usize {
 }
 
 #[tokio::test]
-async fn memory_limit_from_size_is_enough_under_faults() {
+async fn the_memory_limit_that_size_names_is_enough() {
     let limit = recommended();
     for mode in MODES {
         let Some(group) = Group::with_limit(limit) else {
@@ -241,7 +241,7 @@ async fn refused(mut command: Command) -> String {
 }
 
 #[tokio::test]
-async fn slots_beyond_the_memory_limit_are_refused_at_start() {
+async fn slots_beyond_the_memory_limit_are_refused() {
     let Some(group) = Group::with_limit(64 * MIB) else {
         return;
     };
@@ -274,7 +274,7 @@ async fn a_limit_that_leaves_too_little_for_read_batches_is_warned_of() {
 }
 
 #[tokio::test]
-async fn slots_beyond_a_process_limit_are_refused_at_start() {
+async fn slots_beyond_the_process_limit_are_refused() {
     // MiB of data, whatever of it the program itself takes.
     for limit in [40, 64, 96] {
         let mut command = Command::new("sh");

@@ -46,7 +46,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn busy_half_minute_is_logged_idle_one_is_not() {
+async fn only_a_busy_half_minute_is_summarised() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(log.clone())
@@ -155,7 +155,7 @@ async fn answers_all_the_same(log: Stdio, check: impl AsyncFnOnce(&str)) {
 }
 
 #[tokio::test]
-async fn blocked_log_delays_no_frame_and_counts_lost_lines() {
+async fn an_unread_log_stops_no_frame_and_counts_lost_lines() {
     // Held and never read: the pipe is full after 64 KiB.
     let (unread, log) = std::io::pipe().unwrap();
     answers_all_the_same(log.into(), async |address| {

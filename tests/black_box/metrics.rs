@@ -5,6 +5,9 @@ use crate::served::Served;
 use beamflow::vertex::client::Driver;
 use std::collections::BTreeMap;
 
+/// The label of the model that the flags describe.
+const MODEL: &str = "{model=\"default\"}";
+
 fn completed(metrics: &BTreeMap<String, f64>) -> f64 {
     let outcomes = metrics
         .iter()
@@ -43,6 +46,7 @@ async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
         }
         let metrics = served.metrics().await;
         let of = |name: &str| metrics[&format!("beamflow_{name}")];
+        let of_model = |name: &str| of(&format!("{name}{MODEL}"));
         assert_eq!(of("frames_received_total"), 150.0, "{mode}");
         assert_eq!(completed(&metrics), 150.0, "{mode}");
         assert_eq!(of("frames_completed_total{outcome=\"rejected\"}"), 15.0);
@@ -53,21 +57,24 @@ async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
         assert_eq!(of("sent_bytes_total"), done * (128.0 + 64.0), "{mode}");
         assert_eq!(of("frame_latency_seconds_count"), 150.0);
         assert_eq!(of("read_batches_total"), 3.0);
-        assert_eq!(of("batch_frames_sum"), 135.0, "{mode}");
+        assert_eq!(of_model("batch_frames_sum"), 135.0, "{mode}");
         assert_eq!(of("read_batch_frames_sum"), 150.0);
-        assert!(of("engine_errors_total{kind=\"engine\"}") >= 2.0, "{mode}");
-        assert!(of("batches_retried_total") >= 1.0, "{mode}");
+        assert!(
+            of("engine_errors_total{model=\"default\",kind=\"engine\"}") >= 2.0,
+            "{mode}"
+        );
+        assert!(of_model("batches_retried_total") >= 1.0, "{mode}");
         for stage in [
             "decode", "fill", "wait", "copy_in", "compute", "copy_out", "encode",
         ] {
             let runs = of(&format!(
-                "stage_duration_seconds_count{{stage=\"{stage}\"}}"
+                "stage_duration_seconds_count{{model=\"default\",stage=\"{stage}\"}}"
             ));
             assert!(runs > 0.0, "{mode}, {stage}");
         }
-        assert_eq!(of("slots_in_use"), 0.0);
+        assert_eq!(of_model("slots_in_use"), 0.0);
         let batches: f64 = of_family(&metrics, "batches_total", mode).sum();
-        assert_eq!(of("batch_frames_count"), batches, "{mode}");
+        assert_eq!(of_model("batch_frames_count"), batches, "{mode}");
         let calls = format!("handler_duration_seconds_count{{mode=\"{mode}\"}}");
         assert_eq!(of(&calls), 3.0);
         let lanes = of_family(&metrics, "lane_busy_seconds_total", "device=\"sim-0\"");
@@ -78,7 +85,7 @@ async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
 }
 
 #[tokio::test]
-async fn completed_never_exceeds_received_under_load_and_faults() {
+async fn under_load_no_more_frames_complete_than_were_received() {
     let model = format!("{SIM},devices=2,error-every=5,panic=7+19,lost=11+31,device-lost=40");
     let mut served = Served::start(&["--devices", "all", "--model-path", &model]).await;
     let mut driver = served.sidecar.connect().await.unwrap();
@@ -119,13 +126,14 @@ async fn completed_never_exceeds_received_under_load_and_faults() {
         metrics["beamflow_frames_completed_total{outcome=\"rejected\"}"],
         240.0
     );
-    assert_eq!(metrics["beamflow_devices_lost"], 1.0);
-    let sum = |name: &str| of_family(&metrics, name, "").sum::<f64>();
+    assert_eq!(metrics[&format!("beamflow_devices_lost{MODEL}")], 1.0);
+    let sum_of = |name: &str, label| of_family(&metrics, name, label).sum::<f64>();
+    let sum = |name: &str| sum_of(name, "");
     let failures = sum("engine_errors_total");
     assert!(failures >= 10.0, "{failures}");
     // Every run of a batch came to an end of one kind: batches and repetitions are results and failures.
-    let results = metrics["beamflow_stage_duration_seconds_count{stage=\"compute\"}"];
-    let runs = sum("batches_total") + metrics["beamflow_batches_retried_total"];
+    let results = sum_of("stage_duration_seconds_count", "stage=\"compute\"");
+    let runs = sum("batches_total") + sum("batches_retried_total");
     assert_eq!(runs, results + failures);
     drop(driver);
     served.sidecar.stop().await.unwrap();
@@ -233,7 +241,7 @@ async fn a_sidecar_that_is_loading_is_alive_and_not_ready() {
 }
 
 #[tokio::test]
-async fn ready_from_model_loaded_until_signal() {
+async fn readiness_lasts_from_loaded_model_to_signal() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     served.is_told("/readyz", "200", "ready").await;
     let mut driver = served.sidecar.connect().await.unwrap();

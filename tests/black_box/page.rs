@@ -248,7 +248,7 @@ async fn without_pictures_no_frame_is_to_be_seen() {
 }
 
 #[tokio::test]
-async fn pictures_show_the_newest_frame_and_its_results_only() {
+async fn pictures_are_of_the_newest_frame_only() {
     let mut served = Served::start(&["--model-path", crate::common::SIM]).await;
     let mut driver = served.sidecar.connect().await.unwrap();
     assert_eq!(served.stats().await["newest"], Value::Null);

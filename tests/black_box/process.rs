@@ -78,7 +78,7 @@ fn a_mistake_in_a_flag_is_one_line_and_exit_code_64() {
 }
 
 #[test]
-fn invalid_environment_variable_is_refused_like_its_flag() {
+fn a_wrong_environment_variable_is_like_a_wrong_flag() {
     let output = program().env("BATCH_SIZE", "lots").output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     assert!(
@@ -230,7 +230,7 @@ async fn nothing_is_announced_before_the_model_is_loaded() {
 }
 
 #[tokio::test]
-async fn each_call_is_logged_and_small_read_batches_warn_once() {
+async fn each_call_is_logged_and_small_read_batches_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let flags = [
         "--model-path",

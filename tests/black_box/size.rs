@@ -42,7 +42,7 @@ fn json_holds_the_same_figures_and_what_does_not_fit() {
 #[test]
 fn a_mistake_is_one_line_and_exit_code_64() {
     for (flags, words) in [
-        ("--fps 10", &["--batch-time", "must be given"][..]),
+        ("--fps 10", &["--batch-time", "is required"][..]),
         ("--fps 0 --batch-time 4ms", &["--fps", "'0'"]),
         ("--fps 10 --batch-time 4", &["--batch-time", "'4'", "ms"]),
         (

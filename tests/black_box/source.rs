@@ -88,7 +88,7 @@ impl Source {
 const FAST: [&str; 4] = ["--fps", "100000", "--frames", "1000"];
 
 #[tokio::test]
-async fn read_returns_consecutive_frames_with_their_headers() {
+async fn a_read_gives_consecutive_frames_with_headers() {
     let source = Source::start(&FAST).await;
     let mut reader = Reader::connect(&source.sock).await;
     assert!(reader.client.is_ready(()).await.unwrap().into_inner().ready);
@@ -121,7 +121,7 @@ async fn read_returns_consecutive_frames_with_their_headers() {
 }
 
 #[tokio::test]
-async fn acked_frames_are_not_pending_and_the_series_ends() {
+async fn acked_frames_are_no_longer_pending() {
     let source = Source::start(&["--fps", "100000", "--frames", "50"]).await;
     let mut reader = Reader::connect(&source.sock).await;
     assert_eq!(
@@ -208,7 +208,7 @@ async fn unread_frames_are_dropped_oldest_first_and_counted() {
 }
 
 #[tokio::test]
-async fn frames_lost_with_a_reader_are_delivered_to_the_next() {
+async fn frames_of_a_lost_reader_go_to_the_next_one() {
     let flags = [
         "--fps",
         "100000",
@@ -232,7 +232,7 @@ async fn frames_lost_with_a_reader_are_delivered_to_the_next() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_a_waiting_read_and_exits_0() {
+async fn sigterm_ends_a_waiting_read_with_exit_code_0() {
     let source = Source::start(&["--fps", "100000", "--frames", "1"]).await;
     let mut reader = Reader::connect(&source.sock).await;
     let mut client = reader.client.clone();

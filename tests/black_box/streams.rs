@@ -92,7 +92,7 @@ async fn without_a_batch_time_out_a_batch_waits_for_its_frames() {
 }
 
 #[tokio::test]
-async fn disconnect_in_mid_call_returns_every_slot_and_lane() {
+async fn a_disconnect_in_mid_call_returns_slots_and_lanes() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         // More often than there are slots: one leaked each time would leave none.

@@ -244,7 +244,7 @@ impl Life {
                 _ => {}
             }
             let counted = line
-                .strip_prefix("beamflow_engine_errors_total{kind=\"")
+                .strip_prefix("beamflow_engine_errors_total{model=\"default\",kind=\"")
                 .or_else(|| line.strip_prefix("beamflow_lanes_"))
                 .or_else(|| line.strip_prefix("beamflow_devices_"));
             let Some((kind, count)) = counted.and_then(|rest| rest.rsplit_once(' ')) else {

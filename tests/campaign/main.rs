@@ -81,13 +81,13 @@ fn plan(frames: usize) -> Plan {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_frame_has_one_right_answer_under_all_faults() {
+async fn every_frame_is_answered_once_and_rightly_under_faults() {
     let frames = setting("CAMPAIGN_FRAMES", SHORT);
     campaign(plan(frames), frames, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_mode_keeps_its_promises_on_one_cpu() {
+async fn on_one_cpu_the_promises_hold_in_every_mode() {
     let frames = setting("CAMPAIGN_ONE_CPU_FRAMES", SHORT / 3);
     for with_rival in [false, true] {
         let Some(cpu) = OneCpu::new(with_rival) else {

@@ -172,7 +172,7 @@ async fn no_more_datums_wait_for_the_handler_than_configured() {
 }
 
 #[tokio::test]
-async fn oversized_message_is_refused_and_the_next_stream_works() {
+async fn a_message_over_the_limit_ends_only_its_stream() {
     let rig = Rig::start_with(echo, |config| config.max_message_size = 1024).await;
     let mut driver = rig.driver().await;
     driver.send_datum(datum("a")).await.unwrap();
@@ -187,7 +187,7 @@ async fn oversized_message_is_refused_and_the_next_stream_works() {
 
 /// A stalled stream holds what it has read ahead, and not what the others of its connection need.
 #[tokio::test]
-async fn stalled_stream_delays_no_other_on_its_connection() {
+async fn a_stalled_stream_delays_no_other() {
     let (release, released) = tokio::sync::watch::channel(false);
     let rig = Rig::start(move |mut input| {
         let mut released = released.clone();

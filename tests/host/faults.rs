@@ -43,7 +43,7 @@ async fn a_panic_costs_one_call_and_every_datum_of_it_is_answered() {
 }
 
 #[tokio::test]
-async fn handler_that_returns_early_ends_neither_call_nor_stream() {
+async fn an_early_return_ends_neither_call_nor_stream() {
     let rig = Rig::start(|mut input| async move {
         let first = input.recv().await.unwrap();
         vec![answer(first.id, "taken")]
@@ -130,7 +130,7 @@ async fn an_answer_without_a_message_is_sent_on_as_a_drop() {
 }
 
 #[tokio::test]
-async fn handler_that_answers_unread_datums_blocks_no_client() {
+async fn a_handler_that_answers_unread_blocks_no_sender() {
     let rig = Rig::start(|_input| async { vec![answer("a", "guessed")] }).await;
     let mut driver = rig.driver().await;
     driver.send_datum(datum("a")).await.unwrap();

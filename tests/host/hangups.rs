@@ -47,7 +47,7 @@ async fn stuck_at_first() -> (Rig, mpsc::UnboundedReceiver<&'static str>) {
 }
 
 #[tokio::test]
-async fn disconnect_in_mid_call_stops_the_call_and_not_the_server() {
+async fn a_disconnect_in_mid_call_stops_the_handler() {
     let (rig, mut news) = stuck_at_first().await;
     let mut driver = rig.driver().await;
     driver.send_datum(datum("a")).await.unwrap();
@@ -64,7 +64,7 @@ async fn disconnect_in_mid_call_stops_the_call_and_not_the_server() {
 }
 
 #[tokio::test]
-async fn disconnect_while_computing_stops_the_handler() {
+async fn a_disconnect_while_computing_stops_the_handler() {
     let (rig, mut news) = stuck_at_first().await;
     let mut driver = rig.driver().await;
     driver.end_of_transmission().await.unwrap();
@@ -104,7 +104,7 @@ async fn violate(wrong: MapRequest) -> tonic::Status {
 }
 
 #[tokio::test]
-async fn empty_message_ends_its_own_stream_only() {
+async fn an_empty_message_ends_only_its_stream() {
     let status = violate(MapRequest {
         id: "hollow".to_owned(),
         ..MapRequest::default()

@@ -44,7 +44,7 @@ async fn a_shutdown_in_mid_call_lets_the_call_finish_and_answers_it() {
 }
 
 #[tokio::test]
-async fn while_draining_it_is_not_ready_and_opens_no_stream() {
+async fn a_draining_sidecar_is_not_ready_and_opens_no_stream() {
     let (rig, mut driver) = in_mid_call().await;
     assert!(driver.is_ready().await.unwrap());
     rig.shutdown.cancel();
@@ -64,7 +64,7 @@ async fn while_draining_it_is_not_ready_and_opens_no_stream() {
 }
 
 #[tokio::test]
-async fn shutdown_between_batches_ends_the_stream_and_removes_files() {
+async fn a_shutdown_between_batches_removes_the_files() {
     let rig = Rig::start(echo).await;
     let mut driver = rig.driver().await;
     soon(driver.call(datums(&["a"]))).await.unwrap();

@@ -2,9 +2,10 @@
 
 use crate::documents::{self, Document, read, root};
 use beamflow::cli::Cli;
+use beamflow::config::Config;
 use beamflow::config::memory;
-use beamflow::config::{Config, OrAuto};
 use beamflow::engine::{self, EngineOptions};
+use beamflow::inference::model::OrAuto;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 
@@ -126,7 +127,7 @@ impl Container<'_> {
 
     /// Frames per batch.
     pub fn batch_size(&self) -> usize {
-        match self.config().batch_size {
+        match self.config().model.batch_size {
             OrAuto::Exactly(frames) => frames,
             OrAuto::Auto => panic!(
                 "{}: readBatchSize cannot suit a batch that is auto",
@@ -164,7 +165,7 @@ fn the_program_understands_every_flag_and_variable() {
 fn every_sidecars_model_is_in_the_image_and_suits_its_settings() {
     each_sidecar(|_, container| {
         let config = container.config();
-        let known = MODELS.iter().find(|(path, _)| *path == config.model_path);
+        let known = MODELS.iter().find(|(path, _)| *path == config.model.path);
         let (path, source) = known.unwrap_or_else(|| panic!("{}", container.place));
         let folder = path.rsplit_once('/').unwrap().0;
         let copied = format!("COPY {source} {folder}/");
@@ -185,7 +186,7 @@ fn every_sidecars_model_is_in_the_image_and_suits_its_settings() {
 }
 
 #[test]
-fn init_container_builds_the_engine_the_sidecar_opens() {
+fn the_init_container_builds_the_sidecars_engine() {
     let mut compared = 0;
     each_sidecar(|document, sidecar| {
         let asked = sidecar.matches();
@@ -317,7 +318,7 @@ fn every_image_is_of_this_version() {
 }
 
 #[test]
-fn every_sidecar_serves_http_on_the_port_prometheus_scrapes() {
+fn every_sidecar_serves_http_on_the_scraped_port() {
     each_sidecar(|_, container| {
         let address = container.config().http_address.unwrap();
         let port = json!([{"name": "beamflow", "containerPort": address.port()}]);
@@ -342,7 +343,7 @@ fn bytes(quantity: &str) -> usize {
 }
 
 #[test]
-fn every_memory_limit_fits_megapixel_read_batches() {
+fn every_memory_limit_fits_megapixel_frames() {
     each_sidecar(|_, container| {
         let given = container.spec["resources"]["limits"]["memory"]
             .as_str()

@@ -76,7 +76,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn everything_the_image_copies_exists_and_is_in_the_context() {
+fn all_files_of_the_image_are_sent_to_the_builder() {
     let all = copied(None);
     assert!(all.len() >= 3, "{all:?}");
     for (sources, _) in all {

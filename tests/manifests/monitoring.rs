@@ -266,7 +266,7 @@ fn prometheus_scrapes_ports_that_exist() {
 }
 
 #[test]
-fn alert_for_a_missing_map_names_the_existing_monovertex() {
+fn the_missing_map_alert_names_the_mono_vertex() {
     let documents = written();
     let mono_vertex = documents.iter().find(|d| d.kind() == "MonoVertex").unwrap();
     let name = mono_vertex.value["metadata"]["name"].as_str().unwrap();

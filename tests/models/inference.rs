@@ -5,6 +5,8 @@ pub use beamflow::inference::{failure, ledger, metrics, newest};
 
 #[path = "../../src/inference/lane/mod.rs"]
 pub(crate) mod lane;
+#[path = "../../src/inference/model.rs"]
+pub(crate) mod model;
 #[path = "../../src/inference/schedule/mod.rs"]
 pub(crate) mod schedule;
 

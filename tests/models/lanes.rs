@@ -188,7 +188,7 @@ pub fn a_lane_that_hangs_is_given_up_once_and_the_others_go_on() {
 }
 
 /// A lane that hangs, or loses its session, is long in coming back: what was kept for it, the other device's lane does.
-pub fn a_lane_reopening_its_session_delays_no_other_lane() {
+pub fn a_reopening_lane_keeps_no_job_from_the_others() {
     let mut engine = Scripted::new(&[]);
     (engine.devices, engine.prompt_sessions) = (2, 2);
     let subject = Subject::start(engine, 2, Balance::RoundRobin);

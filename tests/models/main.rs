@@ -51,7 +51,7 @@ macro_rules! models {
 }
 
 const MODELS: &[Model] = models![
-    ring::every_lease_ends_and_no_slot_is_leased_twice,
+    ring::no_waiter_starves_and_no_slot_is_lent_twice,
     ring::a_slot_that_is_written_off_while_it_comes_back_is_one_slot,
     ring::a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back,
     lanes::every_job_comes_back_and_the_lanes_stay,
@@ -59,7 +59,7 @@ const MODELS: &[Model] = models![
     lanes::when_the_last_lane_goes_every_job_comes_back,
     lanes::a_lost_device_leaves_no_job_behind,
     lanes::a_lane_that_hangs_is_given_up_once_and_the_others_go_on,
-    lanes::a_lane_reopening_its_session_delays_no_other_lane,
+    lanes::a_reopening_lane_keeps_no_job_from_the_others,
     lanes::condemned_lanes_leave_no_job_waiting,
     lanes::lanes_that_are_told_to_end_finish_what_they_were_given,
     lanes::whatever_happens_at_once_the_books_agree,

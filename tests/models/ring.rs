@@ -37,7 +37,7 @@ pub fn assert_whole(ring: &Ring, tallies: &Tallies) {
 }
 
 /// More holders than slots, some of whom give up waiting.
-pub fn every_lease_ends_and_no_slot_is_leased_twice() {
+pub fn no_waiter_starves_and_no_slot_is_lent_twice() {
     let (ring, tallies) = ring();
     let lent = Arc::new(AtomicUsize::new(0));
     let holders: Vec<_> = (0..4)

@@ -7,10 +7,9 @@ use crate::inference::batch::slot::Slot;
 use crate::inference::lane::{Balance, LanePlan, Lanes};
 use crate::inference::ledger::Outcome;
 use crate::inference::metrics::counts::Counts;
+use crate::inference::model::{Limits, Model, SelectedOutput};
 use crate::inference::newest::Newest;
-use crate::inference::schedule::{
-    Call, Concurrent, Depth, Limits, Pipelined, Resources, Schedule, SelectedOutput, Sequential,
-};
+use crate::inference::schedule::{Call, Concurrent, Depth, Pipelined, Schedule, Sequential};
 use crate::inference::sync::{choose, spawn, timeout, until};
 use crate::ring::assert_whole;
 use crate::scripted::{ADDED, Fate, Gate, Scripted, Tallies};
@@ -32,7 +31,7 @@ const NO_FRAME: usize = 3;
 /// One of the three modes, and what is watched of it.
 struct Subject {
     schedule: Arc<dyn Schedule>,
-    resources: Arc<Resources>,
+    model: Arc<Model>,
     gate: Gate,
     tallies: Tallies,
 }
@@ -68,7 +67,8 @@ impl Subject {
             OutputDtype::Float32,
             OutputFormat::Raw,
         );
-        let resources = Arc::new(Resources {
+        let counts = Arc::new(Counts::new(&mut Registry::default(), mode));
+        let model = Arc::new(Model {
             decoder: Decoder::new(Dtype::U8, FrameShape { height, width }),
             ring: Ring::new(LANES + 1, slot).unwrap(),
             lanes,
@@ -79,25 +79,26 @@ impl Subject {
             }],
             limits,
             keep_rejected: false,
-            counts: Arc::new(Counts::new(&mut Registry::default(), mode)),
+            metrics: counts.model("x"),
+            counts,
             newest: Arc::new(Newest::new(true)),
             input: "x".to_owned(),
         });
-        let shared = Arc::clone(&resources);
+        let shared = Arc::clone(&model);
         let schedule: Arc<dyn Schedule> = match mode {
-            Mode::Sequential => Arc::new(Sequential { resources: shared }),
+            Mode::Sequential => Arc::new(Sequential { model: shared }),
             Mode::Concurrent => Arc::new(Concurrent {
-                resources: shared,
+                model: shared,
                 workers: LANES,
             }),
             Mode::Pipelined => Arc::new(Pipelined {
-                resources: shared,
+                model: shared,
                 depth: Arc::new(Depth::fixed(LANES)),
             }),
         };
         Self {
             schedule,
-            resources,
+            model,
             gate,
             tallies,
         }
@@ -121,16 +122,16 @@ impl Subject {
         self.gate.open();
         let Self {
             schedule,
-            resources,
+            model,
             tallies,
             ..
         } = self;
         drop(schedule);
-        let ring = resources.ring.clone();
+        let ring = model.ring.clone();
         until(|| ring.free() == ring.slots());
         // Batches of a call that was given up have their own share in it.
-        until(|| Arc::strong_count(&resources) == 1);
-        resources.lanes.end();
+        until(|| Arc::strong_count(&model) == 1);
+        model.lanes.end();
         assert_whole(&ring, &tallies);
         assert_eq!(tallies.sessions.load(Ordering::SeqCst), 0);
         assert_eq!(tallies.misused.load(Ordering::SeqCst), 0);
@@ -245,7 +246,7 @@ pub fn a_call_is_answered_while_its_lanes_still_hang() {
     let subject = Subject::new(any_mode(), FATES, IMPATIENT);
     for _ in 0..2 {
         let call = check(block_on(Subject::call(Arc::clone(&subject.schedule))));
-        let Resources { counts, lanes, .. } = subject.resources.as_ref();
+        let Model { counts, lanes, .. } = subject.model.as_ref();
         if call.timed_out > 0 && !lanes.health().lost().is_cancelled() {
             assert!(counts.totals().lanes_replaced > 0);
         }

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A loaded `.onnx` file. See the module's essay.
-pub struct OnnxEngine {
+pub(crate) struct OnnxEngine {
     path: PathBuf,
     threads: usize,
     graph: Arc<Graph>,
@@ -55,7 +55,7 @@ impl OnnxEngine {
     /// # Errors
     /// [`EngineError::Load`] where the file cannot be read or is no ONNX model, [`EngineError::Unsuitable`]
     /// where it is one that frames cannot be run through; each says what is wrong, and with which tensor.
-    pub fn load(path: &Path) -> Result<Self, EngineError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
         Self::load_with_threads(path, available_threads())
     }
 

@@ -27,7 +27,7 @@ fn open_library() -> Result<Environment, String> {
 }
 
 /// A loaded `.onnx` file. See the module's essay.
-pub struct OnnxRuntimeEngine {
+pub(crate) struct OnnxRuntimeEngine {
     path: PathBuf,
     threads: usize,
     spec: ModelSpec,
@@ -43,7 +43,7 @@ impl OnnxRuntimeEngine {
         let missing = |reason: &String| EngineError::NoEngine {
             path: path.to_owned(),
             reason: format!(
-                "onnxruntime is not to be had ({reason}); install it and name its {LIBRARY} in ORT_DYLIB_PATH, or use \
+                "cannot load onnxruntime: {reason}; install it and name its {LIBRARY} in ORT_DYLIB_PATH, or use \
                  --device cpu"
             ),
         };

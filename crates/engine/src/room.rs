@@ -5,6 +5,7 @@ use super::{BatchDimension, EngineError};
 /// A device's memory, and what a session takes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceMemory {
+    /// The name of the device, such as `gpu-0`.
     pub device: String,
     /// Bytes free now.
     pub free: usize,
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn lanes_that_do_not_fit_are_refused_with_the_remedy() {
+    fn lanes_that_do_not_fit_are_refused_with_a_remedy() {
         let open = BatchDimension::Dynamic;
         assert_eq!(refused(&[device(100, 30)], 3, open), None);
         let text = refused(&[device(100, 30)], 5, open).unwrap();

@@ -47,7 +47,7 @@ impl Dtype {
     ];
 
     /// The names to use, for help texts and error messages.
-    pub const ALLOWED: &'static str =
+    pub(crate) const ALLOWED: &'static str =
         "uint8, int8, uint16, int16, uint32, int32, float32, float64";
 
     /// Bytes in a pixel.

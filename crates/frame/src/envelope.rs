@@ -42,6 +42,7 @@ pub enum EnvelopeError {
          ask for at most {width}x{height}, or for full"
     )]
     CropTooLarge {
+        /// The size of `--output-size`.
         asked: OutputSize,
         /// Pixels along the output's last axis.
         width: usize,
@@ -50,7 +51,10 @@ pub enum EnvelopeError {
     },
     /// The result is to have no pixels.
     #[error("output size {asked} (WIDTHxHEIGHT) has no pixels: ask for at least 1x1, or for full")]
-    EmptyCrop { asked: OutputSize },
+    EmptyCrop {
+        /// The size of `--output-size`.
+        asked: OutputSize,
+    },
     /// The output has an axis of length 0, or more values than can be addressed.
     #[error(
         "the model's output has the shape {shape:?}, which cannot be sent: export the model with fixed, non-zero axes"

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_two_numbers_of_at_least_one_is_refused_with_an_example() {
+    fn a_wrong_shape_is_refused_with_an_example() {
         let overflow = format!("{}x2", usize::MAX);
         for text in [
             "", "x", "128", "128x", "x128", "0x5", "5x0", "+5x5", "-1x5", "1x2x3", "1.5x2", "5 x5",

@@ -22,7 +22,7 @@ use rustfft::{Fft, FftPlanner};
 use super::{DetectorError, Probe};
 
 /// The way from object to detector for one probe.
-pub struct FarField {
+pub(crate) struct FarField {
     size: usize,
     /// Probe × shift phase × 1/N, column by column: the transform's first pass runs along columns.
     probe: Vec<Complex64>,
@@ -48,7 +48,7 @@ pub struct Workspace {
 
 impl FarField {
     /// Plans the transform for `probe`.
-    pub fn new(probe: &Probe) -> Self {
+    pub(crate) fn new(probe: &Probe) -> Self {
         let size = probe.size();
         let fft = FftPlanner::new().plan_fft_forward(size);
         let centre = size / 2;
@@ -70,12 +70,12 @@ impl FarField {
     }
 
     /// Side N of the detector in pixels.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// Scratch memory for one thread.
-    pub fn workspace(&self) -> Workspace {
+    pub(crate) fn workspace(&self) -> Workspace {
         let zero = Complex64::new(0.0, 0.0);
         let pixels = self.probe.len();
         Workspace {
@@ -92,7 +92,7 @@ impl FarField {
     /// # Errors
     /// [`DetectorError::Shape`] for a patch that is not N×N, [`DetectorError::BufferLength`] for a
     /// workspace of another detector.
-    pub fn intensity<'w>(
+    pub(crate) fn intensity<'w>(
         &self,
         patch: ArrayView2<'_, Complex64>,
         workspace: &'w mut Workspace,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pattern_is_the_plain_fourier_sum_for_even_and_odd_detectors() -> TestResult {
+    fn the_pattern_is_the_plain_fourier_sum() -> TestResult {
         for size in [8, 9] {
             let shape = ProbeShape {
                 size,

@@ -39,7 +39,6 @@
 //! # Ok::<(), beamflow_lab::DetectorError>(())
 //! ```
 
-#![forbid(unsafe_code)]
 #![deny(unreachable_pub)]
 
 /// The far field: |F{P·O}|², planned once, computed per frame.
@@ -63,8 +62,9 @@ pub mod stack;
 /// The demo's object, drawn: star, cells and bars.
 mod target;
 
-pub use diffraction::{FarField, Workspace};
-pub use noise::{Exposure, ShotNoise};
+pub(crate) use diffraction::FarField;
+pub use diffraction::Workspace;
+pub(crate) use noise::{Exposure, ShotNoise};
 pub use object::Object;
 pub use probe::Probe;
 pub use probe::ProbeShape;

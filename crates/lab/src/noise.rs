@@ -24,13 +24,13 @@ pub struct Exposure {
 
 /// The detector's shot noise for one scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShotNoise {
+pub(crate) struct ShotNoise {
     seed: u64,
 }
 
 impl ShotNoise {
     /// Noise that the seed decides.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed }
     }
 
@@ -40,7 +40,7 @@ impl ShotNoise {
     /// # Errors
     /// [`DetectorError::BufferLength`] when `counts` and `intensity` differ in length,
     /// [`DetectorError::Intensity`] for a value that is negative, infinite or not a number.
-    pub fn expose(
+    pub(crate) fn expose(
         &self,
         frame: u64,
         intensity: &[f64],

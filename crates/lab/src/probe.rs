@@ -17,15 +17,15 @@ use rustfft::num_complex::Complex64;
 use super::DetectorError;
 
 /// Side N of the detector, hence of the probe and of each patch, in pixels.
-pub const DETECTOR_SIZE: usize = 64;
+pub(crate) const DETECTOR_SIZE: usize = 64;
 /// Photons in the probe, so in each frame of a fully transparent object.
-pub const PHOTONS: f64 = 1.0e6;
+pub(crate) const PHOTONS: f64 = 1.0e6;
 /// Radius R of the lit disc in pixels, for [`DETECTOR_SIZE`].
-pub const RADIUS: f64 = 16.0;
+pub(crate) const RADIUS: f64 = 16.0;
 /// Exponent m of the disc's edge: 2 is a Gaussian, large is a hard pinhole.
-pub const EDGE_ORDER: i32 = 8;
+pub(crate) const EDGE_ORDER: i32 = 8;
 /// Curvature κ of the wavefront, phase πκ·r²/N: 0 is flat, 1 is the contract with the trained model.
-pub const CURVATURE: f64 = 1.0;
+pub(crate) const CURVATURE: f64 = 1.0;
 
 /// Largest detector that is simulated: two gigabytes for its field.
 const LARGEST: usize = 8192;
@@ -36,13 +36,13 @@ pub struct ProbeShape {
     /// Side N in pixels.
     pub size: usize,
     /// Radius R of the disc in pixels.
-    pub radius: f64,
+    pub(crate) radius: f64,
     /// Exponent m of the edge.
-    pub edge_order: i32,
+    pub(crate) edge_order: i32,
     /// Curvature κ of the wavefront: the phase is πκ·r²/N.
-    pub curvature: f64,
+    pub(crate) curvature: f64,
     /// Photons per frame, Σ|P|².
-    pub photons: f64,
+    pub(crate) photons: f64,
 }
 
 impl Default for ProbeShape {

@@ -41,7 +41,7 @@ impl Raster {
     ///
     /// # Errors
     /// [`DetectorError::Impossible`] when the raster is larger than any object.
-    pub fn object_shape(&self, patch: usize) -> Result<(usize, usize), DetectorError> {
+    pub(crate) fn object_shape(&self, patch: usize) -> Result<(usize, usize), DetectorError> {
         let side = |points: usize| {
             let travel = points.saturating_sub(1).checked_mul(self.step)?;
             let jitter = self.jitter.checked_mul(2)?;
@@ -133,7 +133,7 @@ impl Scan {
 
     /// A scan over given positions, e.g. those recorded at a beamline.
     #[cfg(test)]
-    pub fn from_positions(positions: Vec<Position>, patch: usize) -> Self {
+    pub(crate) fn from_positions(positions: Vec<Position>, patch: usize) -> Self {
         Self { positions, patch }
     }
 

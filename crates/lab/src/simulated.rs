@@ -101,7 +101,7 @@ impl SimulatedScan {
     /// # Errors
     /// Those of [`intensity`](Self::intensity); [`DetectorError::BufferLength`] when `counts` is not
     /// N·N long.
-    pub fn expose(
+    pub(crate) fn expose(
         &self,
         k: usize,
         workspace: &mut Workspace,

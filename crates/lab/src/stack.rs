@@ -1,7 +1,7 @@
 //! A stack of frames to send: read from a `.npy` file or taken with the simulated detector.
 
-use beamflow_frame::{Dtype, FrameShape};
 use crate::{DetectorError, SimulatedScan};
+use beamflow_frame::{Dtype, FrameShape};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

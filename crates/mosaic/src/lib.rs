@@ -18,12 +18,11 @@
 //! patch lit are NaN in the image, not zero; the image's own constant is arbitrary (its weighted mean is
 //! zero), so compare by `PhaseError::measure`, which removes it; and the number of sweeps is bounded.
 
+#![deny(unreachable_pub)]
+
 use ndarray::{Array2, ArrayView2, Zip, s};
 
 use beamflow_frame::Position;
-
-#![forbid(unsafe_code)]
-#![deny(unreachable_pub)]
 
 /// Sums over patches, and one patch's best constant against them.
 mod image;
@@ -103,14 +102,14 @@ pub struct Stitched {
     pub coverage: Array2<f64>,
     /// What was added to each patch, in radians, in the order in which they came.
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
-    pub constants: Vec<f64>,
+    pub(crate) constants: Vec<f64>,
     /// How many sweeps over all patches were made.
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
-    pub sweeps: usize,
+    pub(crate) sweeps: usize,
     /// Largest change of a patch's constant in the last sweep, in radians: above the tolerance when
     /// the sweeps were used up.
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
-    pub last_change: f64,
+    pub(crate) last_change: f64,
 }
 
 impl Stitcher {
@@ -149,7 +148,7 @@ impl Stitcher {
     /// Makes at most this many sweeps over all patches (default 500).
     #[must_use]
     #[cfg(test)]
-    pub fn max_sweeps(self, sweeps: usize) -> Self {
+    pub(crate) fn max_sweeps(self, sweeps: usize) -> Self {
         Self {
             max_sweeps: sweeps,
             ..self

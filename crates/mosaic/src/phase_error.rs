@@ -34,10 +34,7 @@ impl PhaseError {
     ///
     /// # Errors
     /// [`StitchError::TruthShape`].
-    pub fn measure(
-        stitched: &Stitched,
-        truth: ArrayView2<'_, f64>,
-    ) -> Result<Self, StitchError> {
+    pub fn measure(stitched: &Stitched, truth: ArrayView2<'_, f64>) -> Result<Self, StitchError> {
         if truth.dim() != stitched.phase.dim() {
             return Err(StitchError::TruthShape {
                 truth: truth.dim(),
@@ -101,7 +98,7 @@ impl Stitched {
 
     /// Where the image can be trusted: pixels with at least a fifth of the median coverage of the lit ones,
     /// so all but the scan's dim rim and the holes of dropped frames. Same shape as the image.
-    pub fn well_covered(&self) -> Array2<bool> {
+    pub(crate) fn well_covered(&self) -> Array2<bool> {
         let mut lit: Vec<f64> = self.coverage.iter().copied().filter(|&w| w > 0.0).collect();
         let enough = WELL_COVERED * median(&mut lit);
         self.coverage.mapv(|w| w > 0.0 && w >= enough)

@@ -168,7 +168,7 @@ fn pixels_that_no_patch_lit_are_nan_and_all_others_are_not() -> TestResult {
 }
 
 #[test]
-fn scattered_islands_and_a_single_patch_are_stitched_without_a_constant_to_solve() -> TestResult {
+fn islands_and_a_single_patch_are_stitched() -> TestResult {
     let object = (64, 200);
     let weights = Probe::new(ProbeShape::default())?.intensity();
     let patch = Array2::from_elem((64, 64), 1.5f32);

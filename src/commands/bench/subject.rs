@@ -4,7 +4,8 @@ use super::BenchError;
 use super::stage::{Expected, Stage};
 use crate::cli::{Cli, Peer};
 use crate::commands::child::ChildSidecar;
-use crate::config::{Config, OrAuto};
+use crate::config::Config;
+use crate::inference::model::OrAuto;
 use crate::inference::schedule::Mode;
 use crate::vertex::client::Driver;
 use clap::Parser;
@@ -129,7 +130,7 @@ fn own_folder(folder: &Path, n: usize) -> Result<std::path::PathBuf, BenchError>
 fn bound(flags: &[String], read_batch: usize, stage: &Stage) -> Option<usize> {
     let words = ["beamflow".to_owned()].into_iter().chain(flags.to_vec());
     let config = Config::try_from(Cli::try_parse_from(words).ok()?.serve).ok()?;
-    let OrAuto::Exactly(batch_size) = config.batch_size else {
+    let OrAuto::Exactly(batch_size) = config.model.batch_size else {
         return None;
     };
     Some(config.slots() * batch_size * stage.row_bytes()? + read_batch * stage.frame_bytes())

@@ -11,13 +11,13 @@ pub(crate) use figures::{EngineBench, Percentiles, Run};
 
 use crate::cli::BenchEngineArgs;
 use crate::commands::table;
-use crate::config::OrAuto;
 use crate::engine::room::lanes_on;
 use crate::engine::{self, Engine, EngineError, Place, StageTimes, warm_up};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat};
 use crate::inference::batch::slot::Slot;
 use crate::inference::lane::Work;
 use crate::inference::ledger::Ledger;
+use crate::inference::model::OrAuto;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! When a batch closes.
 //!
-//! Pure policy: it is told of frames and of the time, and says when the batch is done. It reads no
-//! clock and sleeps nowhere, so its tests need neither.
+//! Pure policy: its input is frames and the time, its output whether the batch is complete. It reads no clock and never
+//! sleeps, so its tests need no clock.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -57,7 +57,7 @@ impl Fill {
         self.frames >= self.capacity
     }
 
-    /// When the oldest frame will have waited long enough; `None` if it may wait for ever.
+    /// The time at which the oldest frame has waited long enough; `None` if there is no limit.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deadline_counts_from_the_oldest_frame_and_later_frames_do_not_move_it() {
+    fn the_deadline_counts_from_the_oldest_frame() {
         let start = Instant::now();
         let mut fill = Fill::opened(start, 3, Some(Duration::from_millis(20)));
         fill.add();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_beyond_the_clock_is_no_time_out_rather_than_a_panic() {
+    fn a_timeout_beyond_the_clock_is_no_timeout() {
         assert_eq!(
             Fill::opened(Instant::now(), 3, Some(Duration::MAX)).deadline(),
             None

@@ -2,11 +2,11 @@
 //!
 //! A `Slot` is the staging memory of one batch. A `Ring` owns a fixed number of slots and lends
 //! them out. `Fill` decides when a batch closes. Together they bound the memory of the
-//! sidecar: a frame's pixels are converted once, into a slot, and there is no other place for them.
+//! sidecar: a frame's pixels are converted once, into a slot, and stored nowhere else.
 //!
 //! What always holds:
 //! - there are never more slots than the ring was made with;
-//! - a slot is with exactly one holder: the collector that fills it, the lane that runs it, or the
+//! - a slot has exactly one holder: the collector that fills it, the lane that runs it, or the
 //!   task that reads its results;
 //! - rows past the frames of a batch are zeros when it runs, and are never read back.
 

@@ -1,9 +1,8 @@
 //! The ring of slots: the only back pressure there is.
 //!
 //! A ring is made with a fixed number of slots, in-flight limit + 1: one fills while the others are
-//! computed. `Ring::lease` waits until a slot is free; dropping the `Lease` returns it, wherever
-//! that happens. A slot that hangs in a lost lane is written off with `Claim::write_off`, which puts a
-//! new one in its place; if the lost one comes back after all, it is thrown away.
+//! computed. `Ring::lease` waits until a slot is free; dropping the `Lease` returns it.
+//! `Claim::write_off` replaces a slot that hangs in a lost lane. If the lost slot comes back later, it is dropped.
 
 use super::slot::Slot;
 use crate::engine::EngineError;
@@ -67,7 +66,7 @@ impl Ring {
     /// Waits for a free slot; it comes empty.
     pub(crate) async fn lease(&self) -> Lease {
         loop {
-            // The semaphore is never closed; should it be, waiting for ever is the safe answer.
+            // The semaphore is never closed. If it were, waiting without end would be safe.
             let Ok(permit) = self.shared.available.acquire().await else {
                 std::future::pending().await
             };
@@ -86,7 +85,7 @@ impl Ring {
         }
     }
 
-    /// A look at it that does not keep its slots.
+    /// A view that does not keep its slots alive.
     #[must_use]
     pub(crate) fn watch(&self) -> RingWatch {
         RingWatch {
@@ -101,7 +100,7 @@ impl Ring {
         self.slots
     }
 
-    /// Slots that nobody holds right now.
+    /// Free slots.
     #[must_use]
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
@@ -109,7 +108,7 @@ impl Ring {
     }
 }
 
-/// A look at a ring that does not keep its slots.
+/// A view of a ring that does not keep its slots alive.
 #[derive(Clone)]
 pub(crate) struct RingWatch {
     shared: Weak<Shared>,
@@ -123,7 +122,7 @@ impl RingWatch {
         self.slots
     }
 
-    /// Slots that somebody holds right now; none once the ring is gone.
+    /// Leased slots; none once the ring is dropped.
     #[must_use]
     pub(crate) fn in_use(&self) -> usize {
         self.shared.upgrade().map_or(0, |shared| {
@@ -171,7 +170,7 @@ impl DerefMut for Lease {
 }
 
 /// The right to a leased slot's place in the ring, used once: by the lease that returns the slot,
-/// or by whoever gives the slot up for lost.
+/// or by the task that writes the slot off.
 #[derive(Clone)]
 pub(crate) struct Claim {
     shared: Arc<Shared>,
@@ -184,8 +183,7 @@ impl Claim {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
-    /// Gives the leased slot up for lost and puts a new one in its place. Does nothing if the slot
-    /// has been returned meanwhile.
+    /// Writes the leased slot off and adds a new one in its place. Does nothing if the slot has been returned.
     ///
     /// # Errors
     /// What the engine says if the new slot cannot be made; the ring is then one slot short until the lost one comes
@@ -194,7 +192,7 @@ impl Claim {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        // Made first: if it cannot be, the claim stays open and the lost slot may still come back.
+        // Make the new slot first: if that fails, the claim stays open and the lost slot can still come back.
         let slot = (self.shared.make)()?;
         if self.close() {
             self.shared.put(slot);
@@ -218,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_that_come_back_while_they_are_written_off_are_neither_lost_nor_doubled() {
+    fn a_slot_returned_during_write_off_counts_once() {
         let ring = Ring::new(2, || Ok(Slot::vacant())).unwrap();
         let holders: Vec<_> = (0..3)
             .map(|_| {

@@ -1,4 +1,4 @@
-//! One batch's staging memory, and who is in it.
+//! The staging memory of one batch, and the tickets of its frames.
 
 use crate::engine::{
     Batch, BatchDimension, Engine, EngineError, HostBuffer, OutputRows, Session, StageTimes,
@@ -34,7 +34,7 @@ impl Slot {
     /// of a row that will be read, for each output of the model; for outputs beyond its end, none.
     ///
     /// # Errors
-    /// [`EngineError::Memory`] when the memory cannot be had.
+    /// [`EngineError::Memory`] when the memory cannot be allocated.
     pub(crate) fn new(
         engine: &dyn Engine,
         capacity: usize,
@@ -91,7 +91,7 @@ impl Slot {
     pub(crate) fn push(&mut self, ticket: Ticket, pixels: &Pixels<'_>) -> Result<(), Rejection> {
         let from = self.tickets.len() * self.row;
         let row = self.input.values_mut().get(from..from + self.row);
-        // A full slot has no row left; nobody pushes into one.
+        // A full slot has no row left; the collector never pushes into one.
         pixels.write_to(row.unwrap_or(ValuesMut::F32(&mut [])))?;
         self.tickets.push(ticket);
         Ok(())

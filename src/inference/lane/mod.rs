@@ -1,15 +1,15 @@
 //! Lanes: named OS threads that own sessions, and the queue of work before them.
 //!
 //! Each lane opens its own session, warms it up, and then runs one job after another from a
-//! queue that all lanes share: whichever is idle takes the next, so a slow batch holds up
-//! nobody. With several devices a `Balance` chooses among them. A job is a piece of `Work` that owns its buffers; it comes back with its `Reply`.
+//! queue that all lanes share: the first idle lane takes the next job, so a slow batch does not delay
+//! the others. With several devices a `Balance` chooses among them. A job is a piece of `Work` that owns its buffers; its `Reply` returns it.
 //!
 //! What always holds:
 //! - one session per lane, opened, used and dropped on the lane's thread;
-//! - every job that was accepted is replied to, unless its lane hangs; then its owner, who has a
-//!   time-out, calls `Lanes::abandon`, and a new lane takes the hung one's place;
+//! - every accepted job gets a reply, unless its lane hangs. Then its owner, after a timeout, calls `Lanes::abandon`, and a
+//!   new lane replaces the hung one;
 //! - a panic in a session costs its job a `Failure::Panicked` and its lane a fresh session, not the process;
-//! - a lost device takes its lanes with it, and the others go on; when the last lane is gone, queued and
+//! - a lost device ends its lanes, and the others continue; after the last lane, queued and
 //!   later jobs fail with `Failure::NoLane` and `Health::lost` is cancelled;
 //! - the queue holds no more jobs than there are slots, because every job owns one.
 
@@ -40,11 +40,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use usage::{Account, Watched};
 
-/// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs
-/// more often than this is not going to recover.
+/// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs more often does
+/// not recover.
 const MOST_HANGING: usize = 16;
 
-/// How long lanes that are told to end may take to give back what they hold.
+/// The time that lanes get to end and release their sessions.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// How batches are spread over several devices.
@@ -57,7 +57,7 @@ pub(crate) enum Balance {
     RoundRobin,
 }
 
-/// How many lanes there are to be, and what for.
+/// How many lanes to start, and for which batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LanePlan {
     /// Lanes, over all devices.
@@ -68,7 +68,7 @@ pub(crate) struct LanePlan {
     pub(crate) balance: Balance,
 }
 
-/// How the lanes and their devices are; clones stay up to date.
+/// The state of the lanes and their devices. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     lost: CancellationToken,
@@ -105,7 +105,7 @@ impl Health {
     }
 }
 
-/// A look at the lanes that does not keep them.
+/// A view of the lanes that does not keep them alive.
 #[derive(Clone)]
 pub(crate) struct LanesWatch(Weak<dyn Watched>);
 
@@ -152,7 +152,7 @@ impl<W: Work> Lanes<W> {
             }
         }
         drop(opened_tx);
-        // All are heard out, so that none is still opening its session when the start fails.
+        // Wait for all, so that none is still opening its session when the start fails.
         let opened: Vec<_> = opened_rx.iter().collect();
         if let Some(error) = opened.into_iter().find_map(Result::err) {
             lanes.end();

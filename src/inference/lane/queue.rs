@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_is_idle_while_a_batch_waits_for_another_device_is_timed() {
+    fn idle_lanes_are_timed_while_a_batch_waits() {
         let (mut queue, [a, b, c, d]) = queue(Balance::RoundRobin);
         let far = Instant::now() + Duration::from_secs(3600);
         (0..3).for_each(|work| queue.push(job(work, None)));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_for_a_device_that_reopens_its_session_is_taken_by_the_others() {
+    fn jobs_kept_for_a_reopening_device_go_to_the_others() {
         let mut queue = Queue::new(2, Balance::RoundRobin);
         let lanes = [queue.admit(0), queue.admit(1)];
         lanes.iter().for_each(|lane| queue.opened(*lane));
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_never_kept_for_a_device_whose_only_lane_it_is_to_avoid() {
+    fn a_job_is_not_kept_for_a_device_that_it_avoids() {
         for balance in [Balance::QueueDepth, Balance::RoundRobin] {
             let mut queue = Queue::new(2, balance);
             let lanes = [queue.admit(0), queue.admit(1)];

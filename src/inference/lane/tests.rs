@@ -169,7 +169,7 @@ fn every_run_is_accounted_for_with_its_lane() {
 }
 
 #[test]
-fn an_abandoned_lane_is_replaced_and_there_is_no_moment_without_a_lane() {
+fn an_abandoned_lane_is_replaced_without_a_gap() {
     let lanes = Lanes::start(engine(2), plan(1)).unwrap();
     let (release, until) = mpsc::channel();
     let hung = lanes.submit(Task::Hang(until), None);
@@ -208,7 +208,7 @@ fn condemned_lanes_leave_no_job_waiting() {
 }
 
 #[test]
-fn nobody_waiting_for_a_job_that_is_queued_means_that_it_is_not_run() {
+fn a_queued_job_without_a_waiter_is_not_run() {
     let lanes = Lanes::start(engine(1), plan(1)).unwrap();
     let (release, until) = mpsc::channel();
     let busy = lanes.submit(Task::Hang(until), None);

@@ -1,7 +1,7 @@
-//! What the lanes have done and what waits for them, for whoever watches.
+//! What the lanes have done, and what waits for them.
 //!
-//! A batch is accounted for before its reply is sent: whoever has a result finds it here. Times of runs that fail
-//! count as well, for the device was busy with them.
+//! A batch is counted before its reply is sent, so the owner of a result finds it here. Failed runs count too, because the
+//! device was busy with them.
 
 use super::LaneId;
 use std::time::{Duration, Instant};

@@ -1,11 +1,11 @@
-//! Frames that never came: numbers left out upstream.
+//! Missing frames: numbers left out upstream.
 //!
-//! A source writes the detector's frame number into the header `x-txn-id`. Frames come in order, so a number that is
-//! jumped over was lost before it reached us: at the detector, in the source, or in a buffer that was full. A frame that comes late, or
-//! again after a NACK, is no gap. A detector that begins anew at 0 or 1, or goes on for long below where it was,
-//! has begun another scan.
+//! A source writes the detector's frame number into the header `x-txn-id`. Frames come in order, so a skipped
+//! number was lost before it reached the sidecar: at the detector, in the source, or in a buffer that was full. A frame that comes late, or
+//! again after a NACK, is no gap. A detector that restarts at 0 or 1, or continues for long below the last number,
+//! has started another scan.
 //!
-//! It can only be told where one replica sees all frames: with several, each sees a part, and the gaps mean nothing.
+//! The count has a meaning only if one replica receives all frames. With several, each receives a part.
 
 /// Frames in a row below the next number that are taken for another scan.
 const ANOTHER_SCAN: u32 = 1000;

@@ -1,5 +1,5 @@
-//! The datums of one call, from the moment they come in until it is answered. Those of a call that is given up are
-//! counted as abandoned, so that no datum that was received is missing among those completed.
+//! The datums of one call, from arrival to answer. Datums of a dropped call are counted as abandoned, so that every datum
+//! received is also completed.
 
 use super::counts::Counts;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use crate::inference::batch::RingWatch;
 use crate::inference::lane::{Health, LanesWatch, Usage};
 use crate::inference::schedule::Depth;
-use crate::telemetry::{logs, names};
+use crate::telemetry::names;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// What is known once the model is loaded.
 pub(crate) struct Running {
+    /// The name of the model in metrics.
+    pub(crate) name: String,
     /// The engine, in words.
     pub(crate) engine: String,
     /// The model file.
@@ -47,13 +49,11 @@ impl std::fmt::Debug for RunningMetrics {
 
 impl Collector for RunningMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let dropped = names::LOG_LINES_DROPPED.encode(&mut encoder, MetricType::Counter)?;
-        ConstCounter::new(logs::dropped()).encode(dropped)?;
         let Some(running) = self.0.get() else {
             return Ok(());
         };
         running.encode(&mut encoder)?;
-        encode_lanes(&running.lanes.usage(), &mut encoder)
+        encode_lanes(&running.name, &running.lanes.usage(), &mut encoder)
     }
 }
 
@@ -61,8 +61,9 @@ impl Running {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut info = names::ENGINE_INFO.encode(encoder, MetricType::Gauge)?;
         let labels = [
+            ("model", self.name.clone()),
             ("engine", self.engine.clone()),
-            ("model", self.model.clone()),
+            ("path", self.model.clone()),
             ("mode", self.mode.clone()),
             ("devices", self.devices.join(",")),
         ];
@@ -70,7 +71,7 @@ impl Running {
 
         let mut load = names::ENGINE_LOAD_SECONDS.encode(encoder, MetricType::Gauge)?;
         for (phase, time) in self.load_times {
-            let labels = [("phase", phase)];
+            let labels = [("model", self.name.as_str()), ("phase", phase)];
             ConstGauge::new(time.as_secs_f64()).encode(load.encode_family(&labels)?)?;
         }
 
@@ -82,24 +83,31 @@ impl Running {
             (names::BATCH_SIZE, self.batch_size),
             (names::READ_BATCH_FRAMES_NEEDED, self.read_batch_needed),
         ] {
-            let gauge = metric.encode(encoder, MetricType::Gauge)?;
-            ConstGauge::new(value as u64).encode(gauge)?;
+            let mut gauge = metric.encode(encoder, MetricType::Gauge)?;
+            let labels = [("model", self.name.as_str())];
+            ConstGauge::new(value as u64).encode(gauge.encode_family(&labels)?)?;
         }
         Ok(())
     }
 }
 
-fn encode_lanes(usage: &Usage, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+fn encode_lanes(
+    model: &str,
+    usage: &Usage,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
     let mut busy = names::LANE_BUSY_SECONDS.encode(encoder, MetricType::Counter)?;
     for device in &usage.devices {
         for (lane, time) in device.done.busy.iter().enumerate() {
             let labels = [
+                ("model", model.to_owned()),
                 ("device", device.device.clone()),
                 ("lane", lane.to_string()),
             ];
             ConstCounter::new(time.as_secs_f64()).encode(busy.encode_family(&labels)?)?;
         }
     }
-    let idle = names::IDLE_WHILE_QUEUED_SECONDS.encode(encoder, MetricType::Counter)?;
-    ConstCounter::new(usage.idle_while_queued.as_secs_f64()).encode(idle)
+    let mut idle = names::IDLE_WHILE_QUEUED_SECONDS.encode(encoder, MetricType::Counter)?;
+    let labels = [("model", model)];
+    ConstCounter::new(usage.idle_while_queued.as_secs_f64()).encode(idle.encode_family(&labels)?)
 }

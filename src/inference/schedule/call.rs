@@ -1,4 +1,4 @@
-//! What is known of one call: its ledger, its batches, its times.
+//! The state of one call: its ledger, its batches, its times.
 
 use super::{Computed, Filled};
 use crate::inference::batch::Close;
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 /// One call, from its first datum to its answer.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// Who came in, and what became of each.
+    /// Every datum of the call, with its outcome.
     pub(crate) ledger: Ledger,
-    /// Counts them from the moment they come in.
+    /// Counts them on arrival.
     pub(crate) intake: Intake,
     /// Batches computed, whatever their outcome.
     pub(crate) batches: usize,
@@ -63,8 +63,7 @@ pub(crate) struct CallTimes {
 }
 
 impl Call {
-    /// A call that nobody has come into yet. `depth` is how many batches may be in flight, where the mode has such a
-    /// limit.
+    /// A call without datums. `depth` is the number of batches that may be in flight, if the mode has such a limit.
     #[must_use]
     pub(crate) fn new(counts: &Arc<Counts>, depth: Option<usize>) -> Self {
         Self {
@@ -98,7 +97,7 @@ impl Call {
         self.first_submission.get_or_insert_with(Instant::now);
     }
 
-    /// Notes how long a batch took to fill. One that was closed early tells nothing.
+    /// Notes how long a batch took to fill. A batch that closed early is not counted.
     pub(crate) fn mark_filled(&mut self, batch: &Filled) {
         if batch.close == Close::Full {
             self.collection.add(batch.filling);
@@ -126,7 +125,7 @@ impl Call {
                     self.ledger.settle(ticket, outcome);
                 }
             }
-            // The ledger answers for the frames of this batch: they were never settled.
+            // The frames have no outcome, so the ledger answers them as failed.
             Err(error) => tracing::error!(
                 %error,
                 "A batch was lost in this program, not in the engine; its frames are answered as failed."

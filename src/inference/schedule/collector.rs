@@ -1,9 +1,10 @@
-//! Datums into filled slots: the part of every mode that listens.
+//! From datums to filled slots: the receiving part of every mode.
 
-use super::{Call, Resources};
+use super::Call;
 use crate::frame::{Rejection, frame_id, frame_number};
 use crate::inference::batch::{Close, Fill, Lease};
 use crate::inference::ledger::{Outcome, Ticket};
+use crate::inference::model::Model;
 use crate::inference::sync::timeout_at;
 use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
@@ -25,11 +26,10 @@ pub(crate) struct Filled {
 
 /// Draws datums from a source and fills slots with their frames.
 ///
-/// A datum is entered in the ledger first; then its frame is converted straight into the slot, or settled as rejected.
-/// A slot is leased when the first good frame is at hand, not before, so that a
-/// call that waits for frames holds none.
+/// A datum is entered in the ledger first. Then its frame is converted straight into the slot, or settled as rejected.
+/// A slot is leased when the first valid frame has arrived, so that a call that waits for frames holds no slot.
 pub(crate) struct Collector<'a, S> {
-    resources: &'a Resources,
+    model: &'a Model,
     source: S,
     /// How long the present batch has waited for a slot.
     waited: Duration,
@@ -39,9 +39,9 @@ pub(crate) struct Collector<'a, S> {
 
 impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     /// A collector that draws from `source`.
-    pub(crate) fn new(resources: &'a Resources, source: S) -> Self {
+    pub(crate) fn new(model: &'a Model, source: S) -> Self {
         Self {
-            resources,
+            model,
             source,
             waited: Duration::ZERO,
             decoding: Duration::ZERO,
@@ -95,7 +95,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     ) -> bool {
         let (begun, waited_before) = (Instant::now(), self.waited);
         let ticket = call.ledger.enter(datum.id, datum.keys);
-        let pixels = match self.resources.decoder.decode(&datum.value, &datum.headers) {
+        let pixels = match self.model.decoder.decode(&datum.value, &datum.headers) {
             Ok(pixels) => pixels,
             Err(rejection) => {
                 self.reject(ticket, rejection, datum.headers, datum.value, call);
@@ -106,10 +106,10 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
             Some(filling) => filling,
             None => {
                 let asked = Instant::now();
-                let lease = self.resources.ring.lease().await;
+                let lease = self.model.ring.lease().await;
                 let now = Instant::now();
                 self.waited += now.saturating_duration_since(asked);
-                let fill = Fill::opened(now, lease.capacity(), self.resources.limits.batch_timeout);
+                let fill = Fill::opened(now, lease.capacity(), self.model.limits.batch_timeout);
                 filling.insert((lease, fill))
             }
         };
@@ -133,9 +133,9 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         call: &mut Call,
     ) {
         let frame = frame_id(&headers, call.ledger.id(ticket));
-        self.resources.counts.rejection(frame, &rejection);
-        // Kept only for a dead letter: a read batch of rejected frames is not to be held in memory for nothing.
-        let payload = if self.resources.keep_rejected {
+        self.model.counts.rejection(frame, &rejection);
+        // Only a dead letter needs the payload. Otherwise a read batch of rejected frames would stay in memory.
+        let payload = if self.model.keep_rejected {
             payload
         } else {
             Vec::new()

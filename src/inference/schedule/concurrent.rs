@@ -1,6 +1,7 @@
 //! Collector, queue and workers: collecting never waits for computing, until the slots are used up.
 
-use super::{Call, Collector, Resources, Schedule};
+use super::{Call, Collector, Schedule};
+use crate::inference::model::Model;
 use futures::StreamExt;
 use numaflow::batchmap::Datum;
 use std::sync::Arc;
@@ -10,8 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 /// A collector fills slots into a bounded queue; up to `workers` batches are computed side by side,
 /// and their results are taken as they come, in any order.
 pub(crate) struct Concurrent {
-    /// What all modes share.
-    pub(crate) resources: Arc<Resources>,
+    pub(crate) model: Arc<Model>,
     /// Batches computed side by side.
     pub(crate) workers: usize,
 }
@@ -19,24 +19,24 @@ pub(crate) struct Concurrent {
 #[async_trait::async_trait]
 impl Schedule for Concurrent {
     async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
-        let mut call = Call::new(&self.resources.counts, None);
-        // As many places as workers: a batch for each to turn to. The ring bounds it all the same.
+        let mut call = Call::new(&self.model.counts, None);
+        // One place for each worker. The ring is the tighter bound.
         let (queue, filled) = mpsc::channel(self.workers);
         let collect = async {
-            let mut collector = Collector::new(&self.resources, ReceiverStream::new(datums));
+            let mut collector = Collector::new(&self.model, ReceiverStream::new(datums));
             while let Some(batch) = collector.next(&mut call).await {
                 call.mark_submission();
                 if queue.send(batch).await.is_err() {
                     break; // Never: the workers below outlive the queue.
                 }
-                // The workers are polled beside this: they are to start on the batch now, not at the next pause.
+                // The workers are polled in the same task: yield, so that they start this batch now.
                 tokio::task::yield_now().await;
             }
             call.mark_collected();
             drop(queue);
         };
         let work = ReceiverStream::new(filled)
-            .map(|batch| self.resources.start(batch, ()))
+            .map(|batch| self.model.start_batch(batch, ()))
             .buffer_unordered(self.workers)
             .collect::<Vec<_>>();
         let ((), computed) = tokio::join!(collect, work);

@@ -1,9 +1,9 @@
-//! How many batches pipelined mode keeps in flight: a number, or what the measured times ask for.
+//! The number of batches that pipelined mode keeps in flight: fixed, or derived from measured times.
 //!
-//! While one batch is computed, `inference / collection` more fill up; so many are in flight if nobody waits.
-//! `Depth::following` starts at 3 and follows that ratio, with a quarter added for batches that take
-//! longer than others. It moves, between 1 and 8, only after three calls in
-//! a row have asked for another depth, to what the last of them asks for; and says so.
+//! While one batch is computed, `inference / collection` more fill up. With that many in flight neither side waits.
+//! `Depth::following` starts at 3 and follows this ratio plus a quarter, because some batches take longer. It changes,
+//! between 1 and 8, only after three calls in a row need another depth; it then takes the depth of the last of them and
+//! logs the change.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ impl Depth {
         }
     }
 
-    /// What the measured times ask for.
+    /// Derived from the measured times.
     #[must_use]
     pub(crate) fn following() -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Depth {
         let Some(following) = &self.following else {
             return;
         };
-        // The clock's own grain: a batch that filled faster than it can tell.
+        // The resolution of the clock: a batch may fill faster than that.
         let collection = collection.max(Duration::from_micros(1));
         let measured = inference.as_secs_f64() / collection.as_secs_f64();
         let mut following = following.lock();
@@ -97,7 +97,7 @@ impl Depth {
     }
 }
 
-/// The depth that a ratio of inference to collection time asks for: the ratio and a quarter, rounded up, from 1 to
+/// The depth for a ratio of inference to collection time: the ratio and a quarter, rounded up, from 1 to
 /// [`FOLLOWING_MOST`].
 #[must_use]
 pub(crate) fn suited(ratio: f64) -> usize {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_depth_follows_the_ratio_of_inference_to_collection_between_one_and_eight() {
+    fn the_depth_follows_the_ratio_of_inference_to_collection() {
         for (collection, inference, depth) in
             [(10, 1, 1), (10, 10, 2), (10, 30, 4), (1, 100, 8), (0, 5, 8)]
         {

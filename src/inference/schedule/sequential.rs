@@ -1,6 +1,7 @@
-//! Everything first, then one batch after another: the plainest mode, and the yardstick of the others.
+//! Everything first, then one batch after another: the simplest mode, and the reference for the others.
 
-use super::{Call, Collector, Resources, Schedule};
+use super::{Call, Collector, Schedule};
+use crate::inference::model::Model;
 use futures::stream;
 use numaflow::batchmap::Datum;
 use std::sync::Arc;
@@ -8,14 +9,13 @@ use tokio::sync::mpsc;
 
 /// Collects the whole read batch, then computes it batch by batch, one in flight.
 pub(crate) struct Sequential {
-    /// What all modes share.
-    pub(crate) resources: Arc<Resources>,
+    pub(crate) model: Arc<Model>,
 }
 
 #[async_trait::async_trait]
 impl Schedule for Sequential {
     async fn run(&self, mut datums: mpsc::Receiver<Datum>) -> Call {
-        let mut call = Call::new(&self.resources.counts, None);
+        let mut call = Call::new(&self.model.counts, None);
         let mut collected = Vec::new();
         while let Some(datum) = datums.recv().await {
             call.mark_arrival();
@@ -23,10 +23,10 @@ impl Schedule for Sequential {
         }
         call.mark_collected();
 
-        let mut collector = Collector::new(&self.resources, stream::iter(collected));
+        let mut collector = Collector::new(&self.model, stream::iter(collected));
         while let Some(batch) = collector.next(&mut call).await {
             call.mark_submission();
-            let computed = self.resources.start(batch, ()).await;
+            let computed = self.model.start_batch(batch, ()).await;
             call.settle(computed);
         }
         call

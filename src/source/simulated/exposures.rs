@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn no_frame_is_taken_before_the_first_period_is_over_nor_after_the_last_frame() {
+    fn frames_are_taken_from_the_first_period_to_the_last_frame() {
         let exposures = Exposures {
             fps: 10.0,
             last: Some(25),

@@ -10,10 +10,10 @@
 //! What always holds:
 //!
 //! 1. The shutter opens at the first read, so a pipeline that is still coming up misses nothing. From then on
-//!    the detector waits for nobody: what is not read in time is dropped, and shows as a gap in `x-txn-id`.
+//!    the detector does not wait: frames that are not read in time are dropped, which shows as a gap in `x-txn-id`.
 //! 2. A frame comes again after a nack (later, if the nack says so), after a read whose reader went away in the
-//!    middle of it, and when it is not acked in time. The SDK does not tell its source of a reader that connects anew, so what
-//!    a reader took with it is known by the time-out alone.
+//!    middle of it, and when it is not acked in time. The SDK does not report a reader that connects again, so only the
+//!    timeout finds the frames that a lost reader had taken.
 //! 3. The same number is the same frame, byte for byte, whenever it is delivered.
 //! 4. Memory is bounded: the scan, `--buffer` and a fixed number of unacked frames, of which only the numbers are
 //!    kept. The SDK's own queue holds up to one read of frames.

@@ -136,7 +136,7 @@ impl Shared {
             tracing::warn!(
                 frames = dropped - drops.told,
                 in_all = dropped,
-                "The reader is slower than the detector: frames that nobody read in time are dropped."
+                "The reader is slower than the detector; frames that are not read in time are dropped."
             );
             drops.told = dropped;
         }

@@ -219,7 +219,7 @@ fn report(datums: usize, settled: &Settled) {
             repeated,
             unknown,
             first = settled.first_stray.as_deref().unwrap_or_default(),
-            "The handler returned responses nobody waits for: they are dropped."
+            "The handler returned responses to no open datum; they are dropped."
         );
     }
     if empty > 0 {

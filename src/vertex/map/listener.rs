@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_info_file_that_cannot_be_written_is_an_error_with_its_path() {
+    async fn an_unwritable_server_info_file_is_an_error_with_its_path() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
         let (listening, _incoming) = bind(&config).await.unwrap();

@@ -1,8 +1,13 @@
-//! The roll of one call: which datums came in, and which of them were answered.
+//! The roll of one call: which datums came in, and which of them are answered.
 //!
-//! What always holds: `Roll::settle` returns exactly one response for each datum entered, with at
-//! least one message, each message with the metadata its datum came with. Equal ids are legal: they
-//! are answered in the order in which they came, as often as they came and no oftener.
+//! What always holds: `Roll::settle` returns exactly one response for each datum entered, with at least one message, each
+//! message with the metadata that its datum came with. Equal ids are legal: they are answered in order of arrival, as many
+//! times as they came.
+//!
+//! There are two books. This one belongs to the protocol: it trusts no handler, works on ids, and answers for a handler that
+//! panics, returns early, repeats itself or invents ids. The ledger (`crate::inference::ledger`) belongs to inference: it works
+//! on tickets, knows why a frame has no result, and also serves where the SDK hosts the handler. Each of them alone would
+//! leave one kind of mistake without an answer.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_ids_are_answered_as_often_as_they_came_each_with_its_own_metadata() {
+    fn equal_ids_are_answered_each_with_its_own_metadata() {
         let mut roll = Roll::default();
         roll.enter("a", metadata("first"));
         roll.enter("a", metadata("second"));

@@ -77,7 +77,7 @@ pub fn target(data: &[u8]) {
 /// What holds for every configuration there is.
 fn check(config: &Config) {
     assert!(config.in_flight() >= 1 && config.slots() == config.in_flight() + 1);
-    assert!(!config.inference_timeout.is_zero());
+    assert!(!config.model.limits.inference_timeout.is_zero());
     for devices in [1, 2, 16] {
         for each in [None, Some(1), Some(3)] {
             let lanes = config.lanes(devices, each);

@@ -84,9 +84,9 @@ impl Subject {
         let always = ["beamflow", "--bsz-size=4", "--output-format=raw"];
         let cli = Cli::try_parse_from(always.iter().chain(flags)).unwrap();
         let mut config = Config::try_from(cli.serve).unwrap();
-        config.output_size = OutputSize::Full;
+        config.model.output_size = OutputSize::Full;
         // No answer may depend on how fast the machine is.
-        config.batch_timeout = None;
+        config.model.limits.batch_timeout = None;
         Self {
             sidecar: Sidecar::load(&config).unwrap(),
             element,

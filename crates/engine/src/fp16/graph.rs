@@ -10,17 +10,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 const INT: i32 = 2;
 
 /// A graph on its way: what is known between two nodes.
-pub struct Rewriting {
+pub(crate) struct Rewriting {
     /// By their names in the given model.
     pub values: BTreeMap<String, Value>,
     /// Second names of weights.
-    pub aliases: HashMap<String, String>,
+    pub(crate) aliases: HashMap<String, String>,
     /// The graph's outputs.
     pub outputs: HashSet<String>,
     /// The element types that the given model declares.
-    pub declared: HashMap<String, i32>,
+    pub(crate) declared: HashMap<String, i32>,
     /// The nodes so far.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// The count so far.
     pub summary: Summary,
     names: Names,
@@ -28,7 +28,7 @@ pub struct Rewriting {
 
 impl Rewriting {
     /// Takes nodes and weights out of the graph, and makes its inputs half.
-    pub fn start(graph: &mut Graph) -> Result<Self, HalfError> {
+    pub(crate) fn start(graph: &mut Graph) -> Result<Self, HalfError> {
         let mut this = Self {
             values: BTreeMap::new(),
             aliases: HashMap::new(),
@@ -73,7 +73,7 @@ impl Rewriting {
     }
 
     /// Puts nodes and weights back.
-    pub fn finish(mut self, mut graph: Graph) -> Result<(Graph, Summary), HalfError> {
+    pub(crate) fn finish(mut self, mut graph: Graph) -> Result<(Graph, Summary), HalfError> {
         for output in &graph.output {
             self.read(output.name(), Form::Single, || "the graph".to_owned())?;
         }
@@ -110,7 +110,7 @@ impl Rewriting {
     }
 
     /// Notes what a name stands for.
-    pub fn write(&mut self, name: String, value: Value) -> Result<(), HalfError> {
+    pub(crate) fn write(&mut self, name: String, value: Value) -> Result<(), HalfError> {
         if self.aliases.contains_key(&name) || self.values.contains_key(&name) {
             return Err(HalfError::WrittenTwice { value: name });
         }
@@ -119,7 +119,7 @@ impl Rewriting {
     }
 
     /// The name of a value in the form that a reader needs; one that was not float32 has only one.
-    pub fn read(
+    pub(crate) fn read(
         &mut self,
         name: &str,
         needed: Form,
@@ -162,7 +162,7 @@ impl Rewriting {
     }
 
     /// Notes that a node computes a value in a form, and gives the name to compute it under.
-    pub fn compute(&mut self, name: &str, form: Form) -> Result<String, HalfError> {
+    pub(crate) fn compute(&mut self, name: &str, form: Form) -> Result<String, HalfError> {
         let computed = if form == Form::Half && self.outputs.contains(name) {
             self.names.fresh(name, form)
         } else {

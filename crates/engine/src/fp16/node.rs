@@ -8,7 +8,7 @@ use super::value::{Form, Value};
 
 impl Rewriting {
     /// Rewrites a node, with the conversions that it needs before it.
-    pub fn node(&mut self, mut node: Node) -> Result<(), HalfError> {
+    pub(crate) fn node(&mut self, mut node: Node) -> Result<(), HalfError> {
         for input in &mut node.input {
             if let Some(weight) = self.aliases.get(input) {
                 weight.clone_into(input);

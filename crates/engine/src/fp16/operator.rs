@@ -7,7 +7,7 @@
 
 /// In which precision an operator computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Precision {
+pub(crate) enum Precision {
     /// In half, always: what takes the time, and adds up in more than half on the device.
     Half,
     /// In half if all that it is given was computed in half, else in single.
@@ -20,7 +20,7 @@ pub enum Precision {
 
 /// Which results are of the type of the data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Results {
+pub(crate) enum Results {
     /// All.
     All,
     /// The first; the others are indices or masks.
@@ -33,18 +33,18 @@ pub enum Results {
 
 /// How an operator is rewritten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// In which precision it computes.
     pub precision: Precision,
     /// Which results are of the type of the data.
     pub results: Results,
     /// Whether only the first input is data. Others that are float32 stay so, by the operator's definition.
-    pub first_only: bool,
+    pub(crate) first_only: bool,
 }
 
 impl Rule {
     /// The rule for an operator of ONNX's own, by its name. One that is not known computes in single.
-    pub fn of(operator: &str) -> Self {
+    pub(crate) fn of(operator: &str) -> Self {
         let (precision, results) = match operator {
             "Conv" | "ConvTranspose" | "MatMul" | "Gemm" | "Einsum" => {
                 (Precision::Half, Results::All)
@@ -97,20 +97,20 @@ impl Rule {
     }
 
     /// For an operator of which nothing is known.
-    pub const UNKNOWN: Self = Self {
+    pub(crate) const UNKNOWN: Self = Self {
         precision: Precision::Single,
         results: Results::Declared,
         first_only: false,
     };
 
     /// Whether an input may be half.
-    pub fn is_data(self, input: usize) -> bool {
+    pub(crate) fn is_data(self, input: usize) -> bool {
         input == 0 || !self.first_only
     }
 }
 
 /// Whether an operator computes with quantised numbers.
-pub fn is_quantised(operator: &str) -> bool {
+pub(crate) fn is_quantised(operator: &str) -> bool {
     operator.starts_with("QLinear")
         || operator.ends_with("QuantizeLinear")
         || operator.ends_with("DequantizeLinear")

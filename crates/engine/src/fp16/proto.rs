@@ -5,38 +5,38 @@
 //! format says may be absent stay absent.
 
 /// `TensorProto.DataType.FLOAT`: float32.
-pub const FLOAT: i32 = 1;
+pub(crate) const FLOAT: i32 = 1;
 /// `TensorProto.DataType.FLOAT16`.
-pub const FLOAT16: i32 = 10;
+pub(crate) const FLOAT16: i32 = 10;
 /// `TensorProto.DataLocation.EXTERNAL`: the data is in another file.
-pub const EXTERNAL: i32 = 1;
+pub(crate) const EXTERNAL: i32 = 1;
 
 /// A message as its bytes.
 type Opaque = Vec<u8>;
 
 /// `ModelProto`: a whole file.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Model {
+pub(crate) struct Model {
     #[prost(int64, optional, tag = 1)]
-    pub ir_version: Option<i64>,
+    pub(crate) ir_version: Option<i64>,
     #[prost(bytes = "vec", optional, tag = 2)]
-    pub producer_name: Option<Opaque>,
+    pub(crate) producer_name: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 3)]
-    pub producer_version: Option<Opaque>,
+    pub(crate) producer_version: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 4)]
-    pub domain: Option<Opaque>,
+    pub(crate) domain: Option<Opaque>,
     #[prost(int64, optional, tag = 5)]
-    pub model_version: Option<i64>,
+    pub(crate) model_version: Option<i64>,
     #[prost(bytes = "vec", optional, tag = 6)]
-    pub doc_string: Option<Opaque>,
+    pub(crate) doc_string: Option<Opaque>,
     #[prost(message, optional, tag = 7)]
     pub graph: Option<Graph>,
     #[prost(bytes = "vec", repeated, tag = 8)]
-    pub opset_import: Vec<Opaque>,
+    pub(crate) opset_import: Vec<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 14)]
-    pub metadata_props: Vec<Opaque>,
+    pub(crate) metadata_props: Vec<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 20)]
-    pub training_info: Vec<Opaque>,
+    pub(crate) training_info: Vec<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 25)]
     pub functions: Vec<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 26)]
@@ -45,32 +45,32 @@ pub struct Model {
 
 /// `GraphProto`: nodes in the order of their computation, weights, inputs and outputs.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Graph {
+pub(crate) struct Graph {
     #[prost(message, repeated, tag = 1)]
-    pub node: Vec<Node>,
+    pub(crate) node: Vec<Node>,
     #[prost(bytes = "vec", optional, tag = 2)]
     pub name: Option<Opaque>,
     #[prost(message, repeated, tag = 5)]
-    pub initializer: Vec<Tensor>,
+    pub(crate) initializer: Vec<Tensor>,
     #[prost(bytes = "vec", optional, tag = 10)]
-    pub doc_string: Option<Opaque>,
+    pub(crate) doc_string: Option<Opaque>,
     #[prost(message, repeated, tag = 11)]
     pub input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = 12)]
     pub output: Vec<ValueInfo>,
     #[prost(message, repeated, tag = 13)]
-    pub value_info: Vec<ValueInfo>,
+    pub(crate) value_info: Vec<ValueInfo>,
     #[prost(bytes = "vec", repeated, tag = 14)]
-    pub quantization_annotation: Vec<Opaque>,
+    pub(crate) quantization_annotation: Vec<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 15)]
-    pub sparse_initializer: Vec<Opaque>,
+    pub(crate) sparse_initializer: Vec<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 16)]
-    pub metadata_props: Vec<Opaque>,
+    pub(crate) metadata_props: Vec<Opaque>,
 }
 
 /// `NodeProto`: one operator at work. An empty name of an input or output stands for one left out.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Node {
+pub(crate) struct Node {
     #[prost(string, repeated, tag = 1)]
     pub input: Vec<String>,
     #[prost(string, repeated, tag = 2)]
@@ -78,24 +78,24 @@ pub struct Node {
     #[prost(string, optional, tag = 3)]
     pub name: Option<String>,
     #[prost(string, optional, tag = 4)]
-    pub op_type: Option<String>,
+    pub(crate) op_type: Option<String>,
     #[prost(message, repeated, tag = 5)]
-    pub attribute: Vec<Attribute>,
+    pub(crate) attribute: Vec<Attribute>,
     #[prost(bytes = "vec", optional, tag = 6)]
-    pub doc_string: Option<Opaque>,
+    pub(crate) doc_string: Option<Opaque>,
     #[prost(string, optional, tag = 7)]
-    pub domain: Option<String>,
+    pub(crate) domain: Option<String>,
     #[prost(bytes = "vec", optional, tag = 8)]
-    pub overload: Option<Opaque>,
+    pub(crate) overload: Option<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 9)]
-    pub metadata_props: Vec<Opaque>,
+    pub(crate) metadata_props: Vec<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 10)]
-    pub device_configurations: Vec<Opaque>,
+    pub(crate) device_configurations: Vec<Opaque>,
 }
 
 /// `AttributeProto`: a setting of a node.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Attribute {
+pub(crate) struct Attribute {
     #[prost(string, optional, tag = 1)]
     pub name: Option<String>,
     #[prost(float, optional, tag = 2)]
@@ -111,109 +111,109 @@ pub struct Attribute {
     #[prost(float, repeated, packed = "false", tag = 7)]
     pub floats: Vec<f32>,
     #[prost(int64, repeated, packed = "false", tag = 8)]
-    pub ints: Vec<i64>,
+    pub(crate) ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = 9)]
-    pub strings: Vec<Vec<u8>>,
+    pub(crate) strings: Vec<Vec<u8>>,
     #[prost(message, repeated, tag = 10)]
     pub tensors: Vec<Tensor>,
     #[prost(bytes = "vec", repeated, tag = 11)]
     pub graphs: Vec<Opaque>,
     #[prost(bytes = "vec", optional, tag = 13)]
-    pub doc_string: Option<Opaque>,
+    pub(crate) doc_string: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 14)]
-    pub tp: Option<Opaque>,
+    pub(crate) tp: Option<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 15)]
-    pub type_protos: Vec<Opaque>,
+    pub(crate) type_protos: Vec<Opaque>,
     #[prost(int32, optional, tag = 20)]
     pub r#type: Option<i32>,
     #[prost(bytes = "vec", optional, tag = 21)]
-    pub ref_attr_name: Option<Opaque>,
+    pub(crate) ref_attr_name: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 22)]
-    pub sparse_tensor: Option<Opaque>,
+    pub(crate) sparse_tensor: Option<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 23)]
-    pub sparse_tensors: Vec<Opaque>,
+    pub(crate) sparse_tensors: Vec<Opaque>,
 }
 
 /// `TensorProto`: numbers and their shape. Its numbers are in `raw_data`, lowest byte first, or in the list
 /// for their type.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Tensor {
+pub(crate) struct Tensor {
     #[prost(int64, repeated, packed = "false", tag = 1)]
-    pub dims: Vec<i64>,
+    pub(crate) dims: Vec<i64>,
     #[prost(int32, optional, tag = 2)]
-    pub data_type: Option<i32>,
+    pub(crate) data_type: Option<i32>,
     #[prost(bytes = "vec", optional, tag = 3)]
-    pub segment: Option<Opaque>,
+    pub(crate) segment: Option<Opaque>,
     #[prost(float, repeated, tag = 4)]
-    pub float_data: Vec<f32>,
+    pub(crate) float_data: Vec<f32>,
     #[prost(int32, repeated, tag = 5)]
-    pub int32_data: Vec<i32>,
+    pub(crate) int32_data: Vec<i32>,
     #[prost(bytes = "vec", repeated, tag = 6)]
-    pub string_data: Vec<Vec<u8>>,
+    pub(crate) string_data: Vec<Vec<u8>>,
     #[prost(int64, repeated, tag = 7)]
-    pub int64_data: Vec<i64>,
+    pub(crate) int64_data: Vec<i64>,
     #[prost(string, optional, tag = 8)]
     pub name: Option<String>,
     #[prost(bytes = "vec", optional, tag = 9)]
-    pub raw_data: Option<Vec<u8>>,
+    pub(crate) raw_data: Option<Vec<u8>>,
     #[prost(double, repeated, tag = 10)]
-    pub double_data: Vec<f64>,
+    pub(crate) double_data: Vec<f64>,
     #[prost(uint64, repeated, tag = 11)]
-    pub uint64_data: Vec<u64>,
+    pub(crate) uint64_data: Vec<u64>,
     #[prost(bytes = "vec", optional, tag = 12)]
-    pub doc_string: Option<Opaque>,
+    pub(crate) doc_string: Option<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 13)]
-    pub external_data: Vec<Opaque>,
+    pub(crate) external_data: Vec<Opaque>,
     #[prost(int32, optional, tag = 14)]
-    pub data_location: Option<i32>,
+    pub(crate) data_location: Option<i32>,
     #[prost(bytes = "vec", repeated, tag = 16)]
-    pub metadata_props: Vec<Opaque>,
+    pub(crate) metadata_props: Vec<Opaque>,
 }
 
 /// `ValueInfoProto`: the type of a named value.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct ValueInfo {
+pub(crate) struct ValueInfo {
     #[prost(string, optional, tag = 1)]
     pub name: Option<String>,
     #[prost(message, optional, tag = 2)]
     pub r#type: Option<Type>,
     #[prost(bytes = "vec", optional, tag = 3)]
-    pub doc_string: Option<Opaque>,
+    pub(crate) doc_string: Option<Opaque>,
     #[prost(bytes = "vec", repeated, tag = 4)]
-    pub metadata_props: Vec<Opaque>,
+    pub(crate) metadata_props: Vec<Opaque>,
 }
 
 /// `TypeProto`: a tensor, or one of the kinds that are not looked into.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Type {
+pub(crate) struct Type {
     #[prost(message, optional, tag = 1)]
-    pub tensor_type: Option<TensorType>,
+    pub(crate) tensor_type: Option<TensorType>,
     #[prost(bytes = "vec", optional, tag = 4)]
-    pub sequence_type: Option<Opaque>,
+    pub(crate) sequence_type: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 5)]
-    pub map_type: Option<Opaque>,
+    pub(crate) map_type: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 6)]
-    pub denotation: Option<Opaque>,
+    pub(crate) denotation: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 7)]
-    pub opaque_type: Option<Opaque>,
+    pub(crate) opaque_type: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 8)]
-    pub sparse_tensor_type: Option<Opaque>,
+    pub(crate) sparse_tensor_type: Option<Opaque>,
     #[prost(bytes = "vec", optional, tag = 9)]
-    pub optional_type: Option<Opaque>,
+    pub(crate) optional_type: Option<Opaque>,
 }
 
 /// `TypeProto.Tensor`: element type and shape.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct TensorType {
+pub(crate) struct TensorType {
     #[prost(int32, optional, tag = 1)]
-    pub elem_type: Option<i32>,
+    pub(crate) elem_type: Option<i32>,
     #[prost(bytes = "vec", optional, tag = 2)]
     pub shape: Option<Opaque>,
 }
 
 impl ValueInfo {
     /// The element type, where the value is a tensor.
-    pub fn element(&mut self) -> Option<&mut i32> {
+    pub(crate) fn element(&mut self) -> Option<&mut i32> {
         self.r#type
             .as_mut()?
             .tensor_type
@@ -225,19 +225,19 @@ impl ValueInfo {
 
 impl Node {
     /// Whether the operator is one of ONNX's own.
-    pub fn is_standard(&self) -> bool {
+    pub(crate) fn is_standard(&self) -> bool {
         matches!(self.domain(), "" | "ai.onnx")
     }
 
     /// The attribute of a name.
-    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attribute
             .iter()
             .find(|attribute| attribute.name() == name)
     }
 
     /// What a message calls the node.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         let name = match (self.name(), self.output.first()) {
             ("", Some(output)) => format!("that writes {output}"),
             ("", None) => "without a name".to_owned(),

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 /// The two precisions of a value that was float32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
+pub(crate) enum Form {
     /// float32.
     Single,
     /// float16.
@@ -16,7 +16,7 @@ pub enum Form {
 
 impl Form {
     /// The form's number in onnx.proto.
-    pub fn element(self) -> i32 {
+    pub(crate) fn element(self) -> i32 {
         match self {
             Self::Single => FLOAT,
             Self::Half => FLOAT16,
@@ -25,7 +25,7 @@ impl Form {
 }
 
 /// What a name stands for.
-pub enum Value {
+pub(crate) enum Value {
     /// Anything but float32: it passes untouched.
     Other,
     /// A float32 input, or the result of a node.
@@ -35,7 +35,7 @@ pub enum Value {
 }
 
 /// A value that is known only when the model runs.
-pub struct Computed {
+pub(crate) struct Computed {
     /// In which form it comes about.
     pub form: Form,
     /// Its name in that form.
@@ -46,7 +46,7 @@ pub struct Computed {
 
 impl Value {
     /// A value that is known only when the model runs.
-    pub fn computed(form: Form, name: String) -> Self {
+    pub(crate) fn computed(form: Form, name: String) -> Self {
         Self::Computed(Computed {
             form,
             name,
@@ -55,12 +55,12 @@ impl Value {
     }
 
     /// A float32 tensor of the model.
-    pub fn weight(tensor: Tensor) -> Result<Self, HalfError> {
+    pub(crate) fn weight(tensor: Tensor) -> Result<Self, HalfError> {
         Ok(Self::Weight(Box::new(Weight::new(tensor)?)))
     }
 
     /// Whether it is half anywhere in the rewritten model.
-    pub fn is_halved(&self) -> bool {
+    pub(crate) fn is_halved(&self) -> bool {
         match self {
             Self::Other => false,
             Self::Computed(value) => value.form == Form::Half || value.converted.is_some(),
@@ -70,11 +70,11 @@ impl Value {
 }
 
 /// All names in use, for new ones to differ.
-pub struct Names(HashSet<String>);
+pub(crate) struct Names(HashSet<String>);
 
 impl Names {
     /// The names in a graph.
-    pub fn of(graph: &Graph) -> Self {
+    pub(crate) fn of(graph: &Graph) -> Self {
         let nodes = graph.node.iter();
         let values = nodes.flat_map(|node| node.input.iter().chain(&node.output));
         let declared = graph.input.iter().chain(&graph.output);
@@ -85,7 +85,7 @@ impl Names {
     }
 
     /// A new name for another form of a value.
-    pub fn fresh(&mut self, name: &str, form: Form) -> String {
+    pub(crate) fn fresh(&mut self, name: &str, form: Form) -> String {
         let suffix = match form {
             Form::Single => "float32",
             Form::Half => "float16",

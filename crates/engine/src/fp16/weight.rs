@@ -7,7 +7,7 @@ use half::f16;
 use std::num::FpCategory;
 
 /// A float32 tensor of the model.
-pub struct Weight {
+pub(crate) struct Weight {
     tensor: Tensor,
     unfit: bool,
     /// Whether anything needs the tensor in single.
@@ -21,7 +21,7 @@ impl Weight {
     ///
     /// # Errors
     /// [`HalfError::TensorLength`] if its data and its shape do not fit.
-    pub fn new(tensor: Tensor) -> Result<Self, HalfError> {
+    pub(crate) fn new(tensor: Tensor) -> Result<Self, HalfError> {
         let raw = tensor.raw_data().len();
         let held = raw.saturating_add(tensor.float_data.len().saturating_mul(4));
         let declared = tensor.dims.iter().try_fold(4_usize, |bytes, n| {
@@ -47,12 +47,12 @@ impl Weight {
     }
 
     /// Whether half cannot hold it: all of it would become 0 and is not 0, or some of it is beyond the range.
-    pub fn is_unfit_for_half(&self) -> bool {
+    pub(crate) fn is_unfit_for_half(&self) -> bool {
         self.unfit
     }
 
     /// The float32 tensor.
-    pub fn into_single(self) -> Tensor {
+    pub(crate) fn into_single(self) -> Tensor {
         self.tensor
     }
 
@@ -60,7 +60,7 @@ impl Weight {
     ///
     /// # Errors
     /// [`HalfError::WeightTooLarge`] if a value is beyond half's range. What is infinite already stays so.
-    pub fn halve(&mut self, name: String, summary: &mut Summary) -> Result<(), HalfError> {
+    pub(crate) fn halve(&mut self, name: String, summary: &mut Summary) -> Result<(), HalfError> {
         let mut bytes = Vec::new();
         for value in values(&self.tensor) {
             if overflows(value) {

@@ -62,7 +62,7 @@ impl Message {
 ///
 /// # Errors
 /// What is wrong, in words that follow the file's name.
-pub fn check(file: &[u8]) -> Result<(), &'static str> {
+pub(crate) fn check(file: &[u8]) -> Result<(), &'static str> {
     message(Message::Model, file, DEEPEST)
 }
 

@@ -8,14 +8,14 @@ use rten::{DataType, Dimension, Model, NodeId, Value, ValueType};
 use rten_tensor::Layout;
 
 /// The name of one of the model's tensors.
-pub fn name(model: &Model, id: NodeId) -> String {
+pub(crate) fn name(model: &Model, id: NodeId) -> String {
     let info = model.node_info(id);
     info.and_then(|info| info.name().map(str::to_owned))
         .unwrap_or_default()
 }
 
 /// The model's one input, or why frames do not fit in.
-pub fn input(model: &Model) -> Result<(NodeId, TensorSpec, BatchDimension), String> {
+pub(crate) fn input(model: &Model) -> Result<(NodeId, TensorSpec, BatchDimension), String> {
     let [id] = model.input_ids() else {
         let names: Vec<_> = model
             .input_ids()
@@ -94,7 +94,7 @@ pub fn input(model: &Model) -> Result<(NodeId, TensorSpec, BatchDimension), Stri
 }
 
 /// An output as `rows` frames of zeros left it, or why it cannot be a result per frame.
-pub fn output(name: String, value: &Value, rows: usize) -> Result<TensorSpec, String> {
+pub(crate) fn output(name: String, value: &Value, rows: usize) -> Result<TensorSpec, String> {
     let Value::FloatTensor(tensor) = value else {
         return Err(format!(
             "its output {name} is {}; float32 is needed",

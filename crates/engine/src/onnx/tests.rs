@@ -90,7 +90,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn the_tensors_are_read_from_the_model_where_it_declares_them_and_where_it_does_not() {
+fn tensors_are_found_whether_the_model_declares_them_or_not() {
     let tensor = |name: &str| TensorSpec {
         name: name.to_owned(),
         shape: vec![1, H, W],
@@ -170,12 +170,12 @@ fn assert_rows_stand_alone(engine: &OnnxEngine, rows: usize) {
 }
 
 #[test]
-fn runs_repeat_to_the_bit_and_rows_do_not_depend_on_their_neighbours() {
+fn runs_repeat_to_the_bit_in_any_neighbourhood() {
     assert_rows_stand_alone(&load(&small_model("N")).unwrap(), 7);
 }
 
 #[test]
-fn runs_of_ptychonn_repeat_to_the_bit_and_rows_do_not_depend_on_their_neighbours() {
+fn ptychonn_runs_repeat_to_the_bit_in_any_neighbourhood() {
     if let Some(engine) = ptychonn() {
         assert_rows_stand_alone(&engine, 8);
     }

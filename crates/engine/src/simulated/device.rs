@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// What a batch meets on its way. The more severe wins where a script names several for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is computed.
     Computed,
     /// It blocks its lane, then it is computed.
@@ -35,9 +35,9 @@ pub enum Fate {
 
 /// A batch's way through the device. Times are counted from the device's start.
 #[derive(Clone, Copy, Debug)]
-pub struct Passage {
+pub(crate) struct Passage {
     /// The device's count of batches, from 1.
-    pub ordinal: u64,
+    pub(crate) ordinal: u64,
     /// What it meets.
     pub fate: Fate,
     /// How long each stage takes, without the wait for its unit.
@@ -48,7 +48,7 @@ pub struct Passage {
 
 /// The devices and their common counts.
 #[derive(Debug)]
-pub struct Hardware {
+pub(crate) struct Hardware {
     state: Mutex<State>,
 }
 
@@ -83,7 +83,7 @@ impl Unit {
 
 impl Hardware {
     /// `devices` devices.
-    pub fn new(devices: usize) -> Self {
+    pub(crate) fn new(devices: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 devices: vec![Device::default(); devices],
@@ -94,7 +94,7 @@ impl Hardware {
 
     /// Enters a batch that arrives at device `device` at `now`; a batch that fails is not copied out. `None`
     /// if the device is lost: the batch does not count then.
-    pub fn submit(&self, script: &Script, device: usize, now: Duration) -> Option<Passage> {
+    pub(crate) fn submit(&self, script: &Script, device: usize, now: Duration) -> Option<Passage> {
         let mut state = self.state.lock();
         let state = &mut *state;
         let device = state
@@ -156,7 +156,7 @@ impl Hardware {
     }
 
     /// Takes note that a batch of `rows` has left the device, computed or not.
-    pub fn leave(&self, rows: Option<usize>) {
+    pub(crate) fn leave(&self, rows: Option<usize>) {
         let mut state = self.state.lock();
         state.stats.open = state.stats.open.saturating_sub(1);
         if let Some(rows) = rows {
@@ -167,7 +167,7 @@ impl Hardware {
 
     /// Admits a session to device `device`, unless that is lost or `most` were admitted before: its
     /// number, from 1.
-    pub fn admit(&self, device: usize, most: Option<u64>) -> Option<u64> {
+    pub(crate) fn admit(&self, device: usize, most: Option<u64>) -> Option<u64> {
         let mut state = self.state.lock();
         let admitted = most.is_none_or(|most| state.stats.sessions < most)
             && state.devices.get(device).is_some_and(|device| !device.lost);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_batch_uses_copy_in_and_compute_but_is_not_copied_out() {
+    fn a_failed_batch_is_not_copied_out() {
         let script = "h2d=1ms,compute=4ms,d2h=2ms,error=1";
         assert_eq!(ends(script, &[0, 0]), [5 * MS, 11 * MS]);
     }

@@ -35,12 +35,10 @@
 //!   overlap copies with computing, but two batches never compute at once (one that hung excepted);
 //! - reported `StageTimes` are the stages' own durations; waiting for a unit is not in them;
 //! - on the virtual clock a session's next batch arrives when its last one ended, and hosts take no time.
-//!   Then [`SimulatedEngine::busy`] is exact, and [`SimulatedEngine::device_time`] is exact for sessions
+//!   Then `SimulatedEngine::busy` is exact, and `SimulatedEngine::device_time` is exact for sessions
 //!   driven from one thread; with several threads it depends on which submits first.
 //!
 //! [`expected`]: crate::simulated::expected
-//! [`SimulatedEngine::busy`]: crate::simulated::SimulatedEngine::busy
-//! [`SimulatedEngine::device_time`]: crate::simulated::SimulatedEngine::device_time
 
 /// The hardware units and their timelines.
 mod device;
@@ -51,10 +49,10 @@ mod script;
 /// Numbers, times, sizes and lists in that text.
 mod value;
 
-pub use results::MAX_OUTPUTS;
+pub(crate) use results::MAX_OUTPUTS;
 pub use results::expected;
 pub use script::Script;
-pub use script::{Clock, ScriptError};
+pub(crate) use script::{Clock, ScriptError};
 
 use super::room::DeviceMemory;
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
@@ -76,11 +74,11 @@ pub struct Stats {
     /// Batches begun and not ended, now.
     pub open: u64,
     /// The most batches that were open at once.
-    pub max_in_flight: u64,
+    pub(crate) max_in_flight: u64,
     /// Sessions opened.
     pub sessions: u64,
     /// Sessions refused.
-    pub refusals: u64,
+    pub(crate) refusals: u64,
     /// Batches that were told to fail.
     pub errors: u64,
     /// Batches in which the session was told to panic.
@@ -88,9 +86,9 @@ pub struct Stats {
     /// Batches that were told to hang.
     pub hangs: u64,
     /// Batches that were told to lose their session or device.
-    pub losses: u64,
+    pub(crate) losses: u64,
     /// When the last stage entered so far ends, counted from the device's start.
-    pub makespan: Duration,
+    pub(crate) makespan: Duration,
 }
 
 /// A simulated device. See the module's essay. Clones share the device.
@@ -151,7 +149,7 @@ impl SimulatedEngine {
     /// When the last stage entered so far ends, counted from the device's start.
     #[must_use]
     #[cfg(test)]
-    pub fn device_time(&self) -> Duration {
+    pub(crate) fn device_time(&self) -> Duration {
         self.stats().makespan
     }
 }

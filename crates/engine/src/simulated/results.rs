@@ -5,7 +5,7 @@ use beamflow_frame::values::Values;
 use std::ops::Range;
 
 /// The most outputs that [`expected`] can tell apart.
-pub const MAX_OUTPUTS: usize = 7;
+pub(crate) const MAX_OUTPUTS: usize = 7;
 
 /// What output `output` holds at `position` (row-major in the frame, from 0) where the frame has `pixel`:
 /// `pixel` plus 1/8 to 7/8.
@@ -22,7 +22,7 @@ pub fn expected(output: usize, position: usize, pixel: f32) -> f32 {
 
 /// Writes results for frames of one size.
 #[derive(Debug)]
-pub struct Results {
+pub(crate) struct Results {
     /// Pixels in a frame.
     frame: usize,
     /// `expected(0, p, 0.0)` for p from 0. Output k's begin at index 3 k, because it is three places ahead.
@@ -31,7 +31,7 @@ pub struct Results {
 
 impl Results {
     /// For frames of `frame` pixels.
-    pub fn new(frame: usize) -> Self {
+    pub(crate) fn new(frame: usize) -> Self {
         let places = 0..frame + 3 * MAX_OUTPUTS;
         Self {
             frame,
@@ -40,7 +40,7 @@ impl Results {
     }
 
     /// Writes [`expected`] of every pixel of `batch` into the wanted part of every output.
-    pub fn write(&self, batch: Batch<'_>) {
+    pub(crate) fn write(&self, batch: Batch<'_>) {
         for (k, output) in batch.outputs.into_iter().enumerate() {
             let offsets = self.offsets.get(3 * k..).unwrap_or_default();
             // The device's outputs are f32, as its model says; Batch::check has seen to it.
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn expected_tells_outputs_and_shifts_apart_even_in_a_uniform_frame() {
+    fn expected_results_differ_by_output_and_position() {
         for position in 0..7 {
             for (a, b) in (0..MAX_OUTPUTS).flat_map(|a| (0..a).map(move |b| (a, b))) {
                 assert_ne!(expected(a, position, 5.0), expected(b, position, 5.0));

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Every key, in the order in which `Display` writes them.
-pub const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 21] = [
     "size",
     "input",
     "outputs",
@@ -53,21 +53,21 @@ pub struct Faults {
     /// Batches that fail with [`Run`](crate::EngineError::Run).
     pub error: BTreeSet<u64>,
     /// Every how many-th batch fails so, too.
-    pub error_every: Option<u64>,
+    pub(crate) error_every: Option<u64>,
     /// Batches in which the session panics.
     pub panic: BTreeSet<u64>,
     /// Batches that block their lane for `hang_time` before they are computed.
     pub hang: BTreeSet<u64>,
     /// How long a hang lasts.
-    pub hang_time: Duration,
+    pub(crate) hang_time: Duration,
     /// Batches that fail with [`SessionLost`](crate::EngineError::SessionLost).
     pub lost: BTreeSet<u64>,
     /// Batches that fail with [`DeviceLost`](crate::EngineError::DeviceLost) and take their device with them.
     pub device_lost: BTreeSet<u64>,
     /// Sessions, numbered from 1 as they are opened, that block their lane for `hang_time` before they open.
-    pub hang_session: BTreeSet<u64>,
+    pub(crate) hang_session: BTreeSet<u64>,
     /// How many sessions open before the device refuses more.
-    pub refuse_sessions_after: Option<u64>,
+    pub(crate) refuse_sessions_after: Option<u64>,
 }
 
 impl Default for Faults {

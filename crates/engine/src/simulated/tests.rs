@@ -203,7 +203,7 @@ fn sessions_after_the_last_allowed_are_refused() {
 }
 
 #[test]
-fn a_hang_blocks_its_lane_for_its_time_and_then_gives_its_result() {
+fn a_hang_blocks_its_lane_and_then_gives_its_result() {
     let engine = engine("size=2,hang=1,hang-time=20ms");
     let mut session = engine.open_session(place(0)).unwrap();
     let start = Instant::now();
@@ -235,7 +235,7 @@ fn open_batches_are_counted_where_lanes_run_side_by_side() {
 }
 
 #[test]
-fn a_batch_of_the_wrong_size_is_an_error_and_never_reaches_the_device() {
+fn a_batch_of_the_wrong_size_never_reaches_the_device() {
     let engine = engine("size=2,batch=2,outputs=2");
     let mut session = engine.open_session(place(0)).unwrap();
     let mut attempt = |rows, input: usize, outputs: &[usize]| {

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// What a key allows, as words that follow "must be".
-pub type AllowedText = Cow<'static, str>;
+pub(crate) type AllowedText = Cow<'static, str>;
 
 /// The longest time that can be given: no sum of times can overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const LARGEST_SIDE: usize = 8192;
 
 /// A whole number from `least` to `most`.
-pub fn number<T: FromStr + PartialOrd + Display>(
+pub(crate) fn number<T: FromStr + PartialOrd + Display>(
     text: &str,
     least: T,
     most: T,
@@ -32,7 +32,7 @@ pub fn number<T: FromStr + PartialOrd + Display>(
 }
 
 /// A batch dimension: `dynamic`, a number of rows, or `least:best:most`.
-pub fn batch(text: &str) -> Result<BatchDimension, AllowedText> {
+pub(crate) fn batch(text: &str) -> Result<BatchDimension, AllowedText> {
     let allowed = || {
         AllowedText::from(
             "dynamic, a whole number from 1 to 65536, or three of them least:best:most",
@@ -55,7 +55,7 @@ pub fn batch(text: &str) -> Result<BatchDimension, AllowedText> {
 }
 
 /// A number from 0 to 1.
-pub fn fraction(text: &str) -> Result<f64, AllowedText> {
+pub(crate) fn fraction(text: &str) -> Result<f64, AllowedText> {
     match text.parse::<f64>() {
         Ok(x) if (0.0..=1.0).contains(&x) => Ok(x),
         _ => Err("a number from 0 to 1".into()),
@@ -63,7 +63,7 @@ pub fn fraction(text: &str) -> Result<f64, AllowedText> {
 }
 
 /// A time such as `2ms`, `300us`, `0.3ms`; a bare `0` needs no unit.
-pub fn duration(text: &str) -> Result<Duration, AllowedText> {
+pub(crate) fn duration(text: &str) -> Result<Duration, AllowedText> {
     match humantime::parse_duration(text) {
         Ok(time) if time <= LONGEST => Ok(time),
         _ => Err("a time up to 24h such as 2ms, 0.3ms, 300us, 1s, 5m, 1h or 0".into()),
@@ -71,7 +71,7 @@ pub fn duration(text: &str) -> Result<Duration, AllowedText> {
 }
 
 /// `HxW`, or `N` for a square, in pixels: `(height, width)`.
-pub fn size(text: &str) -> Result<(usize, usize), AllowedText> {
+pub(crate) fn size(text: &str) -> Result<(usize, usize), AllowedText> {
     let (height, width) = text.split_once('x').unwrap_or((text, text));
     let side = |text| number(text, 1, LARGEST_SIDE);
     match (side(height), side(width)) {
@@ -81,7 +81,7 @@ pub fn size(text: &str) -> Result<(usize, usize), AllowedText> {
 }
 
 /// Ordinals of batches, from 1, with `+` between them.
-pub fn ordinals(text: &str) -> Result<BTreeSet<u64>, AllowedText> {
+pub(crate) fn ordinals(text: &str) -> Result<BTreeSet<u64>, AllowedText> {
     text.split('+')
         .map(|n| number(n, 1, u64::MAX))
         .collect::<Result<_, _>>()

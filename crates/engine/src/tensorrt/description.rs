@@ -111,7 +111,7 @@ impl Inspection {
     ///
     /// # Errors
     /// [`EngineError::Load`] where the file or its description cannot be read.
-    pub fn from_description(
+    pub(crate) fn from_description(
         path: &Path,
         reason: String,
     ) -> Result<Option<Self>, EngineError> {

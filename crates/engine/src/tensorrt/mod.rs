@@ -58,10 +58,7 @@ pub fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, Eng
 ///
 /// # Errors
 /// As [`load`], and [`EngineError::Build`].
-pub fn load_onnx(
-    path: &Path,
-    options: &EngineOptions,
-) -> Result<Arc<dyn Engine>, EngineError> {
+pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     flavour::load_onnx(path, options)
 }
 

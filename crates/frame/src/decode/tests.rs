@@ -98,7 +98,7 @@ fn the_shape_header_must_be_the_models_shape() {
 }
 
 #[test]
-fn header_names_match_in_any_case_and_blank_values_count_as_absent() {
+fn header_names_ignore_case_and_blank_values_are_absent() {
     let payload = [0; 6];
     for pairs in [
         &[("X-Frame-Dtype", "uint8")][..],
@@ -148,7 +148,7 @@ fn an_npy_image_brings_its_own_type() {
 }
 
 #[test]
-fn a_header_may_repeat_what_an_npy_image_says_but_not_contradict_it() {
+fn a_header_may_repeat_but_not_contradict_an_npy_image() {
     let file = fixture();
     let with = |name, value| INT16.decode(&file, &headers(&[(name, value)]));
     assert_eq!(kind(with(DTYPE_HEADER, "<i2")), "accepted");
@@ -197,7 +197,7 @@ fn an_npy_array_of_another_shape_is_rejected_with_both_shapes() {
 }
 
 #[test]
-fn every_truncation_of_an_npy_image_is_rejected_and_so_is_every_extension() {
+fn every_truncated_or_extended_npy_image_is_rejected() {
     let file = fixture();
     for end in 0..file.len() {
         let kind = kind(INT16.decode(&file[..end], &headers(&[])));

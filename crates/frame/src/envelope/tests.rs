@@ -192,7 +192,7 @@ fn the_length_is_known_beforehand_and_allocated_once() {
 }
 
 #[test]
-fn a_size_beyond_the_output_is_refused_with_both_sizes_and_the_remedy() {
+fn a_size_beyond_the_output_is_refused_with_a_remedy() {
     for (width, height) in [(65, 32), (64, 33), (512, 512)] {
         let error = Envelope::new(&[1, 32, 64], Size { width, height }, Float32, Npy).unwrap_err();
         let text = error.to_string();

@@ -12,7 +12,7 @@ use crate::{Dtype, FrameShape};
 
 /// An array in a payload: what it says it is, and the bytes behind its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Array<'a> {
+pub(crate) struct Array<'a> {
     /// The type of its elements.
     pub dtype: Dtype,
     /// Its shape, where it is one image: rank 2, or more with leading ones.
@@ -20,7 +20,7 @@ pub struct Array<'a> {
     /// Its shape as written, for messages: `(1, 128, 128)`.
     pub shape: &'a str,
     /// Bytes before the array.
-    pub header_len: usize,
+    pub(crate) header_len: usize,
     /// All bytes behind the header; as many as dtype and shape ask for only once somebody checked.
     pub data: &'a [u8],
 }
@@ -31,7 +31,7 @@ impl<'a> Array<'a> {
     /// # Errors
     /// [`Rejection::NpyTruncated`] where the payload ends in the header, [`Rejection::UnknownDtype`]
     /// for elements that are no pixels of ours, [`Rejection::BadNpy`] for everything else.
-    pub fn read(payload: &'a [u8]) -> Result<Self, Rejection> {
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Self, Rejection> {
         let truncated = |expected| Rejection::NpyTruncated {
             bytes: payload.len(),
             expected,

@@ -16,7 +16,7 @@ const PREAMBLE: usize = MAGIC.len() + 2 + 2;
 /// All bytes before the array, for a C-ordered array of `descr` and `shape`.
 ///
 /// `None` where the header exceeds the 65,535 bytes of version 1.0, beyond about 20,000 axes.
-pub fn header(descr: &str, shape: &[usize]) -> Option<Vec<u8>> {
+pub(crate) fn header(descr: &str, shape: &[usize]) -> Option<Vec<u8>> {
     let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
     // Python's tuples: "()", "(5,)", "(5, 6)".
     let comma = if axes.len() == 1 { "," } else { "" };

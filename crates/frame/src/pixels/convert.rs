@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_half_is_the_half_crates_at_and_beside_every_half_and_every_tie() {
+    fn the_nearest_half_agrees_with_the_half_crate() {
         for half in 0..=u16::MAX {
             let value = f16::from_bits(half).to_f32();
             let next = f16::from_bits(half.wrapping_add(1)).to_f32();

@@ -6,7 +6,7 @@
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
 /// Red, green, blue.
-pub type Rgb = [u8; 3];
+pub(crate) type Rgb = [u8; 3];
 
 /// The sheet; row by row from the top left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +37,12 @@ impl Font {
     }
 
     /// Height of a line in pixels.
-    pub fn height(self) -> usize {
+    pub(crate) fn height(self) -> usize {
         self.face().1.val()
     }
 
     /// Width of a text in pixels: all letters are equally wide.
-    pub fn width(self, text: &str) -> usize {
+    pub(crate) fn width(self, text: &str) -> usize {
         let (weight, size) = self.face();
         text.chars().count() * get_raster_width(weight, size)
     }
@@ -81,7 +81,7 @@ impl Canvas {
     }
 
     /// All pixels as bytes, three for each.
-    pub fn to_rgb(&self) -> Vec<u8> {
+    pub(crate) fn to_rgb(&self) -> Vec<u8> {
         self.pixels.concat()
     }
 
@@ -89,7 +89,7 @@ impl Canvas {
     ///
     /// # Errors
     /// What the encoder says.
-    pub fn png(&self, compression: png::Compression) -> Result<Vec<u8>, png::EncodingError> {
+    pub(crate) fn png(&self, compression: png::Compression) -> Result<Vec<u8>, png::EncodingError> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Rgb);

@@ -7,11 +7,11 @@
 use super::canvas::Rgb;
 
 /// Colour of pixels that hold no number.
-pub const UNLIT: Rgb = [206, 210, 216];
+pub(crate) const UNLIT: Rgb = [206, 210, 216];
 
 /// A range in radians with its colour map.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ColourScale {
+pub(crate) struct ColourScale {
     low: f64,
     high: f64,
     diverging: bool,
@@ -19,7 +19,7 @@ pub struct ColourScale {
 
 impl ColourScale {
     /// Sequential scale over the range of the finite values; `None` when there is none.
-    pub fn sequential(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn sequential(values: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) = values.filter(|v| v.is_finite()).fold(None, |range, v| {
             let (low, high): (f64, f64) = range.unwrap_or((v, v));
             Some((low.min(v), high.max(v)))
@@ -35,7 +35,7 @@ impl ColourScale {
 
     /// Diverging scale, symmetric around zero, to the 99th percentile of |value| but at least to
     /// `floor`; `None` when there is no finite value.
-    pub fn difference(values: impl Iterator<Item = f64>, floor: f64) -> Option<Self> {
+    pub(crate) fn difference(values: impl Iterator<Item = f64>, floor: f64) -> Option<Self> {
         let sizes = sorted(values.map(f64::abs));
         let size = sizes.get(sizes.len().saturating_sub(1) * 99 / 100)?;
         let high = size.max(floor).max(f64::MIN_POSITIVE);
@@ -47,12 +47,12 @@ impl ColourScale {
     }
 
     /// Upper minus lower end, in radians.
-    pub fn span(&self) -> f64 {
+    pub(crate) fn span(&self) -> f64 {
         self.high - self.low
     }
 
     /// The colour of a value.
-    pub fn colour(&self, value: f64) -> Rgb {
+    pub(crate) fn colour(&self, value: f64) -> Rgb {
         if !value.is_finite() {
             return UNLIT;
         }
@@ -60,7 +60,7 @@ impl ColourScale {
     }
 
     /// The colour at a fraction of the scale: 0 is its lower end, 1 its upper.
-    pub fn colour_at(&self, fraction: f64) -> Rgb {
+    pub(crate) fn colour_at(&self, fraction: f64) -> Rgb {
         // A range that overflows has no fractions; the map takes none but 0 to 1.
         let fraction = if fraction.is_nan() {
             0.0
@@ -76,7 +76,7 @@ impl ColourScale {
     }
 
     /// Where round numbers lie on the scale: (fraction, label), from the bottom up, four to eight.
-    pub fn ticks(&self) -> Vec<(f64, String)> {
+    pub(crate) fn ticks(&self) -> Vec<(f64, String)> {
         let ticks = round_ticks(self.low, self.high, 4.0);
         let fraction = |value: f64| (value - self.low) / self.span();
         ticks
@@ -94,7 +94,7 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
 
 /// Multiples of 1, 2 or 5 times a power of ten in `low..=high`, at least about `wanted` of them, each
 /// with a label of as many decimals as the step needs.
-pub fn round_ticks(low: f64, high: f64, wanted: f64) -> Vec<(f64, String)> {
+pub(crate) fn round_ticks(low: f64, high: f64, wanted: f64) -> Vec<(f64, String)> {
     let rough = (high - low) / wanted;
     let decade = 10f64.powf(rough.log10().floor());
     let factor = [5.0, 2.0]

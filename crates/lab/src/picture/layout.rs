@@ -24,7 +24,7 @@ const X_AXIS: &str = "x (pixels)";
 const Y_AXIS: &str = "y (pixels)";
 
 /// Draws three images, each with its scale and title, and the caption under them.
-pub fn draw(
+pub(crate) fn draw(
     panels: [(ArrayView2<'_, f64>, ColourScale); 3],
     titles: &[&str; 3],
     origin: (usize, usize),

@@ -74,7 +74,7 @@ fn a_thousand_frames_of_512_squared_with_one_device_by_hand() {
 }
 
 #[test]
-fn a_read_batch_that_is_given_decides_the_memory_and_not_what_is_needed() {
+fn a_given_read_batch_decides_the_memory() {
     let given = Given {
         read_batch: Some(128),
         ..given(512, SMALL, OutputFormat::Npy)
@@ -137,7 +137,7 @@ fn a_collection_time_that_is_known_decides_the_depth() {
 }
 
 #[test]
-fn batches_that_numa_hands_over_more_slowly_than_they_arrive_need_replicas() {
+fn slow_collection_needs_replicas() {
     let given = Given {
         collection_time: Some(Duration::from_millis(11)),
         ..given(512, SMALL, OutputFormat::Npy)
@@ -198,7 +198,7 @@ fn a_message_must_leave_room_for_its_headers() {
 }
 
 #[test]
-fn half_precision_halves_the_input_of_a_slot_and_raw_results_have_no_header() {
+fn half_precision_halves_the_input_of_a_slot() {
     let given = Given {
         precision: Precision::Fp16,
         ..given(64, SMALL, OutputFormat::Raw)

@@ -19,7 +19,7 @@ fn opened(last: Option<u64>, buffer: u64, ack_timeout: Option<Duration>) -> (Bac
 }
 
 #[test]
-fn the_first_read_opens_the_shutter_and_frames_are_numbered_from_one() {
+fn the_first_read_opens_the_shutter() {
     let mut backlog = backlog(None, 100, None);
     let start = Instant::now();
     assert_eq!(backlog.standing(start), Standing::default());
@@ -35,7 +35,7 @@ fn the_first_read_opens_the_shutter_and_frames_are_numbered_from_one() {
 }
 
 #[test]
-fn a_reader_that_is_too_slow_loses_the_oldest_frames_and_they_are_counted() {
+fn a_slow_reader_loses_the_oldest_frames_counted() {
     let (mut backlog, start) = opened(None, 4, None);
     assert_eq!(backlog.take(start + SECOND, 2), [7, 8]);
     assert_eq!(backlog.dropped(), 6);
@@ -44,7 +44,7 @@ fn a_reader_that_is_too_slow_loses_the_oldest_frames_and_they_are_counted() {
 }
 
 #[test]
-fn the_series_ends_with_its_last_frame_and_is_over_when_that_is_acked() {
+fn the_series_is_over_when_its_last_frame_is_acked() {
     let (mut backlog, start) = opened(Some(3), 100, None);
     let later = start + 10 * SECOND;
     assert_eq!(backlog.take(later, 100), [1, 2, 3]);

@@ -63,7 +63,7 @@ async fn a_read_ends_when_its_count_is_reached_or_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_is_the_frame_of_the_scan_with_its_headers_and_the_time_it_was_taken() {
+async fn a_message_is_a_frame_with_headers_and_event_time() {
     let source = source(None);
     let stack = stack();
     let messages = read(&source, 6, 10_000).await;

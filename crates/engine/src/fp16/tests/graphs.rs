@@ -56,7 +56,7 @@ fn a_value_is_converted_once_however_many_need_it() {
 }
 
 #[test]
-fn what_was_computed_in_single_is_not_rounded_before_the_next_convolution() {
+fn single_results_are_not_rounded_before_a_convolution() {
     let (graph, summary) = halved(graph(
         vec![
             node("ReduceMean", &["x"], &["a"]),

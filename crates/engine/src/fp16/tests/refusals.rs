@@ -179,7 +179,7 @@ fn a_model_in_which_nothing_would_become_half_is_refused() {
 }
 
 #[test]
-fn lengths_beyond_the_file_are_refused_before_anything_is_allocated() {
+fn lengths_beyond_the_file_are_refused_before_allocating() {
     // Field 7, the graph, and within a graph field 5, a tensor: each declared to be of a terabyte.
     for start in [&[0x3a][..], &[0x3a, 7, 0x2a]] {
         let file = [start, &[0x80, 0x80, 0x80, 0x80, 0x80, 0x20]].concat();

@@ -1,6 +1,6 @@
 //! Just enough of protobuf and of ONNX to write small models, sound and unsound.
 
-pub fn varint(mut n: u64) -> Vec<u8> {
+pub(crate) fn varint(mut n: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while n > 0x7f {
         bytes.push(n as u8 | 0x80);
@@ -29,7 +29,7 @@ pub fn message(field: u64, parts: &[Vec<u8>]) -> Vec<u8> {
 
 pub const F32: u64 = 1;
 pub const I32: u64 = 6;
-pub const STRING: u64 = 8;
+pub(crate) const STRING: u64 = 8;
 
 /// A graph's input (field 11) or output (12); `"N"` is a symbolic dimension, `"?"` an undeclared shape.
 pub fn tensor(field: u64, name: &str, dtype: u64, shape: &[&str]) -> Vec<u8> {
@@ -48,7 +48,7 @@ pub fn tensor(field: u64, name: &str, dtype: u64, shape: &[&str]) -> Vec<u8> {
     message(field, &[bytes(1, name.as_bytes()), kind])
 }
 
-pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
     let mut parts: Vec<_> = inputs.iter().map(|n| bytes(1, n.as_bytes())).collect();
     parts.extend(outputs.iter().map(|n| bytes(2, n.as_bytes())));
     parts.push(bytes(4, op.as_bytes()));
@@ -56,7 +56,7 @@ pub fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>])
     message(1, &parts)
 }
 
-pub fn ints(name: &str, values: &[u64]) -> Vec<u8> {
+pub(crate) fn ints(name: &str, values: &[u64]) -> Vec<u8> {
     let mut parts = vec![bytes(1, name.as_bytes())];
     parts.extend(values.iter().map(|n| int(8, *n)));
     parts.push(int(20, 7));

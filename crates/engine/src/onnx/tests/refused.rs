@@ -4,7 +4,7 @@ use super::proto::{F32, I32, STRING, ints, model, node, number, tensor, weights}
 use super::*;
 
 #[test]
-fn an_unsuitable_model_is_refused_with_the_tensor_and_the_reason() {
+fn an_unsuitable_model_is_refused_with_tensor_and_reason() {
     let image = ["N", "1", "6", "5"];
     let (x, y) = (tensor(11, "x", F32, &image), tensor(12, "y", F32, &["?"]));
     let with = |shape: &[&str]| pass(tensor(11, "x", F32, shape), y.clone());

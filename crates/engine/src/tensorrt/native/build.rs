@@ -21,7 +21,7 @@ use trtx::{
 };
 
 /// An engine and what it holds, in no file yet.
-pub struct BuiltEngine {
+pub(crate) struct BuiltEngine {
     /// The engine file's content.
     pub plan: Vec<u8>,
     /// What stands beside it.
@@ -30,7 +30,7 @@ pub struct BuiltEngine {
 
 impl BuiltEngine {
     /// Writes both files, or leaves none of them half-written.
-    pub fn keep(&self, engine: &Path) -> std::io::Result<()> {
+    pub(crate) fn keep(&self, engine: &Path) -> std::io::Result<()> {
         let text = serde_json::to_vec_pretty(&self.description)?;
         // The description first: an engine without one is taken for another program's.
         write(&Description::path(engine), &text)?;
@@ -39,7 +39,7 @@ impl BuiltEngine {
 }
 
 /// Builds the engine file and writes its description beside it.
-pub fn build(
+pub(crate) fn build(
     request: &BuildRequest,
     progress: Box<dyn BuildProgress>,
 ) -> Result<Description, EngineError> {
@@ -51,7 +51,7 @@ pub fn build(
 }
 
 /// The error where an engine was built and cannot be written.
-pub fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> EngineError {
+pub(crate) fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> EngineError {
     EngineError::Build {
         path: request.model.clone(),
         reason: format!("cannot write {}: {error}", request.engine.display()),
@@ -59,7 +59,7 @@ pub fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> EngineErro
 }
 
 /// Builds the engine and writes nothing.
-pub fn build_unkept(
+pub(crate) fn build_unkept(
     request: &BuildRequest,
     progress: Box<dyn BuildProgress>,
 ) -> Result<BuiltEngine, EngineError> {

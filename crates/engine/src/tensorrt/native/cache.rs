@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Loads the engine of the `.onnx` file at `path`, building it if the cache has none.
-pub fn load_onnx(
+pub(crate) fn load_onnx(
     path: &Path,
     options: &EngineOptions,
 ) -> Result<Arc<dyn Engine>, EngineError> {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_leaves_the_file_before_it_and_no_other() {
+    fn a_failed_write_leaves_the_old_file_only() {
         let folder = tempfile::tempdir().unwrap();
         let engine = folder.path().join("model.engine");
         // A folder in the engine's place: nothing can be renamed onto it.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module's essay.
-pub struct TensorRtEngine {
+pub(crate) struct TensorRtEngine {
     path: PathBuf,
     file: Arc<[u8]>,
     version: Version,
@@ -33,7 +33,7 @@ pub struct TensorRtEngine {
 
 impl TensorRtEngine {
     /// Opens the file at `path` once on every GPU asked for, to see what is in it and what it takes.
-    pub fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
+    pub(crate) fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
         let fail = |reason: String| EngineError::Load {
             path: path.to_owned(),
             reason,
@@ -44,7 +44,7 @@ impl TensorRtEngine {
     }
 
     /// The same with the file's content at hand; `path` is its name.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         file: Vec<u8>,
         description: Option<Description>,
@@ -125,17 +125,17 @@ impl TensorRtEngine {
     }
 
     /// The description beside the file.
-    pub fn into_description(self) -> Option<Description> {
+    pub(crate) fn into_description(self) -> Option<Description> {
         self.description
     }
 
     /// The library, such as `TensorRT-RTX 1.7.1`.
-    pub fn library(&self) -> String {
+    pub(crate) fn library(&self) -> String {
         format!("{FLAVOUR} {}", self.version)
     }
 
     /// The GPUs it was opened on, with what a lane takes.
-    pub fn opened_on(&self) -> Result<Vec<OpenedOn>, EngineError> {
+    pub(crate) fn opened_on(&self) -> Result<Vec<OpenedOn>, EngineError> {
         let memory = self.memory(self.model.batch.best())?.unwrap_or_default();
         let opened = |(gpu, memory): (&Gpu, DeviceMemory)| OpenedOn {
             device: describe(gpu),

@@ -12,24 +12,24 @@ use std::sync::Arc;
 
 /// A GPU and its primary context, which TensorRT uses as well.
 #[derive(Clone, Debug)]
-pub struct Gpu {
+pub(crate) struct Gpu {
     pub context: Arc<CudaContext>,
     /// `gpu-0`.
     pub name: String,
     /// `NVIDIA H100 80GB HBM3`.
-    pub model: String,
+    pub(crate) model: String,
     /// `9.0`.
     pub compute_capability: String,
 }
 
 /// Whether there is a driver library at all.
-pub fn has_driver() -> bool {
+pub(crate) fn has_driver() -> bool {
     // SAFETY: it only tries to open the driver's library, by its usual names, and closes it again.
     unsafe { sys::is_culib_present() }
 }
 
 /// Opens the GPUs that are asked for.
-pub fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
+pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
     if !has_driver() {
         return Err(Missing::Driver);
     }
@@ -76,7 +76,7 @@ impl Gpu {
     }
 
     /// Bytes of its memory that are free.
-    pub fn free_memory(&self) -> Result<usize, EngineError> {
+    pub(crate) fn free_memory(&self) -> Result<usize, EngineError> {
         self.context
             .mem_get_info()
             .map(|(free, _)| free)
@@ -85,7 +85,7 @@ impl Gpu {
 }
 
 /// A driver call failed: the context is not to be trusted any more.
-pub fn lost(error: &DriverError) -> EngineError {
+pub(crate) fn lost(error: &DriverError) -> EngineError {
     EngineError::DeviceLost(format!("the CUDA driver says: {error}"))
 }
 
@@ -97,7 +97,7 @@ fn make_current(context: &CudaContext) -> Result<(), DriverError> {
 }
 
 /// Device memory of one session.
-pub struct DeviceBuffer {
+pub(crate) struct DeviceBuffer {
     address: sys::CUdeviceptr,
     bytes: usize,
     context: Arc<CudaContext>,
@@ -105,7 +105,7 @@ pub struct DeviceBuffer {
 
 impl DeviceBuffer {
     /// `bytes` bytes, zeroed before anything that is put on `stream` later.
-    pub fn new(stream: &CudaStream, bytes: usize) -> Result<Self, DriverError> {
+    pub(crate) fn new(stream: &CudaStream, bytes: usize) -> Result<Self, DriverError> {
         let context = stream.context();
         context.bind_to_thread()?;
         // SAFETY: the context is current. The driver refuses a size of 0, so there is always at least a byte. Only
@@ -121,11 +121,11 @@ impl DeviceBuffer {
         Ok(buffer)
     }
 
-    pub const fn address(&self) -> sys::CUdeviceptr {
+    pub(crate) const fn address(&self) -> sys::CUdeviceptr {
         self.address
     }
 
-    pub const fn bytes(&self) -> usize {
+    pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -143,7 +143,7 @@ impl Drop for DeviceBuffer {
 }
 
 /// Page-locked host memory for `elements` values, zeroed, which every GPU copies from at full speed.
-pub fn page_locked(
+pub(crate) fn page_locked(
     gpu: &Gpu,
     element: Element,
     elements: usize,

@@ -11,7 +11,7 @@ use trtx::{CudaEngine, ExecutionContext};
 
 /// What execution contexts of one engine are created with. It must outlive them.
 #[cfg(feature = "tensorrt-rtx")]
-pub struct Kernels {
+pub(crate) struct Kernels {
     config: std::rc::Rc<trtx::RuntimeConfig<'static>>,
     cache: std::sync::Arc<trtx::RuntimeCache>,
 }
@@ -19,7 +19,7 @@ pub struct Kernels {
 #[cfg(feature = "tensorrt-rtx")]
 impl Kernels {
     /// Kernels for `engine`, beginning with those in `known`.
-    pub fn new(
+    pub(crate) fn new(
         engine: &mut CudaEngine<'static>,
         known: Option<&[u8]>,
     ) -> Result<Self, trtx::Error> {
@@ -39,7 +39,7 @@ impl Kernels {
     }
 
     /// A new execution context.
-    pub fn context(
+    pub(crate) fn context(
         &self,
         engine: &mut CudaEngine<'static>,
     ) -> Result<ExecutionContext<'static>, trtx::Error> {
@@ -47,14 +47,14 @@ impl Kernels {
     }
 
     /// The kernels compiled so far.
-    pub fn save(&self) -> Option<Vec<u8>> {
+    pub(crate) fn save(&self) -> Option<Vec<u8>> {
         self.cache.serialize().ok().map(|kernels| kernels.to_vec())
     }
 }
 
 /// What execution contexts of one engine are created with: nothing.
 #[cfg(not(feature = "tensorrt-rtx"))]
-pub struct Kernels;
+pub(crate) struct Kernels;
 
 #[cfg(not(feature = "tensorrt-rtx"))]
 impl Kernels {

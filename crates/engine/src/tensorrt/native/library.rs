@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The flavour this program was built for.
 #[cfg(feature = "tensorrt-rtx")]
-pub const FLAVOUR: &str = "TensorRT-RTX";
+pub(crate) const FLAVOUR: &str = "TensorRT-RTX";
 /// The flavour this program was built for.
 #[cfg(not(feature = "tensorrt-rtx"))]
 pub const FLAVOUR: &str = "TensorRT";
@@ -31,7 +31,7 @@ const PARSER: [&str; 2] = ["libnvonnxparser.so.11", "libnvonnxparser.so"];
 
 /// A library's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub(crate) struct Version {
     pub major: u32,
     pub minor: u32,
     pub patch: u32,
@@ -45,7 +45,7 @@ impl std::fmt::Display for Version {
 
 /// What this machine lacks.
 #[derive(Debug, thiserror::Error)]
-pub enum Missing {
+pub(crate) enum Missing {
     #[error(
         "there is no NVIDIA driver here (libcuda.so.1 is not found): install it, or in Kubernetes set nvidia.com/gpu \
          in the container's limits and runtimeClassName: nvidia"
@@ -73,7 +73,7 @@ pub enum Missing {
 }
 
 /// The version whose headers the binding was compiled with.
-pub fn needed() -> Version {
+pub(crate) fn needed() -> Version {
     // SAFETY: these functions of the binding return constants of its headers and touch no library.
     unsafe {
         Version {
@@ -88,7 +88,7 @@ pub fn needed() -> Version {
 static LOADED: Mutex<Option<Version>> = Mutex::new(None);
 
 /// Opens TensorRT, if it is not open yet, and tells its version.
-pub fn load(folder: Option<&Path>) -> Result<Version, Missing> {
+pub(crate) fn load(folder: Option<&Path>) -> Result<Version, Missing> {
     let mut loaded = LOADED.lock();
     if let Some(version) = *loaded {
         return Ok(version);
@@ -111,7 +111,7 @@ pub fn load(folder: Option<&Path>) -> Result<Version, Missing> {
 }
 
 /// Opens the ONNX parser.
-pub fn load_parser(folder: Option<&Path>) -> Result<(), Missing> {
+pub(crate) fn load_parser(folder: Option<&Path>) -> Result<(), Missing> {
     let (_, name) = open(&PARSER, folder)?;
     trtx::dynamically_load_tensorrt_onnxparser(Some(&name)).map_err(|error| Missing::Library {
         name: name.display().to_string(),

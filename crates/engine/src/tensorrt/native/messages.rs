@@ -47,7 +47,7 @@ fn keep(message: &str) {
 }
 
 /// The one logger of this process. TensorRT keeps a pointer to it for as long as anything of TensorRT lives.
-pub fn logger() -> Result<&'static Logger, String> {
+pub(crate) fn logger() -> Result<&'static Logger, String> {
     static LOGGER: OnceLock<Result<Logger, String>> = OnceLock::new();
     LOGGER
         .get_or_init(|| Logger::new(Listener).map_err(|error| error.to_string()))
@@ -56,22 +56,22 @@ pub fn logger() -> Result<&'static Logger, String> {
 }
 
 /// Forgets what was said on this thread before the call whose failure is to be explained.
-pub fn forget() {
+pub(crate) fn forget() {
     HERE.with_borrow_mut(VecDeque::clear);
 }
 
 /// `what`, with what TensorRT said of it on this thread.
-pub fn explain(what: impl std::fmt::Display) -> String {
+pub(crate) fn explain(what: impl std::fmt::Display) -> String {
     said(what, HERE.with_borrow_mut(std::mem::take))
 }
 
 /// Forgets what was said on all threads.
-pub fn forget_all() {
+pub(crate) fn forget_all() {
     ANYWHERE.lock().clear();
 }
 
 /// `what`, with what TensorRT said of it on any thread.
-pub fn explain_all(what: impl std::fmt::Display) -> String {
+pub(crate) fn explain_all(what: impl std::fmt::Display) -> String {
     said(what, std::mem::take(&mut ANYWHERE.lock()))
 }
 

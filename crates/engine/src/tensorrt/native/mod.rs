@@ -21,8 +21,8 @@ mod progress;
 /// A lane's session.
 mod session;
 
-pub use build::build;
-pub use cache::load_onnx;
+pub(crate) use build::build;
+pub(crate) use cache::load_onnx;
 
 use super::description::Inspection;
 use crate::{Engine, EngineError, EngineOptions};
@@ -30,11 +30,11 @@ use engine::TensorRtEngine;
 use std::path::Path;
 use std::sync::Arc;
 
-pub fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     Ok(Arc::new(TensorRtEngine::load(path, options)?))
 }
 
-pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
+pub(crate) fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
     let engine = match TensorRtEngine::load(path, options) {
         Ok(engine) => engine,
         // Without a GPU or TensorRT, or with others than the engine is for, the description has to do.

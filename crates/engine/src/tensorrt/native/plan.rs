@@ -19,7 +19,7 @@ const LARGEST_BATCH: i64 = 65_536;
 ///
 /// The fields are in the order in which TensorRT wants them gone: the binding's lifetimes are the logger's, so nothing
 /// but this order keeps a context from outliving its engine.
-pub struct Plan {
+pub(crate) struct Plan {
     /// For full batches; and for short ones, until there is a context of their own.
     full: Context,
     /// For short batches, once full ones are launched as a graph: that is void when its context's shape changes.
@@ -39,7 +39,7 @@ struct Context {
 impl Plan {
     /// Opens `file`, on the GPU whose context is current on this thread. `known` are kernels compiled for it before.
     /// An error is the reason.
-    pub fn open(file: &[u8], known: Option<&[u8]>) -> Result<Self, String> {
+    pub(crate) fn open(file: &[u8], known: Option<&[u8]>) -> Result<Self, String> {
         messages::forget();
         let explain = |error: trtx::Error| messages::explain(error);
         let mut runtime = Runtime::new(messages::logger()?).map_err(explain)?;
@@ -66,7 +66,7 @@ impl Plan {
     ///
     /// # Safety
     /// As [`Plan::place`].
-    pub unsafe fn part_short_batches(
+    pub(crate) unsafe fn part_short_batches(
         &mut self,
         addresses: &[(&str, u64)],
     ) -> Result<(), trtx::Error> {
@@ -87,7 +87,7 @@ impl Plan {
     ///
     /// # Safety
     /// Each address must have room for the largest batch that is ever enqueued, for as long as this plan lives.
-    pub unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
+    pub(crate) unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
         // SAFETY: the caller's promise.
         unsafe { self.full.place(addresses) }
     }
@@ -96,7 +96,7 @@ impl Plan {
     ///
     /// # Safety
     /// The stream must be of the context that was current when the plan was opened, and outlive what is put on it.
-    pub unsafe fn enqueue_full(
+    pub(crate) unsafe fn enqueue_full(
         &mut self,
         input: &TensorSpec,
         rows: usize,
@@ -110,7 +110,7 @@ impl Plan {
     ///
     /// # Safety
     /// As [`Plan::enqueue_full`].
-    pub unsafe fn enqueue_short(
+    pub(crate) unsafe fn enqueue_short(
         &mut self,
         input: &TensorSpec,
         rows: usize,
@@ -122,13 +122,13 @@ impl Plan {
     }
 
     /// The kernels compiled so far, to be given to the next that opens the file.
-    pub fn kernels(&self) -> Option<Vec<u8>> {
+    pub(crate) fn kernels(&self) -> Option<Vec<u8>> {
         self.kernels.save()
     }
 
     /// The engine's tensors and batch dimension, if frames can be run through it; else why not. `best` is the
     /// batch it was tuned for, if that is known.
-    pub fn spec(&mut self, best: Option<usize>) -> Result<ModelSpec, String> {
+    pub(crate) fn spec(&mut self, best: Option<usize>) -> Result<ModelSpec, String> {
         let names: Vec<String> = self
             .engine
             .io_tensor_names()

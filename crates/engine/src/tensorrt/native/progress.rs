@@ -7,14 +7,14 @@ use std::ops::ControlFlow;
 use trtx::interfaces::MonitorProgress;
 
 /// TensorRT's progress. Phases lie within phases; only the outermost are passed on.
-pub struct Monitor {
+pub(crate) struct Monitor {
     watcher: Box<dyn BuildProgress>,
     /// The outermost phases under way, with their steps.
     phases: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Monitor {
-    pub fn new(watcher: Box<dyn BuildProgress>) -> Self {
+    pub(crate) fn new(watcher: Box<dyn BuildProgress>) -> Self {
         Self {
             watcher,
             phases: Mutex::default(),

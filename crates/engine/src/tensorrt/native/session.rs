@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// What a session is to be like.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
+pub(crate) struct Manner {
     /// Whether the lane spins while it waits.
     pub spin: bool,
     /// Whether full batches are launched as a graph, where capture works.
@@ -32,7 +32,7 @@ pub struct Manner {
 }
 
 /// See the module's essay. The fields are in the order in which they are dropped: what uses comes before what is used.
-pub struct TensorRtSession {
+pub(crate) struct TensorRtSession {
     graph: Option<CudaGraph>,
     no_graph: Option<String>,
     plan: Plan,
@@ -50,7 +50,7 @@ pub struct TensorRtSession {
 
 impl TensorRtSession {
     /// Opens `file` on `gpu` for batches of up to `place.rows` rows, runs one of zeros, and captures it as a graph.
-    pub fn open(
+    pub(crate) fn open(
         gpu: &Gpu,
         file: &[u8],
         model: &Arc<ModelSpec>,
@@ -155,12 +155,12 @@ impl TensorRtSession {
     }
 
     /// The kernels compiled so far, for the next session.
-    pub fn kernels(&self) -> Option<Vec<u8>> {
+    pub(crate) fn kernels(&self) -> Option<Vec<u8>> {
         self.plan.kernels()
     }
 
     /// Why full batches are not launched as a graph; `None` if they are.
-    pub fn no_graph(&self) -> Option<&str> {
+    pub(crate) fn no_graph(&self) -> Option<&str> {
         self.no_graph.as_deref()
     }
 

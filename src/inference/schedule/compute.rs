@@ -1,66 +1,26 @@
-//! What the modes share, and the way of one filled slot through a lane.
+//! One filled slot through a lane, and its results encoded.
 
 use super::Filled;
 use crate::engine::StageTimes;
-use crate::frame::{Decoder, Envelope};
-use crate::inference::batch::{Claim, Lease, Ring};
+use crate::inference::batch::{Claim, Lease};
 use crate::inference::failure::Failure;
-use crate::inference::lane::{LaneId, Lanes, Pending, Reply};
+use crate::inference::lane::{LaneId, Pending, Reply};
 use crate::inference::ledger::{Outcome, Results, Ticket};
-use crate::inference::metrics::counts::{BatchNote, Counts};
-use crate::inference::newest::{Image, Newest};
+use crate::inference::metrics::model::BatchNote;
+use crate::inference::model::Model;
+use crate::inference::newest::Image;
 use crate::inference::sync::{JoinHandle, sleep, spawn, spawn_blocking, timeout};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// When a slot that cannot be made is tried again.
+/// The time between two attempts to make a slot.
 const SLOT_AGAIN: Duration = Duration::from_secs(5);
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// How long a batch's oldest frame may wait for the batch to fill; `None`: for ever.
-    pub(crate) batch_timeout: Option<Duration>,
-    /// How long a lane may take over one batch.
-    pub(crate) inference_timeout: Duration,
-}
-
-/// An output of the model that is sent on, and how.
-#[derive(Clone, Debug)]
-pub struct SelectedOutput {
-    /// Its place among the model's outputs.
-    pub(crate) index: usize,
-    /// Its name in the model.
-    pub(crate) name: String,
-    /// How a row of it becomes a payload.
-    pub envelope: Envelope,
-}
-
-/// What the modes share.
-pub(crate) struct Resources {
-    /// What frames are.
-    pub(crate) decoder: Decoder,
-    pub(crate) ring: Ring,
-    pub(crate) lanes: Lanes<Lease>,
-    /// The results sent on, in order.
-    pub(crate) outputs: Vec<SelectedOutput>,
-    /// The time-outs.
-    pub(crate) limits: Limits,
-    /// Whether a rejected frame's payload is kept for a dead letter.
-    pub(crate) keep_rejected: bool,
-    /// The counts of this process.
-    pub(crate) counts: Arc<Counts>,
-    /// Keeps the newest frame for those who look.
-    pub(crate) newest: Arc<Newest>,
-    /// The name of the model's input.
-    pub(crate) input: String,
-}
 
 /// A batch that has been through its lane.
 #[derive(Debug)]
 pub(crate) struct Computed {
-    /// What became of each of its frames.
+    /// The outcome of each of its frames.
     pub(crate) outcomes: Vec<(Ticket, Outcome)>,
     /// Rows computed beyond its frames.
     pub(crate) padding: usize,
@@ -81,17 +41,17 @@ struct Submitted {
 
 /// One attempt at a batch.
 struct Attempt {
-    /// The slot; with the lane still if that hangs.
+    /// The slot; `None` while a hung lane holds it.
     lease: Option<Lease>,
     lane: Option<LaneId>,
     result: Result<StageTimes, Failure>,
 }
 
-impl Resources {
-    /// Hands a batch to the lanes. What follows runs to its end in a task of its own, whether or not the handle is
-    /// kept, so that a hung lane is noticed and a slot returned even when nobody waits for the results. `place` is
-    /// dropped when the batch has left the lanes for good, before its results are encoded.
-    pub(crate) fn start(
+impl Model {
+    /// Submits a batch to the lanes. The rest runs to its end in its own task, even if the handle is dropped: a hung lane is
+    /// noticed and the slot returned although no call waits for the results. `place` is dropped when the batch has left the
+    /// lanes, before its results are encoded.
+    pub(crate) fn start_batch(
         self: &Arc<Self>,
         batch: Filled,
         place: impl Send + 'static,
@@ -104,7 +64,7 @@ impl Resources {
         } = batch;
         let tickets = lease.tickets().to_vec();
         let padding = lease.padding();
-        self.counts.batch(BatchNote {
+        self.metrics.batch(BatchNote {
             frames: tickets.len(),
             padding,
             close,
@@ -112,8 +72,8 @@ impl Resources {
             decoding,
         });
         let first = self.submit(lease, None);
-        let resources = Arc::clone(self);
-        spawn(async move { resources.compute(first, tickets, padding, place).await })
+        let model = Arc::clone(self);
+        spawn(async move { model.compute(first, tickets, padding, place).await })
     }
 
     async fn compute(
@@ -131,12 +91,12 @@ impl Resources {
             result: Err(failure),
         } = attempt
         {
-            if let Some(held_back) = self.counts.failure_line() {
+            if let Some(held_back) = self.metrics.failure_line() {
                 tracing::warn!(%lane, kind = failure.kind(), error = %failure, frames = tickets.len(),
                     unlogged_before = held_back,
                     "A batch failed; it is run once more, on another lane if there is one.");
             }
-            self.counts.retry();
+            self.metrics.retry();
             retried = true;
             attempt = self.attempt(self.submit(lease, Some(lane))).await;
         }
@@ -146,13 +106,13 @@ impl Resources {
             (Ok(_), Some(lease)) => {
                 let begun = Instant::now();
                 let outcomes = self.encode(&tickets, &lease);
-                self.counts.encoded(begun.elapsed());
+                self.metrics.encoded(begun.elapsed());
                 self.show(&lease);
                 outcomes
             }
             (Ok(_), None) => fail(&tickets, &Failure::Unsettled),
             (Err(failure), _) => {
-                if let Some(held_back) = self.counts.failure_line() {
+                if let Some(held_back) = self.metrics.failure_line() {
                     tracing::error!(kind = failure.kind(), error = %failure, frames = tickets.len(),
                         unlogged_before = held_back,
                         "A batch failed for good; its frames have no result.");
@@ -181,8 +141,8 @@ impl Resources {
         let Submitted { claim, at, pending } = submitted;
         let Pending { started, mut done } = pending;
         let mut waited = Duration::ZERO;
-        // Waiting in the queue is not the lane's fault: the time-out runs from when a lane takes the job up. No
-        // healthy lanes leave a job waiting longer than all the others there can be, each run twice.
+        // The timeout starts when a lane takes the job, not while it is queued. With healthy lanes a job waits at most
+        // for all other jobs, each run twice.
         let patience = self
             .limits
             .inference_timeout
@@ -190,7 +150,7 @@ impl Resources {
         let reply = match timeout(patience, started).await {
             Err(_) => {
                 self.lanes.condemn();
-                // A lane may have taken it up in this very moment, and may hang with it.
+                // A lane may have taken it at this moment, and may hang with it.
                 timeout(self.limits.inference_timeout, &mut done)
                     .await
                     .map_err(|_| None)
@@ -216,7 +176,7 @@ impl Resources {
             },
             Err(lane) => {
                 if lane.is_some_and(|lane| self.lanes.abandon(lane)) {
-                    self.counts.lane_replaced();
+                    self.metrics.lane_replaced();
                 }
                 spawn(replace(claim));
                 Attempt {
@@ -227,13 +187,13 @@ impl Resources {
             }
         };
         match &attempt.result {
-            Ok(times) => self.counts.ran(waited, *times),
-            Err(failure) => self.counts.engine_error(failure),
+            Ok(times) => self.metrics.ran(waited, *times),
+            Err(failure) => self.metrics.engine_error(failure),
         }
         attempt
     }
 
-    /// Offers the last frame of a computed batch to those who look.
+    /// Offers the last frame of a computed batch to the status page.
     fn show(&self, lease: &Lease) {
         let Some((frame, number)) = lease.last() else {
             return;
@@ -272,18 +232,18 @@ impl Resources {
     }
 }
 
-/// Puts a new slot in the place of one that hangs with its lane. Memory for it may be long in coming from a driver that
-/// hangs, or there may be none just now: nobody waits for it here, and without it a batch less is in flight.
+/// Replaces a slot that hangs with its lane. A hung driver may take long to allocate memory, or there may be none at the
+/// moment. Until the slot is replaced, one batch less is in flight; no call waits for it.
 async fn replace(claim: Claim) {
-    let mut told = false;
+    let mut logged = false;
     loop {
         let claim = claim.clone();
         match spawn_blocking(move || claim.write_off()).await {
             Ok(Ok(())) => return,
-            Ok(Err(error)) if !told => tracing::error!(
+            Ok(Err(error)) if !logged => tracing::error!(
                 %error,
-                "The slot that hangs with its lane cannot be replaced; one batch less is in flight until it can be. It \
-                 is tried again every {} s.",
+                "The slot that hangs with its lane cannot be replaced; one batch less is in flight. The next attempt \
+                 is in {} s.",
                 SLOT_AGAIN.as_secs()
             ),
             Ok(Err(_)) => {}
@@ -292,7 +252,7 @@ async fn replace(claim: Claim) {
                 return;
             }
         }
-        told = true;
+        logged = true;
         sleep(SLOT_AGAIN).await;
     }
 }

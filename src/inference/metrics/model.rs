@@ -1,0 +1,213 @@
+//! What is counted and measured of one model, under the label `model`.
+//!
+//! `Families` are registered once, whatever number of models there is. `ModelCounts` holds the series of one model, so that
+//! a batch is counted without looking its labels up.
+
+use crate::engine::StageTimes;
+use crate::inference::batch::Close;
+use crate::inference::failure::Failure;
+use crate::inference::schedule::Mode;
+use crate::telemetry::names;
+use crate::telemetry::rate::RateLimit;
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// `model` and further labels with values from fixed lists.
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// A batch that is about to be computed.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNote {
+    /// Frames in it.
+    pub frames: usize,
+    /// Rows computed beyond them.
+    pub padding: usize,
+    /// Why it closed.
+    pub close: Close,
+    /// How long its frames took to come and be converted.
+    pub filling: Duration,
+    /// Of this, how long they took to be decoded and converted.
+    pub decoding: Duration,
+}
+
+/// The metrics of all models, by the label `model`.
+#[derive(Debug)]
+pub(super) struct Families {
+    mode: Mode,
+    batches: Counters,
+    batch_frames: Histograms,
+    padding: Counters,
+    retries: Counters,
+    lanes_replaced: Counters,
+    engine_errors: Counters,
+    stage_duration: Histograms,
+}
+
+impl Families {
+    pub(super) fn new(registry: &mut Registry, mode: Mode) -> Self {
+        let families = Self {
+            mode,
+            batches: Counters::default(),
+            batch_frames: Histograms::new_with_constructor(super::frames),
+            padding: Counters::default(),
+            retries: Counters::default(),
+            lanes_replaced: Counters::default(),
+            engine_errors: Counters::default(),
+            stage_duration: Histograms::new_with_constructor(super::seconds),
+        };
+        let r = registry;
+        names::BATCHES.register(r, families.batches.clone());
+        names::BATCH_FRAMES.register(r, families.batch_frames.clone());
+        names::BATCH_PADDING_FRAMES.register(r, families.padding.clone());
+        names::BATCHES_RETRIED.register(r, families.retries.clone());
+        names::LANES_REPLACED.register(r, families.lanes_replaced.clone());
+        names::ENGINE_ERRORS.register(r, families.engine_errors.clone());
+        names::STAGE_DURATION_SECONDS.register(r, families.stage_duration.clone());
+        families
+    }
+
+    /// The series of a model. They are there from the start, at zero, so that a rate over them is right from the first
+    /// batch on.
+    pub(super) fn of(&self, model: &str) -> ModelCounts {
+        let labels = |others: &[(&'static str, &str)]| -> Labels {
+            let others = others
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned()));
+            std::iter::once(("model", model.to_owned()))
+                .chain(others)
+                .collect()
+        };
+        let alone = labels(&[]);
+        let counter = |family: &Counters, labels| family.get_or_create(&labels).clone();
+        let stage = |stage| {
+            let labels = labels(&[("stage", stage)]);
+            self.stage_duration.get_or_create(&labels).clone()
+        };
+        ModelCounts {
+            name: model.to_owned(),
+            batches: Close::ALL.map(|close| {
+                let labels = labels(&[("mode", self.mode.name()), ("close", close.label())]);
+                (close, counter(&self.batches, labels))
+            }),
+            batch_frames: self.batch_frames.get_or_create(&alone).clone(),
+            batched_frames: Counter::default(),
+            padding: counter(&self.padding, alone.clone()),
+            retries: counter(&self.retries, alone.clone()),
+            lanes_replaced: counter(&self.lanes_replaced, alone),
+            engine_errors: Failure::KINDS.map(|kind| {
+                (
+                    kind,
+                    counter(&self.engine_errors, labels(&[("kind", kind)])),
+                )
+            }),
+            stages: Stages {
+                decode: stage("decode"),
+                fill: stage("fill"),
+                wait: stage("wait"),
+                copy_in: stage("copy_in"),
+                compute: stage("compute"),
+                copy_out: stage("copy_out"),
+                encode: stage("encode"),
+            },
+            failure_lines: Mutex::new(super::lines()),
+        }
+    }
+}
+
+/// The times of a batch.
+#[derive(Debug)]
+struct Stages {
+    decode: Histogram,
+    fill: Histogram,
+    wait: Histogram,
+    copy_in: Histogram,
+    compute: Histogram,
+    copy_out: Histogram,
+    encode: Histogram,
+}
+
+/// The counts of one model. See the module's essay.
+#[derive(Debug)]
+pub struct ModelCounts {
+    pub(super) name: String,
+    batches: [(Close, Counter); 3],
+    batch_frames: Histogram,
+    /// The sum of `batch_frames`, which the histogram does not give back.
+    pub(super) batched_frames: Counter,
+    pub(super) padding: Counter,
+    pub(super) retries: Counter,
+    pub(super) lanes_replaced: Counter,
+    engine_errors: [(&'static str, Counter); Failure::KINDS.len()],
+    stages: Stages,
+    failure_lines: Mutex<RateLimit>,
+}
+
+fn observe(stage: &Histogram, time: Duration) {
+    stage.observe(time.as_secs_f64());
+}
+
+impl ModelCounts {
+    /// Adds a batch that is about to be computed.
+    pub fn batch(&self, batch: BatchNote) {
+        for (close, batches) in &self.batches {
+            if *close == batch.close {
+                batches.inc();
+            }
+        }
+        self.batch_frames.observe(batch.frames as f64);
+        self.batched_frames.inc_by(batch.frames as u64);
+        self.padding.inc_by(batch.padding as u64);
+        observe(&self.stages.decode, batch.decoding);
+        observe(&self.stages.fill, batch.filling);
+    }
+
+    /// Adds a run that succeeded, after `waited` in the queue.
+    pub fn ran(&self, waited: Duration, times: StageTimes) {
+        observe(&self.stages.wait, waited);
+        observe(&self.stages.copy_in, times.copy_in);
+        observe(&self.stages.compute, times.compute);
+        observe(&self.stages.copy_out, times.copy_out);
+    }
+
+    /// Adds the time that a batch's results took to encode.
+    pub fn encoded(&self, time: Duration) {
+        observe(&self.stages.encode, time);
+    }
+
+    /// Adds a run that failed.
+    pub fn engine_error(&self, failure: &Failure) {
+        for (kind, errors) in &self.engine_errors {
+            if *kind == failure.kind() {
+                errors.inc();
+            }
+        }
+    }
+
+    /// Whether a line about a failed batch may be logged: if so, how many were left out before it.
+    pub fn failure_line(&self) -> Option<u64> {
+        self.failure_lines.lock().pass(Instant::now())
+    }
+
+    /// Adds a batch run a second time.
+    pub fn retry(&self) {
+        self.retries.inc();
+    }
+
+    /// Adds a lane that was abandoned and replaced.
+    pub fn lane_replaced(&self) {
+        self.lanes_replaced.inc();
+    }
+
+    /// Batches that closed for this reason.
+    pub(super) fn closed(&self, close: Close) -> u64 {
+        let of = self.batches.iter().find(|(known, _)| *known == close);
+        of.map_or(0, |(_, batches)| batches.get())
+    }
+}

@@ -1,0 +1,203 @@
+//! The model being served: its slots, lanes and outputs, and how frames become its input.
+//!
+//! Everything here belongs to one model. `config` fills `ModelSettings` from flags, compares them with the loaded engine and
+//! makes a `ModelPlan`; `Model::start` starts the lanes, warms them up and makes the slots.
+//!
+//! Four limits bound what is held at once. Each binds in its own case:
+//!
+//! | limit | what it counts | size | it binds when |
+//! |---|---|---|---|
+//! | read-ahead (`vertex::map`) | datums between the socket and the collector | one batch | the collector converts frames more slowly than numa sends them |
+//! | ring (`batch::ring`) | slots: one that fills and those in flight | batches in flight + 1 | results are encoded, or lanes run, more slowly than slots fill; a slot that hangs with its lane counts until it is replaced |
+//! | semaphore (`schedule::pipelined`) | batches handed to the lanes | depth, + 1 where it is fixed | the depth is lower than the ring allows: a depth that follows the measured times |
+//! | lanes (`lane`) | batches that run | lanes of all devices | batches are handed over faster than the devices compute them |
+//!
+//! The tightest one stops the one above it: busy lanes keep places taken, taken places keep slots leased, leased slots stop the
+//! collector, and a stopped collector fills the read-ahead, after which HTTP/2's window stops numa.
+
+use super::batch::slot::Slot;
+use super::batch::{Lease, Ring};
+use super::lane::{Balance, LanePlan, Lanes};
+use super::metrics::counts::Counts;
+use super::metrics::model::ModelCounts;
+use super::newest::Newest;
+use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::frame::{Decoder, Dtype, Envelope, OutputDtype, OutputFormat, OutputSize};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The name of the model that the flags describe.
+pub const DEFAULT: &str = "default";
+
+/// A number, or the one that suits the engine and the measured times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrAuto {
+    /// The one that suits.
+    Auto,
+    /// This number.
+    Exactly(usize),
+}
+
+impl OrAuto {
+    /// The number, if there is one.
+    #[must_use]
+    pub(crate) const fn exactly(self) -> Option<usize> {
+        match self {
+            Self::Auto => None,
+            Self::Exactly(number) => Some(number),
+        }
+    }
+}
+
+/// The settings of one model, before it is loaded.
+#[derive(Clone, Debug)]
+pub struct ModelSettings {
+    /// Its name in metrics.
+    pub(crate) name: String,
+    /// The model file, or `sim:…`.
+    pub path: String,
+    /// How the engine is run.
+    pub(crate) engine: EngineOptions,
+    /// How batches are spread over several devices.
+    pub(crate) balance: Balance,
+    /// Frames per batch.
+    pub batch_size: OrAuto,
+    /// The dtype of raw frames without a dtype header.
+    pub(crate) frame_dtype: Dtype,
+    /// The outputs sent on, by name, in this order; all of the model's if empty.
+    pub(crate) outputs: Vec<String>,
+    /// The part of each output that is sent on.
+    pub output_size: OutputSize,
+    /// The dtype of results.
+    pub(crate) output_dtype: OutputDtype,
+    /// The format of results.
+    pub(crate) output_format: OutputFormat,
+    /// The time-outs.
+    pub limits: Limits,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a batch's oldest frame may wait for the batch to fill; `None`: for ever.
+    pub batch_timeout: Option<Duration>,
+    /// How long a lane may take over one batch.
+    pub inference_timeout: Duration,
+}
+
+/// An output of the model that is sent on, and how.
+#[derive(Clone, Debug)]
+pub struct SelectedOutput {
+    /// Its place among the model's outputs.
+    pub(crate) index: usize,
+    /// Its name in the model.
+    pub(crate) name: String,
+    /// How a row of it becomes a payload.
+    pub envelope: Envelope,
+}
+
+/// What a model is started with: its settings, compared with the engine.
+pub(crate) struct ModelPlan {
+    pub(crate) name: String,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) lanes: usize,
+    pub(crate) balance: Balance,
+    pub(crate) slots: usize,
+    /// Frames per batch.
+    pub(crate) batch_size: usize,
+    pub(crate) decoder: Decoder,
+    /// The results sent on, in order.
+    pub(crate) outputs: Vec<SelectedOutput>,
+    pub(crate) limits: Limits,
+    /// Whether a rejected frame's payload is kept for a dead letter.
+    pub(crate) keep_rejected: bool,
+}
+
+impl ModelPlan {
+    /// The part of a row that is sent on, for each output of the model.
+    fn wanted(&self) -> Vec<Range<usize>> {
+        let of = |index| self.outputs.iter().find(|output| output.index == index);
+        (0..self.engine.model().outputs.len())
+            .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
+            .collect()
+    }
+}
+
+/// A model being served. See the module's essay.
+pub(crate) struct Model {
+    /// What frames are.
+    pub(crate) decoder: Decoder,
+    pub(crate) ring: Ring,
+    pub(crate) lanes: Lanes<Lease>,
+    /// The results sent on, in order.
+    pub(crate) outputs: Vec<SelectedOutput>,
+    pub(crate) limits: Limits,
+    /// Whether a rejected frame's payload is kept for a dead letter.
+    pub(crate) keep_rejected: bool,
+    /// What the process counts.
+    pub(crate) counts: Arc<Counts>,
+    /// What is counted of this model.
+    pub(crate) metrics: Arc<ModelCounts>,
+    /// Keeps the newest frame for the status page.
+    pub(crate) newest: Arc<Newest>,
+    /// The name of the model's input.
+    pub(crate) input: String,
+}
+
+impl Model {
+    /// Starts the lanes, warms them up and makes the slots. Blocks while it does.
+    ///
+    /// # Errors
+    /// [`EngineError`] if a lane cannot open its session or the slots do not fit into memory.
+    pub(crate) fn start(
+        plan: ModelPlan,
+        counts: &Arc<Counts>,
+        newest: &Arc<Newest>,
+    ) -> Result<Self, EngineError> {
+        let wanted = plan.wanted();
+        let ModelPlan {
+            name,
+            engine,
+            lanes,
+            balance,
+            slots,
+            batch_size,
+            decoder,
+            outputs,
+            limits,
+            keep_rejected,
+        } = plan;
+        let lanes = Lanes::start(
+            Arc::clone(&engine),
+            LanePlan {
+                lanes,
+                rows: batch_size,
+                balance,
+            },
+        )?;
+        let input = engine.model().input.name.clone();
+        let make = move || Slot::new(engine.as_ref(), batch_size, &wanted);
+        let ring = Ring::new(slots, make).inspect_err(|_| lanes.end())?;
+        Ok(Self {
+            decoder,
+            ring,
+            lanes,
+            outputs,
+            limits,
+            keep_rejected,
+            counts: Arc::clone(counts),
+            metrics: counts.model(&name),
+            newest: Arc::clone(newest),
+            input,
+        })
+    }
+
+    /// The tags of its results, one per output; none where there is one output only.
+    pub(crate) fn tags(&self) -> Vec<String> {
+        match self.outputs.as_slice() {
+            [_] => Vec::new(),
+            several => several.iter().map(|output| output.name.clone()).collect(),
+        }
+    }
+}
