@@ -26,10 +26,6 @@ pub mod commands;
 /// The settings of a sidecar, checked.
 pub mod config;
 /// A model on a device.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "synchronous code: no clock is ever paused here"
-)]
 pub mod engine;
 /// What a datum means, and what a result looks like.
 pub mod frame;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Loads the engine of the `.onnx` file at `path`, building it if the cache has none.
+#[allow(clippy::disallowed_methods, reason = "synchronous code")]
 pub(crate) fn load_onnx(
     path: &Path,
     options: &EngineOptions,
