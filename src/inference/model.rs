@@ -80,7 +80,7 @@ pub struct ModelSettings {
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a batch's oldest frame may wait for the batch to fill; `None`: for ever.
+    /// How long a batch's oldest frame may wait for the batch to fill; `None`: without limit.
     pub batch_timeout: Option<Duration>,
     /// How long a lane may take over one batch.
     pub inference_timeout: Duration,

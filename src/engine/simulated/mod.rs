@@ -22,7 +22,7 @@
 //! | `hang` | batches | none | the batch blocks its lane for `hang-time`, then is computed |
 //! | `hang-time` | a time | `1h` | |
 //! | `lost` | batches | none | `EngineError::SessionLost`; the session answers nothing else from then on |
-//! | `device-lost` | batches | none | `EngineError::DeviceLost`; the device answers nobody from then on |
+//! | `device-lost` | batches | none | `EngineError::DeviceLost`; the device never answers again |
 //! | `hang-session` | sessions | none | opening the session blocks its lane for `hang-time` |
 //! | `refuse-sessions-after` | N | none | no more than N sessions open (`EngineError::Session`) |
 //!

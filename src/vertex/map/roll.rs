@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_response_becomes_a_drop_whoever_made_it() {
+    fn every_empty_response_becomes_a_drop() {
         let mut roll = Roll::default();
         roll.enter("a", None);
         roll.enter("b", None);

@@ -111,7 +111,7 @@ fn is_full(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Waits until nobody else has the cache.
+/// Waits until no other process holds the cache.
 fn lock(cache: &Path) -> std::io::Result<File> {
     std::fs::create_dir_all(cache)?;
     let lock = File::create(cache.join("lock"))?;
@@ -157,7 +157,7 @@ impl Key<'_> {
     }
 }
 
-/// A build that nobody watches: the log tells when it begins and ends.
+/// A build without an observer: the log says when it begins and ends.
 struct Unwatched;
 
 impl BuildProgress for Unwatched {
