@@ -22,7 +22,7 @@ pub(crate) fn run(args: BuildEngineArgs) -> Result<(), EngineError> {
     }
 }
 
-/// Sees to it that the cache has the engine that a sidecar with the same settings will ask for, and that it opens.
+/// Builds the engine that a sidecar with the same settings loads into the cache, unless it is there, and opens it once.
 fn fill(args: &BuildEngineArgs, cache: &Path) -> Result<(), EngineError> {
     let options = EngineOptions {
         device: DeviceKind::Cuda,

@@ -71,14 +71,14 @@ impl ChildSidecar {
         folder: &Path,
         flags: &[String],
     ) -> Result<Self, ChildError> {
-        // The settings of this process's environment are not meant for it.
+        // The child must not take the settings of this process's environment.
         for name in Cli::command()
             .get_arguments()
             .filter_map(|arg| arg.get_env())
         {
             command.env_remove(name);
         }
-        // One port for all children would be taken by the first.
+        // Several children cannot share one port.
         if !flags.iter().any(|flag| flag == "--http-address") {
             command.args(["--http-address", "off"]);
         }

@@ -1,4 +1,4 @@
-//! `beamflow demo`: the newcomer's first command.
+//! `beamflow demo`: the first command for a new user.
 //!
 //! Simulates a ptychographic scan of a known object, starts this program as a sidecar on a temporary socket,
 //! drives it as Numaflow would, in all three modes, stitches the phase patches that come back, and draws
@@ -25,7 +25,7 @@ const MODEL: &[u8] = include_bytes!("../../models/ptychonn_64.onnx");
 /// The outputs that are stitched.
 const OUTPUTS: [&str; 2] = ["amplitude", "phase"];
 
-/// Why the demo broke off.
+/// Why the demo stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     /// The scan cannot be simulated.
@@ -78,7 +78,7 @@ struct Run {
     patches: Vec<Option<[Array2<f32>; 2]>>,
 }
 
-/// Runs the demo and prints what came of it.
+/// Runs the demo and prints its results.
 ///
 /// # Errors
 /// [`DemoError`].

@@ -1,7 +1,7 @@
-//! Many read batches through a running sidecar, paced as Numaflow would pace them, and what came of it.
+//! Many read batches through a running sidecar, paced as Numaflow paces them, and a report of them.
 //!
-//! Numa reads what the source has, up to `limits.readBatchSize` datums and for at most its read time-out, hands that to
-//! the sidecar, and reads again when it is answered. So does `drive`.
+//! Numa reads what the source has, up to `limits.readBatchSize` datums and for at most its read timeout, passes them to
+//! the sidecar, and reads again after the answer. `drive` does the same.
 
 use crate::commands::table::percentile;
 use crate::frame::{DTYPE_HEADER, FRAME_ID_HEADER, SHAPE_HEADER};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 /// Numaflow's default `limits.readTimeout`.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How datums come.
+/// The pace of the datums.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// Datums in a read batch at most: `limits.readBatchSize`.
@@ -53,7 +53,7 @@ pub(crate) const HEADER: [&str; 8] = [
     "mode", "frames", "frames/s", "calls", "p50/call", "p99/call", "rejected", "nacked",
 ];
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     /// Datums sent, all of them answered.

@@ -10,7 +10,7 @@ use crate::vertex::client::{Answer, Driver, DriverError};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 
-/// Why sending broke off.
+/// Why sending stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     /// The frames cannot be read.
@@ -31,7 +31,7 @@ pub(crate) enum SendError {
     },
 }
 
-/// Sends the frames and prints what came of it.
+/// Sends the frames and prints a report.
 ///
 /// # Errors
 /// [`SendError`].

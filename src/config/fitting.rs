@@ -1,5 +1,5 @@
-//! What the settings come to on the engine at hand: the batch that fits, the results that are wanted, and what costs
-//! more than one would expect.
+//! The settings on the loaded engine: the batch size that fits, the memory, and warnings about settings that cost more than
+//! expected.
 
 use crate::config::memory::{self, Limit};
 use crate::config::{Config, ConfigError, Suited};
@@ -26,7 +26,7 @@ impl Config {
     /// Loads the engine of the model.
     ///
     /// # Errors
-    /// [`FitError::Config`] for a name that no engine knows, and what the engine says.
+    /// [`FitError::Config`] for a name that no engine knows, and the error of the engine.
     pub(crate) fn load_engine(&self) -> Result<Arc<dyn Engine>, FitError> {
         let path = &self.model.path;
         engine::load(path, &self.model.engine).map_err(|error| match error {
@@ -39,7 +39,7 @@ impl Config {
         })
     }
 
-    /// Compares the settings with the engine and the memory, and warns of what costs more than one would expect.
+    /// Compares the settings with the engine and the memory, and warns about unexpected costs.
     ///
     /// # Errors
     /// [`FitError`], naming the flag to change.
@@ -66,10 +66,10 @@ impl Config {
     }
 }
 
-/// The batch size whose lanes fit into the devices' memory: `batch_size`, or less where the user left it to us.
+/// The batch size whose lanes fit into the devices' memory: `batch_size`, or less if it is `auto`.
 ///
 /// # Errors
-/// [`EngineError::NoRoom`] if even that does not fit, and what the engine says if a device does not answer.
+/// [`EngineError::NoRoom`] if even that does not fit, or the error of a device that does not answer.
 fn batch_size(
     config: &Config,
     engine: &dyn Engine,
@@ -97,8 +97,8 @@ fn batch_size(
 /// Compares the memory limit, if there is one, with what slots and read batches need, before any slot is made.
 ///
 /// # Errors
-/// [`EngineError::Slots`] if the slots do not fit. Where they do and read batches of the size that they ask for do not, a
-/// warning says so; else, a line says how large read batches may be.
+/// [`EngineError::Slots`] if the slots do not fit. If only the read batches do not fit, a warning
+/// says so; otherwise a line says how large read batches may be.
 fn memory(
     config: &Config,
     model: &ModelSpec,
@@ -142,7 +142,7 @@ fn memory(
     Ok(())
 }
 
-/// Says what the settings cost on this model and these devices, where it is more than one would expect.
+/// Warns about settings that cost more on this model and these devices than expected.
 fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices: usize) {
     if let BatchDimension::Static(rows) = model.batch
         && rows > batch_size

@@ -1,30 +1,30 @@
-//! Host memory: what limits there are, what this process has taken of them, and what it needs beside its slots and its model.
+//! Host memory: the limits, the current use, and the need beyond slots and model.
 //!
-//! A container's memory limit is the limit of its control group. Beyond it the kernel does not refuse memory: it ends the
-//! process, and no log says why. Where a limit of the process itself refuses memory, the next small request ends it
-//! likewise. So what is needed is reckoned and compared before any of it is taken.
+//! The memory limit of a container is that of its control group. Beyond it the kernel does not refuse memory, it kills the
+//! process, and no log says why. A limit of the process itself makes an allocation fail, which ends the process too. So the
+//! need is computed and compared with the limit before any of it is allocated.
 //!
-//! What always holds: a limit of any group that this process is in counts, the pod's as well as the container's; where none can
-//! be learnt there is none, and nothing here fails.
+//! What always holds: the limits of all groups of this process count, the pod's and the container's. A limit that cannot be
+//! read does not exist, and nothing here fails.
 
 use indicatif::HumanBytes;
 use procfs::process::{LimitValue, Process};
 use std::path::{Path, PathBuf};
 
-/// What the program takes beside slots, frames and answers: itself, its threads, and what gRPC has read ahead.
+/// Memory of the program without slots, frames and answers: code, threads, and the read-ahead of gRPC.
 pub const PROGRAM: usize = 32 << 20;
 
-/// What slots may not take of a limit: serving and, if it comes to that, saying what is wrong take memory too.
+/// The part of a limit that slots must leave free, for serving and for error messages.
 pub(crate) const SPARE: usize = 16 << 20;
 
 /// Where control groups are found.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// What a read batch of `frames` frames of `frame_bytes`, with `result_bytes` of results each, may take while it is in hand, in
-/// bytes: slots aside.
+/// What a read batch of `frames` frames of `frame_bytes`, with `result_bytes` of results each, may take while it is open, in
+/// bytes, without slots.
 ///
-/// Frames are held until its end in sequential mode, and where rejected ones are sent on. They come and go by the thousand, and
-/// what the allocator keeps between them is up to as much again.
+/// Frames are held until its end in sequential mode, and rejected ones if they are sent on. The allocator may keep as much
+/// again between allocations.
 #[must_use]
 pub const fn of_read_batch(frames: usize, frame_bytes: usize, result_bytes: usize) -> usize {
     let of_a_frame = frame_bytes.saturating_mul(2).saturating_add(result_bytes);
@@ -41,7 +41,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// Of all limits that hold now the one that leaves least, if there is any.
+    /// The limit that leaves the least memory, if there is any limit.
     #[must_use]
     pub(crate) fn tightest() -> Option<Self> {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -91,7 +91,7 @@ fn read(file: &Path) -> Option<usize> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// What this process has taken of some kind of memory, in bytes; the kernel counts in KiB.
+/// The use of one kind of memory by this process, in bytes; the kernel counts in KiB.
 fn status(of: impl Fn(&procfs::process::Status) -> Option<u64>) -> usize {
     let status = Process::myself().and_then(|process| process.status());
     let taken = status.ok().and_then(|status| of(&status)).unwrap_or(0);

@@ -3,7 +3,7 @@
 //! `Config` is made once, from the command line (`crate::cli`), and is not checked again. What depends on the model (does the
 //! batch fit, is there such an output, is there memory) is checked when the engine is loaded, by `Config::plan`.
 
-/// What the settings mean for the engine at hand.
+/// The settings on the loaded engine.
 pub(crate) mod fitting;
 /// Host memory: its limits, and what is needed.
 pub mod memory;
@@ -29,9 +29,9 @@ pub struct Config {
     pub(crate) pipeline_depth: OrAuto,
     /// Batches in flight in concurrent mode.
     pub(crate) max_concurrent_batches: usize,
-    /// What is answered for a frame that is wrong in itself.
+    /// The answer to a frame that is itself invalid.
     pub on_invalid: OnInvalid,
-    /// What is answered for a frame that the engine failed.
+    /// The answer to a frame that the engine failed on.
     pub on_failure: OnFailure,
     /// Where metrics, stats and health are served; `None`: nowhere.
     pub http_address: Option<SocketAddr>,
@@ -39,11 +39,11 @@ pub struct Config {
     pub(crate) no_pictures: bool,
     /// The Unix socket that numa connects to.
     pub sock_path: PathBuf,
-    /// The file that tells numa of the socket.
+    /// The file from which numa learns that the socket is ready.
     pub server_info_path: PathBuf,
 }
 
-/// A setting that does not go with the model.
+/// A setting that does not fit the model or another setting.
 #[derive(Debug, thiserror::Error)]
 #[error("{flag}: '{}' is not allowed: {allowed}", escaped(.given))]
 pub struct ConfigError {
@@ -55,7 +55,7 @@ pub struct ConfigError {
     pub(crate) allowed: String,
 }
 
-/// What the settings mean for one model.
+/// The settings, compared with one model.
 #[derive(Debug)]
 pub struct Suited {
     /// Frames per batch.
@@ -117,8 +117,7 @@ impl Config {
     }
 
     /// Datums that a read batch must hold for every slot to be used, with `batch_size` frames in each. Sequential
-    /// mode fills one slot after another and is content with a batch; a depth that follows the measured
-    /// times, with what it starts with.
+    /// mode fills one slot after another and needs one batch; an automatic depth counts with its start value.
     #[must_use]
     pub fn useful_read_batch(&self, batch_size: usize) -> usize {
         match self.mode {

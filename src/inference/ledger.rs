@@ -39,7 +39,7 @@ pub struct Ticket(usize);
 /// list has to be allocated.
 pub type Results = SmallVec<[Vec<u8>; 2]>;
 
-/// What became of a frame.
+/// The outcome of a frame.
 #[derive(Debug)]
 pub enum Outcome {
     /// The results.
@@ -58,7 +58,7 @@ pub struct Answer {
     pub id: String,
     /// The datum's keys, as they came.
     pub(crate) keys: Vec<String>,
-    /// What became of its frame.
+    /// The outcome of its frame.
     pub outcome: Outcome,
 }
 
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datum_that_nobody_settles_is_answered_as_failed() {
+    fn a_datum_without_an_outcome_is_answered_as_failed() {
         let mut ledger = Ledger::default();
         ledger.enter("lost".into(), vec![]);
         let answers = ledger.finish();

@@ -1,15 +1,15 @@
 //! The model being served: its slots, lanes and outputs, and how frames become its input.
 //!
-//! Everything here belongs to one model. `config` fills `ModelSettings` from flags, compares them with the loaded engine and
-//! makes a `ModelPlan`; `Model::start` starts the lanes, warms them up and makes the slots.
+//! Everything here belongs to one model. The flags fill `ModelSettings`. `crate::config` compares them with the loaded engine
+//! and makes a `ModelPlan`. `Model::start` starts the lanes, warms them up and makes the slots.
 //!
 //! Four limits bound what is held at once. Each binds in its own case:
 //!
 //! | limit | what it counts | size | it binds when |
 //! |---|---|---|---|
 //! | read-ahead (`vertex::map`) | datums between the socket and the collector | one batch | the collector converts frames more slowly than numa sends them |
-//! | ring (`batch::ring`) | slots: one that fills and those in flight | batches in flight + 1 | results are encoded, or lanes run, more slowly than slots fill; a slot that hangs with its lane counts until it is replaced |
-//! | semaphore (`schedule::pipelined`) | batches handed to the lanes | depth, + 1 where it is fixed | the depth is lower than the ring allows: a depth that follows the measured times |
+//! | ring (`batch::ring`) | slots: one that fills and those in flight | batches in flight + 1 | lanes run batches, or their results are encoded, more slowly than slots fill; a slot of a hung lane counts until it is replaced |
+//! | semaphore (`schedule::pipelined`) | batches handed to the lanes | depth, + 1 where it is fixed | the depth is lower than the ring allows, which only an automatic depth is |
 //! | lanes (`lane`) | batches that run | lanes of all devices | batches are handed over faster than the devices compute them |
 //!
 //! The tightest one stops the one above it: busy lanes keep places taken, taken places keep slots leased, leased slots stop the
@@ -80,7 +80,7 @@ pub struct ModelSettings {
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a batch's oldest frame may wait for the batch to fill; `None`: for ever.
+    /// How long a batch's oldest frame may wait for the batch to fill; `None`: without limit.
     pub batch_timeout: Option<Duration>,
     /// How long a lane may take over one batch.
     pub inference_timeout: Duration,

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn turned_off_nothing_is_copied_whoever_looks() {
+    fn turned_off_nothing_is_copied() {
         let newest = Newest::new(true);
         assert!(newest.look().is_none());
         newest.offer(None, || unreachable!("it is off"));

@@ -1,6 +1,6 @@
-//! The last two minutes, second by second: what the status page draws and the summary line tells.
+//! The last two minutes, second by second: for the status page and the summary line.
 //!
-//! Bounded: `SECONDS` samples, whatever happens.
+//! Never more than `SECONDS` samples.
 
 use crate::inference::metrics::totals::{Recent, Totals};
 use std::collections::VecDeque;
@@ -47,8 +47,8 @@ impl History {
             .collect()
     }
 
-    /// The last `samples` samples, and how much of that time a lane of each device was at work, in the mean; none
-    /// with fewer than two. `lanes` are those of each device.
+    /// The last `samples` samples, and the mean part of that time that a lane of each device was busy; `None`
+    /// with fewer than two samples. `lanes` are those of each device.
     #[must_use]
     pub(crate) fn last(&self, samples: usize, lanes: &[usize]) -> Option<(Recent, Vec<f64>)> {
         let now = self.samples.back()?;

@@ -1,8 +1,7 @@
-//! The sidecar's own HTTP side: the status page, `/metrics`, `/stats`, `/livez`, `/readyz`. Read-only.
+//! The HTTP server: the status page, `/metrics`, `/stats`, `/livez`, `/readyz`. Read-only.
 //!
-//! What always holds: no path reads a file or changes anything; a request is small and has a few seconds to arrive, a connection
-//! has half a minute to live, and there are never more than `MOST_CONNECTIONS` of them. Trouble on one is no trouble for
-//! the sidecar.
+//! What always holds: no path reads a file or changes anything; a request is small and must arrive within seconds; a connection
+//! lasts half a minute at most; there are at most `MOST_CONNECTIONS` of them. An error on one does not affect the sidecar.
 
 use super::Status;
 use super::drawing;
@@ -31,17 +30,17 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
 const MOST_CONNECTIONS: usize = 32;
 /// The status page.
 const PAGE: &str = include_str!("page.html");
-/// What the page may do: run its own script, and ask this address.
+/// The page may run its own script and connect to this address only.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                            img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
 /// The type of OpenMetrics text, as its specification gives it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Listens on `address`, and answers in a task of its own until the process ends. Gives the address listened on.
+/// Listens on `address`, and answers in its own task until the process ends. Returns the address.
 ///
 /// # Errors
-/// What the system says if it cannot listen there.
+/// The system error if it cannot listen there.
 pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;

@@ -49,8 +49,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// The status of a sidecar in `mode` that has nothing loaded yet. `settings` are told to whoever asks; `newest` keeps
-    /// the newest frame for them.
+    /// The status of a sidecar in `mode` that has no model yet. `/stats` shows `settings`; `newest` keeps the newest frame.
     #[must_use]
     pub fn new(mode: Mode, settings: Vec<Setting>, newest: Newest) -> Self {
         let mut registry = Registry::with_prefix(names::PREFIX);
@@ -75,13 +74,13 @@ impl Status {
         }
     }
 
-    /// What this sidecar counts.
+    /// The counts of this process.
     #[must_use]
     pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
 
-    /// What keeps its newest frame.
+    /// The keeper of the newest frame.
     #[must_use]
     pub(crate) fn newest(&self) -> &Arc<Newest> {
         &self.newest
@@ -97,7 +96,7 @@ impl Status {
         }
     }
 
-    /// The sidecar is told to end.
+    /// The shutdown has begun.
     pub(crate) fn draining(&self) {
         *self.phase.lock() = Phase::Draining;
     }
@@ -115,7 +114,7 @@ impl Status {
     /// Everything counted and measured, as OpenMetrics text.
     ///
     /// # Errors
-    /// None that is known: it is written to memory.
+    /// None is known: the text is written to memory.
     pub(crate) fn metrics(&self) -> Result<String, std::fmt::Error> {
         self.ready.set((self.phase() == Phase::Ready).into());
         let mut text = String::new();
@@ -147,7 +146,7 @@ impl Status {
         }
     }
 
-    /// Takes a sample every second, and says every half minute what was done in it, if anything was. Never ends.
+    /// Takes a sample every second, and logs a summary every half minute if frames were answered. Never ends.
     pub async fn watch(&self) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

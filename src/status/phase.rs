@@ -10,7 +10,7 @@ pub(crate) enum Phase {
     Loading,
     /// Calls are answered.
     Ready,
-    /// Calls in hand are answered, then the process ends.
+    /// Open calls are answered, then the process ends.
     Draining,
     /// The last device is lost.
     Lost,

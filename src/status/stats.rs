@@ -1,4 +1,4 @@
-//! The answer to `/stats`: what a person or a script wants to know of a sidecar, as JSON.
+//! The answer to `/stats`: the state of the sidecar as JSON.
 
 use super::history::History;
 use super::phase::Phase;
@@ -15,7 +15,7 @@ const RECENT: usize = 10;
 /// See the module's essay.
 #[derive(Debug, Serialize)]
 pub(crate) struct Stats {
-    /// Of the program.
+    /// The version of the program.
     pub(crate) version: &'static str,
     /// Where it is in its life.
     pub(crate) phase: Phase,
@@ -30,9 +30,9 @@ pub(crate) struct Stats {
     /// What runs, once it is loaded.
     #[serde(flatten)]
     pub(crate) engine: Option<EngineStats>,
-    /// The newest frame, for those who look.
+    /// The newest frame.
     pub(crate) newest: Option<Caption>,
-    /// In force, and where each came from.
+    /// The settings in force and the origin of each.
     pub(crate) settings: Vec<Setting>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct EngineStats {
     read_batch_frames_needed: usize,
     devices_lost: u64,
     idle_while_queued_seconds: f64,
-    /// Batches that wait for whichever lane is first.
+    /// Batches that wait for the first idle lane.
     queue_depth: usize,
     devices: Vec<DeviceStats>,
 }
@@ -70,7 +70,7 @@ pub(crate) struct DeviceStats {
     /// How long a batch was on its lane, in the mean.
     mean_inference_seconds: Option<f64>,
     busy_seconds: f64,
-    /// How much of the last seconds one of its lanes was at work, in the mean.
+    /// The mean part of the last seconds that a lane was busy.
     recently_busy: Option<f64>,
 }
 

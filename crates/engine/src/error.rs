@@ -54,7 +54,7 @@ pub enum EngineError {
         /// What the runtime said.
         reason: String,
     },
-    /// Host memory could not be had.
+    /// Host memory could not be allocated.
     #[error("cannot allocate {bytes} bytes of host memory: {reason}")]
     Memory {
         /// The size asked for.
@@ -99,16 +99,16 @@ pub enum EngineError {
     /// A run failed; the session may be used again.
     #[error("the engine failed: {0}")]
     Run(String),
-    /// A run failed and took its session with it; the device is fine.
+    /// A run failed and its session is lost; the device still works.
     #[error("the session is lost: {0}")]
     SessionLost(String),
-    /// A run failed and took its device with it, with every session there is on it.
+    /// A run failed and its device is lost, with all its sessions.
     #[error("the device is lost: {0}")]
     DeviceLost(String),
 }
 
 impl EngineError {
-    /// Whether the session that met this error must not be used again.
+    /// Whether the session must be dropped after this error.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         !matches!(self, Self::Run(_))

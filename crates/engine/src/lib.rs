@@ -1,16 +1,16 @@
-//! Engines: what turns a batch of frames into a batch of results.
+//! Engines: from a batch of frames to a batch of results.
 //!
 //! An `Engine` is a loaded model. It opens `Session`s, and each session belongs to one lane: a
 //! named OS thread that creates it, runs it and drops it. A session is plain synchronous code and
 //! need not be `Send`, because it never leaves the thread that opened it; CUDA contexts and
-//! TensorRT execution contexts are made to be used so. An engine may have several devices; a session is
+//! TensorRT execution contexts are designed for this use. An engine may have several devices; a session is
 //! opened on one of them and stays there.
 //!
 //! What always holds:
-//! - an engine knows nothing of Numaflow, of datums, or of who is waiting for its results;
+//! - an engine knows nothing of Numaflow, datums or calls;
 //! - row `k` of every output depends on row `k` of the input alone;
-//! - an engine reports trouble as an `EngineError`; `EngineError::is_fatal` tells whether the session
-//!   that met it may be used again.
+//! - an engine reports errors as `EngineError`. After one for which `EngineError::is_fatal` holds, the session must be
+//!   dropped.
 
 #![deny(unreachable_pub)]
 
@@ -27,7 +27,7 @@ pub mod onnx;
 /// `.onnx` files on the CPU by way of onnxruntime.
 #[cfg(feature = "onnxruntime")]
 pub mod onnxruntime;
-/// How an engine is to be run.
+/// Options for loading an engine and opening its sessions.
 pub mod options;
 /// Whether the lanes fit into the devices' memory.
 pub mod room;

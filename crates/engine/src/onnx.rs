@@ -192,6 +192,7 @@ struct OnnxSession {
 }
 
 impl Session for OnnxSession {
+    #[allow(clippy::disallowed_methods, reason = "synchronous code")]
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         let spec = &self.graph.spec;
         batch.check(spec)?;

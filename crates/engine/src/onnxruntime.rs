@@ -99,6 +99,7 @@ struct OnnxRuntimeSession {
 }
 
 impl Session for OnnxRuntimeSession {
+    #[allow(clippy::disallowed_methods, reason = "synchronous code")]
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         batch.check(&self.spec)?;
         let failed = |error: ort::Error| EngineError::Run(error.to_string());

@@ -1,4 +1,4 @@
-//! How an engine is to be run: what the command line says of it beyond the model's name.
+//! Options for loading an engine and opening its sessions.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -72,7 +72,7 @@ impl FromStr for DeviceSelection {
     }
 }
 
-/// How an engine is to be run. See the module's essay.
+/// Options for loading an engine and opening its sessions.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// What `.onnx` files run on.

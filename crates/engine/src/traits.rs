@@ -55,7 +55,7 @@ pub trait Engine: Send + Sync + 'static {
     /// (page-locked for a GPU; ordinary memory unless overridden). Called on any thread.
     ///
     /// # Errors
-    /// [`EngineError::Memory`] when the memory cannot be had.
+    /// [`EngineError::Memory`] when the memory cannot be allocated.
     fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
         ordinary_memory(element, elements)
     }
@@ -64,7 +64,7 @@ pub trait Engine: Send + Sync + 'static {
 /// Where a session is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The number of the lane that asks.
+    /// The number of the lane.
     pub lane: usize,
     /// An index into [`Engine::devices`].
     pub device: usize,
@@ -72,17 +72,17 @@ pub struct Place {
     pub rows: usize,
 }
 
-/// One lane's own way into an engine.
+/// A session on one device, owned by one lane.
 pub trait Session {
     /// Copies the batch in, computes it and copies the results out; returns when the wanted parts of the
     /// results are in `batch.outputs`.
     ///
     /// # Errors
-    /// [`EngineError::Run`] and its fatal kin; the content of the outputs is then undefined.
+    /// Any [`EngineError`]; the outputs are then undefined. If [`EngineError::is_fatal`] holds, drop this session.
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError>;
 }
 
-/// Where the time of one batch went on its lane.
+/// The times of one batch on its lane, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// Host to device.
@@ -104,7 +104,7 @@ impl StageTimes {
 /// Runs a batch of zeros, so that first-use costs are paid before the sidecar says it is ready.
 ///
 /// # Errors
-/// What the session says.
+/// The error of the session.
 pub fn warm_up(
     engine: &dyn Engine,
     session: &mut dyn Session,

@@ -1,7 +1,7 @@
 //! Values in single or half precision: what the rows of a batch are made of.
 //!
 //! A model's input and outputs are `f32` or `f16`, and which is known only when the model is loaded. So a row is
-//! one of two slices, and whoever reads or writes it has a loop for each, not a branch for each value.
+//! one of two slices, and its readers and writers have a loop for each, not a branch for each value.
 
 use half::f16;
 use std::ops::Range;

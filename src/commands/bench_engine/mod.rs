@@ -220,7 +220,7 @@ impl Load {
         })
     }
 
-    /// One lane's work. It passes `ready` whatever happens, so that nobody waits for it in vain.
+    /// One lane's work. It always passes `ready`, so that no lane waits for it without end.
     fn lane(&self, place: Place, ready: &Barrier) -> Result<Times, BenchEngineError> {
         let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare(place)));
         ready.wait();

@@ -47,7 +47,7 @@ impl<W: Work> Shared<W> {
         };
         while let Some(job) = self.take(lane) {
             if job.done.is_closed() {
-                continue; // Nobody waits for it any more; its slot goes back to the ring.
+                continue; // No call waits for it any more; its slot goes back to the ring.
             }
             let Some(broken) = self.run_job(lane, session.as_mut(), job) else {
                 continue;
@@ -81,7 +81,7 @@ impl<W: Work> Shared<W> {
             submitted,
             ..
         } = job;
-        // Nobody need be listening: a call may end before its last batch does.
+        // The receiver may be gone: a call may end before its last batch does.
         let _ = started.send(lane);
         let (frames, begun) = (work.frames(), Instant::now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(session)));
@@ -103,7 +103,7 @@ impl<W: Work> Shared<W> {
                 (Err(failure.clone()), Some(failure))
             }
         };
-        // Before the reply: whoever gets it may submit the batch again.
+        // Before the reply: its receiver may submit the batch again.
         match &broken {
             Some(Failure::Engine(EngineError::DeviceLost(reason))) => {
                 self.lose(lane.device, reason)

@@ -203,7 +203,7 @@ impl<W: Work> Lanes<W> {
                 return false;
             }
             queue.hanging.insert(lane);
-            // Under the same lock, so that nobody sees the moment in which there is no lane.
+            // Under the same lock, so that no other thread sees a moment without a lane.
             let replaced = queue.hanging.len() <= MOST_HANGING;
             let successor = replaced.then(|| queue.admit(lane.device));
             (successor, queue.alive_on(lane.device))

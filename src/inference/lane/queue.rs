@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_is_still_opening_is_nobody_to_wait_for() {
+    fn a_lane_that_is_still_opening_is_not_waited_for() {
         let mut queue = Queue::new(1, Balance::QueueDepth);
         let (healthy, opening) = (queue.admit(0), queue.admit(0));
         queue.opened(healthy);

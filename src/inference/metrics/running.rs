@@ -1,4 +1,4 @@
-//! What is known once the model is loaded, and the metrics that are read off it when they are asked for.
+//! The state of a loaded model, and the metrics that are read from it at a scrape.
 
 use crate::inference::batch::RingWatch;
 use crate::inference::lane::{Health, LanesWatch, Usage};
@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// What is known once the model is loaded.
+/// The state of a loaded model.
 pub(crate) struct Running {
     /// The name of the model in metrics.
     pub(crate) name: String,
@@ -38,7 +38,7 @@ pub(crate) struct Running {
     pub(crate) load_times: [(&'static str, Duration); 2],
 }
 
-/// The running sidecar's metrics; none before it runs.
+/// The metrics of the loaded model; none before it is loaded.
 pub(crate) struct RunningMetrics(pub Arc<OnceLock<Running>>);
 
 impl std::fmt::Debug for RunningMetrics {

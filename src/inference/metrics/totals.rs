@@ -1,4 +1,4 @@
-//! The totals at one moment, and what they say of the time between two.
+//! The totals at one moment, and the rates between two of them.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub struct Totals {
     pub rejections: BTreeMap<&'static str, u64>,
 }
 
-/// What two totals say of the time between them.
+/// The rates between two totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Recent {
     /// The time between them.

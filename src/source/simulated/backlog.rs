@@ -41,7 +41,7 @@ pub(crate) struct Backlog {
     dropped: u64,
 }
 
-/// What became of the frames so far.
+/// The frames so far, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Frames that the detector took.
@@ -54,7 +54,7 @@ pub(crate) struct Standing {
     pub(crate) acked: u64,
     /// Nacks of frames that were out.
     pub(crate) nacked: u64,
-    /// Frames that nobody read in time.
+    /// Frames that were not read in time.
     pub(crate) dropped: u64,
     /// Frames taken and not yet read.
     pub(crate) unread: u64,
@@ -74,7 +74,7 @@ impl Standing {
 
 impl Backlog {
     /// A detector whose shutter is closed; the first [`Backlog::take`] opens it. `ack_timeout`: how long a
-    /// read frame's ack is waited for; `None`: for ever.
+    /// read frame's ack is waited for; `None`: without limit.
     #[must_use]
     pub(crate) fn new(exposures: Exposures, buffer: u64, ack_timeout: Option<Duration>) -> Self {
         Self {
@@ -164,7 +164,7 @@ impl Backlog {
         }
     }
 
-    /// What became of the frames up to `now`.
+    /// The frames up to `now`, by state.
     pub(crate) fn standing(&mut self, now: Instant) -> Standing {
         self.advance(now);
         Standing {
@@ -180,7 +180,7 @@ impl Backlog {
         }
     }
 
-    /// Frames that nobody read in time, as far as is known.
+    /// Frames known not to have been read in time.
     #[must_use]
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped

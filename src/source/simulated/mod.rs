@@ -17,7 +17,7 @@
 //! 3. The same number is the same frame, byte for byte, whenever it is delivered.
 //! 4. Memory is bounded: the scan, `--buffer` and a fixed number of unacked frames, of which only the numbers are
 //!    kept. The SDK's own queue holds up to one read of frames.
-//! 5. Every process has offsets of its own. Its frames are numbered from 1 all the same.
+//! 5. Every process has offsets of its own. Its frames are still numbered from 1.
 
 /// Which frames are where.
 pub(crate) mod backlog;

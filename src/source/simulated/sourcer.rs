@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     pub(crate) exposures: Exposures,
     /// Frames not yet read that are kept.
     pub(crate) buffer: u64,
-    /// How long a read frame's ack is waited for; `None`: for ever.
+    /// How long a read frame's ack is waited for; `None`: without limit.
     pub(crate) ack_timeout: Option<Duration>,
     /// Which of the vertex's pods this is: the partition of its offsets.
     pub(crate) replica: i32,
@@ -83,7 +83,7 @@ impl SimulatedSource {
         }))
     }
 
-    /// What became of the frames so far.
+    /// The frames so far, by state.
     #[must_use]
     pub(crate) fn standing(&self) -> Standing {
         let standing = self.0.backlog.lock().standing(Instant::now());
@@ -145,7 +145,7 @@ impl Shared {
         }
     }
 
-    /// Hands frames over until `request` is satisfied, its time is over, or nobody takes them; says which
+    /// Sends frames until `request` is satisfied, its time is over, or the reader is gone; returns which
     /// frames were handed over.
     async fn hand_over(&self, request: &SourceReadRequest, to: &Sender<Message>) -> Vec<u64> {
         let deadline = Instant::now().checked_add(request.timeout);

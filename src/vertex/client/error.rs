@@ -10,7 +10,7 @@ use tonic::Status;
 /// Why a sidecar could not be driven, or what it did wrong.
 #[derive(Debug, Error)]
 pub enum DriverError {
-    /// Nobody listens.
+    /// No process listens.
     #[error("socket {}: cannot connect ({source}); is the sidecar running?", path.display())]
     Connect {
         /// The socket.

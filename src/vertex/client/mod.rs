@@ -72,7 +72,7 @@ const BETWEEN: &str = "between two read batches";
 /// Connects to a sidecar's socket. Several drivers may share a connection ([`Driver::over`]).
 ///
 /// # Errors
-/// When nobody listens there.
+/// When no process listens there.
 pub async fn dial(sock: &Path) -> Result<Channel, DriverError> {
     let path = sock.to_owned();
     let failed = |source| DriverError::Connect {
@@ -109,7 +109,7 @@ impl Driver {
     /// Connects, checks that the sidecar is ready, opens a stream and shakes hands.
     ///
     /// # Errors
-    /// When nobody listens, the sidecar is not ready, or the handshake is not echoed.
+    /// When no process listens, the sidecar is not ready, or the handshake is not echoed.
     pub async fn connect(sock: &Path) -> Result<Self, DriverError> {
         let channel = dial(sock).await?;
         let mut client = MapClient::new(channel.clone());
@@ -192,7 +192,7 @@ impl Driver {
     /// is here. Dropped before that, it leaves the batch open; a further call goes on with it.
     ///
     /// # Errors
-    /// When a datum is answered not at all, twice, or by an empty list; when an id nobody sent is
+    /// When a datum is answered not at all, twice, or by an empty list; when an unknown id is
     /// answered; when the stream breaks. The driver is of no use after that.
     pub async fn call<S>(&mut self, datums: S) -> Result<Answer, DriverError>
     where

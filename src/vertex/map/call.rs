@@ -1,12 +1,11 @@
 //! One call: a read batch from its first message to its end of transmission.
 //!
-//! Datums go through a bounded channel to the handler, which runs in a task of its own so that a
-//! panic in it is an answer and not the end of the stream. The call keeps the roll.
+//! Datums go through a bounded channel to the handler. The handler runs in its own task, so that its panic does not end the
+//! stream. The call keeps the roll.
 //!
-//! What always holds: the batch is read to its end even when the handler has long returned or
-//! panicked; what it left unanswered is answered by the host; the responses end with exactly one
-//! end of transmission; and a call that is dropped, because numa went away, takes the handler's task
-//! with it and says so once.
+//! What always holds: the batch is read to its end even if the handler has returned or panicked; the host answers what the
+//! handler did not; the responses end with exactly one end of transmission; a call that is dropped because numa disconnected
+//! aborts the task of the handler and logs it once.
 
 use std::sync::Arc;
 
@@ -69,7 +68,7 @@ pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
 
     let returned = match handler.await {
         Err(failure) if failure.is_cancelled() => {
-            // The runtime is ending: whatever the handler would have said, nothing is answered for it.
+            // The runtime is shutting down: the call is not answered.
             return Err(Status::unavailable(
                 "the sidecar ends before the call is answered",
             ));
@@ -82,7 +81,7 @@ pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
     })
 }
 
-/// How a call ends, when it is not answered.
+/// How a call ends if it is not answered.
 #[derive(Default)]
 enum End {
     /// The stream was dropped or broke.
@@ -94,7 +93,7 @@ enum End {
     Answered,
 }
 
-/// The datums of a call that is not answered yet. Dropped before that, it says what is lost.
+/// The datums of a call that is not answered yet. If it is dropped, it logs what is lost.
 #[derive(Default)]
 struct InHand {
     roll: Roll,
@@ -124,19 +123,19 @@ impl InHand {
                 request.id
             )));
         };
-        // The SDK's datum has no room for it: kept here, given back with the results.
+        // The SDK's datum has no field for it: it is kept here and returned with the results.
         let metadata = payload.metadata.take();
         self.roll.enter(&request.id, metadata);
         let datum = Datum::try_from(request)?;
         if datums.send(datum).await.is_err() {
-            // The handler has returned or panicked. The batch is read on, for numa will not take an
-            // end of transmission before it has sent its own; the roll knows who is unanswered.
+            // The handler has returned or panicked. Read on: numa accepts no end of transmission before it has sent
+            // its own. The roll knows which datums are unanswered.
             debug!("A datum came after the handler had stopped reading.");
         }
         Ok(eot)
     }
 
-    /// Notes why reading failed, where it was not simply numa going away.
+    /// Notes why reading failed, unless numa disconnected.
     fn cut_off(&mut self, status: &Status) {
         match status.code() {
             Code::OutOfRange => self.end = End::Refused(status.message().to_owned()),
@@ -198,7 +197,7 @@ impl Drop for InHand {
     }
 }
 
-/// Says what the host had to put right.
+/// Logs what the host had to correct.
 fn report(datums: usize, settled: &Settled) {
     let &Settled {
         unanswered,

@@ -1,12 +1,10 @@
-//! The socket and the server-info file: taken with care, and given back.
+//! The socket and the server-info file: created with care, and removed at exit.
 //!
-//! A container that was killed leaves both behind in the pod's shared volume. What is stale is
-//! cleared away; what somebody uses is not touched.
+//! A killed container leaves both in the shared volume of the pod. Stale files are removed; files in use are not touched.
 //!
-//! What always holds: a path that is not a socket is never removed, nor a socket that somebody
-//! answers on; a stale server-info file is gone before the socket is bound, and the new one appears,
-//! whole, only after; on the way out both are removed, unless another process has taken the socket
-//! over in the meantime.
+//! What always holds: a path that is not a socket is never removed, nor a socket that a process answers on. A stale
+//! server-info file is removed before the socket is bound, and the new one appears, complete, only after. At exit both are
+//! removed, unless another process has taken the socket over.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -26,7 +24,7 @@ const SDK_VERSION: &str = "0.6.0";
 /// The oldest Numaflow that SDK works with. The `-z` lets numa's check pass release candidates.
 const MINIMUM_NUMAFLOW_VERSION: &str = "1.4.0-z";
 
-/// Numa reads the server-info file until it sees this, and only then believes it.
+/// Numa reads the server-info file until it sees this, and only then uses it.
 const END: &str = "U+005C__END__";
 
 /// Why the sidecar cannot serve.
@@ -58,7 +56,7 @@ pub enum ServerError {
         /// What the system says.
         source: io::Error,
     },
-    /// What an earlier sidecar left could not be looked at or removed.
+    /// A file of an earlier sidecar could not be read or removed.
     #[error("{}: left by an earlier sidecar and cannot be cleared away ({source}); remove it by hand", path.display())]
     Stale {
         /// The socket or the server-info file.
@@ -108,15 +106,15 @@ impl ServerError {
     }
 }
 
-/// A socket we listen on. Dropped, it removes the socket and the server-info file.
+/// A socket that the host listens on. Drop removes the socket and the server-info file.
 pub(super) struct Listening {
     sock_path: PathBuf,
     server_info_path: PathBuf,
-    /// Device and inode of the socket: how to know it for ours.
+    /// Device and inode of the socket, to recognise it.
     identity: Option<(u64, u64)>,
 }
 
-/// Clears away what is stale and listens. Numa does not know of it until [`Listening::announce`].
+/// Removes stale files and listens. Numa does not see the socket until [`Listening::announce`].
 ///
 /// # Errors
 /// When the socket is in use, is no socket, or cannot be bound; when a directory cannot be made.
@@ -126,7 +124,7 @@ pub(super) async fn bind(
     let sock_path = config.sock_path.clone();
     let server_info_path = config.server_info_path.clone();
     make_parent(&server_info_path)?;
-    // The socket first: if somebody is alive on it, the server-info file is theirs too.
+    // The socket first: if a process answers on it, the server-info file is in use too.
     make_way(&sock_path).await?;
     remove(&server_info_path).map_err(|source| ServerError::Stale {
         path: server_info_path.clone(),
@@ -145,8 +143,8 @@ pub(super) async fn bind(
 }
 
 impl Listening {
-    /// Writes the server-info file, as the SDK's own server does. It is written aside and renamed,
-    /// so that whoever sees it sees all of it.
+    /// Writes the server-info file, as the SDK's own server does. It is written under another name
+    /// and renamed, so that no reader sees a part of it.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -158,7 +156,7 @@ impl Listening {
         fs::write(&aside, server_info())
             .and_then(|()| fs::rename(&aside, path))
             .map_err(|source| {
-                // Half a file under a name nobody reads is no harm, and there is nobody to tell.
+                // A partial file under a temporary name does no harm.
                 let _ = fs::remove_file(&aside);
                 ServerError::Announce {
                     path: path.clone(),
@@ -177,7 +175,7 @@ impl Drop for Listening {
             );
             return;
         }
-        // The announcement goes first: nobody is to be sent to a socket that is gone.
+        // The server-info file first: it must not point to a removed socket.
         for path in [&self.server_info_path, &self.sock_path] {
             if let Err(error) = remove(path) {
                 tracing::warn!(path = %path.display(), %error, "A file could not be removed on exit.");
@@ -198,16 +196,16 @@ fn server_info() -> String {
     format!("{info}{END}")
 }
 
-/// Makes the directory a socket is to lie in, and removes a socket there on which nobody answers.
+/// Makes the directory of a socket, and removes a socket that no process answers on.
 ///
 /// # Errors
-/// When somebody does, when something else lies there, or when the directory cannot be made.
+/// When a process answers, when the path is another kind of file, or when the directory cannot be made.
 pub(crate) async fn make_way(sock_path: &Path) -> Result<(), ServerError> {
     make_parent(sock_path)?;
     clear_socket(sock_path).await
 }
 
-/// Removes a socket on which nobody answers.
+/// Removes a socket that no process answers on.
 async fn clear_socket(path: &Path) -> Result<(), ServerError> {
     let stale = |source| ServerError::Stale {
         path: path.to_owned(),
@@ -224,7 +222,7 @@ async fn clear_socket(path: &Path) -> Result<(), ServerError> {
         Err(error) => return Err(stale(error)),
     }
     match UnixStream::connect(path).await {
-        // A full backlog has an owner too, if a busy one.
+        // A socket with a full backlog is in use.
         Ok(_) => Err(ServerError::InUse {
             path: path.to_owned(),
         }),
@@ -237,7 +235,7 @@ async fn clear_socket(path: &Path) -> Result<(), ServerError> {
     }
 }
 
-/// Makes the directory a file is to lie in.
+/// Makes the directory of a file.
 fn make_parent(path: &Path) -> Result<(), ServerError> {
     let parent = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(parent).map_err(|source| ServerError::Directory {

@@ -1,10 +1,9 @@
 //! The gRPC host of a batch map: it serves any `BatchMapper` on a
 //! Unix socket, as Numaflow asks.
 //!
-//! The SDK has a server of its own, and a handler that runs here runs there too. This one exists
-//! for what that one does not offer: large HTTP/2 frames and windows (less than half the CPU at
-//! 512 KiB a message), a handler that outlives numa's reconnects and its own panics, metadata given
-//! back with each result, and an end of transmission right behind the last response.
+//! The SDK has its own server, which can run the same handlers. This host adds large HTTP/2 frames and windows (less than
+//! half the CPU at 512 KiB a message), a handler that survives reconnects of numa and its own panics, the metadata of each
+//! datum on its results, and an end of transmission right behind the last response.
 //!
 //! ```text
 //! numa ──MapFn stream──▶ stream ──one read batch──▶ call ──Receiver<Datum>──▶ handler (own task)
@@ -16,18 +15,18 @@
 //!
 //! - Each datum that enters a call leaves it in exactly one response, with at least one message and
 //!   with its own metadata, whatever the handler returns, forgets, repeats, invents or panics over.
-//! - A stream's work lives inside its response stream: when numa hangs up, tonic drops that stream,
-//!   and the call with its handler task goes with it. Nothing is left running for nobody.
-//! - Streams share the handler, and on one connection its window: one that stalls delays no other.
+//! - The work of a stream is part of its response stream: when numa disconnects, tonic drops that stream, and the call with
+//!   its handler task is dropped too.
+//! - Streams share the handler and, on one connection, its window. A stalled stream delays no other.
 //! - Memory is bounded: `read_ahead` datums wait for the handler, the HTTP/2 windows bound the rest.
 //! - The server-info file, by which numa learns that the sidecar is up, is written last.
-//! - After shutdown begins no call is begun; a call in hand is read to its end and answered.
+//! - After shutdown has begun no new call starts; an open call is read to its end and answered.
 
 /// One read batch: datums to the handler, its responses back.
 mod call;
-/// The socket and the server-info file: taken with care, given back on exit.
+/// The socket and the server-info file.
 mod listener;
-/// Who came into a call, and who was answered.
+/// The datums of a call, and which are answered.
 mod roll;
 /// One `MapFn` stream: handshake, then read batch after read batch.
 mod stream;
@@ -61,8 +60,8 @@ const STREAM_WINDOW: u32 = 8 << 20;
 /// stream a connection, so for numa it is the stream's window that counts.
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 
-/// How long connections may take to close once every call is answered: a client that is frozen
-/// does not answer HTTP/2's goodbye, and must not keep the sidecar from exiting.
+/// The time that connections get to close after every call is answered. A frozen client does not answer HTTP/2's GOAWAY, and
+/// must not keep the sidecar alive.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Where and how to serve.
@@ -102,7 +101,7 @@ struct Host<H> {
     streams: TaskTracker,
 }
 
-/// Serves a [`BatchMapper`] on a Unix socket until told to stop.
+/// Serves a [`BatchMapper`] on a Unix socket until shutdown.
 pub struct Server<H> {
     handler: Arc<H>,
     config: ServerConfig,
@@ -125,13 +124,12 @@ impl<H: BatchMapper + Send + Sync + 'static> Server<H> {
         }
     }
 
-    /// Listens, announces itself, and serves until `shutdown` is cancelled; then reads the calls in
-    /// hand to their ends, answers them, and returns. Socket and server-info file are removed on the
-    /// way out, also when this future is dropped: bound the drain, if it must be, by a time-out
-    /// around it.
+    /// Listens, writes the server-info file, and serves until `shutdown` is cancelled. Then it reads the open calls to their
+    /// ends, answers them, and returns. Socket and server-info file are removed at the end, also if this future is dropped, so
+    /// a timeout around it can bound the drain.
     ///
     /// # Errors
-    /// When the socket cannot be had (another process answers on it, something else lies there, the
+    /// When the socket cannot be bound (another process answers on it, the path is another kind of file, the
     /// directory is not writable), when the server-info file cannot be written, or when tonic fails.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServerError> {
         let (listening, incoming) = listener::bind(&self.config).await?;
@@ -151,8 +149,8 @@ impl<H: BatchMapper + Send + Sync + 'static> Server<H> {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(service);
 
-        // Tonic hears of the shutdown only when every stream has ended: until then it goes on
-        // accepting, so that a probe is told "not ready" and not left waiting in the backlog.
+        // Tonic shuts down only when every stream has ended. Until then it accepts connections, so that a probe gets
+        // "not ready" instead of waiting in the backlog.
         let drained = CancellationToken::new();
         let serving = router.serve_with_incoming_shutdown(incoming, drain(&host, &drained));
         listening.announce()?;

@@ -15,11 +15,11 @@ use numaflow::batchmap::{BatchResponse, Message};
 use numaflow::proto::map::{MapResponse, map_response};
 use numaflow::proto::metadata::Metadata;
 
-/// Who came into a call and is not answered yet.
+/// The datums of a call that are not answered yet.
 #[derive(Default)]
 pub(super) struct Roll {
-    /// By id, in the order of arrival. An id stays when its last datum is answered, so that a
-    /// repeated answer can be told from one to an id nobody sent.
+    /// By id, in order of arrival. An id stays after its last datum is answered, so that a repeated answer differs from an
+    /// answer to an unknown id.
     waiting: HashMap<String, VecDeque<Arrival>>,
     datums: usize,
 }
@@ -30,7 +30,7 @@ struct Arrival {
     metadata: Option<Metadata>,
 }
 
-/// A call's responses, and what had to be put right to have them.
+/// The responses of a call, and what had to be corrected.
 #[derive(Default)]
 pub(super) struct Settled {
     /// One per datum.
@@ -55,7 +55,7 @@ impl Roll {
             metadata,
         };
         self.datums += 1;
-        // Looked up before it is inserted: only a new id needs a string of its own.
+        // Look up before inserting: only a new id needs its own string.
         match self.waiting.get_mut(id) {
             Some(arrivals) => arrivals.push_back(arrival),
             None => {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_response_becomes_a_drop_whoever_made_it() {
+    fn every_empty_response_becomes_a_drop() {
         let mut roll = Roll::default();
         roll.enter("a", None);
         roll.enter("b", None);

@@ -1,9 +1,9 @@
-//! One `MapFn` stream: the handshake, then read batch after read batch until somebody ends it.
+//! One `MapFn` stream: the handshake, then read batch after read batch until either side ends it.
 //!
-//! The stream is not a task of its own. Its work is the body of the response stream, which tonic
-//! polls and, when numa hangs up, drops; so every state in here must be safe to drop at any await.
+//! The stream has no task of its own. Its work is the body of the response stream, which tonic polls, and drops when numa
+//! disconnects. So every state here must be safe to drop at any await.
 //!
-//! What always holds: the handshake comes first and is echoed first; one read batch is in hand at a
+//! What always holds: the handshake comes first and is echoed first; one read batch is open at a
 //! time; the responses of a batch and its end of transmission leave as one item, so that nothing
 //! comes between them; after an error nothing more is sent.
 
@@ -21,7 +21,7 @@ use tracing::{debug, info};
 use super::Host;
 use super::call::{self, Answered};
 
-/// What leaves on a stream at one go.
+/// One item of the response stream.
 type Burst = Vec<Result<MapResponse, Status>>;
 
 /// Shakes hands and returns the stream's responses, the handshake's echo first.
@@ -32,7 +32,7 @@ pub(super) async fn open<H: BatchMapper + Send + Sync + 'static>(
     host: Arc<Host<H>>,
     mut requests: Streaming<MapRequest>,
 ) -> Result<BoxStream<'static, Result<MapResponse, Status>>, Status> {
-    // The token is taken before the look at the shutdown: whoever gets past it is waited for.
+    // Take the token before checking the shutdown: the shutdown waits for every token.
     let token = host.streams.token();
     let first = tokio::select! {
         biased;
@@ -86,8 +86,7 @@ impl<H: BatchMapper + Send + Sync + 'static> Session<H> {
         if self.over {
             return None;
         }
-        // A call begins with its first message, not before: so a stream between batches has
-        // nothing in hand, and may end at once.
+        // A call begins with its first message. A stream between batches has no open call and may end at once.
         let first = tokio::select! {
             biased;
             () = self.host.shutdown.cancelled() => {

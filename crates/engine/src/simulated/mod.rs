@@ -22,7 +22,7 @@
 //! | `hang` | batches | none | the batch blocks its lane for `hang-time`, then is computed |
 //! | `hang-time` | a time | `1h` | |
 //! | `lost` | batches | none | `EngineError::SessionLost`; the session answers nothing else from then on |
-//! | `device-lost` | batches | none | `EngineError::DeviceLost`; the device answers nobody from then on |
+//! | `device-lost` | batches | none | `EngineError::DeviceLost`; the device never answers again |
 //! | `hang-session` | sessions | none | opening the session blocks its lane for `hang-time` |
 //! | `refuse-sessions-after` | N | none | no more than N sessions open (`EngineError::Session`) |
 //!
@@ -104,6 +104,7 @@ pub struct SimulatedEngine {
 impl SimulatedEngine {
     /// The device that `script` describes.
     #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "synchronous code")]
     pub fn new(script: Script) -> Self {
         let tensor = |name: String| TensorSpec {
             name,
@@ -300,6 +301,7 @@ fn settle(passage: Passage) -> Result<StageTimes, EngineError> {
 }
 
 /// Sleeps until just before `deadline`, then yields until it is there: a sleep alone is 50 to 100 µs late.
+#[allow(clippy::disallowed_methods, reason = "synchronous code")]
 fn wait_until(deadline: Instant) {
     const MARGIN: Duration = Duration::from_micros(100);
     loop {

@@ -1,8 +1,8 @@
-//! NVIDIA TensorRT: the engine this sidecar exists for.
+//! NVIDIA TensorRT engines.
 //!
 //! Two flavours, by Cargo feature: `tensorrt` (TensorRT 11) and `tensorrt-rtx` (TensorRT-RTX 1.7). A build has one of
-//! them or none. The libraries and the NVIDIA driver are opened when an engine file is first asked for, so one
-//! binary runs everywhere; where something is missing, the error says what was found and what is needed.
+//! them or none. The libraries and the NVIDIA driver are opened when the first engine file is loaded, so one
+//! binary runs everywhere. If a library is missing, the error says what was found and what is needed.
 //!
 //! ```text
 //!  model.onnx ── build ──▶ model.engine + model.engine.json ── load ──▶ Engine ── open_session ──▶ lane
@@ -12,10 +12,10 @@
 //! What always holds:
 //! - everything a session uses (runtime, engine, execution context, stream, device buffers, graph) is made on its
 //!   lane's thread and dropped there;
-//! - a run returns only when the GPU is done with the batch's memory, whether or not it went well;
-//! - an error of the CUDA driver in a run is `EngineError::DeviceLost`, because the context is not to be trusted any
-//!   more; unless it was a launch that was refused, and the stream still answers;
-//! - `unsafe` stands in `native` and nowhere else in this program.
+//! - a run returns only when the GPU no longer uses the memory of the batch, also after an error;
+//! - an error of the CUDA driver in a run is `EngineError::DeviceLost`, because the context cannot be trusted after it.
+//!   The exception is a refused launch on a stream that still answers;
+//! - `native` is the only module of the program with `unsafe`.
 
 /// What an engine file holds, as written beside it.
 pub mod description;
@@ -82,7 +82,7 @@ pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, Engin
     flavour::inspect(path, options)
 }
 
-/// Whoever watches a build.
+/// The observer of a build.
 pub trait BuildProgress: Send + Sync {
     /// `step` of the `steps` steps of `phase` are done.
     fn step(&self, phase: &str, step: usize, steps: usize);

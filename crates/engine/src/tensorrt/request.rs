@@ -25,7 +25,7 @@ pub struct BuildRequest {
     pub library_path: Option<PathBuf>,
 }
 
-/// The rows of a run where nobody says.
+/// The rows of a run if neither the model nor a flag says.
 pub const USUAL_ROWS: usize = 8;
 
 /// The rows that an engine is built for, as in a TensorRT optimization profile.

@@ -382,13 +382,13 @@ fn file_name(path: &Path) -> String {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// Writes a file so that whoever reads it finds all of it or nothing.
+/// Writes a file so that a reader finds all of it or nothing.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
-        // For the sidecar to read, whoever it runs as; a temporary file is its owner's alone by default.
+        // The sidecar must be able to read it as any user; by default only the owner can read a temporary file.
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(folder.unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;

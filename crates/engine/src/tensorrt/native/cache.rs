@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Loads the engine of the `.onnx` file at `path`, building it if the cache has none.
+#[allow(clippy::disallowed_methods, reason = "synchronous code")]
 pub(crate) fn load_onnx(
     path: &Path,
     options: &EngineOptions,
@@ -110,7 +111,7 @@ fn is_full(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Waits until nobody else has the cache.
+/// Waits until no other process holds the cache.
 fn lock(cache: &Path) -> std::io::Result<File> {
     std::fs::create_dir_all(cache)?;
     let lock = File::create(cache.join("lock"))?;
@@ -156,7 +157,7 @@ impl Key<'_> {
     }
 }
 
-/// A build that nobody watches: the log tells when it begins and ends.
+/// A build without an observer: the log says when it begins and ends.
 struct Unwatched;
 
 impl BuildProgress for Unwatched {

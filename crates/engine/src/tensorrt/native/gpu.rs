@@ -116,7 +116,7 @@ impl DeviceBuffer {
             bytes,
             context: Arc::clone(context),
         };
-        // SAFETY: `address` has at least `bytes` bytes, and nobody else knows of it yet.
+        // SAFETY: `address` has at least `bytes` bytes, and no other code has it yet.
         unsafe { result::memset_d8_async(address, 0, bytes, stream.cu_stream()) }?;
         Ok(buffer)
     }
@@ -199,7 +199,7 @@ unsafe impl<T: Send> Send for PageLocked<T> {}
 
 impl<T> Drop for PageLocked<T> {
     fn drop(&mut self) {
-        // SAFETY: the address came from malloc_host and is freed once. Whoever copied from or to it has returned.
+        // SAFETY: the address came from malloc_host and is freed once. All copies from and to it have returned.
         let freed = make_current(&self.context)
             .and_then(|()| unsafe { result::free_host(self.values.as_ptr().cast()) });
         if let Err(error) = freed {
