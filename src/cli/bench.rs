@@ -63,10 +63,6 @@ pub struct BenchArgs {
     /// Figures of an earlier bench, to be compared with.
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
-
-    /// A file for the same figures as a page.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
 }
 
 /// Another program that serves a batch map.

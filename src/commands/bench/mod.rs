@@ -11,8 +11,6 @@
 mod case;
 /// Figures, medians and ratios; as a table, as JSON, against older ones.
 mod figures;
-/// The report as a page.
-mod page;
 /// One kind of frame and its right answers.
 mod stage;
 /// A program that is measured.
@@ -127,9 +125,6 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
             source,
         })?;
         write(path, &text)?;
-    }
-    if let Some(path) = &args.report {
-        write(path, &page::of(&report))?;
     }
     Ok(())
 }
