@@ -1,6 +1,7 @@
 //! Why a valid frame has no result.
 
 use crate::engine::EngineError;
+use crate::frame::LengthMismatch;
 use std::time::Duration;
 
 /// Why a valid frame has no result.
@@ -18,6 +19,14 @@ pub enum Failure {
     /// There is no lane left to run on.
     #[error("no lane is left to run on")]
     NoLane,
+    /// The engine's result does not fit the output that the model declares.
+    #[error("the output {output} cannot be encoded: {source}")]
+    Output {
+        /// The output's name.
+        output: String,
+        /// What does not fit.
+        source: LengthMismatch,
+    },
     /// The call ended without an outcome for this frame: a defect. The frame is answered nevertheless.
     #[error("the frame was never settled")]
     Unsettled,
@@ -25,13 +34,15 @@ pub enum Failure {
 
 impl Failure {
     /// Every label that [`Failure::kind`] can give.
-    pub(crate) const KINDS: [&'static str; 7] = [
+    pub(crate) const KINDS: [&'static str; 9] = [
         "engine",
+        "out_of_memory",
         "session_lost",
         "device_lost",
         "panic",
         "timeout",
         "no_lane",
+        "output",
         "unsettled",
     ];
 
@@ -41,10 +52,12 @@ impl Failure {
         match self {
             Self::Engine(EngineError::SessionLost(_)) => "session_lost",
             Self::Engine(EngineError::DeviceLost(_)) => "device_lost",
+            Self::Engine(EngineError::Memory { .. }) => "out_of_memory",
             Self::Engine(_) => "engine",
             Self::Panicked(_) => "panic",
             Self::TimedOut(_) => "timeout",
             Self::NoLane => "no_lane",
+            Self::Output { .. } => "output",
             Self::Unsettled => "unsettled",
         }
     }

@@ -104,7 +104,7 @@ pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
 pub use output::OutputDtype;
 pub use output::{OutputFormat, OutputSize};
-pub(crate) use pixels::LengthMismatch;
+pub use pixels::LengthMismatch;
 pub use pixels::Pixels;
 pub use position::Position;
 pub use rejection::Rejection;

@@ -98,7 +98,6 @@ impl Object {
     ///
     /// # Errors
     /// [`DetectorError::OutsideObject`].
-    #[cfg(test)]
     pub fn phase_patch(
         &self,
         position: Position,

@@ -214,15 +214,30 @@ impl Model {
     }
 
     fn encode(&self, tickets: &[Ticket], lease: &Lease) -> Vec<(Ticket, Outcome)> {
-        let outcome = |frame| {
-            self.outputs
-                .iter()
+        let encoded = |frame: usize| -> Result<Results, Failure> {
+            let outputs = self.outputs.iter();
+            outputs
                 .map(|output| {
-                    let row = lease.result(output.index, frame)?;
-                    output.envelope.encode(row).ok()
+                    let row = lease.result(output.index, frame);
+                    let row = row.ok_or(Failure::Unsettled)?;
+                    let encoded = output.envelope.encode(row);
+                    encoded.map_err(|source| Failure::Output {
+                        output: output.name.clone(),
+                        source,
+                    })
                 })
-                .collect::<Option<Results>>()
-                .map_or(Outcome::Failed(Failure::Unsettled), Outcome::Done)
+                .collect()
+        };
+        let outcome = |frame| match encoded(frame) {
+            Ok(results) => Outcome::Done(results),
+            Err(failure) => {
+                if let Some(held_back) = self.metrics.failure_line() {
+                    tracing::error!(kind = failure.kind(), error = %failure, unlogged_before = held_back,
+                        "A result cannot be encoded; its frame has no result.");
+                }
+                self.metrics.engine_error(&failure);
+                Outcome::Failed(failure)
+            }
         };
         tickets
             .iter()
