@@ -1,4 +1,4 @@
-//! The decoder's promises, each by its name.
+//! Tests of the decoder.
 
 use proptest::prelude::*;
 
@@ -201,7 +201,7 @@ fn every_truncated_or_extended_npy_image_is_rejected() {
     let file = fixture();
     for end in 0..file.len() {
         let kind = kind(INT16.decode(&file[..end], &headers(&[])));
-        // Fewer bytes than the magic are a raw payload of the wrong size.
+        // A prefix shorter than the magic is a raw payload of the wrong size.
         assert_eq!(
             kind,
             if end < 6 {
@@ -240,7 +240,7 @@ fn a_model_of_absurd_shape_accepts_nothing() {
 }
 
 proptest! {
-    /// Whatever comes: an answer, and if it is a frame, one of exactly the model's size.
+    /// Any bytes give a frame of exactly the model's size or a rejection.
     #[test]
     fn nothing_that_arrives_makes_the_decoder_panic(
         start in prop::sample::select(vec![0usize, 6, 8, 10, 60, 128]),

@@ -1,4 +1,4 @@
-//! Every type's extremes and any values, into both types of row.
+//! Conversion of extremes and of arbitrary values, for every type, into both types of row.
 
 use super::*;
 use half::f16;
@@ -11,7 +11,7 @@ fn converted(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     row
 }
 
-/// One test per type: extremes as literals (a reference that is not the code), then any values.
+/// One test per type: extremes as literals (independent of the code), then arbitrary values.
 macro_rules! round_trip {
     ($name:ident, $dtype:expr, $type:ty, $extremes:expr) => {
         #[test]
@@ -191,10 +191,10 @@ fn a_pixel_beyond_half_precision_is_refused_not_made_infinite() {
         let text = refused.to_string();
         assert!(text.contains(value) && text.contains("65504"), "{text}");
     }
-    // The last that is rounded to the largest there is.
+    // The last value that is rounded to the largest `f16`.
     let row = halves(Dtype::U16, &65_519_u16.to_le_bytes()).unwrap();
     assert_eq!(row, [f16::MAX]);
-    // What was infinite or no number stays so.
+    // Infinities stay infinite.
     let row = halves(Dtype::F32, &f32::NEG_INFINITY.to_le_bytes()).unwrap();
     assert_eq!(row, [f16::NEG_INFINITY]);
 }

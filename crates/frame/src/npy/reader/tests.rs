@@ -1,9 +1,9 @@
-//! The reader's promises, each by its name.
+//! Tests of the reader.
 
 use super::*;
 use crate::npy::fixture;
 
-/// A version 1 file of the given dict and no data.
+/// A version 1 file with the given dict and no data.
 fn file(dict: &str) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend(u16::try_from(dict.len()).unwrap().to_le_bytes());
@@ -32,7 +32,7 @@ fn what_numpy_wrote_is_read_in_all_three_versions() {
     assert_eq!(array.shape, "(2, 3)");
     assert_eq!((array.header_len, array.data), (128, &version_1[128..]));
     for version in [2, 3] {
-        // numpy's own: two bytes more of length, two spaces fewer.
+        // The length field has two bytes more, so numpy pads with two spaces fewer.
         let mut file = version_1.clone();
         file.splice(6..10, [version, 0, 0x74, 0, 0, 0]);
         file.splice(125..127, []);
