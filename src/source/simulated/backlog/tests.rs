@@ -10,7 +10,7 @@ fn backlog(last: Option<u64>, buffer: u64, ack_timeout: Option<Duration>) -> Bac
     Backlog::new(Exposures { fps: 10.0, last }, buffer, ack_timeout)
 }
 
-/// A backlog whose shutter opened at the instant that comes with it.
+/// A backlog, and the instant at which its shutter opened.
 fn opened(last: Option<u64>, buffer: u64, ack_timeout: Option<Duration>) -> (Backlog, Instant) {
     let mut backlog = backlog(last, buffer, ack_timeout);
     let start = Instant::now();
@@ -104,7 +104,7 @@ fn a_frame_whose_ack_does_not_come_in_time_is_delivered_again() {
     assert_eq!(backlog.take(now + 4 * SECOND, 100), NONE);
     assert_eq!(backlog.take(now + 5 * SECOND, 100), [2]);
     assert_eq!(backlog.next(), Some(now + 10 * SECOND));
-    // An ack that is late is an ack.
+    // A late ack still counts.
     assert_eq!(backlog.standing(now + 10 * SECOND).waiting, 1);
     assert!(backlog.ack(2));
     assert_eq!(backlog.take(now + 20 * SECOND, 100), NONE);

@@ -68,7 +68,7 @@ async fn a_message_is_a_frame_with_headers_and_event_time() {
     let stack = stack();
     let messages = read(&source, 6, 10_000).await;
     for (k, message) in messages.iter().enumerate() {
-        // Beyond its end the scan is begun again.
+        // After its end the scan starts again.
         assert_eq!(message.value, stack.frame(k % 4));
         assert_eq!(message.headers[FRAME_ID_HEADER], (k + 1).to_string());
         assert_eq!(message.headers[DTYPE_HEADER], "int16");
