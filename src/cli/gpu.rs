@@ -1,5 +1,4 @@
-//! The flags that say how an engine is run: those of the engine itself, which several commands take, and
-//! those of the sidecar alone.
+//! Flags of the engine: those shared by several commands, and those of the sidecar alone.
 
 use crate::engine::EngineOptions;
 use crate::engine::options::{DeviceKind, DeviceSelection, Precision};

@@ -1,8 +1,8 @@
 //! The command line: flags, environment variables, help texts.
 //!
-//! The flags are those of the Python sidecars that this program replaces, so that a pod spec written for
-//! them works unchanged. Each value is checked here, all of them together in `crate::config`; `usage` turns
-//! a mistake into one line. This room knows the settings that it fills and nothing above them.
+//! The flags are those of the Python sidecars that this program replaces, so that their pod specs work
+//! unchanged. Each value is checked here, and their combination in `crate::config`; `usage` turns a mistake
+//! into one line. This room knows the settings that it fills, and nothing above them.
 
 /// `beamflow bench`.
 mod bench;
@@ -12,15 +12,15 @@ mod bench_engine;
 mod build_engine;
 /// `beamflow demo`.
 mod demo;
-/// How an engine is run: flags that several commands share.
+/// Flags of the engine, shared by several commands.
 mod gpu;
 /// `beamflow inspect`.
 mod inspect;
-/// Numbers, times and answers as text.
+/// Parsers for numbers, times and answers.
 mod parse;
 /// `beamflow send`.
 mod send;
-/// Serving, and the configuration that its flags make.
+/// The flags for serving, and the configuration made from them.
 mod serve;
 /// The settings in force and the origin of each.
 pub mod settings;

@@ -1,4 +1,5 @@
-//! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
+//! Parsers for numbers, times and answers. Each error is the allowed values as text; the message puts "allowed"
+//! in front.
 
 use crate::inference::model::OrAuto;
 use crate::inference::policy::{OnFailure, OnInvalid};

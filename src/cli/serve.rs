@@ -1,4 +1,4 @@
-//! Serving, and the configuration that its flags make.
+//! The flags for serving, and the configuration made from them.
 
 use super::gpu::GpuArgs;
 use super::parse::{
@@ -193,7 +193,7 @@ pub struct ServeArgs {
 impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
-    /// Takes every flag apart by name, so that a new one that is forgotten here does not compile.
+    /// Destructures all flags by name, so that a forgotten new flag does not compile.
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
         let ServeArgs {
             mode,

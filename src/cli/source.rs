@@ -43,7 +43,7 @@ pub struct SimulateSourceArgs {
     pub(crate) server_info_path: PathBuf,
 }
 
-/// A square that the detector can be.
+/// A square size that the detector supports.
 fn square(text: &str) -> Result<FrameShape, String> {
     text.parse()
         .ok()
