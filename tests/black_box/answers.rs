@@ -1,6 +1,6 @@
-//! Every datum that enters a call leaves it in exactly one response, with its own result.
+//! Every datum of a call gets exactly one response, with its own result.
 //!
-//! The driver itself is strict: a missing, repeated or empty response is an error of its call.
+//! The driver is strict: it reports a missing, repeated or empty response as an error of the call.
 
 use crate::common::{Host, MODES, SIM, assert_result, bad, call, good, pixels, result, values};
 use beamflow::vertex::client::Datum;
@@ -11,7 +11,7 @@ async fn short_last_batch_is_answered_in_every_mode() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         let mut driver = host.driver().await;
-        // 8 is a whole batch; the others leave one that is short.
+        // 8 is a full batch; the other sizes leave a short one.
         for frames in [1, 7, 8, 9, 8 * 4 + 3] {
             let answer = call(&mut driver, frames).await;
             assert_eq!(answer.len(), frames, "{mode}");

@@ -1,4 +1,4 @@
-//! Whatever the engine does, every datum is answered, and the frames it spared are not touched.
+//! Engine faults: every datum is answered, and other frames keep their results.
 
 use crate::common::{Host, MODES, NEVER, SIM, assert_result, call};
 use beamflow::app::map::AppError;
@@ -6,7 +6,7 @@ use beamflow::vertex::client::Answer;
 
 const NACK: &str = "U+005C__NACK__";
 
-/// How many of the first `frames` were answered by a result (which must be right) and how many by a nack.
+/// How many of the first `frames` were answered with a (correct) result and how many with a nack.
 fn results_and_nacks(answer: &Answer, frames: usize) -> (usize, usize) {
     let nacked = (0..frames)
         .filter(|k| answer.tags(&k.to_string()).any(|tag| tag == NACK))
@@ -89,8 +89,8 @@ async fn failed_frames_are_dropped_when_so_configured() {
 async fn a_hung_batch_is_nacked_and_its_lane_replaced() {
     let check = async |mode: &str| {
         let model = format!("{SIM},hang=2");
-        // The hang outlasts any test. The time-out is what is waited for: long enough that no healthy batch
-        // meets it, however busy the machine.
+        // The hang lasts longer than any test. The timeout ends it; it is long enough for every healthy batch,
+        // however busy the machine.
         let flags = [
             "--mode",
             mode,
@@ -115,7 +115,7 @@ async fn a_hung_batch_is_nacked_and_its_lane_replaced() {
 #[tokio::test]
 async fn the_loss_of_the_last_lane_ends_the_process() {
     for mode in MODES {
-        // As many sessions as lanes at the start, and no more.
+        // As many sessions as there were lanes at the start, and no more.
         let lanes = match mode {
             "sequential" => 1,
             "concurrent" => 4,

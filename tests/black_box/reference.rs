@@ -1,4 +1,4 @@
-//! Numbers checked against a reference that is not ours: onnxruntime's.
+//! Numbers compared with an independent reference, onnxruntime.
 
 use crate::common::{Host, values};
 use beamflow::vertex::client::Datum;
@@ -15,7 +15,7 @@ fn floats(name: &str) -> Vec<f32> {
     values(&std::fs::read(data(name)).unwrap())
 }
 
-/// Sends the frames of a stack through a sidecar on `model` and gives each output's values.
+/// Sends the frames of a stack through a sidecar on `model` and returns each output's values.
 async fn outputs(model: &Path, device: &str, frames: &str, names: &[&str]) -> Vec<Vec<f32>> {
     let stack = beamflow::lab::stack::FrameStack::read(&data(frames)).unwrap();
     let flags = ["--model-path", model.to_str().unwrap(), "--device", device];

@@ -1,4 +1,4 @@
-//! What the driver insists on, shown on a sidecar that breaks every promise when asked to.
+//! The driver's checks, tested on a sidecar that breaks the protocol on request.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::support::{datum, datums, soon};
 
-/// Says what it was told to say, whatever it hears: `before` at once, `after` at each end of
-/// transmission.
+/// Sends prepared messages whatever it receives: `before` at once, `after` at each end of transmission.
 #[derive(Clone, Default)]
 struct Scripted {
     not_ready: bool,
@@ -51,7 +50,7 @@ impl Map for Scripted {
 }
 
 impl Scripted {
-    /// Shakes hands, then says `after` at each end of transmission.
+    /// Answers the handshake, then sends `after` at each end of transmission.
     fn after(after: &[MapResponse]) -> Self {
         Self {
             before: vec![handshake()],
@@ -69,12 +68,12 @@ impl Scripted {
     }
 
     async fn connect(self) -> Result<Driver, DriverError> {
-        // The directory may go: the socket is connected to by then.
+        // The directory can be removed: the client is already connected.
         let dir = self.serve();
         soon(Driver::connect(&dir.path().join("sock"))).await
     }
 
-    /// What the driver makes of one read batch of `a` and `b`.
+    /// The driver's result for one read batch of `a` and `b`.
     async fn called(self) -> Result<Answer, DriverError> {
         let mut driver = self.connect().await.unwrap();
         let settled = soon(driver.call(datums(&["a", "b"]))).await;
@@ -217,7 +216,7 @@ async fn the_driver_opens_no_stream_on_a_sidecar_that_is_not_ready() {
     );
 }
 
-/// What `wait_ready` makes of a server-info file of this content, on a socket that is ready.
+/// The result of `wait_ready` for a server-info file with this content, on a socket that is ready.
 async fn waited(info: Option<&str>, timeout: Duration) -> Result<Driver, DriverError> {
     let dir = Scripted::after(&[]).serve();
     let path = dir.path().join("info");

@@ -1,4 +1,4 @@
-//! What happens when the handler errs: every datum is answered all the same.
+//! Faults of the handler: every datum is still answered.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,14 +7,14 @@ use numaflow::batchmap::BatchResponse;
 
 use super::support::{Rig, UNANSWERED, answer, datum, datums, echo, soon, value};
 
-/// The ids that were answered by the host.
+/// The ids that the host answered.
 fn by_the_host(back: &Answer) -> Vec<&str> {
     let ids = back.responses.iter().map(|(id, _)| id.as_str());
     ids.filter(|id| back.tags(id).any(|tag| tag == UNANSWERED))
         .collect()
 }
 
-/// More than read-ahead and HTTP/2 windows hold: somebody must go on reading.
+/// More than read-ahead and HTTP/2 windows hold, so the host must continue to read.
 fn much() -> impl futures::Stream<Item = Datum> {
     futures::stream::iter((0..400).map(|i| Datum::new(i.to_string(), vec![0; 64 << 10])))
 }
