@@ -1,4 +1,4 @@
-//! CUDA graphs, and how a lane waits for the device.
+//! CUDA graphs, and the ways to wait for the device.
 
 use crate::fixture::needs_the_stand_in_driver;
 use crate::frames::{assert_results, plan, usual};
@@ -25,8 +25,8 @@ async fn full_batches_are_launched_as_graphs_short_ones_are_not() {
 
 #[tokio::test]
 async fn full_batches_are_right_after_short_ones() {
-    // On one lane, so that its graph is launched again after a batch of another shape. The stand-in calls it a misuse
-    // if that shape was set in the graph's own context.
+    // On one lane, so that its graph is launched again after a batch of another shape. The stand-in reports a
+    // misuse if that shape was set in the graph's own context.
     let bench = Bench::new(&plan("f32", "1 8 8", ""));
     let mut sidecar = bench.serve(&["--mode", "sequential"]).await;
     for frames in [FRAMES, 3, FRAMES, FRAMES] {
