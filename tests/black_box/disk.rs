@@ -13,7 +13,7 @@ use std::process::Command;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
 
-/// Mounts a file system of 64 KiB at the first argument, then runs the other arguments.
+/// Mounts a file system of 64 KiB at the folder `$0`; the rest of the script is appended.
 const MOUNT: &str = "mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 77; ";
 
 /// `script` in its own mount namespace, in which `folder` is a file system of 64 KiB; then the program. Prints

@@ -181,8 +181,7 @@ async fn unread_frames_are_dropped_oldest_first_and_counted() {
     let flags = ["--fps", "100000", "--frames", "50", "--buffer", "5"];
     let source = Source::start(&flags).await;
     let mut reader = Reader::connect(&source.sock).await;
-    // Opens the shutter. Which frames are read depends on the machine; the sum of read and dropped frames does
-    // not.
+    // Opens the shutter. Which frames are read depends on the machine, but every frame must be read or dropped.
     let mut read = reader.read(1, LONG).await;
     let log = source.log.clone();
     let has_dropped = || {

@@ -37,10 +37,9 @@ pub struct Plan {
     due: usize,
 }
 
-/// The minimum number of calls between two incidents; smaller in a short campaign, so that every incident
-/// occurs.
+/// An incident is due every so many calls; fewer in a short campaign, so that every incident occurs.
 const DUE: usize = 20;
-/// Frames for each call of that interval.
+/// A campaign with fewer than [`DUE`] times as many frames counts as short.
 const FRAMES_PER_DUE: usize = 2_000;
 const INCIDENTS: [Incident; 5] = [
     Incident::Stall,

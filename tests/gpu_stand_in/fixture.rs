@@ -67,7 +67,7 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in")
 }
 
-/// The version of the headers, and the modification time of the sources.
+/// The folder of the headers, and the modification times of the sources.
 fn fingerprint(headers: &Path) -> String {
     let mut files: Vec<_> = std::fs::read_dir(sources())
         .unwrap()

@@ -113,7 +113,7 @@ pub fn every_job_comes_back_and_the_lanes_stay() {
     subject.end();
 }
 
-/// True from the start if the lanes have all their sessions.
+/// This holds from the start, provided that every lane gets its session.
 pub fn a_job_that_failed_is_run_again_on_another_lane() {
     let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
     all((0..3).map(|number| {
@@ -226,7 +226,7 @@ pub fn condemned_lanes_leave_no_job_waiting() {
     }
     block_on(futures::future::join_all(tasks));
     assert_eq!(subject.lanes.alive(), 0);
-    // Idle lanes end without a signal.
+    // Idle lanes end by themselves.
     until(|| subject.tallies.sessions.load(Ordering::SeqCst) == 0);
     subject.end();
 }

@@ -44,7 +44,7 @@ use std::time::Instant;
 
 /// Schedules of each model.
 const FEW: usize = 3_000;
-/// Number of preemptions in a PCT schedule.
+/// Changes of the running thread in a PCT schedule.
 const CHANGES: usize = 3;
 
 type Model = (&'static str, fn());
