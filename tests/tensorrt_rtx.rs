@@ -145,7 +145,7 @@ fn the_shared_ptychonn_is_built_in_both_precisions() {
 }
 
 #[test]
-fn what_cannot_be_built_says_what_stands_in_the_way() {
+fn a_failed_build_names_the_reason() {
     if !has_libraries() {
         return;
     }

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_breaks_no_line() {
+    fn a_given_value_breaks_no_line() {
         assert_eq!(
             line(&["--bsz-size", "8\n"]),
             r"--bsz-size: '8\n' is not allowed: auto or a whole number from 1 to 4096 is"

@@ -81,7 +81,7 @@ fn a_peer_that_answers_another_frames_result_is_caught() {
 }
 
 #[test]
-fn figures_that_are_none_are_one_line() {
+fn unreadable_figures_are_refused_with_file_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("old.json"), "{}").unwrap();
     let output = bench(folder.path(), &["--compare", "old.json"]);

@@ -51,7 +51,7 @@ async fn the_loss_of_the_last_device_ends_the_process() {
 }
 
 #[tokio::test]
-async fn a_lane_that_hangs_while_it_opens_holds_up_nobody() {
+async fn a_lane_that_hangs_while_it_opens_delays_no_other_lane() {
     // The lane of the batch that hangs is replaced by one whose session (the third) hangs while it opens. The
     // next batch fails on the only remaining lane and must be run again on that lane.
     let model = format!("{SIM},hang=1,error=3,hang-session=3");

@@ -20,7 +20,7 @@ fn results_and_nacks(answer: &Answer, frames: usize) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_once_is_run_again_and_nobody_notices() {
+async fn a_batch_that_fails_once_is_retried_without_a_nack() {
     for mode in MODES {
         for fault in ["error", "panic", "lost"] {
             let model = format!("{SIM},{fault}=2");
@@ -53,7 +53,7 @@ async fn a_batch_that_fails_twice_is_nacked() {
 }
 
 #[tokio::test]
-async fn every_second_run_failing_costs_no_datum_its_answer() {
+async fn every_datum_is_answered_if_every_second_run_fails() {
     for mode in MODES {
         let model = format!("{SIM},error-every=2");
         let host = Host::start(&["--mode", mode, "--model-path", &model]).await;

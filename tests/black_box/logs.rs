@@ -96,7 +96,7 @@ async fn only_a_busy_half_minute_is_summarised() {
 }
 
 #[tokio::test]
-async fn the_log_says_first_what_runs() {
+async fn the_log_starts_with_version_model_and_settings() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     drop(served.sidecar.connect().await.unwrap());
     let loaded = || served.sidecar.log().contains("loaded and warm");

@@ -35,7 +35,7 @@ async fn open_call(driver: &mut Driver, sidecar: &Served) {
 }
 
 #[tokio::test]
-async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
+async fn at_rest_received_frames_are_the_sum_of_all_outcomes() {
     for mode in MODES {
         let model = format!("{SIM},error=1+2,error-every=7");
         let mut served = Served::start(&["--mode", mode, "--model-path", &model]).await;
@@ -140,7 +140,7 @@ async fn under_load_no_more_frames_complete_than_were_received() {
 }
 
 #[tokio::test]
-async fn stats_tell_devices_settings_and_what_was_done() {
+async fn stats_show_devices_settings_and_counts() {
     let model = format!("{SIM},devices=2,error=1");
     let mut served = Served::start(&["--mode", "concurrent", "--model-path", &model]).await;
     let mut driver = served.sidecar.connect().await.unwrap();

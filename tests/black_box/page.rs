@@ -236,7 +236,7 @@ async fn look(browser: &Browser) {
 }
 
 #[tokio::test]
-async fn without_pictures_no_frame_is_to_be_seen() {
+async fn without_pictures_no_frame_is_shown() {
     let flags = ["--model-path", crate::common::SIM, "--no-pictures"];
     let mut served = Served::start(&flags).await;
     let mut driver = served.sidecar.connect().await.unwrap();

@@ -114,7 +114,7 @@ fn a_model_that_cannot_be_loaded_is_named_and_exit_code_1() {
 }
 
 #[test]
-fn print_config_tells_every_setting_and_where_it_came_from() {
+fn print_config_shows_every_setting_and_its_origin() {
     let output = program()
         .env("PIPELINE_DEPTH", "5")
         .env("PVA_QUEUE_SIZE", "100")

@@ -99,7 +99,7 @@ fn pointed_to() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn what_the_documents_point_to_is_there() {
+fn every_link_in_the_documents_exists() {
     let pointed_to = pointed_to();
     assert!(pointed_to.len() > 5, "{pointed_to:?}");
     for (document, path) in pointed_to {

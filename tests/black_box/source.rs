@@ -303,7 +303,7 @@ fn datum(message: Message) -> Datum {
 }
 
 #[tokio::test]
-async fn what_lies_at_the_socket_path_is_left_alone_and_exit_code_1() {
+async fn an_occupied_socket_path_is_kept_and_exit_code_1() {
     let source = Source::start(&FAST).await;
     let mut reader = Reader::connect(&source.sock).await;
     let folder = tempfile::tempdir().unwrap();

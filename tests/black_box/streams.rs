@@ -3,7 +3,7 @@
 use crate::common::{Host, MODES, SIM, assert_result, call, eventually, good};
 
 #[tokio::test]
-async fn a_stalled_stream_delays_nobody_else() {
+async fn a_stalled_stream_delays_no_other_stream() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         let mut stalled = host.driver().await;
@@ -23,7 +23,7 @@ async fn a_stalled_stream_delays_nobody_else() {
 }
 
 #[tokio::test]
-async fn as_many_stalled_streams_as_slots_still_delay_nobody_else() {
+async fn one_stalled_stream_per_slot_delays_no_other_stream() {
     // Each stalled stream would keep its slot if the timeout did not close its batch.
     let flags = [
         "--mode",

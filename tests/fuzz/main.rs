@@ -77,12 +77,12 @@ $(
             const NAME: &str = stringify!($name);
 
             #[test]
-            fn what_fuzzing_has_found_keeps_every_promise() {
+            fn corpus_inputs_keep_every_promise() {
                 super::replay(NAME, super::targets::$name::target);
             }
 
             #[test]
-            fn what_is_like_it_and_what_is_random_keeps_every_promise() {
+            fn random_inputs_keep_every_promise() {
                 super::search(NAME, super::targets::$name::target);
             }
         }

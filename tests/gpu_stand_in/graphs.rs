@@ -94,7 +94,7 @@ async fn engine_that_allocates_in_its_first_run_is_captured() {
 }
 
 #[tokio::test]
-async fn a_lane_sleeps_while_it_waits_unless_it_is_to_spin() {
+async fn a_lane_sleeps_while_it_waits_unless_spinning_is_set() {
     for (flags, sleeps) in [(&[][..], true), (&["--spin"], false)] {
         let mut sidecar = Bench::new(&usual()).serve(flags).await;
         assert_results(&sidecar.call(FRAMES).await, FRAMES);

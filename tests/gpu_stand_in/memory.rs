@@ -30,7 +30,7 @@ fn lanes_that_do_not_fit_are_refused_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn as_many_lanes_as_fit_can_be_used_if_it_is_only_one() {
+async fn as_many_lanes_as_fit_can_be_used_even_one() {
     needs_the_stand_in_driver!("it sets the device's memory");
     for lanes in 1..=2 {
         let memory = WORKSPACE * (2 * lanes + 1) / 2;

@@ -75,7 +75,7 @@ fn a_tensorrt_of_another_version_is_named_with_the_one_needed() {
 }
 
 #[tokio::test]
-async fn a_later_tensorrt_is_as_good() {
+async fn a_later_tensorrt_is_accepted() {
     let bench = Bench::new(&usual()).with("STAND_IN_TENSORRT_VERSION", "1.8.0");
     let mut sidecar = bench.serve(&[]).await;
     crate::frames::assert_results(&sidecar.call(9).await, 9);
@@ -143,7 +143,7 @@ fn engine_of_another_version_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn a_description_of_another_file_is_not_believed() {
+fn a_description_of_another_file_is_ignored() {
     let bench = Bench::new(&usual());
     describe(&bench, "another file", "1.7.1");
     assert_refused(&bench, &[], &["of another file"]);

@@ -77,7 +77,7 @@ async fn only_the_wanted_part_of_a_cropped_output_is_copied() {
 }
 
 #[tokio::test]
-async fn of_an_output_that_is_not_asked_for_nothing_is_copied() {
+async fn an_unselected_output_is_not_copied() {
     for (mode, _) in MODES {
         let flags = ["--mode", mode, "--output", "phase"];
         let mut sidecar = Bench::new(&plan("f32", "8", "")).serve(&flags).await;

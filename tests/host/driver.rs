@@ -108,13 +108,13 @@ fn to(id: &str) -> MapResponse {
 }
 
 #[tokio::test]
-async fn the_driver_is_content_when_each_datum_is_answered_once() {
+async fn the_driver_accepts_one_answer_per_datum() {
     let back = Scripted::after(&[to("b"), to("a"), eot()]).called().await;
     assert_eq!(back.unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn the_driver_misses_a_datum_that_is_not_answered() {
+async fn the_driver_notices_a_datum_without_an_answer() {
     match Scripted::after(&[to("a"), eot()]).called().await {
         Err(DriverError::Missing { unanswered }) => assert_eq!(unanswered, ["b"]),
         other => panic!("{other:?}"),
@@ -144,7 +144,7 @@ async fn the_driver_notices_an_id_that_was_not_sent() {
 }
 
 #[tokio::test]
-async fn the_driver_takes_no_empty_list_for_an_answer() {
+async fn the_driver_refuses_an_answer_without_messages() {
     let mut empty = to("a");
     empty.results.clear();
     match Scripted::after(&[empty, to("b"), eot()]).called().await {
@@ -154,7 +154,7 @@ async fn the_driver_takes_no_empty_list_for_an_answer() {
 }
 
 #[tokio::test]
-async fn the_driver_takes_no_end_of_transmission_before_its_own() {
+async fn the_driver_refuses_an_early_end_of_transmission() {
     let script = Scripted {
         before: vec![handshake(), eot()],
         ..Scripted::default()
@@ -190,7 +190,7 @@ async fn the_driver_notices_a_stream_that_ends_in_mid_call() {
 }
 
 #[tokio::test]
-async fn the_driver_insists_on_the_handshake() {
+async fn the_driver_requires_the_handshake() {
     for (before, expected) in [(vec![to("a")], Some("a")), (vec![eot()], Some(""))] {
         let script = Scripted {
             before,

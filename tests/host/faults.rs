@@ -59,7 +59,7 @@ async fn an_early_return_ends_neither_call_nor_stream() {
 }
 
 #[tokio::test]
-async fn a_datum_the_handler_forgot_is_answered_by_the_host() {
+async fn a_datum_without_an_answer_is_answered_by_the_host() {
     let rig = Rig::start(|input| async move {
         let mut responses = echo(input).await;
         responses.retain(|response| response.id != "b");
@@ -88,7 +88,7 @@ async fn a_datum_answered_twice_gets_the_first_answer_only() {
 }
 
 #[tokio::test]
-async fn an_answer_to_an_id_that_never_came_goes_nowhere() {
+async fn an_answer_to_an_unknown_id_is_dropped() {
     let rig = Rig::start(|input| async move {
         let mut responses = echo(input).await;
         responses.insert(0, answer("invented", "?"));

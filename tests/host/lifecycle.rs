@@ -80,7 +80,7 @@ async fn a_shutdown_between_batches_removes_the_files() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_dropped_gives_the_files_back_too() {
+async fn a_dropped_host_removes_its_files() {
     let rig = Rig::start(echo).await;
     rig.serving.abort();
     assert!(soon(rig.serving).await.unwrap_err().is_cancelled());
@@ -89,7 +89,7 @@ async fn a_host_that_is_dropped_gives_the_files_back_too() {
 }
 
 #[tokio::test]
-async fn a_socket_somebody_answers_on_is_left_to_them() {
+async fn a_socket_in_use_is_not_replaced() {
     let rig = Rig::start(echo).await;
     let second = server(echo, rig.config.clone()).serve(CancellationToken::new());
     let error = soon(second).await.unwrap_err();
@@ -102,7 +102,7 @@ async fn a_socket_somebody_answers_on_is_left_to_them() {
 }
 
 #[tokio::test]
-async fn what_a_killed_sidecar_left_behind_is_replaced() {
+async fn files_of_a_killed_sidecar_are_replaced() {
     let rig = Rig::start_with(echo, |config| {
         drop(UnixListener::bind(&config.sock_path).unwrap());
         std::fs::write(&config.server_info_path, "{}U+005C__END__").unwrap();

@@ -139,7 +139,7 @@ fn the_image_runs_as_nobody_and_builds_no_engine() {
 
 /// The figures in docs/reliability.md were measured with this setting; the last stage is the image.
 #[test]
-fn the_image_sets_what_the_guide_says_of_the_heap() {
+fn the_image_sets_the_heap_as_the_guide_says() {
     let lines = instructions();
     let last = lines.iter().rposition(|line| line.starts_with("FROM "));
     let image = &lines[last.unwrap()..];

@@ -232,7 +232,7 @@ pub fn condemned_lanes_leave_no_job_waiting() {
 }
 
 /// The lanes are dropped with jobs in the queue: these run first, except those without a receiver.
-pub fn lanes_that_are_told_to_end_finish_what_they_were_given() {
+pub fn dropped_lanes_finish_their_queued_jobs() {
     let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
     let Subject {
         lanes,
@@ -255,7 +255,7 @@ pub fn lanes_that_are_told_to_end_finish_what_they_were_given() {
 }
 
 /// All faults together, with owners that time out at any step, as schedules do.
-pub fn whatever_happens_at_once_the_books_agree() {
+pub fn counts_agree_under_all_faults_at_once() {
     const FATES: &[Fate] = &[
         Fate::Succeed,
         Fate::Hang,

@@ -64,12 +64,12 @@ const MODELS: &[Model] = models![
     lanes::a_lane_that_hangs_is_given_up_once_and_the_others_go_on,
     lanes::a_reopening_lane_keeps_no_job_from_the_others,
     lanes::condemned_lanes_leave_no_job_waiting,
-    lanes::lanes_that_are_told_to_end_finish_what_they_were_given,
-    lanes::whatever_happens_at_once_the_books_agree,
+    lanes::dropped_lanes_finish_their_queued_jobs,
+    lanes::counts_agree_under_all_faults_at_once,
     schedules::sound_lanes_give_every_frame_its_result,
-    schedules::whatever_an_engine_does_every_datum_has_one_outcome,
+    schedules::every_datum_has_one_outcome_under_engine_faults,
     schedules::a_call_is_answered_while_its_lanes_still_hang,
-    schedules::lanes_that_come_back_late_harm_nobody,
+    schedules::lanes_that_return_late_change_no_outcome,
     schedules::a_call_that_is_given_up_leaves_nothing_behind,
 ];
 

@@ -221,7 +221,7 @@ pub fn sound_lanes_give_every_frame_its_result() {
 }
 
 /// Errors, panics, lost sessions and devices, until no device is left.
-pub fn whatever_an_engine_does_every_datum_has_one_outcome() {
+pub fn every_datum_has_one_outcome_under_engine_faults() {
     const FATES: &[Fate] = &[
         Fate::Succeed,
         Fate::Succeed,
@@ -256,7 +256,7 @@ pub fn a_call_is_answered_while_its_lanes_still_hang() {
 }
 
 /// A lane that was given up returns at any time, while its slot is written off and lent again.
-pub fn lanes_that_come_back_late_harm_nobody() {
+pub fn lanes_that_return_late_change_no_outcome() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::Hang];
     let subject = Subject::new(any_mode(), FATES, IMPATIENT);
     let gate = subject.gate.clone();

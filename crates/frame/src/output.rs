@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused_with_what_is_allowed() {
+    fn other_texts_are_refused_with_the_allowed_values() {
         for text in ["", "64", "0x64", "64x0", "64x64x64", "-1x4", "all"] {
             let error = text.parse::<OutputSize>().expect_err(text).to_string();
             assert!(

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_lists_every_kind_there_is() {
+    fn kinds_lists_every_kind() {
         let text = String::new;
         let length = LengthMismatch {
             row: 0,

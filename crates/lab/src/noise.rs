@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expected_count_is_an_error() {
+    fn an_invalid_intensity_is_an_error() {
         for wrong in [-1.0, f64::NAN, f64::INFINITY] {
             let result = counts(1, 0, &[1.0, wrong]);
             assert!(

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn two_frames_of_one_place_differ_by_their_noise() -> TestResult {
+    fn two_frames_at_one_position_differ_by_their_noise() -> TestResult {
         let place = Position { x: 20, y: 30 };
         let scan = Scan::from_positions(vec![place, place], 64);
         let probe = Probe::new(ProbeShape::default())?;

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tilt_that_makes_up_for_a_leaning_amplitude_is_taken_back() {
+    fn a_tilt_that_balances_a_wrong_amplitude_is_corrected() {
         let slope = 0.002;
         let leaning = patches(4, slope, 0.0)[4].1.mapv(f64::from);
         let probe = Probe::new(ProbeShape::default()).unwrap();

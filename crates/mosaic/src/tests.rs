@@ -132,7 +132,7 @@ fn noisy_patches_reach_the_least_squares_optimum() -> TestResult {
 }
 
 #[test]
-fn dropped_frames_cost_only_their_own_light() -> TestResult {
+fn dropped_frames_reduce_only_their_own_coverage() -> TestResult {
     let Experiment {
         object,
         weights,

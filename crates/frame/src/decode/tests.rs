@@ -242,7 +242,7 @@ fn a_model_of_absurd_shape_accepts_nothing() {
 proptest! {
     /// Any bytes give a frame of exactly the model's size or a rejection.
     #[test]
-    fn nothing_that_arrives_makes_the_decoder_panic(
+    fn no_input_makes_the_decoder_panic(
         start in prop::sample::select(vec![0usize, 6, 8, 10, 60, 128]),
         tail in prop::collection::vec(any::<u8>(), 0..150),
         damage in prop::collection::vec((0usize..150, any::<u8>()), 0..4),

@@ -267,7 +267,7 @@ fn half_precision_results_are_sent_exactly_as_single_precision() {
 }
 
 #[test]
-fn what_is_wanted_is_what_is_read_and_no_more() {
+fn only_the_wanted_range_is_read() {
     for (shape, size) in [
         (vec![1, 6, 8], "2x4"),
         (vec![3, 5, 5], "1x1"),

@@ -160,7 +160,7 @@ fn halves(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f16>, Rejection> {
 }
 
 #[test]
-fn int16_into_half_precision_is_the_nearest_there_is() {
+fn int16_becomes_the_nearest_half_precision_value() {
     let values: Vec<i16> = (i16::MIN..=i16::MAX).collect();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     for (half, value) in halves(Dtype::I16, &bytes).unwrap().into_iter().zip(values) {
@@ -200,7 +200,7 @@ fn a_pixel_beyond_half_precision_is_refused_not_made_infinite() {
 }
 
 #[test]
-fn a_bad_pixel_is_found_wherever_it_lies() {
+fn a_bad_pixel_is_found_at_any_position() {
     for place in [0, 15, 16, 255, 262] {
         let mut values = vec![1_u32; 263];
         values[place] = 1 << 20;

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn text_leaves_ink_where_it_was_asked_to_and_nowhere_else() {
+    fn text_is_drawn_only_at_its_position() {
         let mut canvas = Canvas::new(200, 40);
         canvas.text((20, 10), Font::Medium, [0; 3], "0.5 rad \u{4e00}");
         let width = Font::Medium.width("0.5 rad ?");

@@ -111,7 +111,7 @@ fn a_frame_whose_ack_does_not_come_in_time_is_delivered_again() {
 }
 
 #[test]
-fn what_is_not_out_can_neither_be_acked_nor_nacked() {
+fn only_delivered_frames_can_be_acked_or_nacked() {
     let (mut backlog, start) = opened(None, 100, None);
     let now = start + SECOND;
     backlog.take(now, 1);
@@ -125,7 +125,7 @@ fn what_is_not_out_can_neither_be_acked_nor_nacked() {
 }
 
 #[test]
-fn a_reader_that_never_acks_gets_no_more_than_is_kept_in_mind() {
+fn a_reader_that_never_acks_gets_a_bounded_number_of_frames() {
     let exposures = Exposures {
         fps: 1e6,
         last: None,

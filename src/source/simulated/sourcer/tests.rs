@@ -113,7 +113,7 @@ async fn offsets_of_an_earlier_process_and_garbage_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_reader_leaves_in_mid_read_is_delivered_again() {
+async fn frames_of_an_aborted_read_are_delivered_again() {
     let source = source(Some(4));
     let (to, mut from) = mpsc::channel(1);
     let reader = source.clone();

@@ -18,7 +18,7 @@ fn image(dict: &str) -> Result<Option<FrameShape>, &'static str> {
 }
 
 #[test]
-fn what_numpy_wrote_is_read_in_all_three_versions() {
+fn numpys_files_are_read_in_all_three_versions() {
     let version_1 = fixture();
     let array = Array::read(&version_1).unwrap();
     assert_eq!(array.dtype, Dtype::I16);
@@ -174,7 +174,7 @@ fn other_element_types_are_refused_with_a_remedy() {
 }
 
 #[test]
-fn a_header_that_announces_more_than_there_is_costs_nothing() {
+fn a_header_longer_than_the_payload_allocates_nothing() {
     let mut file = b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'".to_vec();
     let expected = 12 + u32::MAX as usize;
     assert_eq!(
