@@ -67,7 +67,7 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) engine_cache: PathBuf,
 
-    /// The folder with the TensorRT libraries; wherever the system finds them if not given.
+    /// The folder with the TensorRT libraries; if not given, the system's library path is searched.
     #[arg(
         long,
         env = "TENSORRT_PATH",

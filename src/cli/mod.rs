@@ -47,7 +47,7 @@ use clap::{Parser, Subcommand};
 ///
 /// Without a command it serves: it loads the model, warms it up, listens on the socket and answers
 /// every datum of every read batch with exactly one response. Every flag can be given as
-/// the environment variable named beside it; the flag wins.
+/// the environment variable named with it; the flag takes precedence.
 ///
 /// Exit codes: 0 after a drained SIGTERM, 64 for a mistake in a flag, 1 for anything else.
 #[derive(Debug, Parser)]
@@ -78,7 +78,7 @@ pub enum Command {
     BenchEngine(BenchEngineArgs),
     /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
     SimulateSource(SimulateSourceArgs),
-    /// Tells what a frame size, a rate and a batch's time ask for: devices, settings, memory, bytes.
+    /// Computes what a frame size, a rate and a batch's time need: devices, settings, memory, bytes.
     Size(SizeArgs),
 }
 
