@@ -164,5 +164,5 @@ pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
         }
     };
     let waited = tokio::time::timeout(NEVER, waiting).await;
-    assert!(waited.is_ok(), "never came: {what}");
+    assert!(waited.is_ok(), "timeout: {what}");
 }

@@ -120,7 +120,7 @@ async fn under_load_no_more_frames_complete_than_were_received() {
     let (under_way, ()) = tokio::time::timeout(NEVER, async { tokio::join!(watch, load) })
         .await
         .unwrap();
-    assert!(under_way > 0, "it was never asked under load");
+    assert!(under_way > 0, "no query while frames were in progress");
     let metrics = served.metrics().await;
     assert_eq!(
         metrics["beamflow_frames_completed_total{outcome=\"rejected\"}"],
@@ -243,11 +243,11 @@ async fn a_sidecar_that_is_loading_is_alive_and_not_ready() {
 #[tokio::test]
 async fn readiness_lasts_from_loaded_model_to_signal() {
     let mut served = Served::start(&["--model-path", SIM]).await;
-    served.is_told("/readyz", "200", "ready").await;
+    served.until_answered("/readyz", "200", "ready").await;
     let mut driver = served.sidecar.connect().await.unwrap();
     open_call(&mut driver, &served).await;
     served.sidecar.terminate().unwrap();
-    served.is_told("/readyz", "503", "in hand").await;
+    served.until_answered("/readyz", "503", "in hand").await;
     driver.end_of_transmission().await.unwrap();
     assert_eq!(driver.answer().await.unwrap().len(), 3);
     drop(driver);
@@ -263,7 +263,7 @@ async fn readiness_goes_with_the_last_device() {
     let mut driver = served.sidecar.connect().await.unwrap();
     assert_eq!(call(&mut driver, 8).await.len(), 8);
     served
-        .is_told("/readyz", "503", "last device is lost")
+        .until_answered("/readyz", "503", "last device is lost")
         .await;
     assert_eq!(served.metrics().await["beamflow_engine_ready"], 0.0);
     held.end_of_transmission().await.unwrap();

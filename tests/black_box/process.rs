@@ -213,7 +213,7 @@ async fn abort_ends_the_process_with_code_1_before_any_answer_leaves() {
     let mut sidecar = sidecar(folder.path(), &flags);
     let mut driver = sidecar.connect().await.unwrap();
     let answer = driver.call(futures::stream::iter((0..9).map(good))).await;
-    assert!(answer.is_err(), "an answer left: {answer:?}");
+    assert!(answer.is_err(), "an answer was sent: {answer:?}");
     let ended = sidecar.stop().await.unwrap_err().to_string();
     assert!(ended.contains("exit status: 1"), "{ended}");
     assert!(ended.contains("--on-failure is abort"), "{ended}");

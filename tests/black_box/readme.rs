@@ -64,7 +64,7 @@ fn readme(section: &str) -> BTreeMap<String, (String, String)> {
 fn the_flags_tables_and_help_say_the_same() {
     for (command, section) in TABLES {
         let (help, readme) = (help(command), readme(section));
-        assert!(help.len() > 5, "--help was not understood: {help:?}");
+        assert!(help.len() > 5, "cannot parse --help: {help:?}");
         assert_eq!(readme, help, "{command:?}");
     }
 }

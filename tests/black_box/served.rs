@@ -71,7 +71,7 @@ impl Served {
     }
 
     /// Waits until `path` answers with that status and those words.
-    pub async fn is_told(&self, path: &str, status: &str, words: &str) {
+    pub async fn until_answered(&self, path: &str, status: &str, words: &str) {
         let asking = async {
             loop {
                 let (told, body) = self.ask("GET", path).await;
@@ -82,7 +82,7 @@ impl Served {
             }
         };
         let told = tokio::time::timeout(NEVER, asking).await;
-        assert!(told.is_ok(), "never told: {status}, {words}");
+        assert!(told.is_ok(), "timeout: no answer with {status}, {words}");
     }
 }
 

@@ -74,7 +74,7 @@ impl Account {
     }
 
     /// A call was aborted: none of its answers counts.
-    pub fn broke_off(&mut self, batch: Vec<usize>) {
+    pub fn aborted(&mut self, batch: Vec<usize>) {
         self.delivered_again += batch.len() as u64;
         self.again.extend(batch);
     }
@@ -87,7 +87,7 @@ impl Account {
             let id = frame.to_string();
             let kind = self.kind(*frame);
             if answer.tags(&id).any(|tag| tag == NACK) {
-                assert!(kind.is_good(), "frame {frame}: {kind:?} is nacked for ever");
+                assert!(kind.is_good(), "frame {frame}: {kind:?} is nacked");
                 self.nacked += 1;
                 self.again.push_back(*frame);
                 continue;
@@ -152,7 +152,7 @@ impl Account {
         let _ = writeln!(text, "  nacked, delivered again  {}", self.nacked);
         let _ = writeln!(
             text,
-            "  delivered again after a call broke off  {}",
+            "  delivered again after an aborted call  {}",
             self.delivered_again
         );
         let _ = writeln!(text, "  around calls   {:?}", self.incidents);

@@ -21,7 +21,7 @@ const NEVER: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// By SIGTERM.
-    Told,
+    Terminated,
     /// By SIGKILL.
     Killed,
     /// By itself, after its last device was lost.
@@ -112,7 +112,7 @@ impl Life {
                 // Datums sent and not sent: numa would read all of them again.
                 let sent = self.send(datums.into_iter().take(half)).await;
                 self.driver = None;
-                account.broke_off(batch);
+                account.aborted(batch);
                 if sent.is_err() {
                     return Some(self.ended().await);
                 }
@@ -129,7 +129,7 @@ impl Life {
                 let _ = self.send(datums.into_iter().take(half)).await;
                 self.driver = None;
                 self.sidecar = None; // Dropping it kills the process.
-                account.broke_off(batch);
+                account.aborted(batch);
                 Some(Ending::Killed)
             }
             Incident::Terminate => {
@@ -145,7 +145,7 @@ impl Life {
                     // If no datum was sent, there was no call to finish.
                     Err(error) if half == 0 => {
                         check_gone(&error);
-                        account.broke_off(batch);
+                        account.aborted(batch);
                     }
                     Err(error) => return self.over(error, batch, account).await,
                 }
@@ -182,7 +182,7 @@ impl Life {
         account: &mut Account,
     ) -> Option<Ending> {
         check_gone(&error);
-        account.broke_off(batch);
+        account.aborted(batch);
         self.driver = None;
         Some(self.ended().await)
     }
@@ -193,7 +193,7 @@ impl Life {
         let status = sidecar.ended().await.unwrap();
         self.exit_code = status.code();
         match self.exit_code {
-            Some(0) => Ending::Told,
+            Some(0) => Ending::Terminated,
             _ if sidecar.log_tail().contains("last lane is lost") => Ending::LastDeviceLost,
             code => panic!("the sidecar ended with {code:?}:\n{}", sidecar.log_tail()),
         }

@@ -58,7 +58,7 @@ async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
             }
         };
         account.life_ended(&ending, life.faults());
-        if ending == Ending::Told {
+        if ending == Ending::Terminated {
             account.check_exit(life.exit_code(), 0);
         } else if ending == Ending::LastDeviceLost {
             account.check_exit(life.exit_code(), 1);

@@ -19,7 +19,7 @@ pub const UNANSWERED: &str = "unanswered";
 pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await
-        .expect("waited a minute for something that should have come")
+        .expect("timeout after a minute")
 }
 
 /// A closure as a handler.

@@ -71,7 +71,7 @@ impl Container<'_> {
         let args = self.spec["args"].as_array().into_iter().flatten();
         args.map(|arg| {
             arg.as_str()
-                .unwrap_or_else(|| panic!("{}: {arg} is no text", self.place))
+                .unwrap_or_else(|| panic!("{}: {arg} is not a string", self.place))
         })
         .collect()
     }
@@ -105,7 +105,7 @@ impl Container<'_> {
             // Kubernetes accepts strings only; a number without quotes is a mistake.
             let value = value
                 .as_str()
-                .unwrap_or_else(|| panic!("{}: {name} is no text", self.place));
+                .unwrap_or_else(|| panic!("{}: {name} is not a string", self.place));
             let takes_value = arg.get_action().takes_values();
             argv.push(if takes_value {
                 format!("--{flag}={value}")

@@ -81,8 +81,8 @@ fn all_files_of_the_image_are_sent_to_the_builder() {
     assert!(all.len() >= 3, "{all:?}");
     for (sources, _) in all {
         for source in sources {
-            assert!(root().join(&source).exists(), "{source} is not there");
-            assert!(is_sent(&source), "{source} is not sent");
+            assert!(root().join(&source).exists(), "{source} is absent");
+            assert!(is_sent(&source), "{source} is not in the build context");
         }
     }
     assert!(!is_sent(".git/config") && !is_sent("target/release/beamflow"));

@@ -42,7 +42,7 @@ fn known() -> Table {
         .collect();
     assert!(
         table.len() > 20,
-        "the README's table was not understood: {table:?}"
+        "cannot parse the README's table: {table:?}"
     );
     for (name, labels) in OF_OTHERS {
         let known = table.entry(name.to_owned()).or_default();
@@ -150,7 +150,7 @@ fn panels_have_numbers_of_their_own_and_do_not_overlap() {
             .flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y)))
         {
             let other = taken.insert((x, y), title);
-            assert_eq!(other, None, "{title} lies on another panel");
+            assert_eq!(other, None, "{title} overlaps another panel");
         }
         let is_row = panel["type"] == "row";
         let says_what = panel["description"]

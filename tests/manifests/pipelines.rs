@@ -91,7 +91,11 @@ fn rejected_frames_take_their_own_edge_and_results_the_other() {
             OnInvalid::Drop => None,
         };
         if document.kind() == "MonoVertex" {
-            assert_eq!(tag, None, "{}: there is no edge to take", container.place);
+            assert_eq!(
+                tag, None,
+                "{}: a MonoVertex has no edge for a tag",
+                container.place
+            );
             return;
         }
         let tag = tag.unwrap_or_else(|| panic!("{} has no dead-letter tag", container.place));

@@ -65,7 +65,7 @@ fn mistakes(schema: &Value, value: &Value, place: &str, is_root: bool) -> Vec<St
             "properties" | "additionalProperties" | "items" => None,
             known if PASSED_OVER.contains(&known) => None,
             unknown => {
-                panic!("{place}: the schema says '{unknown}', which this test does not know")
+                panic!("{place}: this test does not support the schema keyword '{unknown}'")
             }
         };
         wrong.extend(fault.map(|fault| format!("{place} {fault}: {value}")));
@@ -98,7 +98,7 @@ fn is_of_type(value: &Value, name: &str) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_i64(),
         "boolean" => value.is_boolean(),
-        other => panic!("the schema says type '{other}', which this test does not know"),
+        other => panic!("this test does not support the schema type '{other}'"),
     }
 }
 

@@ -82,14 +82,14 @@ impl Subject {
         });
         let usage = self.lanes.watch().usage();
         let queued: usize = usage.devices.iter().map(|device| device.queued).sum();
-        assert_eq!(queued + usage.queued, 0, "somebody's job is still queued");
+        assert_eq!(queued + usage.queued, 0, "a job is still queued");
         self.lanes.end();
         let watch = self.lanes.watch();
         drop(self.lanes);
         assert_eq!(
             watch.usage().devices.len(),
             0,
-            "a thread still has the lanes"
+            "a thread still holds the lanes"
         );
         assert_eq!(self.tallies.sessions.load(Ordering::SeqCst), 0);
     }

@@ -49,7 +49,7 @@ impl Fate {
     }
 
     pub fn befall(self, gate: &Gate) -> Result<StageTimes, EngineError> {
-        let reason = || "as the dice say".to_owned();
+        let reason = || "random failure".to_owned();
         match self {
             Self::Succeed => Ok(StageTimes::default()),
             Self::Fail => Err(EngineError::Run(reason())),

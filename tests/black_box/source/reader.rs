@@ -114,7 +114,7 @@ impl Reader {
             }
         };
         let waited = tokio::time::timeout(NEVER, waiting).await;
-        assert!(waited.is_ok(), "{wanted} frames never came to be pending");
+        assert!(waited.is_ok(), "timeout: {wanted} frames are not pending");
     }
 }
 
