@@ -134,7 +134,7 @@ mod tests {
         }
     }
     #[test]
-    fn socket_and_server_info_file_have_paths_of_their_own() {
+    fn socket_and_server_info_file_need_different_paths() {
         let flags = ["beamflow", "--sock-path", "/a", "--server-info-path", "/a"];
         let cli = Cli::try_parse_from(flags).unwrap();
         let mistake = crate::config::Config::try_from(cli.serve).unwrap_err();

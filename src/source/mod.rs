@@ -1,4 +1,4 @@
-//! Sources of frames, without the protocol.
+//! Sources of frames, without the protocol that carries them.
 
 /// A simulated detector.
 pub(crate) mod simulated;

@@ -258,7 +258,7 @@ async fn slots_beyond_the_memory_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn a_limit_that_leaves_too_little_for_read_batches_is_warned_of() {
+async fn a_limit_too_small_for_read_batches_is_logged() {
     let Some(group) = Group::with_limit(126 * MIB) else {
         return;
     };

@@ -57,13 +57,13 @@ fn relative_error(got: &[f32], reference: &[f32]) -> f32 {
 }
 
 #[tokio::test]
-async fn the_projects_model_gives_what_onnxruntime_gives() {
+async fn the_projects_model_matches_onnxruntime() {
     check_the_projects_model("cpu").await;
 }
 
 #[cfg(feature = "onnxruntime")]
 #[tokio::test]
-async fn onnxruntime_in_the_sidecar_gives_what_it_gives_by_itself() {
+async fn the_sidecar_with_onnxruntime_matches_onnxruntime() {
     if std::env::var_os("ORT_DYLIB_PATH").is_none() {
         eprintln!("skipped: ORT_DYLIB_PATH names no libonnxruntime.so");
         return;
@@ -86,7 +86,7 @@ async fn check_the_projects_model(device: &str) {
 }
 
 #[tokio::test]
-async fn the_shared_ptychonn_gives_what_onnxruntime_gives() {
+async fn the_shared_ptychonn_matches_onnxruntime() {
     check_the_shared_model("cpu").await;
 }
 

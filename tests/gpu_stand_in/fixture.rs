@@ -120,7 +120,7 @@ fn build(headers: &Path, folder: &Path) {
 }
 
 #[test]
-fn the_stand_in_keeps_its_own_promises() {
+fn the_stand_in_passes_its_own_checks() {
     needs_the_stand_in_driver!("it checks the stand-in driver");
     let output = Command::new(libraries().join("check"))
         .env("LD_LIBRARY_PATH", libraries())

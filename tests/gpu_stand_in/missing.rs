@@ -47,7 +47,7 @@ fn missing_tensorrt_is_named_with_the_remedy() {
 }
 
 #[test]
-fn with_no_gpu_the_line_says_so() {
+fn without_a_gpu_the_error_says_so() {
     needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
     assert_refused(&bench, &[], &["there is a driver, but no NVIDIA GPU"]);

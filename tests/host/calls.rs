@@ -22,7 +22,7 @@ async fn a_stream_without_a_handshake_is_refused() {
 }
 
 #[tokio::test]
-async fn the_handler_gets_the_datum_whole() {
+async fn the_handler_gets_every_field_of_a_datum() {
     let rig = Rig::start(|mut input| async move {
         let datum = input.recv().await.unwrap();
         assert!(input.recv().await.is_none());
@@ -88,7 +88,7 @@ async fn each_result_carries_the_metadata_of_its_datum() {
 /// Numaflow up to 1.8.3 fails if its next read batch starts before this one's end of transmission has arrived.
 /// So once the first response has arrived, all the rest must be there, including the end.
 #[tokio::test]
-async fn the_end_of_transmission_is_right_behind_the_last_response() {
+async fn the_end_of_transmission_follows_the_last_response_at_once() {
     let rig = Rig::start(echo).await;
     let mut driver = rig.driver().await;
     for id in ["a", "b", "c"] {

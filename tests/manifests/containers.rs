@@ -230,7 +230,7 @@ fn the_init_container_builds_the_sidecars_engine() {
 }
 
 #[test]
-fn a_sidecar_on_a_gpu_has_one_and_a_folder_to_keep_engines_in() {
+fn a_gpu_sidecar_has_a_gpu_and_a_folder_for_engines() {
     each_sidecar(|_, container| {
         let matches = container.matches();
         let raw = |id| {

@@ -133,7 +133,7 @@ fn every_metric_and_label_in_panels_and_alerts_exists() {
 }
 
 #[test]
-fn panels_have_numbers_of_their_own_and_do_not_overlap() {
+fn panels_have_unique_numbers_and_do_not_overlap() {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut ids = BTreeSet::new();

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_is_read_by_its_three_names_and_printed_by_numpys() {
+    fn every_type_has_three_names_and_is_printed_as_in_numpy() {
         let spelled = [
             (Dtype::U8, "u8", "uint8", "|u1", 1),
             (Dtype::I8, "i8", "int8", "|i1", 1),

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_read_again() {
+    fn printed_values_can_be_read_again() {
         for size in [
             OutputSize::Full,
             OutputSize::Size {

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_shape_has_no_size_instead_of_a_wrapped_one() {
+    fn a_huge_shape_has_no_size_instead_of_a_wrapped_one() {
         let square = |side| FrameShape {
             height: side,
             width: side,

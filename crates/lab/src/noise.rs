@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_and_seeds_have_noise_of_their_own() -> TestResult {
+    fn each_frame_and_each_seed_has_different_noise() -> TestResult {
         let flat = [100.0; 256];
         let reference = counts(1, 1, &flat)?;
         assert_eq!(counts(1, 1, &flat)?, reference);

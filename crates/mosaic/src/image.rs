@@ -53,8 +53,8 @@ impl Image {
     /// change in radians.
     ///
     /// With Φ₋ the mean and W₋ the weight of the others, the cost of cₖ is Σ (w·W₋/W)·(φₖ + cₖ − Φ₋)². Its
-    /// minimum, written in Φ and W to avoid a division by zero where no other patch has light, is a change of Σ
-    /// w(Φ − φₖ − cₖ) / Σ w(1 − w/W).
+    /// minimum is a change of Σ w(Φ − φₖ − cₖ) / Σ w(1 − w/W). It is written in Φ and W to avoid a division by
+    /// zero where no other patch has light.
     pub(super) fn improve(&mut self, patch: &mut Placed<'_>, weights: ArrayView2<'_, f64>) -> f64 {
         let constant = patch.constant;
         let (mut sum, coverage) = self.windows(patch);

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_there_from_its_moment_on_and_not_before() {
+    fn a_frame_exists_from_its_exposure_time_on() {
         for fps in [0.001, 0.3, 7.0, 99.9, 1000.0, 333_333.3, 1e6] {
             let exposures = endless(fps);
             for number in [1, 2, 3, 10, 12_345, 1_000_003] {

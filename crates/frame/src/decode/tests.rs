@@ -122,7 +122,7 @@ fn header_names_ignore_case_and_blank_values_are_absent() {
 }
 
 #[test]
-fn a_frame_is_called_by_its_header_else_by_its_datum() {
+fn a_frame_is_named_by_its_header_else_by_its_datum() {
     assert_eq!(
         frame_id(&headers(&[("x-txn-id", "scan7/42")]), "17-0"),
         "scan7/42"
@@ -226,7 +226,7 @@ fn the_magic_wins_over_a_raw_frame_of_the_right_size() {
 }
 
 #[test]
-fn a_model_of_absurd_shape_accepts_nothing() {
+fn a_model_of_huge_shape_accepts_no_frame() {
     let decoder = Decoder::new(
         Dtype::F64,
         FrameShape {

@@ -97,7 +97,7 @@ fn leading_ones_are_squeezed_and_stacks_are_no_image() {
 }
 
 #[test]
-fn garbage_is_refused_by_name() {
+fn garbage_is_refused_with_the_reason() {
     let good = "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), }";
     assert!(image(good).is_ok());
     for end in 0..good.len() {
