@@ -47,7 +47,7 @@ fn missing_tensorrt_is_named_with_the_remedy() {
 }
 
 #[test]
-fn without_a_gpu_the_error_says_so() {
+fn a_missing_gpu_is_named_in_the_error() {
     needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
     assert_refused(&bench, &[], &["there is a driver, but no NVIDIA GPU"]);
@@ -143,7 +143,7 @@ fn engine_of_another_version_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn a_description_of_another_file_is_ignored() {
+fn a_description_of_another_file_is_refused() {
     let bench = Bench::new(&usual());
     describe(&bench, "another file", "1.7.1");
     assert_refused(&bench, &[], &["of another file"]);
