@@ -1,8 +1,8 @@
-//! How much memory a frame costs on its way: allocations and bytes, beside a handler that does nothing.
+//! Memory per frame: allocations and bytes, compared with a handler that does nothing.
 //!
-//! Both handlers are called as the server calls them, with datums that exist already. What is left is the handlers' own:
-//! for one that does nothing, a response, a message and the payload of a result; for the sidecar, that and whatever it
-//! adds. Pixels that were copied more often than once would show as bytes of a frame's size.
+//! Both handlers are called as the server calls them, with datums that already exist. What remains is the
+//! handlers' own use: a response, a message and the payload of a result for the handler that does nothing, and
+//! in addition what the sidecar needs. A second copy of the pixels would show as bytes of a frame's size.
 //!
 //! `cargo bench --bench allocations`
 
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn measure(name: &str, handler: &dyn BatchMapper, side: usize) {
-    // The first call fills what is kept from call to call.
+    // The first call fills the buffers that are kept between calls.
     let _ = call(handler, side).await;
     let (allocations, bytes) = call(handler, side).await;
     let frame = side * side * 2;

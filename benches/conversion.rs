@@ -1,9 +1,9 @@
-//! How fast pixels become a model's values, against the cost of merely moving their bytes.
+//! Speed of the conversion from pixels to a model's values, compared with copying their bytes.
 //!
-//! The floor is `memcpy` of the payload: it reads what the conversion reads, and writes as many bytes. A row of `f32` is
-//! twice as long as an int16 payload, so `fill` is shown too: it writes the row and reads nothing. `streamed`
-//! goes round 64 frames, more than most caches hold, as a read batch does; `cached` uses one frame over and over,
-//! which shows the arithmetic. All take turns; medians of the rounds.
+//! The reference is `memcpy` of the payload, which reads what the conversion reads and writes as many bytes. A
+//! row of `f32` is twice as long as an int16 payload, so `fill` is shown too: it writes the row and reads
+//! nothing. `streamed` cycles through 64 frames, more than most caches hold, like a read batch. `cached`
+//! repeats one frame, which shows the arithmetic. The cases alternate; the results are medians of the rounds.
 //!
 //! `cargo bench --bench conversion`
 
@@ -20,7 +20,7 @@ const SHAPE: FrameShape = FrameShape {
 };
 const PIXELS: usize = SHAPE.height * SHAPE.width;
 
-/// One thing that is timed.
+/// A measured operation.
 #[derive(Clone, Copy)]
 enum Subject {
     Copy,
@@ -38,7 +38,7 @@ impl Subject {
     ];
 }
 
-/// Payloads of one type, and where they go.
+/// Payloads of one type, and the buffers for the results.
 struct Frames {
     dtype: Dtype,
     payloads: Vec<Vec<u8>>,
@@ -49,7 +49,7 @@ struct Frames {
 
 impl Frames {
     fn new(dtype: Dtype, frames: usize) -> Self {
-        // Values that every type has and that `f16` has room for.
+        // Values that every type holds and that are in the range of `f16`.
         let value = |at: usize| (at % 120) as u8;
         let payload: Vec<u8> = (0..PIXELS)
             .flat_map(|at| match dtype {

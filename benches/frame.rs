@@ -1,6 +1,6 @@
-//! What a frame costs beside its pixels: telling what a payload is, and packing a result.
+//! Cost of a frame without its pixels: decoding a payload's header, and packing a result.
 //!
-//! The pixels' own cost is in `conversion.rs`.
+//! `conversion.rs` measures the pixels.
 //!
 //!     cargo bench --bench frame
 
@@ -25,7 +25,7 @@ fn payload(bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Telling what a payload is, without touching its pixels: the fixed cost per datum.
+/// Decodes a payload without touching its pixels: the fixed cost per datum.
 fn headers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode_only");
     let none = HashMap::from([("x-txn-id".to_owned(), "scan7/42".to_owned())]);

@@ -1,4 +1,4 @@
-//! What the books cost per frame: entering, settling and answering a read batch; closing batches.
+//! Cost of the ledger per frame: entering, settling and answering a read batch; closing batches.
 
 use beamflow::inference::batch::Fill;
 use beamflow::inference::ledger::{Ledger, Outcome};

@@ -1,9 +1,10 @@
-//! The limit: a batch map on the SDK's own server that does nothing. `beamflow bench --peer` measures a sidecar against it.
+//! The upper limit: a batch map on the SDK's own server that does nothing. `beamflow bench --peer` compares a
+//! sidecar with it.
 //!
 //! `cargo build --release --example noop`
 //!
-//! By default each datum is answered with its own payload, as the SDK's echo does; `--reply BYTES` sends back the first
-//! so many, for a comparison with results of that size.
+//! By default each datum is answered with its own payload, as the SDK's echo does. `--reply BYTES` returns only
+//! its first BYTES bytes, for a comparison with results of that size.
 
 use clap::Parser;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum, Message, Server};

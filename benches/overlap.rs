@@ -1,8 +1,9 @@
-//! How much of receiving and computing overlaps, in each mode and depth, on the simulated device.
+//! How far receiving and computing overlap, in each mode and depth, on the simulated device.
 //!
-//! One read batch comes over a real socket, frame by frame, at a pace; a batch takes a quarter to four times as long to
-//! arrive as to compute. The ideal is what no schedule can beat: the first batch arrives, then whichever is slower, detector
-//! or device, is never idle, and the other is done once more at the end. Printed are medians of rounds, relative to that.
+//! One read batch arrives over a real socket, frame by frame, at a fixed rate; a batch takes a quarter to four
+//! times as long to arrive as to compute. The ideal is a lower bound for every schedule: the first batch
+//! arrives, then the slower of detector and device is never idle, and the faster one runs once more at the end.
+//! The output is medians of rounds, relative to the ideal.
 //!
 //! `cargo bench --bench overlap`, or with the plot: `cargo bench --bench overlap -- --plot docs/overlap.svg`
 
@@ -25,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 const BATCHES: u32 = 24;
 const BATCH: u32 = 8;
-/// What the slower of arriving and computing takes, for one batch.
+/// Time per batch of the slower of arrival and computation.
 const SLOWER: Duration = Duration::from_millis(16);
-/// How long a batch takes to arrive, relative to its computing.
+/// Ratios of a batch's arrival time to its computing time.
 const RATIOS: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 const SUBJECTS: [(&str, &str, u32); 6] = [
     ("sequential", "sequential", 1),
@@ -43,15 +44,15 @@ struct Args {
     /// A file for the plot.
     #[arg(long)]
     plot: Option<PathBuf>,
-    /// Rounds of each.
+    /// Rounds per case.
     #[arg(long, default_value = "7")]
     rounds: usize,
-    /// Given by cargo.
+    /// Set by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// A sidecar that is measured at one ratio.
+/// A sidecar measured at one ratio.
 struct Subject {
     driver: Driver,
     stop: CancellationToken,
@@ -92,7 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// For one ratio: the subjects take turns, so that the machine's moods meet all alike.
+/// Measures one ratio. The subjects alternate, so that drift of the machine affects all of them equally.
 async fn measure(ratio: f64, rounds: usize) -> Result<Vec<f64>, Box<dyn Error>> {
     let (arriving, computing) = if ratio >= 1.0 {
         (SLOWER, SLOWER.div_f64(ratio))
@@ -157,7 +158,7 @@ impl Subject {
         })
     }
 
-    /// One read batch whose batches take `arriving` each to come.
+    /// Sends one read batch whose batches take `arriving` each to arrive.
     async fn call(&mut self, arriving: Duration) -> Result<Duration, Box<dyn Error>> {
         let start = Instant::now();
         let frames = stream::iter(0..BATCHES * BATCH).then(move |k| async move {

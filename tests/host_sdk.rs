@@ -1,8 +1,7 @@
-//! The SDK's own server as the measure: what our host announces is what it announces, and the
-//! driver that is content with ours is content with it.
+//! Compares our host with the SDK's own server: both write the same server info, and the driver accepts both.
 //!
-//! In a process of its own, for that server takes over the panic hook of its process, and would
-//! swallow what other tests have to say.
+//! These tests have their own process, because the SDK's server replaces the panic hook of its process, and
+//! would hide the messages of other tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,7 +1,7 @@
-//! Engines built by the real TensorRT-RTX, on a machine without a GPU: what can be seen there.
+//! Engines built by the real TensorRT-RTX on a machine without a GPU.
 //!
-//! Needs the libraries, whose folder is in `TENSORRT_PATH` (`.ci/run` fetches them); without it each test says
-//! that it is skipped. Where there is a GPU, `tests/gpu` goes on from here.
+//! Needs the libraries, whose folder is in `TENSORRT_PATH` (`.ci/run` fetches them); without it each test
+//! prints that it is skipped. `tests/gpu` holds the tests for machines with a GPU.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -14,7 +14,7 @@ const SHARED: &str = concat!(
     "/../shared/models/ptychoNN_8.onnx"
 );
 
-/// Whether the libraries are there; says so if not.
+/// Whether the libraries are there; prints so if not.
 fn has_libraries() -> bool {
     let there = std::env::var_os("TENSORRT_PATH").is_some();
     if !there {
@@ -145,7 +145,7 @@ fn the_shared_ptychonn_is_built_in_both_precisions() {
 }
 
 #[test]
-fn what_cannot_be_built_says_what_stands_in_the_way() {
+fn a_failed_build_names_the_reason() {
     if !has_libraries() {
         return;
     }
@@ -188,7 +188,7 @@ fn without_a_driver_the_error_says_what_is_missing() {
     if !has_libraries() {
         return;
     }
-    // On a machine with a GPU the engine would run; there the GPU tests are the ones to look at.
+    // On a machine with a GPU the engine would run; the GPU tests cover that case.
     if run(&["inspect", "--device", "cuda", OWN]).status.success() {
         eprintln!("skipped: there is a GPU here");
         return;
@@ -216,7 +216,7 @@ fn a_full_disk_leaves_no_partial_engine() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // A file system of 256 KiB: the description has room there, and the engine has not.
+    // A file system of 256 KiB: it has room for the description, but not for the engine.
     let script = "mount -t tmpfs -o size=256k tmpfs \"$0\" || exit 77; \"$@\"; code=$?; ls -A \"$0\"; exit $code";
     let engine = engine(&folder);
     let output = Command::new("unshare")

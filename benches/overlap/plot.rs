@@ -1,10 +1,10 @@
-//! The overlap's figures as an SVG plot: a line for each subject over the ratio of arriving to computing.
+//! Draws the overlap's figures as an SVG plot: one line per subject over the ratio of arrival to computation.
 
 use plotters::prelude::*;
 use std::error::Error;
 use std::path::Path;
 
-/// The relative times that are drawn.
+/// The range of relative times in the plot.
 const TIMES: std::ops::Range<f64> = 0.9..2.2;
 const COLOURS: [RGBColor; 6] = [
     RGBColor(180, 35, 24),

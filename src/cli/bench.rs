@@ -31,7 +31,7 @@ pub struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "128x128,512x512,1024x1024", value_name = "HEIGHTxWIDTH", conflicts_with_all = ["model_path", "frames"])]
     pub(crate) frame_sizes: Vec<FrameShape>,
 
-    /// A model to measure with instead, for the frames of --frames.
+    /// A model to measure with instead, on the frames of --frames.
     #[arg(long, value_name = "PATH", requires = "frames")]
     pub(crate) model_path: Option<String>,
 
@@ -40,7 +40,7 @@ pub struct BenchArgs {
     pub(crate) frames: Option<PathBuf>,
 
     /// Another program to measure, as NAME=COMMAND: it is started with --sock-path and --server-info-path added, and
-    /// serves a batch map there. The first one named is what the ratios relate to; else the first sidecar is.
+    /// serves a batch map there. Ratios relate to the first one; without any, to the first sidecar.
     #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
     pub(crate) peers: Vec<Peer>,
 
@@ -48,11 +48,11 @@ pub struct BenchArgs {
     #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
 
-    /// Rounds that each subject is measured in.
+    /// Rounds of measurement for each subject.
     #[arg(long, default_value = "7", value_name = "ROUNDS", value_parser = whole_number::<1, 10_000>)]
     pub(crate) rounds: usize,
 
-    /// How long a subject's turn is.
+    /// How long a subject is measured in each round.
     #[arg(long, default_value = "2s", value_name = "TIME", value_parser = time)]
     pub(crate) turn: Duration,
 
@@ -60,7 +60,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Figures of an earlier bench, to be compared with.
+    /// A file with the figures of an earlier bench, for comparison.
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
 }
@@ -76,7 +76,7 @@ impl Peer {
     /// From `NAME=COMMAND`; the command's words are split at blanks.
     ///
     /// # Errors
-    /// What is allowed, in words.
+    /// The allowed values, as text.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let allowed = || "NAME=COMMAND is, such as no-op=target/dist/examples/noop".to_owned();
         let (name, command) = text.split_once('=').ok_or_else(allowed)?;

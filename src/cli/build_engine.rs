@@ -14,7 +14,7 @@ pub struct BuildEngineArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
 
-    /// The engine file. A description of it is written beside it, with .json at the end of its name.
+    /// The engine file. A description of it is written to the same folder, with .json at the end of its name.
     #[arg(
         short,
         long,
@@ -54,7 +54,7 @@ pub struct BuildEngineArgs {
     #[arg(long, value_name = "MAJOR.MINOR")]
     pub(crate) compute_capability: Option<ComputeCapability>,
 
-    /// The folder with the TensorRT libraries; wherever the system finds them if not given.
+    /// The folder with the TensorRT libraries; if not given, the system's library path is searched.
     #[arg(
         long,
         env = "TENSORRT_PATH",

@@ -11,7 +11,7 @@ pub struct DemoArgs {
     #[arg(long, default_value = "30", value_name = "POINTS", value_parser = whole_number::<2, 100>)]
     pub(crate) points: usize,
 
-    /// Frames per second that the detector delivers; as fast as they are answered if not given.
+    /// Frames per second that the detector delivers; if not given, as fast as they are answered.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) fps: Option<f64>,
 

@@ -1,5 +1,4 @@
-//! The flags that say how an engine is run: those of the engine itself, which several commands take, and
-//! those of the sidecar alone.
+//! Flags of the engine: those shared by several commands, and those of the sidecar alone.
 
 use crate::engine::EngineOptions;
 use crate::engine::options::{DeviceKind, DeviceSelection, Precision};
@@ -68,7 +67,7 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) engine_cache: PathBuf,
 
-    /// The folder with the TensorRT libraries; wherever the system finds them if not given.
+    /// The folder with the TensorRT libraries; if not given, the system's library path is searched.
     #[arg(
         long,
         env = "TENSORRT_PATH",

@@ -1,8 +1,8 @@
 //! The command line: flags, environment variables, help texts.
 //!
-//! The flags are those of the Python sidecars that this program replaces, so that a pod spec written for
-//! them works unchanged. Each value is checked here, all of them together in `crate::config`; `usage` turns
-//! a mistake into one line. This room knows the settings that it fills and nothing above them.
+//! The flags are those of the Python sidecars that this program replaces, so that their pod specs work
+//! unchanged. Each value is checked here, and their combination in `crate::config`; `usage` turns a mistake
+//! into one line. This room knows the settings that it fills, and nothing above them.
 
 /// `beamflow bench`.
 mod bench;
@@ -12,15 +12,15 @@ mod bench_engine;
 mod build_engine;
 /// `beamflow demo`.
 mod demo;
-/// How an engine is run: flags that several commands share.
+/// Flags of the engine, shared by several commands.
 mod gpu;
 /// `beamflow inspect`.
 mod inspect;
-/// Numbers, times and answers as text.
+/// Parsers for numbers, times and answers.
 mod parse;
 /// `beamflow send`.
 mod send;
-/// Serving, and the configuration that its flags make.
+/// The flags for serving, and the configuration made from them.
 mod serve;
 /// The settings in force and the origin of each.
 pub mod settings;
@@ -47,7 +47,7 @@ use clap::{Parser, Subcommand};
 ///
 /// Without a command it serves: it loads the model, warms it up, listens on the socket and answers
 /// every datum of every read batch with exactly one response. Every flag can be given as
-/// the environment variable named beside it; the flag wins.
+/// the environment variable named with it; the flag takes precedence.
 ///
 /// Exit codes: 0 after a drained SIGTERM, 64 for a mistake in a flag, 1 for anything else.
 #[derive(Debug, Parser)]
@@ -78,7 +78,7 @@ pub enum Command {
     BenchEngine(BenchEngineArgs),
     /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
     SimulateSource(SimulateSourceArgs),
-    /// Tells what a frame size, a rate and a batch's time ask for: devices, settings, memory, bytes.
+    /// Computes what a frame size, a rate and a batch's time need: devices, settings, memory, bytes.
     Size(SizeArgs),
 }
 
@@ -134,7 +134,7 @@ mod tests {
         }
     }
     #[test]
-    fn socket_and_server_info_file_have_paths_of_their_own() {
+    fn socket_and_server_info_file_need_different_paths() {
         let flags = ["beamflow", "--sock-path", "/a", "--server-info-path", "/a"];
         let cli = Cli::try_parse_from(flags).unwrap();
         let mistake = crate::config::Config::try_from(cli.serve).unwrap_err();

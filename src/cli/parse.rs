@@ -1,4 +1,5 @@
-//! Numbers, times and answers as text. Each reader's error is what is allowed, in words that precede "allowed".
+//! Parsers for numbers, times and answers. Each error is the allowed values as text; the message puts "allowed"
+//! in front.
 
 use crate::inference::model::OrAuto;
 use crate::inference::policy::{OnFailure, OnInvalid};
@@ -12,7 +13,7 @@ pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
 /// A whole number from `MIN` to `MAX`.
 ///
 /// # Errors
-/// What is allowed, in words.
+/// The allowed values, as text.
 pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<usize, String> {
@@ -25,7 +26,7 @@ pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
 /// A whole number from `MIN` to `MAX`, or `auto`.
 ///
 /// # Errors
-/// What is allowed, in words.
+/// The allowed values, as text.
 pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<OrAuto, String> {
@@ -37,10 +38,10 @@ pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
         .map_err(|allowed| format!("auto or {allowed}"))
 }
 
-/// A time greater than none, such as `30s` or `100ms`.
+/// A time greater than zero, such as `30s` or `100ms`.
 ///
 /// # Errors
-/// What is allowed, in words.
+/// The allowed values, as text.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
@@ -48,10 +49,10 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a time greater than none with its unit is, such as 30s or 100ms".to_owned())
 }
 
-/// A time greater than none, or `off`.
+/// A time greater than zero, or `off`.
 ///
 /// # Errors
-/// What is allowed, in words.
+/// The allowed values, as text.
 pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
     if text == "off" {
         return Ok(TimeOrOff(None));
@@ -94,7 +95,7 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
 /// A rate in frames per second.
 ///
 /// # Errors
-/// What is allowed, in words.
+/// The allowed values, as text.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()

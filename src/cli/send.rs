@@ -16,11 +16,11 @@ pub struct SendArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) frames: Option<PathBuf>,
 
-    /// How many frames to send; beyond its end the stack is begun again. Default: the stack once.
+    /// How many frames to send; after its end the stack starts again. Default: the stack once.
     #[arg(long, value_name = "FRAMES", value_parser = whole_number::<1, 100_000_000>)]
     pub(crate) count: Option<usize>,
 
-    /// Frames per second that the detector delivers; as fast as they are answered if not given.
+    /// Frames per second that the detector delivers; if not given, as fast as they are answered.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) fps: Option<f64>,
 
@@ -28,7 +28,7 @@ pub struct SendArgs {
     #[arg(long, default_value = "500", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
 
-    /// A folder for the results, one file per message: frame.npy, or frame.TAG.npy where it is tagged. Made if absent.
+    /// A folder for the results, one file per message: frame.npy, or frame.TAG.npy if it is tagged. The folder is created if absent.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) save: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Serving, and the configuration that its flags make.
+//! The flags for serving, and the configuration made from them.
 
 use super::gpu::GpuArgs;
 use super::parse::{
@@ -59,7 +59,7 @@ pub struct ServeArgs {
     #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off, help_heading = "Model and batches", hide_env_values = true)]
     pub(crate) batch_timeout: TimeOrOff,
 
-    /// How long a lane may take over one batch; then its frames have failed and the lane is replaced.
+    /// How long a lane may take for one batch; after that, the batch's frames fail and the lane is replaced.
     #[arg(long, env = "INFERENCE_TIMEOUT", default_value = "30s", value_name = "TIME", value_parser = time, help_heading = "Model and batches", hide_env_values = true)]
     pub(crate) inference_timeout: Duration,
 
@@ -68,7 +68,7 @@ pub struct ServeArgs {
     pub(crate) gpu: GpuArgs,
 
     /// The dtype of raw frames: uint8, int8, uint16, int16, uint32, int32, float32 or float64. The header
-    /// x-frame-dtype overrides it; .npy frames say their own.
+    /// x-frame-dtype overrides it; .npy frames name their own.
     #[arg(
         long,
         env = "FRAME_DTYPE",
@@ -90,7 +90,7 @@ pub struct ServeArgs {
     )]
     pub(crate) output_size: OutputSize,
 
-    /// The outputs to send on, by name, comma-separated or repeated; all of the model's if not given. Several
+    /// The outputs to send on, by name, comma-separated or repeated; if not given, all outputs of the model. Several
     /// outputs are several messages, each tagged with its name.
     #[arg(
         long = "output",
@@ -113,7 +113,7 @@ pub struct ServeArgs {
     )]
     pub(crate) output_dtype: OutputDtype,
 
-    /// The format of results: npy carries dtype and shape and is read with numpy.load; raw is the bare little-endian values.
+    /// The format of results: npy carries dtype and shape and is read with numpy.load; raw has only the little-endian values.
     #[arg(
         long,
         env = "OUTPUT_FORMAT",
@@ -124,12 +124,12 @@ pub struct ServeArgs {
     )]
     pub(crate) output_format: OutputFormat,
 
-    /// What is answered for a frame that is wrong in itself: drop, or tag:NAME to forward the original payload with
+    /// The answer to an invalid frame: drop, or tag:NAME to forward the original payload with
     /// that tag (dead letter).
     #[arg(long, env = "ON_INVALID", default_value = "drop", value_name = "drop|tag:NAME", value_parser = on_invalid, help_heading = "When something is wrong", hide_env_values = true)]
     pub(crate) on_invalid: OnInvalid,
 
-    /// What is answered for a frame that the engine failed twice, or that timed out: nack (delivered again; needs Numaflow ≥ 1.8.2), drop,
+    /// The answer to a frame on which the engine failed twice, or that timed out: nack (delivered again; needs Numaflow ≥ 1.8.2), drop,
     /// or abort (the process ends with code 1, and the whole read batch is delivered again).
     #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|drop|abort", value_parser = on_failure, help_heading = "When something is wrong", hide_env_values = true)]
     pub(crate) on_failure: OnFailure,
@@ -138,7 +138,7 @@ pub struct ServeArgs {
     #[arg(long, env = "SOCK_PATH", default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH", help_heading = "Numaflow", hide_env_values = true)]
     pub(crate) sock_path: PathBuf,
 
-    /// The file that tells numa of the socket; written last.
+    /// The server-info file, which announces the socket to numa; written last.
     #[arg(long, env = "SERVER_INFO_PATH", default_value = numaflow::batchmap::SERVER_INFO_FILE, value_name = "PATH", help_heading = "Numaflow", hide_env_values = true)]
     pub(crate) server_info_path: PathBuf,
 
@@ -153,7 +153,7 @@ pub struct ServeArgs {
     )]
     pub(crate) queue_size: Option<String>,
 
-    /// Where metrics, stats and health are served over HTTP, as ADDRESS:PORT; off: nowhere.
+    /// The address for metrics, stats and health over HTTP, as ADDRESS:PORT; off: no HTTP.
     #[arg(
         long,
         env = "HTTP_ADDRESS",
@@ -165,11 +165,11 @@ pub struct ServeArgs {
     )]
     pub(crate) http_address: AddressOrOff,
 
-    /// The status page shows no frames: whoever reaches the HTTP address sees numbers only.
+    /// The status page shows no frames: a client of the HTTP address sees numbers only.
     #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new(), help_heading = "Logs and metrics", hide_env_values = true)]
     pub(crate) no_pictures: bool,
 
-    /// How log lines look.
+    /// The format of log lines.
     #[arg(
         long,
         env = "LOG_FORMAT",
@@ -193,7 +193,7 @@ pub struct ServeArgs {
 impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
-    /// Takes every flag apart by name, so that a new one that is forgotten here does not compile.
+    /// Destructures all flags by name, so that a forgotten new flag does not compile.
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
         let ServeArgs {
             mode,

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Flags of `beamflow size`.
 #[derive(Args, Debug)]
 pub struct SizeArgs {
-    /// Frames per second, all replicas together; several, comma-separated, are told side by side.
+    /// Frames per second, all replicas together; several values, separated by commas, become columns.
     #[arg(long, required = true, value_name = "RATE", value_delimiter = ',', value_parser = rate)]
     pub(crate) fps: Vec<f64>,
 
@@ -18,7 +18,7 @@ pub struct SizeArgs {
     pub(crate) batch_time: Duration,
 
     /// How long numa takes to hand a batch to a sidecar: collection_ms ÷ batches of the sidecar's log. If not given, batches are
-    /// taken to come in as the detector takes them, which is slower, and asks for less depth.
+    /// assumed to arrive at the detector's rate, which is slower and needs less depth.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) collection_time: Option<Duration>,
 
@@ -26,7 +26,7 @@ pub struct SizeArgs {
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = time)]
     pub(crate) read_timeout: Duration,
 
-    /// limits.readBatchSize of the vertex: what the memory is reckoned with. If not given, the least that will do.
+    /// limits.readBatchSize of the vertex: for the memory figures. If not given, the smallest sufficient value.
     #[arg(long, value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: Option<usize>,
 
@@ -34,7 +34,7 @@ pub struct SizeArgs {
     #[arg(long, default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
     pub(crate) bsz_size: usize,
 
-    /// The frames' size in pixels. The model's outputs are taken to be as large.
+    /// The frames' size in pixels. The model's outputs are assumed to have the same size.
     #[arg(long, default_value = "512x512", value_name = "HEIGHTxWIDTH", value_parser = frame_size)]
     pub(crate) frame_size: FrameShape,
 
@@ -66,7 +66,7 @@ pub struct SizeArgs {
     #[arg(long, default_value = "1", value_name = "DEVICES", value_parser = whole_number::<1, 8>)]
     pub(crate) devices_per_replica: usize,
 
-    /// How busy a device is to be at most, in percent: the rest is head room.
+    /// The share of the time that a device may be busy, in percent; the rest is head room.
     #[arg(long, default_value = "80", value_name = "PERCENT", value_parser = whole_number::<1, 100>)]
     pub(crate) utilization: usize,
 

@@ -13,7 +13,7 @@ pub struct SimulateSourceArgs {
     #[arg(long, env = "SOURCE_FPS", default_value = "100", value_name = "RATE", value_parser = rate, hide_env_values = true)]
     pub(crate) fps: f64,
 
-    /// The detector stops after so many frames; it never does if not given.
+    /// The detector stops after so many frames; if not given, it never stops.
     #[arg(long, env = "SOURCE_FRAMES", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000_000>, hide_env_values = true)]
     pub(crate) frames: Option<usize>,
 
@@ -21,8 +21,8 @@ pub struct SimulateSourceArgs {
     #[arg(long, env = "SOURCE_FRAME_SIZE", default_value = "64x64", value_name = "HEIGHTxWIDTH", value_parser = square, hide_env_values = true)]
     pub(crate) frame_size: FrameShape,
 
-    /// Scan points along each side; the scan has as many frames as the square of it, is kept in memory, and is
-    /// begun again at its end.
+    /// Scan points along each side; the number of frames is its square. The scan is kept in memory and repeats
+    /// without end.
     #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>, hide_env_values = true)]
     pub(crate) points: usize,
 
@@ -30,7 +30,7 @@ pub struct SimulateSourceArgs {
     #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>, hide_env_values = true)]
     pub(crate) buffer: usize,
 
-    /// How long the ack of a read frame is waited for before it is delivered again; off: for ever.
+    /// A read frame without an ack is delivered again after this time; off: never.
     #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off, hide_env_values = true)]
     pub(crate) ack_timeout: TimeOrOff,
 
@@ -38,12 +38,12 @@ pub struct SimulateSourceArgs {
     #[arg(long, env = "SOURCE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH", hide_env_values = true)]
     pub(crate) sock_path: PathBuf,
 
-    /// The file that tells numa of the socket; written last.
+    /// The server-info file, which announces the socket to numa; written last.
     #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH", hide_env_values = true)]
     pub(crate) server_info_path: PathBuf,
 }
 
-/// A square that the detector can be.
+/// A square size that the detector supports.
 fn square(text: &str) -> Result<FrameShape, String> {
     text.parse()
         .ok()

@@ -1,7 +1,7 @@
-//! A mistake on the command line, in one line.
+//! A mistake on the command line as one line of text.
 //!
-//! clap explains a mistake over several lines, which a pod's log shows out of context. Here it becomes one: the flag,
-//! what was given, what is allowed.
+//! clap explains a mistake over several lines, which a pod's log separates. This module makes one line: the
+//! flag, the given value, the allowed values.
 
 use crate::telemetry::text::escaped;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
@@ -44,7 +44,7 @@ fn told(error: &Error) -> String {
             let given = context(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("'{given}': there is no such command (beamflow --help lists them)")
         }
-        // The rest is rare: the first line of clap's message.
+        // Other kinds are rare: the first line of clap's message is enough.
         _ => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_breaks_no_line() {
+    fn a_given_value_breaks_no_line() {
         assert_eq!(
             line(&["--bsz-size", "8\n"]),
             r"--bsz-size: '8\n' is not allowed: auto or a whole number from 1 to 4096 is"

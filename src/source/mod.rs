@@ -1,4 +1,4 @@
-//! Sources: where frames come from, without the protocol that carries them.
+//! Sources of frames, without the protocol that carries them.
 
 /// A simulated detector.
 pub(crate) mod simulated;

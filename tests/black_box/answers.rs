@@ -1,6 +1,6 @@
-//! Every datum that enters a call leaves it in exactly one response, with its own result.
+//! Every datum of a call gets exactly one response, with its own result.
 //!
-//! The driver itself is strict: a missing, repeated or empty response is an error of its call.
+//! The driver is strict: it reports a missing, repeated or empty response as an error of the call.
 
 use crate::common::{Host, MODES, SIM, assert_result, bad, call, good, pixels, result, values};
 use beamflow::vertex::client::Datum;
@@ -11,7 +11,7 @@ async fn short_last_batch_is_answered_in_every_mode() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         let mut driver = host.driver().await;
-        // 8 is a whole batch; the others leave one that is short.
+        // 8 is a full batch; the other sizes leave a short one.
         for frames in [1, 7, 8, 9, 8 * 4 + 3] {
             let answer = call(&mut driver, frames).await;
             assert_eq!(answer.len(), frames, "{mode}");
@@ -61,7 +61,7 @@ async fn five_thousand_datums_are_answered_in_every_mode() {
 }
 
 #[tokio::test]
-async fn bad_frames_in_between_cost_their_neighbours_nothing() {
+async fn bad_frames_do_not_affect_their_neighbours() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         let mut driver = host.driver().await;
@@ -100,7 +100,7 @@ async fn a_read_batch_of_bad_frames_alone_is_answered_in_every_mode() {
 }
 
 #[tokio::test]
-async fn two_calls_in_a_row_do_not_see_each_other() {
+async fn two_calls_in_a_row_are_independent() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         let mut driver = host.driver().await;
@@ -201,7 +201,7 @@ async fn results_are_cut_from_the_centre_and_int16_truncates() {
 }
 
 #[tokio::test]
-async fn headers_and_npy_say_what_a_frame_is() {
+async fn headers_and_npy_set_the_type_of_a_frame() {
     let host = Host::start(&["--model-path", SIM]).await;
     let mut driver = host.driver().await;
     let floats: Vec<u8> = pixels(3)

@@ -1,4 +1,4 @@
-//! `beamflow bench` measures what it says, checks every response, and writes what can be compared.
+//! `beamflow bench` measures the named cases, checks every response, and writes figures that can be compared.
 
 use beamflow::commands::bench::BenchReport;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn every_case_is_measured_and_can_be_compared() {
 #[test]
 fn a_peer_that_answers_another_frames_result_is_caught() {
     let folder = tempfile::tempdir().unwrap();
-    // A sidecar that calls itself a peer; its device fails once, so that a frame is dropped that had a result before.
+    // A peer whose device fails once, so that a frame that had a result before is dropped.
     let peer = format!(
         "flaky={} --http-address off --mode sequential --model-path sim:size=8x8,error=5+6 --output-size full --on-failure drop",
         env!("CARGO_BIN_EXE_beamflow")
@@ -78,7 +78,7 @@ fn a_peer_that_answers_another_frames_result_is_caught() {
 }
 
 #[test]
-fn figures_that_are_none_are_one_line() {
+fn unreadable_figures_are_refused_with_file_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("old.json"), "{}").unwrap();
     let output = bench(folder.path(), &["--compare", "old.json"]);

@@ -1,4 +1,4 @@
-//! What the black-box tests share: a sidecar on a temporary socket, frames, and what they must become.
+//! Shared by the black-box tests: a sidecar on a temporary socket, frames, and their expected results.
 
 use beamflow::app::map::{AppError, Sidecar};
 use beamflow::cli::Cli;
@@ -24,7 +24,7 @@ pub const SIDE: usize = 4;
 /// A simulated device with small frames that costs nothing.
 pub const SIM: &str = "sim:size=4x4";
 
-/// Long enough for anything that is going to happen at all; no test waits for it to pass.
+/// Longer than any expected event takes; no test waits until it has passed.
 pub const NEVER: Duration = Duration::from_secs(60);
 
 /// A sidecar in this process, on a temporary socket.
@@ -46,8 +46,8 @@ pub fn config(flags: &[&str]) -> Config {
 }
 
 impl Host {
-    /// Starts a sidecar with `flags`. Unless they say otherwise, results come whole, and batches close when
-    /// full or at the end only, so that no test depends on how fast the machine is.
+    /// Starts a sidecar with `flags`. By default results are sent whole, and batches close only when full or at
+    /// the end, so that no test depends on the speed of the machine.
     pub async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(flags);
@@ -90,14 +90,14 @@ impl Host {
             .unwrap()
     }
 
-    /// Stops the sidecar; it must have served to its end without an error.
+    /// Stops the sidecar; `serve` must return without an error.
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.serving.await.unwrap().unwrap();
     }
 }
 
-/// Frame `k` of [`SIM`]: int16 pixels that no other frame has.
+/// Frame `k` of [`SIM`]: int16 pixels that differ from every other frame.
 pub fn pixels(k: usize) -> Vec<i16> {
     (0..SIDE * SIDE)
         .map(|position| ((k * 16 + position) % 30_000) as i16)
@@ -112,12 +112,12 @@ pub fn good(k: usize) -> Datum {
     datum
 }
 
-/// A datum that is no frame.
+/// A datum that is not a valid frame.
 pub fn bad(k: usize) -> Datum {
     Datum::new(k.to_string(), b"no frame".to_vec())
 }
 
-/// What output `output` of the simulated device makes of frame `k`.
+/// The result of the simulated device for frame `k` in output `output`.
 pub fn result(output: usize, k: usize) -> Vec<f32> {
     pixels(k)
         .iter()
@@ -131,7 +131,7 @@ pub fn values(payload: &[u8]) -> Vec<f32> {
     npyz::NpyFile::new(payload).unwrap().into_vec().unwrap()
 }
 
-/// Asserts that frame `k` was answered by its own result, with its own keys.
+/// Asserts that frame `k` was answered with its own result and its own keys.
 pub fn assert_result(answer: &Answer, k: usize) {
     let messages = answer.get(&k.to_string()).expect("the frame is answered");
     assert_eq!(messages.len(), 1, "frame {k}: one message per output");
@@ -139,7 +139,7 @@ pub fn assert_result(answer: &Answer, k: usize) {
     assert_eq!(messages[0].keys, [format!("key-{k}")], "frame {k}");
 }
 
-/// Frames `0..n`, all good, as one read batch.
+/// Frames `0..n`, all valid, as one read batch.
 pub async fn call(driver: &mut Driver, n: usize) -> Answer {
     let call = driver.call(futures::stream::iter((0..n).map(good)));
     tokio::time::timeout(NEVER, call)
@@ -148,7 +148,7 @@ pub async fn call(driver: &mut Driver, n: usize) -> Answer {
         .unwrap()
 }
 
-/// Runs a command to its end, which must come.
+/// Runs a command to its end; fails if it does not end in time.
 pub async fn ended(command: std::process::Command) -> std::process::Output {
     let mut command = tokio::process::Command::from(command);
     let output = command.kill_on_drop(true).output();
@@ -156,7 +156,7 @@ pub async fn ended(command: std::process::Command) -> std::process::Output {
     output.expect("the command ends").unwrap()
 }
 
-/// Waits until `happened`; a test that waits for what never comes fails instead of hanging.
+/// Waits until `happened`; the test fails instead of hanging.
 pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
     let waiting = async {
         while !happened() {
@@ -164,5 +164,5 @@ pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
         }
     };
     let waited = tokio::time::timeout(NEVER, waiting).await;
-    assert!(waited.is_ok(), "never came: {what}");
+    assert!(waited.is_ok(), "timeout: {what}");
 }

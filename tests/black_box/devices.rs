@@ -1,4 +1,4 @@
-//! Several devices: all are used, one that is lost is done without, and the last one's loss ends the process.
+//! Several devices: all are used, the loss of one is tolerated, and the loss of the last ends the process.
 
 use crate::common::{Host, NEVER, SIM, assert_result, call, eventually};
 use beamflow::app::map::AppError;
@@ -27,7 +27,7 @@ async fn one_lost_device_costs_no_frame_and_the_other_goes_on() {
 
 #[tokio::test]
 async fn the_loss_of_the_last_device_ends_the_process() {
-    // The second run of the batch that lost the first device loses the second.
+    // The second run of the batch that lost the first device loses the second one.
     let model = format!("{SIM},devices=2,device-lost=1+2");
     let flags = [
         "--mode",
@@ -51,9 +51,9 @@ async fn the_loss_of_the_last_device_ends_the_process() {
 }
 
 #[tokio::test]
-async fn a_lane_that_hangs_while_it_opens_holds_up_nobody() {
-    // The batch that hangs has its lane replaced, by one whose session (the third) hangs as it opens. The batch after
-    // it fails on the one lane that is left, and must be run again on that very lane.
+async fn a_lane_that_hangs_while_it_opens_delays_no_other_lane() {
+    // The lane of the batch that hangs is replaced by one whose session (the third) hangs while it opens. The
+    // next batch fails on the only remaining lane and must be run again on that lane.
     let model = format!("{SIM},hang=1,error=3,hang-session=3");
     let flags = [
         "--mode",
@@ -77,7 +77,7 @@ async fn a_lane_that_hangs_while_it_opens_holds_up_nobody() {
 
 #[tokio::test]
 async fn lanes_that_all_hang_while_they_open_end_the_process() {
-    // Nothing healthy runs here, so a short time-out costs nothing.
+    // No healthy batch runs here, so a short timeout costs nothing.
     let model = format!("{SIM},hang=1,hang-session=2");
     let flags = [
         "--pipeline-depth",
@@ -114,7 +114,7 @@ async fn a_half_precision_engine_answers_alike() {
 #[tokio::test]
 async fn an_automatic_depth_follows_the_speed_of_the_device() {
     for (compute, depth) in [("0", 1), ("24h", 8)] {
-        // On the virtual clock a batch reports its time and takes none.
+        // With the virtual clock a batch reports a time but takes none.
         let model = format!("{SIM},clock=virtual,compute={compute}");
         let flags = ["--pipeline-depth", "auto", "--model-path", &model];
         let host = Host::start(&flags).await;
@@ -130,7 +130,7 @@ async fn an_automatic_depth_follows_the_speed_of_the_device() {
 
 #[test]
 fn lanes_beyond_the_devices_memory_are_refused_at_start() {
-    // A batch of eight frames of 512 × 512 takes 16 MiB, in and out.
+    // A batch of eight frames of 512 × 512 takes 16 MiB, input and output together.
     let load = |flags: &[&str]| {
         let config = crate::common::config(flags);
         beamflow::app::map::Sidecar::load(&config)
@@ -144,7 +144,7 @@ fn lanes_beyond_the_devices_memory_are_refused_at_start() {
     );
     assert!(text.contains("--pipeline-depth to 2"), "{text}");
     assert!(load(&[&model[..], &["--pipeline-depth", "2"]].concat()).is_ok());
-    // Left to us, the batch is made smaller until they fit.
+    // With an automatic batch size, the batch is made smaller until the lanes fit.
     let sidecar = load(&[&model[..], &["--pipeline-depth", "3", "--bsz-size", "auto"]].concat());
     assert_eq!(sidecar.unwrap().batch_size, 4);
 }

@@ -1,7 +1,7 @@
-//! Out of disk: a full file system stops a start that needs it, in words, and never a sidecar that serves.
+//! Full disk: a start that needs space fails with a clear message; a running sidecar never fails.
 //!
-//! The file system is a real one, tiny and full: a tmpfs in a mount namespace of the sidecar's own. Where none can be made, the
-//! tests say so and pass.
+//! The file system is real and small: a tmpfs in a mount namespace of the sidecar. Where none can be created,
+//! the tests print so and pass.
 
 use crate::common::{NEVER, SIM, assert_result, call, ended};
 use beamflow::commands::child::ChildSidecar;
@@ -13,11 +13,11 @@ use std::process::Command;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
 
-/// A file system of 64 KiB, mounted at the first argument; what follows is run there.
+/// Mounts a file system of 64 KiB at the folder `$0`; the rest of the script is appended.
 const MOUNT: &str = "mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 77; ";
 
-/// `script` in a mount namespace of its own, where `folder` is a file system of 64 KiB; then the program. None, and a line why,
-/// where that cannot be.
+/// `script` in its own mount namespace, in which `folder` is a file system of 64 KiB; then the program. Prints
+/// the reason and returns `None` where this is not possible.
 fn on_tiny_disk(folder: &Path, script: &str) -> Option<Command> {
     let namespace = |script: &str| {
         let mut command = Command::new("unshare");
@@ -39,7 +39,7 @@ fn on_tiny_disk(folder: &Path, script: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Fills the file system that `folder` is on, to the last byte.
+/// Fills the file system of `folder` to the last byte.
 fn fill(folder: &Path) {
     let mut file = std::fs::File::create(folder.join("rubbish")).unwrap();
     let full = loop {
@@ -59,7 +59,7 @@ async fn a_disk_that_fills_up_stops_no_frame() {
     };
     let flags = ["--model-path", SIM, "--output-size", "full"].map(str::to_owned);
     let mut sidecar = ChildSidecar::start_as(command.into(), folder.path(), &flags).unwrap();
-    // The socket and the server-info file are on the tiny disk, which is seen through the process.
+    // The socket and the server-info file are on the small disk, which is reached through the process's root.
     let disk = PathBuf::from(format!("/proc/{}/root", sidecar.pid().unwrap()))
         .join(folder.path().strip_prefix("/").unwrap());
     let (sock, info) = (disk.join("batchmap.sock"), disk.join("mapper-server-info"));
@@ -69,7 +69,7 @@ async fn a_disk_that_fills_up_stops_no_frame() {
         let answer = call(&mut driver, 50).await;
         (0..50).for_each(|k| assert_result(&answer, k));
     }
-    // A numa that comes back finds it too.
+    // A client that reconnects finds it too.
     drop(driver);
     let mut driver = Driver::wait_ready(&info, &sock, NEVER).await.unwrap();
     assert_result(&call(&mut driver, 9).await, 8);
@@ -96,7 +96,7 @@ async fn a_sidecar_that_serves_has_no_file_open_to_write_but_its_log() {
     let mut written = Vec::new();
     for open in std::fs::read_dir(process.join("fd")).unwrap() {
         let open = open.unwrap();
-        // One may be closed meanwhile.
+        // A descriptor may be closed while they are read.
         let Ok(info) = std::fs::read_to_string(process.join("fdinfo").join(open.file_name()))
         else {
             continue;

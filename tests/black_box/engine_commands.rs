@@ -1,4 +1,4 @@
-//! The commands about engines tell the truth: inspect, bench-engine, build-engine.
+//! The engine commands print correct figures: inspect, bench-engine, build-engine.
 
 use std::process::{Command, Output};
 
@@ -66,7 +66,8 @@ fn the_engine_bench_runs_every_lane_count_and_runs_what_it_says() {
         .collect();
     assert_eq!(lanes, [1, 2, 3]);
     for run in runs {
-        // A device computes one batch in a millisecond: two of them no more than two, however many lanes.
+        // A device computes one batch per millisecond, so two devices compute at most two, with any number of
+        // lanes.
         let rate = run["batches_per_second"].as_f64().unwrap();
         assert!(rate > 0.0 && rate <= 2000.0, "{run}");
         let frames = run["frames_per_second"].as_f64().unwrap();

@@ -1,4 +1,4 @@
-//! Whatever the engine does, every datum is answered, and the frames it spared are not touched.
+//! Engine faults: every datum is answered, and other frames keep their results.
 
 use crate::common::{Host, MODES, NEVER, SIM, assert_result, call};
 use beamflow::app::map::AppError;
@@ -6,7 +6,7 @@ use beamflow::vertex::client::Answer;
 
 const NACK: &str = "U+005C__NACK__";
 
-/// How many of the first `frames` were answered by a result (which must be right) and how many by a nack.
+/// How many of the first `frames` were answered with a (correct) result and how many with a nack.
 fn results_and_nacks(answer: &Answer, frames: usize) -> (usize, usize) {
     let nacked = (0..frames)
         .filter(|k| answer.tags(&k.to_string()).any(|tag| tag == NACK))
@@ -20,7 +20,7 @@ fn results_and_nacks(answer: &Answer, frames: usize) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_once_is_run_again_and_nobody_notices() {
+async fn a_batch_that_fails_once_is_retried_without_a_nack() {
     for mode in MODES {
         for fault in ["error", "panic", "lost"] {
             let model = format!("{SIM},{fault}=2");
@@ -53,7 +53,7 @@ async fn a_batch_that_fails_twice_is_nacked() {
 }
 
 #[tokio::test]
-async fn every_second_run_failing_costs_no_datum_its_answer() {
+async fn every_datum_is_answered_if_every_second_run_fails() {
     for mode in MODES {
         let model = format!("{SIM},error-every=2");
         let host = Host::start(&["--mode", mode, "--model-path", &model]).await;
@@ -89,8 +89,8 @@ async fn failed_frames_are_dropped_when_so_configured() {
 async fn a_hung_batch_is_nacked_and_its_lane_replaced() {
     let check = async |mode: &str| {
         let model = format!("{SIM},hang=2");
-        // The hang outlasts any test. The time-out is what is waited for: long enough that no healthy batch
-        // meets it, however busy the machine.
+        // The hang lasts longer than any test. The timeout ends it; it is long enough for every healthy batch,
+        // however busy the machine.
         let flags = [
             "--mode",
             mode,
@@ -115,7 +115,7 @@ async fn a_hung_batch_is_nacked_and_its_lane_replaced() {
 #[tokio::test]
 async fn the_loss_of_the_last_lane_ends_the_process() {
     for mode in MODES {
-        // As many sessions as lanes at the start, and no more.
+        // As many sessions as there were lanes at the start, and no more.
         let lanes = match mode {
             "sequential" => 1,
             "concurrent" => 4,

@@ -9,7 +9,7 @@ use futures::stream;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// Payloads by id; a rejected frame has one that is empty.
+/// Payloads by id; a rejected frame has an empty one.
 type Results = BTreeMap<String, Vec<Vec<u8>>>;
 
 fn results(answers: &[Answer]) -> Results {

@@ -1,7 +1,8 @@
-//! Under a memory limit: the one that `beamflow size` names is enough, whatever comes, and one that is too small is told of.
+//! Memory limits: the limit that `beamflow size` prints is sufficient for any input, and a limit that is too
+//! small is reported.
 //!
-//! The limit is a control group's, as a container's is. Where none can be made, the tests that need one say so and pass; limits
-//! of the process (`ulimit`) can be set anywhere.
+//! The limit is a control group's, as for a container. Where none can be created, the tests that need one print
+//! so and pass; limits of the process (`ulimit`) can be set everywhere.
 
 use crate::common::{MODES, NEVER, ended, eventually};
 use beamflow::commands::child::ChildSidecar;
@@ -17,7 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
 /// Side of the frames here, in pixels.
 const SIDE: usize = 512;
 
-/// Results are cut to this.
+/// Results are cropped to this.
 const CUT: usize = 64;
 
 /// Frames in a read batch.
@@ -25,14 +26,15 @@ const READ_BATCH: usize = 128;
 
 const MIB: usize = 1 << 20;
 
-/// A control group with a memory limit; gone when dropped.
+/// A control group with a memory limit; removed when dropped.
 struct Group {
     folder: PathBuf,
     peak: &'static str,
 }
 
 impl Group {
-    /// A group below this process's own, or below the root. None, and a line why, where none can be made.
+    /// Creates a group below this process's own, or below the root. Prints the reason and returns `None` where
+    /// this is not possible.
     fn with_limit(bytes: usize) -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -61,9 +63,9 @@ impl Group {
             }
             let group = Self { folder, peak };
             let file = group.folder.join(format!("memory.{limit}"));
-            // Nothing may be written where the kernel has put no file.
+            // Only files that the kernel has created may be written.
             if file.exists() && std::fs::write(&file, bytes.to_string()).is_ok() {
-                // What is swapped out would not count.
+                // Swapped memory would not count.
                 let swap = group.folder.join("memory.swap.max");
                 assert!(!swap.exists() || std::fs::write(&swap, "0").is_ok());
                 return Some(group);
@@ -73,7 +75,7 @@ impl Group {
         None
     }
 
-    /// The program, in this group from its first instruction on.
+    /// The program, started inside this group.
     fn command(&self) -> Command {
         let mut command = Command::new("sh");
         command
@@ -83,7 +85,7 @@ impl Group {
         command
     }
 
-    /// The most memory that was in use, if this kernel tells.
+    /// The peak memory use, if this kernel reports it.
     fn peak(&self) -> Option<usize> {
         let peak = std::fs::read_to_string(self.folder.join(self.peak));
         peak.ok()?.trim().parse().ok()
@@ -92,14 +94,14 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Once its last process is gone, which a test that failed does not wait for.
+        // Possible once its last process is gone; a failed test does not wait for that.
         let again = |_: &usize| std::thread::sleep(std::time::Duration::from_millis(10));
         let gone = |_| std::fs::remove_dir(&self.folder).is_ok();
         (0..100).inspect(again).any(gone);
     }
 }
 
-/// What `beamflow size` names as the least memory limit, with a depth of 3 and a batch of 8.
+/// The smallest memory limit that `beamflow size` prints for a depth of 3 and a batch of 8.
 fn recommended() -> usize {
     let given = "size --frame-size 512x512 --read-batch 128 --batch-time 4ms --collection-time 2ms --fps 1000 --json";
     let output = Command::new(PROGRAM).args(given.split(' ')).output();
@@ -121,17 +123,17 @@ fn frame(k: usize) -> Datum {
     Datum::new(k.to_string(), pixels.collect())
 }
 
-/// What comes in the place of frame `k`.
+/// What is sent in place of frame `k`.
 #[derive(Clone, Copy, PartialEq)]
 enum Sent {
     Frame,
-    /// A frame of another shape, as large: rejected, and sent on with its payload.
+    /// A frame of another shape and the same size: rejected, and forwarded with its payload.
     OtherShape,
     /// Twice as large.
     Oversized,
 }
 
-/// Read batch `n`: of frames alone, of no frame at all, of some of each.
+/// Read batch `n`: valid frames only, no valid frame, or a mixture.
 fn sent(n: usize, k: usize) -> Sent {
     match (n % 4, k % 8) {
         (1, _) => Sent::OtherShape,
@@ -148,8 +150,8 @@ fn datum(n: usize, k: usize) -> Datum {
     }
 }
 
-/// Asserts that each was answered by what it deserves. A nack is right where the
-/// engine failed twice or hung: how many there are is returned.
+/// Asserts that each datum has the right answer. A nack is right if the engine failed twice or hung; returns
+/// the number of nacks.
 fn check(answer: &Answer, n: usize) -> usize {
     assert_eq!(answer.len(), READ_BATCH);
     let mut nacked = 0;
@@ -227,7 +229,7 @@ async fn refused(mut command: Command) -> String {
     command
         .args(["--model-path", "sim:size=512x512,outputs=2"])
         .args(["--http-address", "off"])
-        // Each worker's stack counts: there is to be as much on any machine.
+        // Each worker's stack counts, so the number of workers is fixed on every machine.
         .env("TOKIO_WORKER_THREADS", "2")
         .arg("--sock-path")
         .arg(folder.path().join("sock"))
@@ -256,7 +258,7 @@ async fn slots_beyond_the_memory_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn a_limit_that_leaves_too_little_for_read_batches_is_warned_of() {
+async fn a_limit_too_small_for_read_batches_is_logged() {
     let Some(group) = Group::with_limit(126 * MIB) else {
         return;
     };
@@ -275,7 +277,7 @@ async fn a_limit_that_leaves_too_little_for_read_batches_is_warned_of() {
 
 #[tokio::test]
 async fn slots_beyond_the_process_limit_are_refused() {
-    // MiB of data, whatever of it the program itself takes.
+    // MiB of data, including what the program itself takes.
     for limit in [40, 64, 96] {
         let mut command = Command::new("sh");
         command

@@ -1,4 +1,4 @@
-//! What the log tells of a sidecar that works, and that it is quiet otherwise.
+//! The log of a working sidecar, and the absence of lines otherwise.
 
 use crate::common::{NEVER, SIM, call, config};
 use crate::served::Served;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// A log that can be read.
+/// A log whose text can be read.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -58,7 +58,7 @@ async fn only_a_busy_half_minute_is_summarised() {
     let status = Status::new(config.mode, Vec::new(), Newest::new(false));
     let sidecar = Sidecar::load_for(&config, &status).unwrap();
     let work = async {
-        // Half a minute of work, half of nothing, half of work; between the ticks.
+        // Half a minute with work, half a minute idle, half a minute with work; the ticks are in between.
         tokio::time::sleep(Duration::from_millis(500)).await;
         for busy in [true, false, true] {
             for _ in 0..30 {
@@ -96,7 +96,7 @@ async fn only_a_busy_half_minute_is_summarised() {
 }
 
 #[tokio::test]
-async fn the_log_says_first_what_runs() {
+async fn the_log_starts_with_version_model_and_settings() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     drop(served.sidecar.connect().await.unwrap());
     let loaded = || served.sidecar.log().contains("loaded and warm");
@@ -116,7 +116,7 @@ async fn the_log_says_first_what_runs() {
     served.sidecar.stop().await.unwrap();
 }
 
-/// A sidecar whose standard error is `log`, driven through many read batches, and then told to end.
+/// A sidecar with `log` as its standard error: it gets many read batches, then SIGTERM.
 async fn answers_all_the_same(log: Stdio, check: impl AsyncFnOnce(&str)) {
     let folder = tempfile::tempdir().unwrap();
     let (sock, info) = (folder.path().join("s.sock"), folder.path().join("info"));
@@ -156,14 +156,14 @@ async fn answers_all_the_same(log: Stdio, check: impl AsyncFnOnce(&str)) {
 
 #[tokio::test]
 async fn an_unread_log_stops_no_frame_and_counts_lost_lines() {
-    // Held and never read: the pipe is full after 64 KiB.
+    // The pipe is kept open and never read: it is full after 64 KiB.
     let (unread, log) = std::io::pipe().unwrap();
     answers_all_the_same(log.into(), async |address| {
         let metrics = crate::served::get(address, "/metrics").await;
         let name = "\nbeamflow_log_lines_dropped_total ";
         let (_, dropped) = metrics.split_once(name).unwrap();
         let dropped: u64 = dropped.lines().next().unwrap().parse().unwrap();
-        assert!(dropped > 0, "the log had room for everything: log more");
+        assert!(dropped > 0, "the log was never full: log more");
     })
     .await;
     drop(unread);

@@ -1,29 +1,29 @@
-//! The sidecar from outside: a real socket, real gRPC, a real model, the real program.
+//! Black-box tests of the sidecar: a real socket, real gRPC, a real model, the real program.
 //!
-//! One file per promise. They are modules of one test program, so that it is linked once.
+//! One file per promise. All are modules of one test program, which is linked once.
 
-// Tests and their helpers stop at the first surprise; clippy.toml's leave reaches only the tests themselves.
+// Tests and their helpers may panic; clippy.toml allows it only in the tests themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 /// Every datum is answered exactly once, with its own result.
 mod answers;
-/// How fast a sidecar is.
+/// `beamflow bench`.
 mod bench;
-/// A sidecar on a temporary socket, frames, and what they must become.
+/// A sidecar on a temporary socket, frames, and their expected results.
 mod common;
-/// Several devices, and how much is in flight on them.
+/// Several devices, and the number of batches in flight on them.
 mod devices;
-/// Out of disk.
+/// Full disk.
 mod disk;
 /// inspect, bench-engine, build-engine.
 mod engine_commands;
-/// Whatever the engine does, every datum is answered.
+/// Engine faults: every datum is answered.
 mod faults;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
-/// Under a memory limit.
+/// Memory limits.
 mod limits;
-/// What the log tells.
+/// The log.
 mod logs;
 /// Metrics, stats and health over HTTP.
 mod metrics;
@@ -31,17 +31,17 @@ mod metrics;
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.
 mod process;
-/// The README tells the truth about the flags.
+/// The README's tables of flags agree with `--help`.
 mod readme;
-/// Numbers checked against onnxruntime's.
+/// Numbers compared with onnxruntime's.
 mod reference;
 /// The handler under the SDK's own server.
 mod sdk;
-/// A sidecar whose HTTP side is asked.
+/// A sidecar with its HTTP server.
 mod served;
-/// What a rate asks for.
+/// `beamflow size`.
 mod size;
-/// A simulated source, and a sidecar behind it.
+/// A simulated source, and a sidecar that reads from it.
 mod source;
 /// Streams do not delay each other.
 mod streams;

@@ -1,11 +1,11 @@
-//! What is served over HTTP is true: counts add up, readiness follows the sidecar's life.
+//! HTTP answers are correct: counts add up, and readiness follows the sidecar's state.
 
 use crate::common::{MODES, NEVER, SIM, bad, call, good};
 use crate::served::Served;
 use beamflow::vertex::client::Driver;
 use std::collections::BTreeMap;
 
-/// The label of the model that the flags describe.
+/// The label of the model that the flags set.
 const MODEL: &str = "{model=\"default\"}";
 
 fn completed(metrics: &BTreeMap<String, f64>) -> f64 {
@@ -15,7 +15,7 @@ fn completed(metrics: &BTreeMap<String, f64>) -> f64 {
     outcomes.map(|(_, frames)| frames).sum()
 }
 
-/// The samples of a metric that have `label` among their labels.
+/// The samples of a metric whose labels contain `label`.
 fn of_family<'a>(
     metrics: &'a BTreeMap<String, f64>,
     name: &str,
@@ -35,7 +35,7 @@ async fn open_call(driver: &mut Driver, sidecar: &Served) {
 }
 
 #[tokio::test]
-async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
+async fn at_rest_received_frames_are_the_sum_of_all_outcomes() {
     for mode in MODES {
         let model = format!("{SIM},error=1+2,error-every=7");
         let mut served = Served::start(&["--mode", mode, "--model-path", &model]).await;
@@ -51,7 +51,7 @@ async fn at_rest_what_was_received_is_the_sum_of_what_became_of_it() {
         assert_eq!(completed(&metrics), 150.0, "{mode}");
         assert_eq!(of("frames_completed_total{outcome=\"rejected\"}"), 15.0);
         assert_eq!(of("frames_rejected_total{reason=\"wrong_size\"}"), 15.0);
-        // 45 good frames of 16 int16 pixels and 5 bad ones of 8 bytes, three times.
+        // 45 valid frames of 16 int16 pixels and 5 invalid ones of 8 bytes, three times.
         assert_eq!(of("received_bytes_total"), 3.0 * (45.0 * 32.0 + 5.0 * 8.0));
         let done = of("frames_completed_total{outcome=\"done\"}");
         assert_eq!(of("sent_bytes_total"), done * (128.0 + 64.0), "{mode}");
@@ -107,7 +107,7 @@ async fn under_load_no_more_frames_complete_than_were_received() {
         loop {
             let now = served.metrics().await;
             let received = |m: &BTreeMap<String, f64>| m["beamflow_frames_received_total"];
-            // What was completed when it was asked first had been received when it was asked again.
+            // Frames completed at the first query had been received by the second.
             assert!(completed(&before) <= received(&now), "{before:?} {now:?}");
             assert!(received(&before) <= received(&now) && completed(&before) <= completed(&now));
             under_way += usize::from(completed(&now) < received(&now));
@@ -120,7 +120,7 @@ async fn under_load_no_more_frames_complete_than_were_received() {
     let (under_way, ()) = tokio::time::timeout(NEVER, async { tokio::join!(watch, load) })
         .await
         .unwrap();
-    assert!(under_way > 0, "it was never asked under load");
+    assert!(under_way > 0, "no query while frames were in progress");
     let metrics = served.metrics().await;
     assert_eq!(
         metrics["beamflow_frames_completed_total{outcome=\"rejected\"}"],
@@ -131,7 +131,7 @@ async fn under_load_no_more_frames_complete_than_were_received() {
     let sum = |name: &str| sum_of(name, "");
     let failures = sum("engine_errors_total");
     assert!(failures >= 10.0, "{failures}");
-    // Every run of a batch came to an end of one kind: batches and repetitions are results and failures.
+    // Every run of a batch has one outcome: batches + retries = results + failures.
     let results = sum_of("stage_duration_seconds_count", "stage=\"compute\"");
     let runs = sum("batches_total") + sum("batches_retried_total");
     assert_eq!(runs, results + failures);
@@ -140,14 +140,14 @@ async fn under_load_no_more_frames_complete_than_were_received() {
 }
 
 #[tokio::test]
-async fn stats_tell_devices_settings_and_what_was_done() {
+async fn stats_show_devices_settings_and_counts() {
     let model = format!("{SIM},devices=2,error=1");
     let mut served = Served::start(&["--mode", "concurrent", "--model-path", &model]).await;
     let mut driver = served.sidecar.connect().await.unwrap();
     for _ in 0..4 {
         call(&mut driver, 40).await;
     }
-    // A lane says that it is idle after it has replied.
+    // A lane reports that it is idle after it has replied.
     let mut stats = served.stats().await;
     while stats["devices"]
         .as_array()
@@ -164,7 +164,7 @@ async fn stats_tell_devices_settings_and_what_was_done() {
     let devices = stats["devices"].as_array().unwrap();
     assert_eq!(devices.len(), 2);
     let total = |key: &str| -> f64 { devices.iter().map(|d| d[key].as_f64().unwrap()).sum() };
-    // Twenty batches of eight, and one that was run again.
+    // Twenty batches of eight, and one that was retried.
     assert_eq!(total("batches"), 21.0);
     assert_eq!(total("frames"), 168.0);
     assert_eq!(total("lanes"), 4.0);
@@ -218,7 +218,7 @@ async fn frames_of_a_call_that_is_given_up_are_counted_as_abandoned() {
         }
     };
     let metrics = tokio::time::timeout(NEVER, given_up).await.unwrap();
-    // As many as were drawn before the client was gone; the first was.
+    // The frames read from the stream before the client disconnected: at least the first.
     let received = metrics["beamflow_frames_received_total"];
     assert!((1.0..=3.0).contains(&received), "{received}");
     assert_eq!(completed(&metrics), received);
@@ -227,7 +227,7 @@ async fn frames_of_a_call_that_is_given_up_are_counted_as_abandoned() {
 
 #[tokio::test]
 async fn a_sidecar_that_is_loading_is_alive_and_not_ready() {
-    // The one lane takes an hour to open.
+    // The only lane takes an hour to open.
     let model = format!("{SIM},hang-session=1,hang-time=1h");
     let flags = ["--pipeline-depth", "1", "--model-path", &model];
     let mut served = Served::start(&flags).await;
@@ -243,11 +243,11 @@ async fn a_sidecar_that_is_loading_is_alive_and_not_ready() {
 #[tokio::test]
 async fn readiness_lasts_from_loaded_model_to_signal() {
     let mut served = Served::start(&["--model-path", SIM]).await;
-    served.is_told("/readyz", "200", "ready").await;
+    served.until_answered("/readyz", "200", "ready").await;
     let mut driver = served.sidecar.connect().await.unwrap();
     open_call(&mut driver, &served).await;
     served.sidecar.terminate().unwrap();
-    served.is_told("/readyz", "503", "in hand").await;
+    served.until_answered("/readyz", "503", "in hand").await;
     driver.end_of_transmission().await.unwrap();
     assert_eq!(driver.answer().await.unwrap().len(), 3);
     drop(driver);
@@ -263,7 +263,7 @@ async fn readiness_goes_with_the_last_device() {
     let mut driver = served.sidecar.connect().await.unwrap();
     assert_eq!(call(&mut driver, 8).await.len(), 8);
     served
-        .is_told("/readyz", "503", "last device is lost")
+        .until_answered("/readyz", "503", "last device is lost")
         .await;
     assert_eq!(served.metrics().await["beamflow_engine_ready"], 0.0);
     held.end_of_transmission().await.unwrap();

@@ -1,6 +1,7 @@
-//! The status page, in a real browser: what it shows is what the sidecar does, while it does it.
+//! The status page in a real browser: it shows the sidecar's state while it runs.
 //!
-//! Needs chromium and chromedriver (Debian: `chromium`, `chromium-driver`); skips, saying so, where they are absent.
+//! Needs chromium and chromedriver (Debian: `chromium`, `chromium-driver`); where they are absent, the test
+//! prints so and passes.
 
 use crate::common::{NEVER, bad};
 use crate::served::Served;
@@ -20,7 +21,7 @@ const FRAMES: &str = concat!(
     "/tests/data/ptychonn_64_frames.npy"
 );
 
-/// A headless browser and its driver, which ends with it.
+/// A headless browser and its driver, which is killed when this is dropped.
 struct Browser {
     client: Client,
     driver: Child,
@@ -102,7 +103,7 @@ impl Browser {
         text.replace(',', "").parse().unwrap_or(f64::NAN)
     }
 
-    /// Waits until the text of `id` is as wanted.
+    /// Waits until the text of `id` is `wanted`.
     async fn shows(&self, id: &str, wanted: impl Fn(&str) -> bool) -> String {
         let waiting = async {
             loop {
@@ -126,7 +127,7 @@ impl Browser {
         self.client.execute(script, vec![]).await.unwrap()
     }
 
-    /// Sees a screenshot into the test folder, for people; says how many colours it has.
+    /// Writes a screenshot into the test folder, for people; returns the number of its colours.
     async fn screenshot(&self, name: &str) -> usize {
         let png = self.client.screenshot().await.unwrap();
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -141,7 +142,7 @@ impl Browser {
     }
 }
 
-/// Sends `read_batches` read batches of simulated frames, one of each ten wrong.
+/// Sends `read_batches` read batches of simulated frames; one frame in ten is invalid.
 async fn send(driver: &mut Driver, stack: &FrameStack, read_batches: usize) {
     for _ in 0..read_batches {
         let datums = (0..20).map(|k| -> Datum {
@@ -161,7 +162,8 @@ async fn the_status_page_shows_what_the_sidecar_does_while_it_does_it() {
         return;
     };
     let looked = AssertUnwindSafe(look(&browser)).catch_unwind().await;
-    // Whatever came of it, the browser is not to outlive the test; its driver, when told to end, leaves it running.
+    // The browser must end with the test, whatever the result; its driver, when it ends, leaves the browser
+    // running.
     let closed = browser.client.clone().close().await;
     if let Err(panic) = looked {
         resume_unwind(panic);
@@ -183,7 +185,7 @@ async fn look(browser: &Browser) {
     );
     assert_eq!(browser.text("frames").await, "0");
 
-    // What it shows follows what is done, without the page being loaded again.
+    // The page follows the work without a reload.
     let mut before = 0.0;
     for _ in 0..3 {
         send(&mut driver, &stack, 2).await;
@@ -208,7 +210,7 @@ async fn look(browser: &Browser) {
     assert!(line.as_str().unwrap().matches('L').count() > 1, "{line}");
     assert!(browser.text("devices").await.starts_with("cpu"));
 
-    // The newest frame beside its two results, drawn.
+    // The newest frame next to its two results, drawn.
     send(&mut driver, &stack, 1).await;
     browser
         .shows("newest-number", |text| text.contains("ago"))
@@ -227,14 +229,14 @@ async fn look(browser: &Browser) {
     let colours = browser.screenshot("status-page.png").await;
     assert!(colours > 100, "pictures are on the page: {colours} colours");
 
-    // Its end is seen, too.
+    // The end of the process shows, too.
     drop(driver);
     served.sidecar.stop().await.unwrap();
     browser.shows("phase", |text| text == "unreachable").await;
 }
 
 #[tokio::test]
-async fn without_pictures_no_frame_is_to_be_seen() {
+async fn without_pictures_no_frame_is_shown() {
     let flags = ["--model-path", crate::common::SIM, "--no-pictures"];
     let mut served = Served::start(&flags).await;
     let mut driver = served.sidecar.connect().await.unwrap();
@@ -262,7 +264,7 @@ async fn pictures_are_of_the_newest_frame_only() {
         let png = served.get(&format!("/newest/1/{image}.png")).await;
         assert!(png.contains("PNG"), "{png}");
     }
-    // Looked at again and again, newer ones are kept; the last two of them are there to be seen.
+    // Repeated requests keep newer frames; the last two of them are shown.
     let renewed = async {
         while served.stats().await["newest"]["sequence"] != 3 {
             crate::common::call(&mut driver, 8).await;

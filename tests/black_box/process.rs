@@ -1,4 +1,4 @@
-//! The program as Kubernetes sees it: exit codes, one-line mistakes, signals, files.
+//! The program as Kubernetes sees it: exit codes, one-line errors, signals, files.
 
 use crate::common::{MODES, NEVER, SIM, assert_result, good};
 use beamflow::commands::child::ChildSidecar;
@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
 
-/// The program without this machine's settings.
+/// The program without environment variables of this machine.
 fn program() -> Command {
     let mut command = Command::new(PROGRAM);
-    // One port for all of them would be taken by the first.
+    // With a fixed port only the first process could listen.
     command.env("HTTP_ADDRESS", "off");
     for name in [
         "MODE",
@@ -114,7 +114,7 @@ fn a_model_that_cannot_be_loaded_is_named_and_exit_code_1() {
 }
 
 #[test]
-fn print_config_tells_every_setting_and_where_it_came_from() {
+fn print_config_shows_every_setting_and_its_origin() {
     let output = program()
         .env("PIPELINE_DEPTH", "5")
         .env("PVA_QUEUE_SIZE", "100")
@@ -167,11 +167,11 @@ async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
         for k in 0..11 {
             driver.send_datum(good(k)).await.unwrap();
         }
-        // A stream between calls ends at SIGTERM; this one is to be in the middle of one.
+        // SIGTERM ends a stream between calls; this stream must be within one.
         let begun = || sidecar.log().contains("A read batch begins");
         crate::common::eventually("the call", begun).await;
         let stopping = tokio::spawn(sidecar.stop());
-        // The sidecar says it is not ready once it drains; an error says the same.
+        // A draining sidecar reports that it is not ready; an error means the same.
         while driver.is_ready().await.unwrap_or(false) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
@@ -213,7 +213,7 @@ async fn abort_ends_the_process_with_code_1_before_any_answer_leaves() {
     let mut sidecar = sidecar(folder.path(), &flags);
     let mut driver = sidecar.connect().await.unwrap();
     let answer = driver.call(futures::stream::iter((0..9).map(good))).await;
-    assert!(answer.is_err(), "an answer left: {answer:?}");
+    assert!(answer.is_err(), "an answer was sent: {answer:?}");
     let ended = sidecar.stop().await.unwrap_err().to_string();
     assert!(ended.contains("exit status: 1"), "{ended}");
     assert!(ended.contains("--on-failure is abort"), "{ended}");
@@ -325,7 +325,7 @@ async fn send_drives_a_running_sidecar_and_saves_what_numpy_can_read() {
         text.contains("20 frames of 64x64 int16 in 2 calls"),
         "{text}"
     );
-    // Frame 8 is frame 0 of the stack of eight, begun again.
+    // Frame 8 is frame 0 of the stack of eight, which starts again.
     let phase = |k: usize| std::fs::read(results.join(format!("{k}.phase.npy"))).unwrap();
     assert_eq!(crate::common::values(&phase(0)).len(), 64 * 64);
     assert_eq!(phase(0), phase(8));

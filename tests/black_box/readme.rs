@@ -1,16 +1,16 @@
-//! The README tells the truth about the flags: compared with `--help`, both ways.
+//! The README's tables of flags and `--help` agree in both directions.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// The commands with a table of flags, and the README's section that it is in.
+/// The commands with a table of flags, and the section of the README that holds it.
 const TABLES: [(&[&str], &str); 3] = [
     (&[], "Flags"),
     (&["simulate-source"], "A pipeline without a beamline"),
     (&["size"], "How many GPUs?"),
 ];
 
-/// Flag → (environment variable, default), as the command's `--help` has them.
+/// Flag → (environment variable, default), from the command's `--help`.
 fn help(command: &[&str]) -> BTreeMap<String, (String, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_beamflow"))
         .args(command)
@@ -18,7 +18,7 @@ fn help(command: &[&str]) -> BTreeMap<String, (String, String)> {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    // What belongs to a flag may be wrapped anywhere between two words.
+    // The text of a flag may be wrapped between any two words.
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     let mut current: Option<String> = None;
     for line in text.lines().map(str::trim) {
@@ -43,7 +43,7 @@ fn help(command: &[&str]) -> BTreeMap<String, (String, String)> {
         .collect()
 }
 
-/// The same from the table of the README's section: | `--flag` | `ENV` | `default` | what it does |
+/// The same from the table in the README's section: | `--flag` | `ENV` | `default` | description |
 fn readme(section: &str) -> BTreeMap<String, (String, String)> {
     let bare = |cell: &str| cell.trim().trim_matches('`').to_owned();
     let mut sections = include_str!("../../README.md").split("\n## ");
@@ -64,12 +64,12 @@ fn readme(section: &str) -> BTreeMap<String, (String, String)> {
 fn the_flags_tables_and_help_say_the_same() {
     for (command, section) in TABLES {
         let (help, readme) = (help(command), readme(section));
-        assert!(help.len() > 5, "--help was not understood: {help:?}");
+        assert!(help.len() > 5, "cannot parse --help: {help:?}");
         assert_eq!(readme, help, "{command:?}");
     }
 }
 
-/// Files that the documents point to, as (document, target).
+/// Links in the documents, as (document, target).
 fn pointed_to() -> Vec<(&'static str, String)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = [
@@ -99,7 +99,7 @@ fn pointed_to() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn what_the_documents_point_to_is_there() {
+fn every_link_in_the_documents_exists() {
     let pointed_to = pointed_to();
     assert!(pointed_to.len() > 5, "{pointed_to:?}");
     for (document, path) in pointed_to {

@@ -1,4 +1,4 @@
-//! Numbers checked against a reference that is not ours: onnxruntime's.
+//! Numbers compared with an independent reference, onnxruntime.
 
 use crate::common::{Host, values};
 use beamflow::vertex::client::Datum;
@@ -15,7 +15,7 @@ fn floats(name: &str) -> Vec<f32> {
     values(&std::fs::read(data(name)).unwrap())
 }
 
-/// Sends the frames of a stack through a sidecar on `model` and gives each output's values.
+/// Sends the frames of a stack through a sidecar on `model` and returns each output's values.
 async fn outputs(model: &Path, device: &str, frames: &str, names: &[&str]) -> Vec<Vec<f32>> {
     let stack = beamflow::lab::stack::FrameStack::read(&data(frames)).unwrap();
     let flags = ["--model-path", model.to_str().unwrap(), "--device", device];
@@ -48,7 +48,7 @@ async fn outputs(model: &Path, device: &str, frames: &str, names: &[&str]) -> Ve
 fn relative_error(got: &[f32], reference: &[f32]) -> f32 {
     assert_eq!(got.len(), reference.len());
     let scale = reference.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    assert!(scale > 0.0, "the reference is all zeros and proves nothing");
+    assert!(scale > 0.0, "the reference is all zeros");
     let error = got
         .iter()
         .zip(reference)
@@ -57,13 +57,13 @@ fn relative_error(got: &[f32], reference: &[f32]) -> f32 {
 }
 
 #[tokio::test]
-async fn the_projects_model_gives_what_onnxruntime_gives() {
+async fn the_projects_model_matches_onnxruntime() {
     check_the_projects_model("cpu").await;
 }
 
 #[cfg(feature = "onnxruntime")]
 #[tokio::test]
-async fn onnxruntime_in_the_sidecar_gives_what_it_gives_by_itself() {
+async fn the_sidecar_with_onnxruntime_matches_onnxruntime() {
     if std::env::var_os("ORT_DYLIB_PATH").is_none() {
         eprintln!("skipped: ORT_DYLIB_PATH names no libonnxruntime.so");
         return;
@@ -86,7 +86,7 @@ async fn check_the_projects_model(device: &str) {
 }
 
 #[tokio::test]
-async fn the_shared_ptychonn_gives_what_onnxruntime_gives() {
+async fn the_shared_ptychonn_matches_onnxruntime() {
     check_the_shared_model("cpu").await;
 }
 

@@ -1,4 +1,4 @@
-//! The handler is the SDK's `BatchMapper`: the SDK's own server runs it too.
+//! The handler implements the SDK's `BatchMapper`: the SDK's own server runs it too.
 
 use crate::common::{MODES, NEVER, SIM, assert_result, call, config};
 use beamflow::app::map::Sidecar;

@@ -1,4 +1,4 @@
-//! A sidecar whose HTTP side is asked.
+//! A sidecar with its HTTP server, and requests to it.
 
 use crate::common::NEVER;
 use beamflow::commands::child::ChildSidecar;
@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A sidecar with its HTTP side on a port of its own.
+/// A sidecar with its HTTP server on a free port.
 pub struct Served {
     pub sidecar: ChildSidecar,
     pub address: String,
@@ -15,7 +15,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts one with `flags` on a port of its own.
+    /// Starts a sidecar with `flags` on a free port.
     pub async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let common = [
@@ -47,12 +47,12 @@ impl Served {
         }
     }
 
-    /// Status line and body of an answer.
+    /// Status line and body of the answer for `path`.
     pub async fn ask(&self, method: &str, path: &str) -> (String, String) {
         ask(&self.address, method, path).await
     }
 
-    /// The body of what must be there.
+    /// The body for `path`, which must exist.
     pub async fn get(&self, path: &str) -> String {
         get(&self.address, path).await
     }
@@ -71,7 +71,7 @@ impl Served {
     }
 
     /// Waits until `path` answers with that status and those words.
-    pub async fn is_told(&self, path: &str, status: &str, words: &str) {
+    pub async fn until_answered(&self, path: &str, status: &str, words: &str) {
         let asking = async {
             loop {
                 let (told, body) = self.ask("GET", path).await;
@@ -82,7 +82,7 @@ impl Served {
             }
         };
         let told = tokio::time::timeout(NEVER, asking).await;
-        assert!(told.is_ok(), "never told: {status}, {words}");
+        assert!(told.is_ok(), "timeout: no answer with {status}, {words}");
     }
 }
 
@@ -93,7 +93,7 @@ impl Served {
     }
 }
 
-/// Status line and body of what `address` answers.
+/// Status line and body of the answer of `address`.
 pub async fn ask(address: &str, method: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -105,7 +105,7 @@ pub async fn ask(address: &str, method: &str, path: &str) -> (String, String) {
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
-/// The body of what must be there.
+/// The body of an answer that must be found.
 pub async fn get(address: &str, path: &str) -> String {
     let (status, body) = ask(address, "GET", path).await;
     assert_eq!(status, "HTTP/1.1 200 OK", "{path}");

@@ -1,4 +1,4 @@
-//! `beamflow size`: what the README shows, JSON, and mistakes.
+//! `beamflow size`: the output shown in the README, JSON, and mistakes.
 
 use std::process::{Command, Output};
 

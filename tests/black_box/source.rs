@@ -1,6 +1,6 @@
-//! `beamflow simulate-source` as numa sees it: the source protocol over a real socket, the real program.
+//! `beamflow simulate-source` as numa sees it: the source protocol over a real socket, with the real program.
 
-/// What numa is to a source.
+/// Numa's side of the source protocol.
 mod reader;
 
 use crate::common::{Host, NEVER, eventually};
@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
 
-/// A source in a process of its own; killed when dropped.
+/// A source in its own process; killed when dropped.
 struct Source {
     process: Child,
     sock: PathBuf,
@@ -26,7 +26,7 @@ struct Source {
 }
 
 impl Source {
-    /// Starts the program and waits until it has announced itself. The scan has 3 × 3 frames.
+    /// Starts the program and waits for its server-info file. The scan has 3 × 3 frames.
     async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (sock, log) = (
@@ -72,7 +72,7 @@ impl Source {
         }
     }
 
-    /// Asks it to stop as Kubernetes does; it must end with code 0. Gives its log.
+    /// Sends SIGTERM, as Kubernetes does; the program must exit with code 0. Returns its log.
     async fn stop(mut self) -> String {
         let pid = self.process.id().and_then(|id| Pid::from_raw(id as i32));
         kill_process(pid.unwrap(), Signal::TERM).unwrap();
@@ -84,7 +84,8 @@ impl Source {
     }
 }
 
-/// A hundred thousand frames a second, so that nobody waits; no more than the buffer holds, so that none is dropped.
+/// A hundred thousand frames a second, so that no read waits; no more than the buffer holds, so that none is
+/// dropped.
 const FAST: [&str; 4] = ["--fps", "100000", "--frames", "1000"];
 
 #[tokio::test]
@@ -180,7 +181,7 @@ async fn unread_frames_are_dropped_oldest_first_and_counted() {
     let flags = ["--fps", "100000", "--frames", "50", "--buffer", "5"];
     let source = Source::start(&flags).await;
     let mut reader = Reader::connect(&source.sock).await;
-    // Opens the shutter. Which frames are read depends on the machine; that every frame is accounted for does not.
+    // Opens the shutter. Which frames are read depends on the machine, but every frame must be read or dropped.
     let mut read = reader.read(1, LONG).await;
     let log = source.log.clone();
     let has_dropped = || {
@@ -237,7 +238,7 @@ async fn sigterm_ends_a_waiting_read_with_exit_code_0() {
     let mut reader = Reader::connect(&source.sock).await;
     let mut client = reader.client.clone();
     let reading = tokio::spawn(async move { reader.read(2, 3_000_000).await });
-    // The first frame is taken when the read has begun; a second will never come.
+    // The first frame is taken after the read has started; there is no second one.
     let begun = async {
         while client
             .pending_fn(())
@@ -272,7 +273,7 @@ async fn a_sidecar_answers_each_frame_of_the_source_once() {
     for _ in 0..3 {
         let messages = reader.read(50, LONG).await;
         let datums: Vec<_> = messages.iter().cloned().map(datum).collect();
-        // The driver is an error where a datum is answered twice, or not at all.
+        // The driver fails if a datum is answered twice or not at all.
         let answer = driver.call(futures::stream::iter(datums)).await.unwrap();
         assert_eq!(answer.len(), 50);
         for (id, results) in &answer.responses {
@@ -289,7 +290,7 @@ async fn a_sidecar_answers_each_frame_of_the_source_once() {
     assert!(log.contains("acked=150"), "{log}");
 }
 
-/// A source's message as numa hands it on.
+/// A source's message as numa forwards it.
 fn datum(message: Message) -> Datum {
     Datum {
         id: message.headers["x-txn-id"].clone(),
@@ -302,7 +303,7 @@ fn datum(message: Message) -> Datum {
 }
 
 #[tokio::test]
-async fn what_lies_at_the_socket_path_is_left_alone_and_exit_code_1() {
+async fn an_occupied_socket_path_is_kept_and_exit_code_1() {
     let source = Source::start(&FAST).await;
     let mut reader = Reader::connect(&source.sock).await;
     let folder = tempfile::tempdir().unwrap();

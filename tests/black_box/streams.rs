@@ -1,9 +1,9 @@
-//! Streams do not delay each other, and a client that goes away takes nothing with it.
+//! Streams do not delay each other, and a client that disconnects leaves nothing behind.
 
 use crate::common::{Host, MODES, SIM, assert_result, call, eventually, good};
 
 #[tokio::test]
-async fn a_stalled_stream_delays_nobody_else() {
+async fn a_stalled_stream_delays_no_other_stream() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
         let mut stalled = host.driver().await;
@@ -23,8 +23,8 @@ async fn a_stalled_stream_delays_nobody_else() {
 }
 
 #[tokio::test]
-async fn as_many_stalled_streams_as_slots_still_delay_nobody_else() {
-    // Each stalled stream would hold a slot for ever, if its batch were not closed by the time-out.
+async fn one_stalled_stream_per_slot_delays_no_other_stream() {
+    // Each stalled stream would keep its slot if the timeout did not close its batch.
     let flags = [
         "--mode",
         "pipelined",
@@ -66,7 +66,7 @@ async fn a_batch_whose_oldest_frame_has_waited_is_computed_short() {
         let host = Host::start(&flags).await;
         let mut driver = host.driver().await;
         driver.send_datum(good(0)).await.unwrap();
-        // No end of transmission: only the time-out can close the batch.
+        // Without an end of transmission only the timeout closes the batch.
         let closed = || host.counts.totals().timed_out_batches > 0;
         eventually("a batch closed by its time-out", closed).await;
         driver.send_datum(good(1)).await.unwrap();
@@ -95,7 +95,7 @@ async fn without_a_batch_time_out_a_batch_waits_for_its_frames() {
 async fn a_disconnect_in_mid_call_returns_slots_and_lanes() {
     for mode in MODES {
         let host = Host::start(&["--mode", mode, "--model-path", SIM]).await;
-        // More often than there are slots: one leaked each time would leave none.
+        // More often than there are slots: if each leaked one, none would be left.
         for _ in 0..12 {
             let mut driver = host.driver().await;
             for k in 0..13 {

@@ -1,4 +1,4 @@
-//! Every frame's final answer, and what has gone wrong meanwhile.
+//! The final answer of every frame, and counts of the faults.
 
 use crate::frames::{Kind, is_result};
 use crate::life::Ending;
@@ -13,7 +13,7 @@ const NACK: &str = "U+005C__NACK__";
 /// Counts by kind.
 type Counts<K> = BTreeMap<K, u64>;
 
-/// See the module's essay.
+/// See the module documentation.
 pub struct Account {
     seed: u64,
     /// Final answers of each frame so far.
@@ -28,7 +28,7 @@ pub struct Account {
     incidents: Counts<Incident>,
     endings: Counts<String>,
     rejected: Counts<Kind>,
-    /// As the sidecar counted them.
+    /// Faults as the sidecar counted them.
     faults: Counts<String>,
 }
 
@@ -59,7 +59,7 @@ impl Account {
         Kind::of(self.seed, frame)
     }
 
-    /// The frames of the next read batch, at most `most`: those to be delivered again first.
+    /// The frames of the next read batch, at most `most`: those waiting for redelivery first.
     pub fn read_batch(&mut self, most: usize) -> Vec<usize> {
         let again = most.min(self.again.len());
         let mut batch: Vec<_> = self.again.drain(..again).collect();
@@ -73,13 +73,13 @@ impl Account {
         *self.incidents.entry(incident).or_default() += 1;
     }
 
-    /// A call broke off: nothing of it counts.
-    pub fn broke_off(&mut self, batch: Vec<usize>) {
+    /// A call was aborted: none of its answers counts.
+    pub fn aborted(&mut self, batch: Vec<usize>) {
         self.delivered_again += batch.len() as u64;
         self.again.extend(batch);
     }
 
-    /// A call is complete; the driver has seen to it that each id was answered once.
+    /// A call is complete; the driver has checked that each id was answered once.
     pub fn complete(&mut self, batch: &[usize], answer: &Answer) {
         self.calls += 1;
         assert_eq!(answer.len(), batch.len());
@@ -87,7 +87,7 @@ impl Account {
             let id = frame.to_string();
             let kind = self.kind(*frame);
             if answer.tags(&id).any(|tag| tag == NACK) {
-                assert!(kind.is_good(), "frame {frame}: {kind:?} is nacked for ever");
+                assert!(kind.is_good(), "frame {frame}: {kind:?} is nacked");
                 self.nacked += 1;
                 self.again.push_back(*frame);
                 continue;
@@ -152,7 +152,7 @@ impl Account {
         let _ = writeln!(text, "  nacked, delivered again  {}", self.nacked);
         let _ = writeln!(
             text,
-            "  delivered again after a call broke off  {}",
+            "  delivered again after an aborted call  {}",
             self.delivered_again
         );
         let _ = writeln!(text, "  around calls   {:?}", self.incidents);

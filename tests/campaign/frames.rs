@@ -1,4 +1,4 @@
-//! Frames, good and bad, and what must be answered to each: a function of seed and number alone.
+//! Valid and invalid frames, and their expected answers: a function of seed and number only.
 
 use beamflow::engine::simulated::expected;
 use beamflow::frame::{DTYPE_HEADER, FRAME_ID_HEADER};
@@ -6,28 +6,28 @@ use beamflow::vertex::client::Datum;
 
 const PIXELS: usize = 16;
 
-/// What a frame is.
+/// The kind of a datum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A frame.
+    /// A raw frame.
     Good,
-    /// A frame in an npy envelope.
+    /// A frame as an npy file.
     GoodNpy,
-    /// Bytes missing.
+    /// Too few bytes.
     Truncated,
     /// Far too many bytes.
     Oversized,
-    /// An npy header that is none.
+    /// An invalid npy header.
     CorruptNpy,
-    /// A dtype that is none.
+    /// An invalid dtype.
     UnknownDtype,
-    /// No byte at all.
+    /// An empty payload.
     Empty,
 }
 
 impl Kind {
     pub fn of(seed: u64, number: usize) -> Self {
-        // SplitMix64's finish, so that kinds do not come in a pattern (Steele et al. 2014).
+        // SplitMix64's finaliser, so that kinds do not form a pattern (Steele et al. 2014).
         let mut z = seed ^ (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -47,7 +47,7 @@ impl Kind {
     }
 }
 
-/// Pixels that no other frame has: its number in base 30,000, and its positions.
+/// Pixels that differ from every other frame: its number in base 30,000, and the positions.
 fn pixels(number: usize) -> [i16; PIXELS] {
     std::array::from_fn(|position| match position {
         0 => (number % 30_000) as i16,

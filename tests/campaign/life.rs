@@ -1,4 +1,4 @@
-//! One life of the sidecar, from its start to its end.
+//! One life of the sidecar, from start to end.
 
 use crate::account::Account;
 use crate::frames::datum;
@@ -14,21 +14,21 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longer than anything may take; no fault lasts as long.
+/// Longer than any step takes; no fault lasts as long.
 const NEVER: Duration = Duration::from_secs(120);
 
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// By SIGTERM.
-    Told,
+    Terminated,
     /// By SIGKILL.
     Killed,
     /// By itself, after its last device was lost.
     LastDeviceLost,
 }
 
-/// See the module's essay.
+/// See the module documentation.
 pub struct Life {
     sidecar: Option<ChildSidecar>,
     driver: Option<Driver>,
@@ -42,7 +42,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// Starts a sidecar; with a `cpu`, all of it on that.
+    /// Starts a sidecar; with `cpu`, all its threads run on that CPU.
     pub async fn start(plan: &mut Plan, cpu: Option<&OneCpu>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut flags = plan.flags();
@@ -68,7 +68,7 @@ impl Life {
         }
     }
 
-    /// One call, with its incident; `Some` if it was the life's last.
+    /// Runs one call with its incident; returns `Some` if it was the last call of this life.
     pub async fn call(
         &mut self,
         incident: Incident,
@@ -109,10 +109,10 @@ impl Life {
                 }
             }
             Incident::Disconnect => {
-                // What was sent and what was not: numa would read all of it again.
+                // Datums sent and not sent: numa would read all of them again.
                 let sent = self.send(datums.into_iter().take(half)).await;
                 self.driver = None;
-                account.broke_off(batch);
+                account.aborted(batch);
                 if sent.is_err() {
                     return Some(self.ended().await);
                 }
@@ -125,11 +125,11 @@ impl Life {
                 }
             }
             Incident::Kill => {
-                // Whether it was there to take them makes no difference.
+                // Whether the server was still there to receive them does not matter.
                 let _ = self.send(datums.into_iter().take(half)).await;
                 self.driver = None;
-                self.sidecar = None; // Dropped, it is killed.
-                account.broke_off(batch);
+                self.sidecar = None; // Dropping it kills the process.
+                account.aborted(batch);
                 Some(Ending::Killed)
             }
             Incident::Terminate => {
@@ -142,10 +142,10 @@ impl Life {
                 };
                 match answer {
                     Ok(answer) => account.complete(&batch, &answer),
-                    // With nothing sent yet, there was no call to be finished.
+                    // If no datum was sent, there was no call to finish.
                     Err(error) if half == 0 => {
                         check_gone(&error);
-                        account.broke_off(batch);
+                        account.aborted(batch);
                     }
                     Err(error) => return self.over(error, batch, account).await,
                 }
@@ -174,7 +174,7 @@ impl Life {
         answered.expect("the call is answered")
     }
 
-    /// The call cannot be completed: that is right only if the sidecar has ended, and not by our doing.
+    /// The call cannot be completed: this is allowed only if the sidecar ended by itself.
     async fn over(
         &mut self,
         error: DriverError,
@@ -182,7 +182,7 @@ impl Life {
         account: &mut Account,
     ) -> Option<Ending> {
         check_gone(&error);
-        account.broke_off(batch);
+        account.aborted(batch);
         self.driver = None;
         Some(self.ended().await)
     }
@@ -193,16 +193,16 @@ impl Life {
         let status = sidecar.ended().await.unwrap();
         self.exit_code = status.code();
         match self.exit_code {
-            Some(0) => Ending::Told,
+            Some(0) => Ending::Terminated,
             _ if sidecar.log_tail().contains("last lane is lost") => Ending::LastDeviceLost,
             code => panic!("the sidecar ended with {code:?}:\n{}", sidecar.log_tail()),
         }
     }
 
-    /// Ends it as Kubernetes does.
+    /// Ends it with SIGTERM, as Kubernetes does.
     pub async fn stop(&mut self) -> Ending {
         self.look().await;
-        // At rest, what came in is what was completed.
+        // With no call in progress, received equals completed.
         let completed = self.completed.values().sum::<u64>();
         assert_eq!(self.received, completed, "{:?}", self.completed);
         self.driver = None;
@@ -214,12 +214,12 @@ impl Life {
         self.exit_code
     }
 
-    /// The engine's faults in this life, as the sidecar counted them when it was last asked.
+    /// The engine's faults in this life, as the sidecar counted them at the last query.
     pub fn faults(&self) -> BTreeMap<String, u64> {
         self.faults.clone()
     }
 
-    /// Asks the sidecar for its counts. It may be gone.
+    /// Reads the sidecar's counts. The process may be gone.
     async fn look(&mut self) {
         let Ok(mut stream) = TcpStream::connect(&self.http).await else {
             return;
@@ -258,7 +258,7 @@ impl Life {
     }
 }
 
-/// Where the sidecar serves metrics: it is in its log.
+/// The address of the metrics, from the sidecar's log.
 async fn address(sidecar: &ChildSidecar) -> String {
     let told = async {
         loop {
@@ -272,7 +272,7 @@ async fn address(sidecar: &ChildSidecar) -> String {
     tokio::time::timeout(NEVER, told).await.unwrap()
 }
 
-/// Only an end of the process excuses a call that was not answered.
+/// Only the end of the process excuses an unanswered call.
 fn check_gone(error: &DriverError) {
     let excused = matches!(
         error,

@@ -1,11 +1,11 @@
-//! The fault campaign: frames through a real sidecar process over its real socket, while everything that can go wrong
-//! does, again and again, and the verdict is a count.
+//! The fault campaign: frames go through a real sidecar process over its real socket while all kinds of faults
+//! occur repeatedly. The result is a count of frames.
 //!
-//! The driver plays numa and its buffer: what is nacked, or was in a call that broke off, is delivered again. In the end
-//! every frame has exactly one final answer, and it is the right one.
+//! The driver plays numa and its buffer: a frame that was nacked, or was in an aborted call, is delivered
+//! again. At the end every frame has exactly one final answer, and it is the right one.
 //!
-//! Seeded and repeatable: `CAMPAIGN_SEED`, `CAMPAIGN_FRAMES` and, for each campaign on one CPU, `CAMPAIGN_ONE_CPU_FRAMES` (short ones
-//! if not given).
+//! The campaign is repeatable by seed: `CAMPAIGN_SEED`, `CAMPAIGN_FRAMES` and, for each campaign on one CPU,
+//! `CAMPAIGN_ONE_CPU_FRAMES`. By default the campaigns are short.
 //!
 //! `CAMPAIGN_FRAMES=1000000 cargo test --release --test campaign -- --nocapture`
 
@@ -16,15 +16,15 @@
     clippy::indexing_slicing
 )]
 
-/// Every frame's final answer.
+/// The final answer of every frame.
 mod account;
-/// Frames, good and bad, and what must be answered to each.
+/// Valid and invalid frames, and their expected answers.
 mod frames;
-/// One life of the sidecar, from its start to its end.
+/// One life of the sidecar, from start to end.
 mod life;
-/// One CPU, and a rival on it.
+/// One CPU, shared with a busy process.
 mod one_cpu;
-/// Chance, by seed.
+/// Random choices by seed.
 mod plan;
 
 use account::Account;
@@ -39,7 +39,7 @@ fn setting(name: &str, default: usize) -> usize {
     given.map_or(default, |text| text.parse().expect("a whole number"))
 }
 
-/// Frames through lives, until each has its final answer.
+/// Sends frames through life after life, until each frame has its final answer.
 async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
     let begun = std::time::Instant::now();
     let seed = plan.seed();
@@ -58,14 +58,14 @@ async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
             }
         };
         account.life_ended(&ending, life.faults());
-        if ending == Ending::Told {
+        if ending == Ending::Terminated {
             account.check_exit(life.exit_code(), 0);
         } else if ending == Ending::LastDeviceLost {
             account.check_exit(life.exit_code(), 1);
         }
     }
     println!("{}", account.verdict(seed, begun.elapsed()));
-    // A campaign in which nothing went wrong proves nothing.
+    // A campaign without faults proves nothing.
     for incident in [Incident::Disconnect, Incident::Terminate, Incident::Kill] {
         assert!(
             account.happened(incident) > 0,

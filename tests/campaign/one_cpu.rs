@@ -1,17 +1,17 @@
-//! One CPU for all threads of a sidecar, and a rival that never sleeps.
+//! One CPU for all threads of a sidecar, shared with a busy process.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// See the module's essay.
+/// See the module documentation.
 pub struct OneCpu {
     number: String,
     rival: Option<Child>,
 }
 
 impl OneCpu {
-    /// A CPU that this process may use; with a `rival` on it, if asked for. None, and a line why, where processes cannot be
-    /// confined.
+    /// A CPU that this process may use; with `rival`, a busy process runs on it too. Prints the reason and
+    /// returns `None` where processes cannot be pinned.
     pub fn new(with_rival: bool) -> Option<Self> {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let mut one = Self {
@@ -25,26 +25,26 @@ impl OneCpu {
         }
         if with_rival {
             let mut rival = one.command(Path::new("sh"));
-            // It ends with this process, however that ends.
+            // The shell ends with this process, however that ends.
             rival.args(["-c", "while [ -d /proc/$PPID ]; do :; done"]);
             one.rival = Some(rival.stdin(Stdio::null()).spawn().unwrap());
         }
         Some(one)
     }
 
-    /// `program`, confined from its first instruction on.
+    /// `program`, pinned from its start.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("taskset");
         command.args(["-c", &self.number]).arg(program);
         command
     }
 
-    /// Asserts that every thread of a process is confined.
+    /// Asserts that every thread of a process is pinned.
     pub fn check(&self, pid: i32) {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         let mut checked = 0;
         for thread in threads {
-            // A thread may end meanwhile.
+            // A thread may end while they are read.
             let Ok(status) = std::fs::read_to_string(thread.unwrap().path().join("status")) else {
                 continue;
             };

@@ -1,7 +1,7 @@
-//! Chance, by seed: what goes wrong, when, and with which settings.
+//! Random choices by seed: which incidents happen, when, and with which settings.
 //!
-//! Lives and calls have a chance each: the n-th life and the n-th call are the same in every campaign of a seed, even where
-//! lives end a call sooner or later.
+//! Lives and calls have their own random numbers: the n-th life and the n-th call are the same in every
+//! campaign of a seed, even if lives end a call earlier or later.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -12,22 +12,22 @@ use std::collections::BTreeSet;
 pub enum Incident {
     /// Nothing.
     None,
-    /// The stream stalls in mid-call, for longer than a batch waits.
+    /// The stream stalls within a call, for longer than the batch timeout.
     Stall,
-    /// Far more datums than the slots hold, at once.
+    /// Far more datums than the slots hold, sent at once.
     Burst,
-    /// The client is gone in mid-call.
+    /// The client disconnects within a call.
     Disconnect,
-    /// SIGTERM in mid-call.
+    /// SIGTERM within a call.
     Terminate,
-    /// SIGKILL in mid-call.
+    /// SIGKILL within a call.
     Kill,
 }
 
 /// The modes of the sidecar.
 pub const MODES: [&str; 3] = ["sequential", "concurrent", "pipelined"];
 
-/// See the module's essay.
+/// See the module documentation.
 pub struct Plan {
     seed: u64,
     only: Option<&'static str>,
@@ -37,9 +37,9 @@ pub struct Plan {
     due: usize,
 }
 
-/// Every so many calls at most one of the incidents is due; more often in a short campaign, so that it has them all.
+/// An incident is due every so many calls; fewer in a short campaign, so that every incident occurs.
 const DUE: usize = 20;
-/// Frames, per call until one is due.
+/// A campaign with fewer than [`DUE`] times as many frames counts as short.
 const FRAMES_PER_DUE: usize = 2_000;
 const INCIDENTS: [Incident; 5] = [
     Incident::Stall,
@@ -55,7 +55,7 @@ fn number(chance: &mut ChaCha8Rng, least: u64, most: u64) -> u64 {
 }
 
 impl Plan {
-    /// For a campaign of so many frames.
+    /// A plan for a campaign of so many frames.
     pub fn new(seed: u64, frames: usize) -> Self {
         Self {
             due: (frames / FRAMES_PER_DUE).clamp(1, DUE),
@@ -110,7 +110,7 @@ impl Plan {
         number(&mut self.calls, 0, most) as usize
     }
 
-    /// The flags of a sidecar's life: a mode, a shape of batches, and a device that fails in every way it can.
+    /// The flags of a sidecar's life: a mode, batch settings, and a device with every kind of fault.
     pub fn flags(&mut self) -> Vec<String> {
         let chosen = MODES[number(&mut self.lives, 0, 2) as usize];
         let mode = self.only.unwrap_or(chosen);
@@ -145,7 +145,7 @@ impl Plan {
             .collect()
     }
 
-    /// `count` batches that go wrong, as the simulated device wants them told.
+    /// `count` failing batches, in the syntax of the simulated device.
     fn ordinals(&mut self, count: usize, most: u64) -> String {
         let mut ordinals = BTreeSet::new();
         while ordinals.len() < count {

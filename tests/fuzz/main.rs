@@ -1,8 +1,9 @@
-//! The fuzz targets on the stable toolchain: what coverage-guided fuzzing has found, replayed, and a bounded random pass from
-//! there.
+//! The fuzz targets on the stable toolchain: replays the inputs that coverage-guided fuzzing has found, then
+//! runs a bounded number of random variations of them.
 //!
-//! Seeded and repeatable: `FUZZ_SEED` and `FUZZ_RUNS`, the inputs per target (few if not given). An input that breaks a promise
-//! is printed; put it into `fuzz/corpus`, where it stays. How to search for new ones is in `fuzz/README.md`.
+//! The run is repeatable by seed: `FUZZ_SEED`, and `FUZZ_RUNS` for the inputs per target (few by default). An
+//! input that breaks a promise is printed; add it to `fuzz/corpus` and keep it there. `fuzz/README.md` says how
+//! to search for new ones.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,9 +12,9 @@
     clippy::indexing_slicing
 )]
 
-/// Bytes like others.
+/// Random variations of inputs.
 mod mutation;
-/// What is done with bytes, and what must hold then.
+/// The targets: they process bytes and check what must hold.
 mod targets;
 
 use mutation::Mutator;
@@ -32,7 +33,7 @@ fn corpus_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }
 
-/// What is done with an input.
+/// A target's function on an input.
 type Target = fn(&[u8]);
 
 /// The files of a target's corpus, by name.
@@ -47,7 +48,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(read).collect()
 }
 
-/// Runs `target` on `input`, and says which input it was that broke a promise.
+/// Runs `target` on `input`, and prints the input if it breaks a promise.
 fn run(name: &str, target: Target, input: &[u8], origin: &str) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(input))) {
         eprintln!("target {name}, {origin}: b\"{}\"", input.escape_ascii());
@@ -76,12 +77,12 @@ $(
             const NAME: &str = stringify!($name);
 
             #[test]
-            fn what_fuzzing_has_found_keeps_every_promise() {
+            fn corpus_inputs_keep_every_promise() {
                 super::replay(NAME, super::targets::$name::target);
             }
 
             #[test]
-            fn what_is_like_it_and_what_is_random_keeps_every_promise() {
+            fn random_inputs_keep_every_promise() {
                 super::search(NAME, super::targets::$name::target);
             }
         }

@@ -1,4 +1,5 @@
-//! Bytes like others: entries of a corpus, changed a little, joined, or not used at all. By seed: the n-th input is always the same.
+//! Random inputs: entries of a corpus with small changes, joined entries, or new bytes. The n-th input of a
+//! seed is always the same.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -6,12 +7,12 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// Inputs are not longer than this.
 const LONGEST: usize = 4096;
 
-/// Bytes at which numbers change their sign or size, and which text is made of.
+/// Bytes at which numbers change sign or size, and bytes of syntax.
 const TELLING: [u8; 12] = [
     0, 1, 0x7f, 0x80, 0xff, b'\n', b' ', b',', b'=', b'x', b'0', b'9',
 ];
 
-/// See the module's essay.
+/// See the module documentation.
 pub struct Mutator {
     chance: ChaCha8Rng,
     corpus: Vec<Vec<u8>>,
@@ -49,7 +50,7 @@ impl Mutator {
         self.corpus.get(n).cloned().unwrap_or_default()
     }
 
-    /// A range of `bytes`, mostly short.
+    /// A random range of `bytes`, usually short.
     fn range(&mut self, bytes: &[u8]) -> std::ops::Range<usize> {
         let start = self.below(bytes.len());
         let most = bytes.len() - start;

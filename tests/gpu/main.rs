@@ -1,7 +1,9 @@
-//! What only an NVIDIA GPU can show. Ignored unless asked for: `cargo test --features tensorrt-rtx -- --ignored gpu`.
+//! Tests that need an NVIDIA GPU. They are ignored by default: `cargo test --features tensorrt-rtx -- --ignored
+//! gpu`.
 //!
-//! Needs a driver, a GPU, and the TensorRT-RTX libraries where the system finds them or in `TENSORRT_PATH`. The engines
-//! are built for the GPU at hand, from the project's own model. `scripts/gpu-check.sh` runs this among other things.
+//! They need a driver, a GPU, and the TensorRT-RTX libraries on the system's library path or in
+//! `TENSORRT_PATH`. The engines are built for the GPU of the machine, from the project's own model.
+//! `scripts/gpu-check.sh` runs these tests and others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -10,7 +12,7 @@
 mod common;
 /// Memory after many batches.
 mod memory;
-/// Numbers, against the CPU engine and among themselves.
+/// Results, compared with the CPU engine and with each other.
 mod results;
 
 use beamflow::engine::options::Precision;
@@ -24,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 /// The project's own model.
 ///
-/// From the repository's root, where cargo runs tests: the test program may have been built elsewhere.
+/// Relative to the repository's root, where cargo runs tests: the test program may have been built elsewhere.
 pub const MODEL: &str = "models/ptychonn_64.onnx";
 
 struct Unwatched;
@@ -33,7 +35,7 @@ impl BuildProgress for Unwatched {
     fn step(&self, _: &str, _: usize, _: usize) {}
 }
 
-/// An engine for the GPU at hand.
+/// An engine for the GPU of this machine.
 pub fn engine(folder: &Path, precision: Precision, batch: BatchRequest) -> PathBuf {
     let engine = folder.join(format!("{precision}-{}.engine", batch.most));
     let request = BuildRequest {

@@ -1,4 +1,4 @@
-//! Memory after many batches: neither the GPU's nor the host's grows.
+//! Memory after many batches: neither the GPU's nor the host's memory grows.
 
 use crate::common::{Host, NEVER};
 use crate::{engine, flags, frames};

@@ -1,4 +1,4 @@
-//! Numbers, against the CPU engine and among themselves.
+//! Results, compared with the CPU engine and with each other.
 
 use crate::common::{Host, MODES, NEVER, values};
 use crate::{MODEL, engine, flags, frames};
@@ -7,7 +7,7 @@ use beamflow::engine::tensorrt::request::BatchRequest;
 use beamflow::vertex::client::Datum;
 use std::path::Path;
 
-/// Every frame's results, amplitude and phase, as they were sent.
+/// The results of every frame, amplitude and phase, as they were sent.
 async fn run(flags: &[&str], datums: &[Datum]) -> Vec<Vec<Vec<u8>>> {
     let host = Host::start(flags).await;
     let mut driver = host.driver().await;
@@ -21,7 +21,7 @@ async fn run(flags: &[&str], datums: &[Datum]) -> Vec<Vec<Vec<u8>>> {
     datums.iter().map(of).collect()
 }
 
-/// For each output, the largest difference over the largest value of the reference.
+/// For each output, the largest difference divided by the largest value of the reference.
 fn relative_errors(got: &[Vec<Vec<u8>>], reference: &[Vec<Vec<u8>>]) -> Vec<f32> {
     let all = |results: &[Vec<Vec<u8>>], output: usize| -> Vec<f32> {
         results.iter().flat_map(|r| values(&r[output])).collect()
@@ -31,7 +31,7 @@ fn relative_errors(got: &[Vec<Vec<u8>>], reference: &[Vec<Vec<u8>>]) -> Vec<f32>
         assert_eq!(got.len(), reference.len());
         let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0_f32, f32::max);
         let scale = largest(&mut reference.iter().map(|v| v.abs()));
-        assert!(scale > 0.0, "the reference is all zeros and proves nothing");
+        assert!(scale > 0.0, "the reference is all zeros");
         largest(&mut got.iter().zip(&reference).map(|(a, b)| (a - b).abs())) / scale
     };
     (0..reference[0].len()).map(error).collect()
@@ -143,7 +143,7 @@ async fn gpu_engine_of_an_onnx_model_is_built_once_and_kept() {
         let entries = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap());
-        // Beside them lies the lock of whoever builds.
+        // The lock file of the builder is in the same folder.
         let mut kept: Vec<_> = entries
             .filter(|entry| entry.file_name() != "lock")
             .map(|entry| (entry.path(), entry.metadata().unwrap().modified().unwrap()))

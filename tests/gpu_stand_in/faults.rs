@@ -1,13 +1,13 @@
-//! What the device does wrong, and what becomes of the frames.
+//! Faults of the device, and the outcomes of frames.
 
 use crate::fixture::{needs_the_stand_in_driver, on_a_card};
 use crate::frames::{assert_results, nacks, usual};
 use crate::sidecar::{Bench, MODES, runs_before_the_first_batch};
 
-/// Batches as graphs, and one by one.
+/// Batches as graphs, and without graphs.
 const LAUNCHES: [&[&str]; 2] = [&[], &["--no-cuda-graphs"]];
 
-/// Those whose launches can be refused: on a card the TensorRT stand-in refuses enqueues, and cannot refuse a graph.
+/// Those whose launches can fail: on a card, the TensorRT stand-in can fail an enqueue but not a graph launch.
 fn refusable() -> impl Iterator<Item = &'static [&'static str]> {
     LAUNCHES.into_iter().skip(usize::from(on_a_card()))
 }
@@ -59,7 +59,7 @@ async fn loss_of_one_of_two_gpus_loses_no_frame() {
     ] {
         let flags = [&["--mode", mode, "--devices", "all"], launch].concat();
         let two = || Bench::new(&usual()).with("STAND_IN_DEVICES", 2);
-        // As many as on one device, on each.
+        // Each device has as many lanes as a single one.
         let before = two().serve(&flags).await.stop().await.unwrap().enqueues;
         let fault = format!("device-fault@{}", before + 3);
         let mut sidecar = two().with("STAND_IN_FAULTS", fault).serve(&flags).await;
@@ -83,7 +83,7 @@ async fn loss_of_the_only_gpu_nacks_its_frames_and_exits_1() {
             let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
             let mut sidecar = bench.serve(&flags).await;
             let answer = sidecar.call(80).await;
-            // Batches on other lanes may have been done before the device was lost.
+            // Batches on other lanes may have finished before the device was lost.
             let nacked = nacks(&answer, 80);
             assert!(nacked.len() >= 8, "{flags:?}: {nacked:?}");
             assert!(mode != "sequential" || nacked.len() == 80, "{nacked:?}");
@@ -97,14 +97,14 @@ async fn loss_of_the_only_gpu_nacks_its_frames_and_exits_1() {
 #[tokio::test]
 async fn hung_batch_is_nacked_and_its_lane_replaced() {
     let check = async |mode: &str, launch: &[&str]| {
-        // The time-out is what is waited for: no healthy batch meets it, however busy the machine.
+        // The timeout ends the hang: it is longer than any healthy batch, however busy the machine.
         let flags = [&["--mode", mode, "--inference-timeout", "4s"], launch].concat();
         let before = runs_before_the_first_batch(&flags).await;
         let fault = format!("hang@{}", before + 2);
         let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
         let mut sidecar = bench.serve(&flags).await;
         let nacked = nacks(&sidecar.call(80).await, 80);
-        // Any batch may be the second to run, and it is a whole one.
+        // Any batch may be the second to run, and it is a full one.
         assert_eq!(nacked.len(), 8, "{flags:?}: {nacked:?}");
         assert!(
             nacked[0].is_multiple_of(8) && nacked[7] == nacked[0] + 7,
@@ -114,7 +114,7 @@ async fn hung_batch_is_nacked_and_its_lane_replaced() {
         assert!(sidecar.log().contains("takes the hung one's place"));
         sidecar.stop_with_a_lane_hanging().await;
     };
-    // With one lane, nothing would be computed if no other took its place.
+    // With one lane, nothing would be computed if no lane replaced it.
     tokio::join!(
         check("sequential", LAUNCHES[0]),
         check("pipelined", LAUNCHES[0]),

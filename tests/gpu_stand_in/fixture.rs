@@ -1,18 +1,18 @@
-//! Where the stand-in's libraries and the program are.
+//! Paths of the stand-in's libraries and of the program.
 //!
-//! By default the libraries are built here, once, and the program is cargo's. Two variables name others, for machines
-//! without Rust or a compiler, which is how `scripts/gpu-kit.sh` runs these tests on a card:
+//! By default the libraries are built here, once, and the program is cargo's. Two variables name other files,
+//! for machines without Rust or a compiler; `scripts/gpu-kit.sh` uses them to run these tests on a card:
 //!
 //! - `BEAMFLOW`: the program.
-//! - `STAND_IN_LIBRARIES`: the folder of the libraries. Without a `libcuda.so.1` in it, the driver is the machine's:
-//!   the tests run on its card, and what only the stand-in driver can do or report is skipped. `STAND_IN_BARE=1` with
-//!   the stand-in driver on the library path tries that without a card.
+//! - `STAND_IN_LIBRARIES`: the folder of the libraries. If it holds no `libcuda.so.1`, the machine's driver is
+//!   used: the tests run on its card, and tests that need the stand-in driver are skipped. `STAND_IN_BARE=1`
+//!   with the stand-in driver on the library path tests this case without a card.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The headers of the TensorRT-RTX that the feature `tensorrt-rtx` is compiled for.
+/// The headers of the TensorRT-RTX version for which the feature `tensorrt-rtx` is compiled.
 const HEADERS: &str = "TensorRT-Headers/TRT-RTX-1.7";
 
 /// The program under test.
@@ -26,7 +26,7 @@ pub fn on_a_card() -> bool {
     given_libraries().is_some_and(|folder| !folder.join("libcuda.so.1").exists())
 }
 
-/// Returns from a test that needs the stand-in driver where the driver is a real one, and prints the reason.
+/// Returns from a test that needs the stand-in driver if the driver is a real one, and prints the reason.
 macro_rules! needs_the_stand_in_driver {
     ($why:literal) => {
         if $crate::fixture::on_a_card() {
@@ -50,7 +50,7 @@ pub fn libraries() -> &'static Path {
         }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand_in");
         std::fs::create_dir_all(&folder).unwrap();
-        // Test runners that start a process for each test meet here.
+        // Test runners with one process per test build here at the same time.
         let lock = std::fs::File::create(folder.join("lock")).unwrap();
         lock.lock().unwrap();
         let (headers, stamp) = (headers(), folder.join("stamp"));
@@ -67,7 +67,7 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stand_in")
 }
 
-/// Which headers, and which sources as of when.
+/// The folder of the headers, and the modification times of the sources.
 fn fingerprint(headers: &Path) -> String {
     let mut files: Vec<_> = std::fs::read_dir(sources())
         .unwrap()
@@ -81,11 +81,11 @@ fn fingerprint(headers: &Path) -> String {
     format!("{}\n{}", headers.display(), files.join("\n"))
 }
 
-/// The headers lie in the package of the binding, wherever cargo keeps that.
+/// The folder of the headers: they are in the package of the binding.
 fn headers() -> PathBuf {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline"])
-        // Packages that only other systems need are not there when offline.
+        // Packages for other systems are missing when offline.
         .args(["--filter-platform", "host-tuple"])
         .args(["--features", "tensorrt-rtx"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -120,7 +120,7 @@ fn build(headers: &Path, folder: &Path) {
 }
 
 #[test]
-fn the_stand_in_keeps_its_own_promises() {
+fn the_stand_in_passes_its_own_checks() {
     needs_the_stand_in_driver!("it checks the stand-in driver");
     let output = Command::new(libraries().join("check"))
         .env("LD_LIBRARY_PATH", libraries())

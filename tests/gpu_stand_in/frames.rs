@@ -1,4 +1,4 @@
-//! Frames, engine files, and what the stand-in makes of the one with the other.
+//! Frames, engine files, and the stand-in's results for them.
 
 use beamflow::vertex::client::{Answer, Datum};
 
@@ -10,8 +10,8 @@ pub const VALUES: usize = SIDE * SIDE;
 
 const NACK: &str = "U+005C__NACK__";
 
-/// An engine file with the outputs `amplitude` and `phase`: `input` is the type of its input, `batch` the rows that
-/// a run takes, `8` or `1 4 8`, and `more` further lines of it.
+/// An engine file with the outputs `amplitude` and `phase`. `input` is the type of its input, `batch` the rows
+/// of a run (`8` or `1 4 8`), and `more` further lines of the file.
 pub fn plan(input: &str, batch: &str, more: &str) -> String {
     format!(
         "stand-in plan\n\
@@ -27,7 +27,8 @@ pub fn usual() -> String {
     plan("f32", "1 8 8", "")
 }
 
-/// Frame `k` of `values` values: counts that are exact in half precision, and unlike those of the frames near it.
+/// Frame `k` of `values` values: counts that are exact in half precision, and differ from those of nearby
+/// frames.
 fn pixels(k: usize, values: usize) -> impl Iterator<Item = i16> {
     (0..values).map(move |position| ((k * 37 + position * 3) % 1000) as i16)
 }
@@ -43,14 +44,14 @@ pub fn frame(k: usize) -> Datum {
     frame_of(k, VALUES)
 }
 
-/// Output `output` of the stand-in for frame `k` of `values` values, whole.
+/// The stand-in's output `output` for frame `k` of `values` values, uncropped.
 pub fn whole_of(output: usize, k: usize, values: usize) -> Vec<f32> {
     let (scale, shift) = ((output + 1) as f32, output as f32);
     let value = |x| f32::from(x) * scale + shift;
     pixels(k, values).map(value).collect()
 }
 
-/// Output `output` of the stand-in for frame `k`, whole.
+/// The stand-in's output `output` for frame `k`, uncropped.
 pub fn whole(output: usize, k: usize) -> Vec<f32> {
     whole_of(output, k, VALUES)
 }
@@ -68,7 +69,7 @@ pub fn middle(output: usize, k: usize) -> Vec<f32> {
     middle_of(&whole(output, k), SIDE, 2)
 }
 
-/// What the messages to frame `k` hold.
+/// The contents of the messages for frame `k`.
 pub fn given(answer: &Answer, k: usize) -> Vec<Vec<f32>> {
     let messages = answer.get(&k.to_string()).expect("the frame is answered");
     let values = |payload: &[u8]| npyz::NpyFile::new(payload)?.into_vec();
@@ -76,7 +77,7 @@ pub fn given(answer: &Answer, k: usize) -> Vec<Vec<f32>> {
     values.collect::<Result<_, _>>().expect("a result is npy")
 }
 
-/// Asserts that each of the first `frames` frames was answered by its own two outputs, whole.
+/// Asserts that each of the first `frames` frames was answered with its own two outputs, uncropped.
 pub fn assert_results(answer: &Answer, frames: usize) {
     assert_eq!(nacks(answer, frames), Vec::<usize>::new());
     for k in 0..frames {
@@ -84,7 +85,7 @@ pub fn assert_results(answer: &Answer, frames: usize) {
     }
 }
 
-/// The nacked ones of the first `frames` frames; all others have their results.
+/// The nacked frames of the first `frames`; all others must have their results.
 pub fn nacks(answer: &Answer, frames: usize) -> Vec<usize> {
     let nacked = |k: &usize| answer.tags(&k.to_string()).any(|tag| tag == NACK);
     for k in (0..frames).filter(|k| !nacked(k)) {

@@ -1,4 +1,4 @@
-//! CUDA graphs, and how a lane waits for the device.
+//! CUDA graphs, and the ways to wait for the device.
 
 use crate::fixture::needs_the_stand_in_driver;
 use crate::frames::{assert_results, plan, usual};
@@ -25,8 +25,8 @@ async fn full_batches_are_launched_as_graphs_short_ones_are_not() {
 
 #[tokio::test]
 async fn full_batches_are_right_after_short_ones() {
-    // On one lane, so that its graph is launched again after a batch of another shape. The stand-in calls it a misuse
-    // if that shape was set in the graph's own context.
+    // On one lane, so that its graph is launched again after a batch of another shape. The stand-in reports a
+    // misuse if that shape was set in the graph's own context.
     let bench = Bench::new(&plan("f32", "1 8 8", ""));
     let mut sidecar = bench.serve(&["--mode", "sequential"]).await;
     for frames in [FRAMES, 3, FRAMES, FRAMES] {
@@ -94,7 +94,7 @@ async fn engine_that_allocates_in_its_first_run_is_captured() {
 }
 
 #[tokio::test]
-async fn a_lane_sleeps_while_it_waits_unless_it_is_to_spin() {
+async fn a_lane_sleeps_while_it_waits_unless_spinning_is_set() {
     for (flags, sleeps) in [(&[][..], true), (&["--spin"], false)] {
         let mut sidecar = Bench::new(&usual()).serve(flags).await;
         assert_results(&sidecar.call(FRAMES).await, FRAMES);

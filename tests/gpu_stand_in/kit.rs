@@ -1,4 +1,4 @@
-//! `scripts/gpu-kit.sh`: built and run here, on the stand-in driver in place of a card.
+//! `scripts/gpu-kit.sh`, built and run here with the stand-in driver instead of a card.
 
 use crate::fixture::{needs_the_stand_in_driver, program};
 use std::path::Path;
@@ -34,7 +34,7 @@ fn the_gpu_kit_runs_every_part_and_reports_it() {
             .unwrap_or_else(|| panic!("{title}: no {pointer} in {part}"))
             .clone()
     };
-    // Tests did run, on the path that is taken on a card: some were skipped there.
+    // Tests ran in the same way as on a card: some were skipped.
     assert!(
         figures("Faults", "/passed").as_u64() >= Some(3),
         "{printed}"
@@ -76,7 +76,7 @@ fn a_part_that_takes_too_long_is_cut_off_and_the_others_run() {
     assert_eq!(report["failed"], 1);
 }
 
-/// Runs a command that must succeed; returns what it printed.
+/// Runs a command that must succeed; returns its output.
 fn succeeds(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

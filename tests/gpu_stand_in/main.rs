@@ -1,10 +1,10 @@
-//! The GPU code, run on machines without a GPU: the real program on a stand-in for the NVIDIA driver and TensorRT.
+//! Tests of the GPU code without a GPU: the real program runs on a stand-in for the NVIDIA driver and TensorRT.
 //!
-//! `tests/stand_in` holds the stand-in and says what it can tell and what it cannot. The program's answers come
-//! over its socket; what it did to the device is in the report that the stand-in writes as the process ends.
-//! Nothing here depends on how long anything takes.
+//! `tests/stand_in` holds the stand-in and documents what it can and cannot detect. The tests read the
+//! program's answers from its socket, and its use of the device from the report that the stand-in writes when
+//! the process ends. No test depends on timing.
 
-// Tests and their helpers stop at the first surprise; clippy.toml's leave reaches only the tests themselves.
+// Tests and their helpers may panic; clippy.toml allows it only in the tests themselves.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,21 +14,21 @@
 
 /// `beamflow inspect` and `beamflow bench-engine`.
 mod commands;
-/// What the device does wrong, and what becomes of the frames.
+/// Faults of the device, and the outcomes of frames.
 mod faults;
 /// Building the stand-in.
 mod fixture;
-/// Frames, and what they must become.
+/// Frames, and their expected results.
 mod frames;
-/// CUDA graphs, and how a lane waits.
+/// CUDA graphs, and the ways to wait for the device.
 mod graphs;
 /// The kit for machines with a card.
 mod kit;
-/// Device memory: too little of it, and none lost.
+/// Device memory: too little of it, and leaks.
 mod memory;
-/// What a machine may lack, and what is said of it.
+/// Missing parts of a machine, and the messages about them.
 mod missing;
-/// Results, and what is copied for them.
+/// Results, and the bytes copied for them.
 mod results;
 /// The program on the stand-in.
 mod sidecar;

@@ -1,13 +1,13 @@
-//! Device memory: too little of it, and none lost.
+//! Device memory: too little of it, and leaks.
 
 use crate::fixture::needs_the_stand_in_driver;
 use crate::frames::{VALUES, assert_results, plan, usual};
 use crate::sidecar::{Bench, MODES};
 
-/// Bytes of a lane's workspace: much more than a batch takes.
+/// Bytes of a lane's workspace: much more than a batch needs.
 const WORKSPACE: usize = 1 << 16;
 
-/// An engine whose lanes take a little more than [`WORKSPACE`].
+/// An engine whose lanes need a little more than [`WORKSPACE`].
 fn hungry() -> String {
     plan("f32", "8", &format!("workspace {WORKSPACE}"))
 }
@@ -30,7 +30,7 @@ fn lanes_that_do_not_fit_are_refused_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn as_many_lanes_as_fit_can_be_used_if_it_is_only_one() {
+async fn as_many_lanes_as_fit_can_be_used_even_one() {
     needs_the_stand_in_driver!("it sets the device's memory");
     for lanes in 1..=2 {
         let memory = WORKSPACE * (2 * lanes + 1) / 2;
@@ -54,7 +54,7 @@ fn engine_too_large_for_the_gpu_is_refused_with_the_reason() {
 #[tokio::test]
 async fn automatic_batch_shrinks_until_the_lanes_fit() {
     needs_the_stand_in_driver!("it sets the device's memory");
-    // A row of input and both outputs; three lanes with 32 rows fit, three with 64 do not.
+    // One row has the input and both outputs; three lanes with 32 rows fit, three with 64 do not.
     let row = 3 * VALUES * 4;
     let bench = Bench::new(&plan("f32", "1 64 64", "")).with("STAND_IN_MEMORY", 3 * 40 * row);
     let mut sidecar = bench.serve(&["--bsz-size", "auto"]).await;

@@ -1,4 +1,4 @@
-//! What a machine or an engine file may lack: one line says what is found and what is needed.
+//! Missing parts of a machine or an engine file: one line of error says what was found and what is needed.
 
 use crate::fixture::{libraries, needs_the_stand_in_driver};
 use crate::frames::{plan, usual};
@@ -38,7 +38,7 @@ fn missing_tensorrt_is_named_with_the_remedy() {
     let bench = Bench::new(&usual()).with_libraries(folder.path());
     let words = ["libtensorrt_rtx.so.1 cannot be opened", "--tensorrt-path"];
     assert_refused(&bench, &[], &words);
-    // It need not lie where the system looks.
+    // The library may be outside the system's library path.
     let path = libraries().to_str().unwrap();
     let bench = bench.with("STAND_IN_DEVICES", 1);
     let output = bench.run(&["inspect", "model.engine", "--tensorrt-path", path]);
@@ -47,7 +47,7 @@ fn missing_tensorrt_is_named_with_the_remedy() {
 }
 
 #[test]
-fn with_no_gpu_the_line_says_so() {
+fn a_missing_gpu_is_named_in_the_error() {
     needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
     assert_refused(&bench, &[], &["there is a driver, but no NVIDIA GPU"]);
@@ -75,7 +75,7 @@ fn a_tensorrt_of_another_version_is_named_with_the_one_needed() {
 }
 
 #[tokio::test]
-async fn a_later_tensorrt_is_as_good() {
+async fn a_later_tensorrt_is_accepted() {
     let bench = Bench::new(&usual()).with("STAND_IN_TENSORRT_VERSION", "1.8.0");
     let mut sidecar = bench.serve(&[]).await;
     crate::frames::assert_results(&sidecar.call(9).await, 9);
@@ -103,7 +103,7 @@ fn unsuitable_engine_is_refused_with_the_reason() {
     }
 }
 
-/// Writes a description of `of`, built by TensorRT-RTX `version`, beside the bench's engine file.
+/// Writes a description of `of`, built by TensorRT-RTX `version`, next to the bench's engine file.
 fn describe(bench: &Bench, of: &str, version: &str) {
     let tensor = |name: &str| TensorSpec {
         name: name.to_owned(),
@@ -143,7 +143,7 @@ fn engine_of_another_version_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn a_description_of_another_file_is_not_believed() {
+fn a_description_of_another_file_is_refused() {
     let bench = Bench::new(&usual());
     describe(&bench, "another file", "1.7.1");
     assert_refused(&bench, &[], &["of another file"]);

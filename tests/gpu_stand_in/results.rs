@@ -1,4 +1,4 @@
-//! Results are right in every mode, and no more is copied than is needed.
+//! Results are correct in every mode, and only the necessary bytes are copied.
 
 use crate::frames::{
     VALUES, assert_results, frame_of, given, middle, middle_of, plan, usual, whole, whole_of,
@@ -12,7 +12,8 @@ const BATCH: usize = 8;
 async fn results_are_right_for_each_mode_input_type_and_batch() {
     for (mode, lanes) in MODES {
         for (input, bytes) in [("f32", 4), ("f16", 2)] {
-            // Rows of the two calls below: a fixed batch is padded, one within a range runs as it is, or at its least.
+            // Rows of the two calls below: a fixed batch is padded, a batch within a range runs as it is, or
+            // with the minimum.
             for (batch, least, rows) in [("8", 8, 56), ("1 4 8", 1, 48), ("4 4 8", 4, 49)] {
                 let case = format!("{mode}, {input}, {batch}");
                 let bench = Bench::new(&plan(input, batch, ""));
@@ -21,7 +22,8 @@ async fn results_are_right_for_each_mode_input_type_and_batch() {
                 assert_results(&sidecar.call(3).await, 3);
                 if let Some(report) = sidecar.stop().await {
                     assert_eq!(report.bytes_in, rows * VALUES * bytes, "{case}");
-                    // First the engine is examined twice with its least batch, and each lane runs a full one.
+                    // First the engine is examined twice with its smallest batch, and each lane runs a full
+                    // one.
                     let computed = 2 * least + lanes * BATCH + rows;
                     assert_eq!(report.rows, computed, "{case}");
                 }
@@ -75,7 +77,7 @@ async fn only_the_wanted_part_of_a_cropped_output_is_copied() {
 }
 
 #[tokio::test]
-async fn of_an_output_that_is_not_asked_for_nothing_is_copied() {
+async fn an_unselected_output_is_not_copied() {
     for (mode, _) in MODES {
         let flags = ["--mode", mode, "--output", "phase"];
         let mut sidecar = Bench::new(&plan("f32", "8", "")).serve(&flags).await;

@@ -1,4 +1,4 @@
-//! The program on the stand-in, and what the stand-in saw of it.
+//! The program on the stand-in, and the stand-in's report.
 
 use crate::fixture::{libraries, on_a_card, program};
 use crate::frames::{frame, usual};
@@ -12,18 +12,18 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Long enough for anything that is going to happen at all; no test waits for it to pass.
+/// Longer than any expected event takes; no test waits until it has passed.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// The modes of the sidecar, each with the lanes it has by default.
+/// The modes of the sidecar, each with its default number of lanes.
 pub const MODES: [(&str, usize); 3] = [("sequential", 1), ("concurrent", 4), ("pipelined", 3)];
 
-/// What the stand-in saw, over the life of a process.
+/// The stand-in's report over the life of a process.
 #[derive(Debug, serde::Deserialize)]
 pub struct Report {
-    /// Runs that streams were told of, by themselves or in a graph.
+    /// Runs enqueued on streams, directly or in a graph.
     pub enqueues: usize,
-    /// Rows that these runs computed.
+    /// Rows computed by these runs.
     pub rows: usize,
     pub graph_launches: usize,
     pub captures: usize,
@@ -32,7 +32,7 @@ pub struct Report {
     pub bytes_out: usize,
     pub peak_device_bytes: usize,
     pub blocking_sync_events: usize,
-    /// What a program must not do.
+    /// Calls that a program must not make.
     pub misuse: Vec<String>,
     live_device_bytes: usize,
     live_host_bytes: usize,
@@ -44,7 +44,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// What was not given back: device bytes, host bytes, streams, events, graphs, execution contexts.
+    /// Resources that were not released: device bytes, host bytes, streams, events, graphs, execution contexts.
     fn live(&self) -> [usize; 6] {
         [
             self.live_device_bytes,
@@ -57,7 +57,7 @@ impl Report {
     }
 }
 
-/// A folder with an engine file in it, and the settings of the stand-in that it is to run on.
+/// A folder with an engine file, and the settings of the stand-in.
 pub struct Bench {
     folder: TempDir,
     libraries: PathBuf,
@@ -82,21 +82,21 @@ impl Bench {
         self
     }
 
-    /// Has the libraries looked for in `folder` instead.
+    /// Sets the folder for the library search.
     pub fn with_libraries(mut self, folder: &Path) -> Self {
         self.libraries = folder.to_owned();
         self
     }
 
-    /// The engine file.
+    /// The path of the engine file.
     pub fn engine(&self) -> PathBuf {
         self.folder.path().join("model.engine")
     }
 
-    /// The program, with the stand-in in place of the driver and TensorRT.
+    /// The command for the program, on the stand-in instead of the driver and TensorRT.
     fn program(&self) -> Command {
         let mut program = Command::new(program());
-        // On a card they are the settings of the whole run.
+        // On a card these settings apply to the whole run.
         let stand_in = |(name, _): &(String, String)| name.starts_with("STAND_IN_") && !on_a_card();
         for (name, _) in std::env::vars().filter(stand_in) {
             program.env_remove(name);
@@ -108,14 +108,15 @@ impl Bench {
         program
             .env_remove("RUST_LOG")
             .env("LD_LIBRARY_PATH", self.library_path())
-            // One port for all of them would be taken by the first.
+            // With a fixed port only the first process could listen.
             .env("HTTP_ADDRESS", "off")
             .env("STAND_IN_REPORT", self.folder.path().join("report.json"))
             .envs(self.settings.iter().map(|(name, value)| (name, value)));
         program
     }
 
-    /// The libraries' folder; before the machine's own path on a card, which may name the driver's folder.
+    /// The libraries' folder; on a card, in front of the machine's own path, which may name the driver's
+    /// folder.
     fn library_path(&self) -> OsString {
         let mut path = self.libraries.clone().into_os_string();
         if let (true, Some(more)) = (on_a_card(), std::env::var_os("LD_LIBRARY_PATH")) {
@@ -125,7 +126,7 @@ impl Bench {
         path
     }
 
-    /// Runs the program with `args` to its end, which must come.
+    /// Runs the program with `args` to its end; fails if it does not end in time.
     pub fn run(&self, args: &[&str]) -> Output {
         let mut child = self
             .program()
@@ -140,13 +141,13 @@ impl Bench {
         while child.try_wait().unwrap().is_none() && begun.elapsed() < NEVER {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Gone already, unless it runs on where it was to end.
+        // Already gone, unless the program runs on when it should have ended.
         let _ = child.kill();
         child.wait_with_output().unwrap()
     }
 
-    /// Starts a sidecar that is to fail with exit code 1; gives the one line that says why, after those of the
-    /// steps that went well.
+    /// Starts a sidecar that must fail with exit code 1; returns the one line with the reason, after the lines
+    /// of the steps that succeeded.
     pub fn refused(&self, flags: &[&str]) -> String {
         let output = self.run(&[&["--model-path", "model.engine"], flags].concat());
         let text = String::from_utf8(output.stderr).unwrap();
@@ -163,7 +164,7 @@ impl Bench {
             "--model-path".to_owned(),
             self.engine().display().to_string(),
         ];
-        // Results come whole, and batches close when full or at the end only, unless the flags say otherwise.
+        // By default results are sent whole, and batches close only when full or at the end.
         for (flag, value) in [("--output-size", "full"), ("--batch-timeout", "off")] {
             if !flags.contains(&flag) {
                 all.extend([flag, value].map(str::to_owned));
@@ -180,7 +181,7 @@ impl Bench {
         }
     }
 
-    /// What the stand-in driver recorded; there must be nothing wrong in it. A real driver records nothing.
+    /// The stand-in driver's report, in which no misuse may occur. A real driver writes none.
     pub fn report(&self) -> Option<Report> {
         if on_a_card() {
             return None;
@@ -191,7 +192,7 @@ impl Bench {
         Some(report)
     }
 
-    /// Asserts that the program gave everything back.
+    /// Asserts that the program released everything.
     pub fn assert_all_given_back(&self) {
         if let Some(report) = self.report() {
             assert_eq!(report.live(), [0; 6], "{report:?}");
@@ -219,20 +220,20 @@ impl Sidecar {
         answer.expect("the call is answered").unwrap()
     }
 
-    /// Its log.
+    /// The text of its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.bench.folder.path().join("sidecar.log")).unwrap()
     }
 
-    /// Stops it as Kubernetes does: with exit code 0, and nothing kept of the device.
+    /// Stops it with SIGTERM, as Kubernetes does: the exit code is 0, and no device resource is left.
     pub async fn stop(self) -> Option<Report> {
         let bench = self.end().await;
         bench.assert_all_given_back();
         bench.report()
     }
 
-    /// The same, where a lane hangs and keeps what it has: the process leaves without exit handlers, and so without
-    /// a report.
+    /// The same for a sidecar with a hung lane that keeps its resources: the process ends without exit
+    /// handlers, and so without a report.
     pub async fn stop_with_a_lane_hanging(self) {
         let bench = self.end().await;
         assert!(!bench.folder.path().join("report.json").exists());
@@ -244,7 +245,7 @@ impl Sidecar {
         self.bench
     }
 
-    /// Waits until it has ended by itself, with everything given back; returns its exit code and its log.
+    /// Waits until it has ended by itself, with everything released; returns its exit code and its log.
     pub async fn ended(mut self) -> (Option<i32>, String) {
         let log = self.bench.folder.path().join("sidecar.log");
         drop(self.driver);
@@ -255,7 +256,7 @@ impl Sidecar {
     }
 }
 
-/// The inferences before the first batch: two while the engine is examined, and one to warm up each of the lanes.
+/// The inferences before the first batch: two for the examination of the engine, and one to warm up each lane.
 pub async fn runs_before_the_first_batch(flags: &[&str]) -> usize {
     let mode = flags.iter().skip_while(|flag| **flag != "--mode").nth(1);
     let lanes = MODES

@@ -1,4 +1,4 @@
-//! What a call promises when nobody errs.
+//! Calls without faults.
 
 use beamflow::vertex::client::{Datum, DriverError, dial};
 use futures::FutureExt;
@@ -22,7 +22,7 @@ async fn a_stream_without_a_handshake_is_refused() {
 }
 
 #[tokio::test]
-async fn the_handler_gets_the_datum_whole() {
+async fn the_handler_gets_every_field_of_a_datum() {
     let rig = Rig::start(|mut input| async move {
         let datum = input.recv().await.unwrap();
         assert!(input.recv().await.is_none());
@@ -85,10 +85,10 @@ async fn each_result_carries_the_metadata_of_its_datum() {
     }
 }
 
-/// Numaflow up to 1.8.3 fails when its next read batch is under way before this one's end of
-/// transmission is here. So when the first response is here, the rest must be, down to the end.
+/// Numaflow up to 1.8.3 fails if its next read batch starts before this one's end of transmission has arrived.
+/// So once the first response has arrived, all the rest must be there, including the end.
 #[tokio::test]
-async fn the_end_of_transmission_is_right_behind_the_last_response() {
+async fn the_end_of_transmission_follows_the_last_response_at_once() {
     let rig = Rig::start(echo).await;
     let mut driver = rig.driver().await;
     for id in ["a", "b", "c"] {
@@ -185,7 +185,7 @@ async fn a_message_over_the_limit_ends_only_its_stream() {
     soon(driver.call(datums(&["b"]))).await.unwrap();
 }
 
-/// A stalled stream holds what it has read ahead, and not what the others of its connection need.
+/// A stalled stream keeps only its own read-ahead, not the window of other streams on its connection.
 #[tokio::test]
 async fn a_stalled_stream_delays_no_other() {
     let (release, released) = tokio::sync::watch::channel(false);
@@ -214,7 +214,7 @@ async fn a_stalled_stream_delays_no_other() {
             .map(|i| Datum::new(format!("{name}{i}"), vec![0; 1 << 20]))
             .collect()
     };
-    // More than the windows and the read-ahead together can take.
+    // More than the windows and the read-ahead can hold.
     let much = mebibytes("stall", 48);
     let stalled =
         tokio::spawn(async move { stalled.call(futures::stream::iter(much)).await.unwrap() });

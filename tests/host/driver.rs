@@ -1,4 +1,4 @@
-//! What the driver insists on, shown on a sidecar that breaks every promise when asked to.
+//! The driver's checks, tested on a sidecar that breaks the protocol on request.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::support::{datum, datums, soon};
 
-/// Says what it was told to say, whatever it hears: `before` at once, `after` at each end of
-/// transmission.
+/// Sends prepared messages whatever it receives: `before` at once, `after` at each end of transmission.
 #[derive(Clone, Default)]
 struct Scripted {
     not_ready: bool,
@@ -51,7 +50,7 @@ impl Map for Scripted {
 }
 
 impl Scripted {
-    /// Shakes hands, then says `after` at each end of transmission.
+    /// Answers the handshake, then sends `after` at each end of transmission.
     fn after(after: &[MapResponse]) -> Self {
         Self {
             before: vec![handshake()],
@@ -69,12 +68,12 @@ impl Scripted {
     }
 
     async fn connect(self) -> Result<Driver, DriverError> {
-        // The directory may go: the socket is connected to by then.
+        // The directory can be removed: the client is already connected.
         let dir = self.serve();
         soon(Driver::connect(&dir.path().join("sock"))).await
     }
 
-    /// What the driver makes of one read batch of `a` and `b`.
+    /// The driver's result for one read batch of `a` and `b`.
     async fn called(self) -> Result<Answer, DriverError> {
         let mut driver = self.connect().await.unwrap();
         let settled = soon(driver.call(datums(&["a", "b"]))).await;
@@ -109,13 +108,13 @@ fn to(id: &str) -> MapResponse {
 }
 
 #[tokio::test]
-async fn the_driver_is_content_when_each_datum_is_answered_once() {
+async fn the_driver_accepts_one_answer_per_datum() {
     let back = Scripted::after(&[to("b"), to("a"), eot()]).called().await;
     assert_eq!(back.unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn the_driver_misses_a_datum_that_is_not_answered() {
+async fn the_driver_notices_a_datum_without_an_answer() {
     match Scripted::after(&[to("a"), eot()]).called().await {
         Err(DriverError::Missing { unanswered }) => assert_eq!(unanswered, ["b"]),
         other => panic!("{other:?}"),
@@ -145,7 +144,7 @@ async fn the_driver_notices_an_id_that_was_not_sent() {
 }
 
 #[tokio::test]
-async fn the_driver_takes_no_empty_list_for_an_answer() {
+async fn the_driver_refuses_an_answer_without_messages() {
     let mut empty = to("a");
     empty.results.clear();
     match Scripted::after(&[empty, to("b"), eot()]).called().await {
@@ -155,7 +154,7 @@ async fn the_driver_takes_no_empty_list_for_an_answer() {
 }
 
 #[tokio::test]
-async fn the_driver_takes_no_end_of_transmission_before_its_own() {
+async fn the_driver_refuses_an_early_end_of_transmission() {
     let script = Scripted {
         before: vec![handshake(), eot()],
         ..Scripted::default()
@@ -191,7 +190,7 @@ async fn the_driver_notices_a_stream_that_ends_in_mid_call() {
 }
 
 #[tokio::test]
-async fn the_driver_insists_on_the_handshake() {
+async fn the_driver_requires_the_handshake() {
     for (before, expected) in [(vec![to("a")], Some("a")), (vec![eot()], Some(""))] {
         let script = Scripted {
             before,
@@ -217,7 +216,7 @@ async fn the_driver_opens_no_stream_on_a_sidecar_that_is_not_ready() {
     );
 }
 
-/// What `wait_ready` makes of a server-info file of this content, on a socket that is ready.
+/// The result of `wait_ready` for a server-info file with this content, on a socket that is ready.
 async fn waited(info: Option<&str>, timeout: Duration) -> Result<Driver, DriverError> {
     let dir = Scripted::after(&[]).serve();
     let path = dir.path().join("info");

@@ -1,4 +1,4 @@
-//! What happens when the handler errs: every datum is answered all the same.
+//! Faults of the handler: every datum is still answered.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,14 +7,14 @@ use numaflow::batchmap::BatchResponse;
 
 use super::support::{Rig, UNANSWERED, answer, datum, datums, echo, soon, value};
 
-/// The ids that were answered by the host.
+/// The ids that the host answered.
 fn by_the_host(back: &Answer) -> Vec<&str> {
     let ids = back.responses.iter().map(|(id, _)| id.as_str());
     ids.filter(|id| back.tags(id).any(|tag| tag == UNANSWERED))
         .collect()
 }
 
-/// More than read-ahead and HTTP/2 windows hold: somebody must go on reading.
+/// More than read-ahead and HTTP/2 windows hold, so the host must continue to read.
 fn much() -> impl futures::Stream<Item = Datum> {
     futures::stream::iter((0..400).map(|i| Datum::new(i.to_string(), vec![0; 64 << 10])))
 }
@@ -59,7 +59,7 @@ async fn an_early_return_ends_neither_call_nor_stream() {
 }
 
 #[tokio::test]
-async fn a_datum_the_handler_forgot_is_answered_by_the_host() {
+async fn a_datum_without_an_answer_is_answered_by_the_host() {
     let rig = Rig::start(|input| async move {
         let mut responses = echo(input).await;
         responses.retain(|response| response.id != "b");
@@ -88,7 +88,7 @@ async fn a_datum_answered_twice_gets_the_first_answer_only() {
 }
 
 #[tokio::test]
-async fn an_answer_to_an_id_that_never_came_goes_nowhere() {
+async fn an_answer_to_an_unknown_id_is_dropped() {
     let rig = Rig::start(|input| async move {
         let mut responses = echo(input).await;
         responses.insert(0, answer("invented", "?"));

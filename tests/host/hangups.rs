@@ -1,4 +1,4 @@
-//! What happens when numa goes away in mid-call, or breaks the protocol.
+//! The client disconnects during a call, or violates the protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::support::{Rig, answer, datum, datums, echo, soon, value};
 
-/// Says on a channel that it was dropped.
+/// Sends on a channel when it is dropped.
 struct Dropped(mpsc::UnboundedSender<&'static str>);
 
 impl Drop for Dropped {
@@ -19,7 +19,8 @@ impl Drop for Dropped {
     }
 }
 
-/// A handler that, in its first call, reads to the end and then never returns; and the news of it.
+/// A handler that, in its first call, reads to the end and never returns, with a receiver for the time it
+/// starts and is dropped.
 async fn stuck_at_first() -> (Rig, mpsc::UnboundedReceiver<&'static str>) {
     let (tell, news) = mpsc::unbounded_channel();
     let calls = Arc::new(AtomicUsize::new(0));
@@ -53,7 +54,7 @@ async fn a_disconnect_in_mid_call_stops_the_handler() {
     driver.send_datum(datum("a")).await.unwrap();
     assert_eq!(soon(news.recv()).await, Some("read"));
     drop(driver);
-    // Whether the end of the stream or its reset is seen first is chance: both must do.
+    // Either the end of the stream or its reset may be seen first; both must work.
     while soon(news.recv()).await != Some("dropped") {}
 
     let mut driver = rig.driver().await;
@@ -86,7 +87,7 @@ async fn a_stream_closed_within_a_batch_is_answered_and_ended() {
     assert!(soon(driver.next_response()).await.unwrap().is_none());
 }
 
-/// Sends `wrong` in mid-batch; the status the stream ends with.
+/// Sends `wrong` within a batch; returns the status that ends the stream.
 async fn violate(wrong: MapRequest) -> tonic::Status {
     let (rig, mut news) = stuck_at_first().await;
     let mut driver = rig.driver().await;

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::support::{Rig, answer, datum, datums, echo, server, soon, value};
 
-/// A host with a call in hand, whose handler has read datum `a` and waits for more.
+/// A host with a call in progress; its handler has read datum `a` and waits for more.
 async fn in_mid_call() -> (Rig, Driver) {
     let (tell, mut news) = mpsc::unbounded_channel();
     let rig = Rig::start(move |mut input| {
@@ -33,12 +33,12 @@ async fn in_mid_call() -> (Rig, Driver) {
 async fn a_shutdown_in_mid_call_lets_the_call_finish_and_answers_it() {
     let (rig, mut driver) = in_mid_call().await;
     rig.shutdown.cancel();
-    // The rest of the batch comes after the signal, and is part of the call in hand.
+    // The rest of the batch arrives after the signal and belongs to the call in progress.
     let back = soon(driver.call(datums(&["b", "c"]))).await.unwrap();
     for id in ["a", "b", "c"] {
         assert_eq!(value(&back, id), id.as_bytes());
     }
-    // No further batch is begun: the stream ends.
+    // No further batch starts: the stream ends.
     assert!(soon(driver.next_response()).await.unwrap().is_none());
     rig.stop().await.unwrap();
 }
@@ -80,7 +80,7 @@ async fn a_shutdown_between_batches_removes_the_files() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_dropped_gives_the_files_back_too() {
+async fn a_dropped_host_removes_its_files() {
     let rig = Rig::start(echo).await;
     rig.serving.abort();
     assert!(soon(rig.serving).await.unwrap_err().is_cancelled());
@@ -89,24 +89,24 @@ async fn a_host_that_is_dropped_gives_the_files_back_too() {
 }
 
 #[tokio::test]
-async fn a_socket_somebody_answers_on_is_left_to_them() {
+async fn a_socket_in_use_is_not_replaced() {
     let rig = Rig::start(echo).await;
     let second = server(echo, rig.config.clone()).serve(CancellationToken::new());
     let error = soon(second).await.unwrap_err();
     assert_eq!(error.kind(), "in_use");
     let path = rig.config.sock_path.display().to_string();
     assert!(error.to_string().contains(&path), "{error}");
-    // The first is as it was, to the server-info file.
+    // The first host is unchanged, including its server-info file.
     let mut driver = rig.driver().await;
     soon(driver.call(datums(&["a"]))).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_a_killed_sidecar_left_behind_is_replaced() {
+async fn files_of_a_killed_sidecar_are_replaced() {
     let rig = Rig::start_with(echo, |config| {
         drop(UnixListener::bind(&config.sock_path).unwrap());
         std::fs::write(&config.server_info_path, "{}U+005C__END__").unwrap();
-        // Neither end of a path needs to be there.
+        // Neither end of a path needs to exist.
         config.server_info_path = config.sock_path.with_file_name("a/b/info");
     })
     .await;

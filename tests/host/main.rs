@@ -1,8 +1,8 @@
-//! The host and the driver, black box: real gRPC over a real Unix socket, with handlers of a few
-//! lines. No test measures time; those that wait for something that may never come give up after a
-//! minute, so that a broken promise is a failure and not a hang.
+//! Black-box tests of the host and the driver: real gRPC over a real Unix socket, with handlers of a few lines.
+//! No test measures time. A test that waits for something gives up after a minute, so that it fails instead of
+//! hanging.
 
-// Helpers outside #[test] functions may stop at the first surprise too.
+// Helpers outside #[test] functions may panic too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,13 +10,13 @@
     clippy::indexing_slicing
 )]
 
-/// What a call promises.
+/// Calls without faults.
 mod calls;
-/// What the driver insists on.
+/// The driver's checks.
 mod driver;
-/// What happens when the handler errs.
+/// Faults of the handler.
 mod faults;
-/// What happens when numa goes away, or breaks the protocol.
+/// Disconnects and protocol violations.
 mod hangups;
 /// Start, shutdown, the socket and the server-info file.
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! A host on a socket of its own, with a handler made of a closure.
+//! A host on its own socket, with a closure as its handler.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// What the host of a [`Rig`] puts on datums the handler left.
+/// The tag that the host of a [`Rig`] puts on datums without an answer.
 pub const UNANSWERED: &str = "unanswered";
 
-/// Fails the test where it would hang.
+/// Fails the test if `future` does not finish.
 pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await
-        .expect("waited a minute for something that should have come")
+        .expect("timeout after a minute")
 }
 
 /// A closure as a handler.
@@ -52,7 +52,7 @@ pub async fn echo(mut input: Receiver<batchmap::Datum>) -> Vec<BatchResponse> {
     responses
 }
 
-/// Datums of these ids, with the id as payload.
+/// Datums with these ids, and the id as payload.
 pub fn datums(ids: &[&str]) -> impl futures::Stream<Item = Datum> + Unpin {
     let datums: Vec<Datum> = ids.iter().map(|id| datum(id)).collect();
     futures::stream::iter(datums)
@@ -63,7 +63,7 @@ pub fn datum(id: &str) -> Datum {
     Datum::new(id, id.as_bytes().to_vec())
 }
 
-/// The value of the first message to `id`.
+/// The value of the first message for `id`.
 pub fn value<'a>(answer: &'a beamflow::vertex::client::Answer, id: &str) -> &'a [u8] {
     &answer.get(id).unwrap()[0].value
 }
@@ -85,7 +85,7 @@ impl Rig {
         Self::start_with(handler, |_| {}).await
     }
 
-    /// With a configuration of one's own; both paths lie in the rig's directory.
+    /// Starts a host with the given configuration; both paths are in the rig's directory.
     pub async fn start_with<F, R>(handler: F, change: impl FnOnce(&mut ServerConfig)) -> Self
     where
         F: Fn(Receiver<batchmap::Datum>) -> R + Send + Sync + 'static,
@@ -110,7 +110,7 @@ impl Rig {
         rig
     }
 
-    /// A driver on a connection of its own.
+    /// A driver on a new connection.
     pub async fn driver(&self) -> Driver {
         let (info, sock) = (&self.config.server_info_path, &self.config.sock_path);
         Driver::wait_ready(info, sock, Duration::from_secs(60))
@@ -118,7 +118,7 @@ impl Rig {
             .unwrap()
     }
 
-    /// Shuts down; what `serve` returned.
+    /// Shuts the host down; returns the result of `serve`.
     pub async fn stop(self) -> Result<(), ServerError> {
         self.shutdown.cancel();
         soon(self.serving).await.unwrap()

@@ -9,20 +9,20 @@ use beamflow::inference::model::OrAuto;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use serde_json::{Value, json};
 
-/// The model in the image, and in the repository.
+/// The model's path in the image, and in the repository.
 const MODELS: [(&str, &str); 1] = [(
     "/opt/app/models/ptychonn_64.onnx",
     "models/ptychonn_64.onnx",
 )];
 
-/// A container that runs beamflow, in the vertex (or MonoVertex) that has it.
+/// A container that runs beamflow, and the vertex (or MonoVertex) it belongs to.
 pub struct Container<'a> {
     pub place: String,
     pub vertex: &'a Value,
     pub spec: &'a Value,
 }
 
-/// The vertices of a Pipeline; a MonoVertex is one.
+/// The vertices of a Pipeline; a MonoVertex counts as one.
 pub fn vertices(document: &Document) -> Vec<&Value> {
     match document.kind() {
         "Pipeline" => document.value["spec"]["vertices"]
@@ -71,12 +71,12 @@ impl Container<'_> {
         let args = self.spec["args"].as_array().into_iter().flatten();
         args.map(|arg| {
             arg.as_str()
-                .unwrap_or_else(|| panic!("{}: {arg} is no text", self.place))
+                .unwrap_or_else(|| panic!("{}: {arg} is not a string", self.place))
         })
         .collect()
     }
 
-    /// The command that it runs instead of serving.
+    /// The subcommand; none if it serves.
     pub fn command(&self) -> Option<&str> {
         self.args()
             .first()
@@ -84,7 +84,7 @@ impl Container<'_> {
             .filter(|arg| !arg.starts_with('-'))
     }
 
-    /// What the command line makes of its arguments and environment; every variable must be one that it reads.
+    /// Parses the container's arguments and environment; every variable must be one that the program reads.
     fn matches(&self) -> ArgMatches {
         let program = Cli::command();
         let command = match self.command() {
@@ -102,10 +102,10 @@ impl Container<'_> {
                 .find(|arg| arg.get_env().and_then(|env| env.to_str()) == name.as_str());
             let arg = arg.unwrap_or_else(|| panic!("{}: nothing reads {name}", self.place));
             let flag = arg.get_long().unwrap();
-            // Kubernetes takes no other; a number without quotes is a mistake.
+            // Kubernetes accepts strings only; a number without quotes is a mistake.
             let value = value
                 .as_str()
-                .unwrap_or_else(|| panic!("{}: {name} is no text", self.place));
+                .unwrap_or_else(|| panic!("{}: {name} is not a string", self.place));
             let takes_value = arg.get_action().takes_values();
             argv.push(if takes_value {
                 format!("--{flag}={value}")
@@ -119,7 +119,7 @@ impl Container<'_> {
             .unwrap_or_else(|error| panic!("{}: {error}", self.place))
     }
 
-    /// The settings of a sidecar.
+    /// The configuration of a sidecar.
     pub fn config(&self) -> Config {
         let cli = Cli::from_arg_matches(&self.matches()).unwrap();
         Config::try_from(cli.serve).unwrap()
@@ -137,7 +137,7 @@ impl Container<'_> {
     }
 }
 
-/// Every container that serves, of all manifests.
+/// Every container that serves, in all manifests.
 pub fn each_sidecar(mut check: impl FnMut(&Document, &Container<'_>)) {
     let mut checked = 0;
     for document in documents::all() {
@@ -230,7 +230,7 @@ fn the_init_container_builds_the_sidecars_engine() {
 }
 
 #[test]
-fn a_sidecar_on_a_gpu_has_one_and_a_folder_to_keep_engines_in() {
+fn a_gpu_sidecar_has_a_gpu_and_a_folder_for_engines() {
     each_sidecar(|_, container| {
         let matches = container.matches();
         let raw = |id| {
@@ -349,7 +349,7 @@ fn every_memory_limit_fits_megapixel_frames() {
             .as_str()
             .unwrap();
         let (side, batch) = (1024, container.batch_size());
-        // Input and two outputs of f32; frames of int16.
+        // Input and two outputs are f32; frames are int16.
         let slots = container.config().slots() * batch * 3 * side * side * 4;
         let read_batch = container.vertex["limits"]["readBatchSize"]
             .as_u64()

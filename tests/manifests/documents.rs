@@ -1,4 +1,4 @@
-//! Manifests, as files and as rendered.
+//! Manifests, as files and rendered.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The folders that `kubectl apply -k` is told of.
+/// The folders for `kubectl apply -k`.
 pub const KUSTOMIZATIONS: [&str; 5] = [
     "k8s/overlays/cpu",
     "k8s/overlays/gpu",
@@ -18,7 +18,7 @@ pub const KUSTOMIZATIONS: [&str; 5] = [
 /// One YAML document.
 #[derive(Debug)]
 pub struct Document {
-    /// Where it is from: a file, or a folder that was rendered.
+    /// Its origin: a file, or a folder that was rendered.
     pub origin: String,
     pub value: Value,
 }
@@ -28,7 +28,7 @@ impl Document {
         self.value["kind"].as_str().unwrap_or("a patch")
     }
 
-    /// Kind and name, and where they are written.
+    /// Kind and name, and the origin.
     pub fn title(&self) -> String {
         let name = &self.value["metadata"]["name"];
         format!("{}: {} {name}", self.origin, self.kind())
@@ -72,12 +72,13 @@ pub fn files() -> Vec<String> {
     found
 }
 
-/// The documents in the files.
+/// All documents of the files.
 pub fn written() -> Vec<Document> {
     files().iter().flat_map(|f| parse(f, &read(f))).collect()
 }
 
-/// What `kubectl kustomize` makes of `folder`; nothing, and a line why, where that cannot be had.
+/// The output of `kubectl kustomize` for `folder`. Prints the reason and returns nothing where kubectl is not
+/// available.
 pub fn rendered(folder: &str) -> Option<Vec<Document>> {
     if let Err(reason) = kustomize_version() {
         eprintln!("{folder} is not rendered: {reason}");
@@ -93,7 +94,7 @@ pub fn rendered(folder: &str) -> Option<Vec<Document>> {
     Some(parse(folder, &String::from_utf8(output.stdout).unwrap()))
 }
 
-/// The documents in the files, and those rendered; once for all tests.
+/// All documents, of files and rendered; read once for all tests.
 pub fn all() -> &'static [Document] {
     static ALL: OnceLock<Vec<Document>> = OnceLock::new();
     ALL.get_or_init(|| {
@@ -117,7 +118,7 @@ fn kustomize_version() -> Result<u32, String> {
     }
 }
 
-/// Texts of several lines in a manifest are YAML themselves: read, so that their comments do not count.
+/// Multi-line texts in a manifest are YAML themselves. They are parsed, so that their comments are ignored.
 fn without_comments(value: &Value) -> Value {
     match value {
         Value::String(text) if text.contains('\n') => yaml_serde::from_str(text).unwrap(),
@@ -175,7 +176,7 @@ fn every_kustomization_is_rendered() {
     let folders = files()
         .iter()
         .filter_map(|file| file.strip_suffix("/kustomization.yaml").map(str::to_owned))
-        // Parts of others.
+        // These are parts of other overlays.
         .filter(|folder| folder != "k8s/base" && !folder.starts_with("k8s/components/"))
         .collect::<Vec<_>>();
     let mut known = KUSTOMIZATIONS.map(str::to_owned).to_vec();

@@ -1,4 +1,4 @@
-//! What the operations guide shows is what the program prints.
+//! Output shown in the operations guide is the program's output.
 
 use crate::documents::{read, root};
 use std::process::Command;

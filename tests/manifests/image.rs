@@ -1,5 +1,5 @@
-//! The Dockerfile and what it copies. No Docker is needed: the build's context is laid out in a folder, and Cargo asked
-//! whether it can work with that.
+//! The Dockerfile and the files that it copies. Docker is not needed: the test copies the build context into a
+//! folder and runs Cargo there.
 
 use crate::documents::{read, root};
 use std::path::Path;
@@ -18,7 +18,7 @@ fn instructions() -> Vec<String> {
         .collect()
 }
 
-/// What is copied from the context: sources and folder, for each COPY, in the stage named `stage` or in any.
+/// Sources and target folder of each COPY from the build context, in the stage named `stage` or in all stages.
 fn copied(stage: Option<&str>) -> Vec<(Vec<String>, String)> {
     let mut current = String::new();
     let mut found = Vec::new();
@@ -41,7 +41,7 @@ fn copied(stage: Option<&str>) -> Vec<(Vec<String>, String)> {
     found
 }
 
-/// Whether the builder gets to see `path`. Only the two forms of pattern that are used are understood.
+/// Whether `path` is in the build context. Supports only the two kinds of pattern that are used.
 fn is_sent(path: &str) -> bool {
     let mut sent = true;
     for pattern in read(".dockerignore")
@@ -81,8 +81,8 @@ fn all_files_of_the_image_are_sent_to_the_builder() {
     assert!(all.len() >= 3, "{all:?}");
     for (sources, _) in all {
         for source in sources {
-            assert!(root().join(&source).exists(), "{source} is not there");
-            assert!(is_sent(&source), "{source} is not sent");
+            assert!(root().join(&source).exists(), "{source} is absent");
+            assert!(is_sent(&source), "{source} is not in the build context");
         }
     }
     assert!(!is_sent(".git/config") && !is_sent("target/release/beamflow"));
@@ -93,7 +93,7 @@ fn cargo_can_build_from_what_the_image_copies() {
     let context = tempfile::tempdir().unwrap();
     for (sources, folder) in copied(Some("build")) {
         for source in sources {
-            // COPY puts what is in a folder, not the folder, into its target.
+            // COPY copies the contents of a folder, not the folder.
             let from = root().join(&source);
             let target = context.path().join(&folder);
             let to = if from.is_dir() {
@@ -111,7 +111,7 @@ fn cargo_can_build_from_what_the_image_copies() {
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    // What the source includes at compile time.
+    // Files that the source includes at compile time.
     assert!(context.path().join("models/ptychonn_64.onnx").exists());
 }
 
@@ -137,9 +137,9 @@ fn the_image_runs_as_nobody_and_builds_no_engine() {
     }
 }
 
-/// The figures in docs/reliability.md were taken so; the last stage is the image.
+/// The figures in docs/reliability.md were measured with this setting; the last stage is the image.
 #[test]
-fn the_image_sets_what_the_guide_says_of_the_heap() {
+fn the_image_sets_the_heap_as_the_guide_says() {
     let lines = instructions();
     let last = lines.iter().rposition(|line| line.starts_with("FROM "));
     let image = &lines[last.unwrap()..];

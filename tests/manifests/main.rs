@@ -1,10 +1,10 @@
-//! What is deployed is what the program understands: every manifest is read, checked against Numaflow's own schemas and
-//! against the command line, and every metric that a panel or an alert names is one that the sidecar has.
+//! Deployed files match the program: every manifest is checked against Numaflow's own schemas and against the
+//! command line, and every metric in a panel or an alert exists in the sidecar.
 //!
-//! Each overlay is rendered and goes through the same checks, where there is a `kubectl` recent enough; alerts are run
-//! on made-up series where there is a `promtool`. What a machine lacks is said, and skipped.
+//! Where a recent `kubectl` is available, each overlay is rendered and gets the same checks. Where `promtool`
+//! is available, alerts are tested on synthetic series. A missing tool is reported and its checks are skipped.
 
-// Tests and their helpers stop at the first surprise; clippy.toml's leave reaches only the tests themselves.
+// Tests and their helpers may panic; clippy.toml allows it only in the tests themselves.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,11 +14,11 @@
 
 /// The containers that run beamflow: flags, settings, security.
 mod containers;
-/// Manifests, as files and as rendered.
+/// Manifests, as files and rendered.
 mod documents;
 /// The operations guide.
 mod guide;
-/// The Dockerfile and what it copies.
+/// The Dockerfile and the files that it copies.
 mod image;
 /// Dashboard, alerts, PodMonitors.
 mod monitoring;

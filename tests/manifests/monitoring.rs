@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Labels that Prometheus gives: by the operator, or by the PodMonitor's relabelling.
+/// Labels that Prometheus adds, by the operator or by the PodMonitor's relabelling.
 const OF_TARGETS: [&str; 6] = [
     "namespace",
     "pod",
@@ -16,7 +16,7 @@ const OF_TARGETS: [&str; 6] = [
     "mvtx_name",
 ];
 
-/// Series that are not beamflow's, and the labels of theirs that are used.
+/// Series of other programs, with those of their labels that are used.
 const OF_OTHERS: [(&str, &[&str]); 6] = [
     ("DCGM_FI_DEV_FB_USED", &["Hostname", "gpu"]),
     ("DCGM_FI_DEV_GPU_UTIL", &["Hostname", "gpu"]),
@@ -28,7 +28,7 @@ const OF_OTHERS: [(&str, &[&str]); 6] = [
 
 type Table = BTreeMap<String, BTreeSet<String>>;
 
-/// Metric → labels: the README's table, and the series of others.
+/// Metric → labels: from the README's table, and the series of other programs.
 fn known() -> Table {
     let row = Regex::new(r"(?m)^\| `(beamflow_[a-z_]+)(?:\{([a-z_,]+)\})?` \|").unwrap();
     let readme = read("README.md");
@@ -42,7 +42,7 @@ fn known() -> Table {
         .collect();
     assert!(
         table.len() > 20,
-        "the README's table was not understood: {table:?}"
+        "cannot parse the README's table: {table:?}"
     );
     for (name, labels) in OF_OTHERS {
         let known = table.entry(name.to_owned()).or_default();
@@ -51,7 +51,7 @@ fn known() -> Table {
     table
 }
 
-/// The metric that a series belongs to: a histogram's buckets, sum and count are its own.
+/// The metric of a series: `_bucket`, `_sum` and `_count` belong to a histogram.
 fn metric<'a>(series: &'a str, known: &Table) -> &'a str {
     ["_bucket", "_sum", "_count"]
         .into_iter()
@@ -74,7 +74,7 @@ fn dashboard() -> Value {
     serde_json::from_str(&read("k8s/monitoring/dashboard.json")).unwrap()
 }
 
-/// Every expression, with where it is written.
+/// Every expression, with its place.
 fn expressions() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for rule in alerts() {
@@ -133,7 +133,7 @@ fn every_metric_and_label_in_panels_and_alerts_exists() {
 }
 
 #[test]
-fn panels_have_numbers_of_their_own_and_do_not_overlap() {
+fn panels_have_unique_numbers_and_do_not_overlap() {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut ids = BTreeSet::new();
@@ -150,7 +150,7 @@ fn panels_have_numbers_of_their_own_and_do_not_overlap() {
             .flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y)))
         {
             let other = taken.insert((x, y), title);
-            assert_eq!(other, None, "{title} lies on another panel");
+            assert_eq!(other, None, "{title} overlaps another panel");
         }
         let is_row = panel["type"] == "row";
         let says_what = panel["description"]
@@ -207,7 +207,7 @@ fn every_panels_query_is_promql() {
         .into_iter()
         .enumerate()
         .map(|(n, (_, expression))| {
-            // Grafana puts times in their places.
+            // Grafana replaces these variables with durations.
             let expression = Regex::new(r"\$__(rate_interval|range)")
                 .unwrap()
                 .replace_all(&expression, "5m");
@@ -217,7 +217,7 @@ fn every_panels_query_is_promql() {
     promtool(&rules, &["check", "rules", "rules.yaml"]);
 }
 
-/// Runs promtool beside `rules` and the alerts' tests; says so where there is none.
+/// Runs promtool on `rules` and the alerts' tests; prints so where there is no promtool.
 fn promtool(rules: &[Value], arguments: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let rules = serde_json::json!({"groups": [{"name": "beamflow", "rules": rules}]});
@@ -256,7 +256,7 @@ fn prometheus_scrapes_ports_that_exist() {
         })
         .map(|endpoint| endpoint["port"].as_str().unwrap())
         .collect();
-    // The sidecar's, checked with the containers, and the one that Numaflow gives to numa.
+    // The sidecar's port, checked with the containers, and the port that Numaflow gives to numa.
     assert_eq!(ports, ["beamflow", "metrics"]);
     assert!(
         KUSTOMIZATIONS

@@ -5,7 +5,7 @@ use crate::documents::{self, Document, parse};
 use beamflow::inference::policy::{OnFailure, OnInvalid};
 use serde_json::Value;
 
-/// The largest frames that the manifests are made for: 1024 × 1024 int16.
+/// The largest frames that the manifests support: 1024 × 1024 int16.
 const FRAME: u64 = 2 << 20;
 
 fn pipelines() -> Vec<&'static Document> {
@@ -19,7 +19,7 @@ fn edges(pipeline: &Document) -> &Vec<Value> {
     pipeline.value["spec"]["edges"].as_array().unwrap()
 }
 
-/// Whether the edge takes messages with just this tag, or with none.
+/// Whether the edge takes messages with exactly this tag, or with none.
 fn takes(edge: &Value, tag: Option<&str>) -> bool {
     let tags = &edge["conditions"]["tags"];
     let listed = tags["values"].as_array().into_iter().flatten();
@@ -91,7 +91,11 @@ fn rejected_frames_take_their_own_edge_and_results_the_other() {
             OnInvalid::Drop => None,
         };
         if document.kind() == "MonoVertex" {
-            assert_eq!(tag, None, "{}: there is no edge to take", container.place);
+            assert_eq!(
+                tag, None,
+                "{}: a MonoVertex has no edge for a tag",
+                container.place
+            );
             return;
         }
         let tag = tag.unwrap_or_else(|| panic!("{} has no dead-letter tag", container.place));
@@ -113,7 +117,7 @@ fn rejected_frames_take_their_own_edge_and_results_the_other() {
 #[test]
 fn a_frame_that_failed_can_be_delivered_again() {
     each_sidecar(|document, container| {
-        // A pipeline's buffer can; of a MonoVertex's sources, those that are user-defined.
+        // A pipeline's buffer redelivers; of a MonoVertex's sources, only the user-defined ones do.
         if document.kind() == "MonoVertex" && container.config().on_failure == OnFailure::Nack {
             let source = &container.vertex["source"];
             assert!(
@@ -144,7 +148,7 @@ fn the_buffer_has_room_for_all_that_may_queue() {
             read(&jetstream["bufferConfig"]),
         );
         assert!(settings["max_payload"].as_u64().unwrap() > FRAME);
-        // Kept until acknowledged, not until the stream is full.
+        // Messages are kept until they are acknowledged, not until the stream is full.
         assert_eq!(buffers["stream"]["retention"], 1);
         let volume = jetstream["persistence"]["volumeSize"].as_str().unwrap();
         let volume: u64 = volume.strip_suffix("Gi").unwrap().parse().unwrap();
@@ -169,7 +173,7 @@ fn every_claim_of_a_volume_is_in_the_same_place_as_its_user() {
         for vertex in vertices(document) {
             for volume in vertex["volumes"].as_array().into_iter().flatten() {
                 let claim = &volume["persistentVolumeClaim"]["claimName"];
-                // A file of an overlay is complete only when rendered.
+                // A file of an overlay is complete only after rendering.
                 if claim.is_null() || !places.contains(&document.origin.as_str()) {
                     continue;
                 }

@@ -1,8 +1,8 @@
-//! Numaflow's CRD schemas, applied as strictly as the API server with `--validate=strict`: a field that the schema does
-//! not know is an error.
+//! Numaflow's CRD schemas, applied as strictly as the API server with `--validate=strict`: a field that is not
+//! in the schema is an error.
 //!
-//! Structural schemas are a small part of OpenAPI, and what there is of it is all checked: a keyword that is not known
-//! here fails the test rather than being passed over.
+//! Structural schemas are a small part of OpenAPI, and all keywords in use are checked: an unknown keyword
+//! fails the test.
 
 use crate::documents::{self, root};
 use regex::Regex;
@@ -15,7 +15,7 @@ const KINDS: [(&str, &str); 3] = [
     ("InterStepBufferService", "interstepbufferservices"),
 ];
 
-/// Keywords that say nothing about a value, or that are dealt with beside another.
+/// Keywords without a constraint on the value, or that are checked together with another keyword.
 const PASSED_OVER: [&str; 6] = [
     "default",
     "description",
@@ -25,7 +25,7 @@ const PASSED_OVER: [&str; 6] = [
     "x-kubernetes-map-type",
 ];
 
-/// Everything that is wrong with `value`, each with its place.
+/// All errors of `value`, each with its place.
 fn mistakes(schema: &Value, value: &Value, place: &str, is_root: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let keywords = schema.as_object().unwrap();
@@ -65,7 +65,7 @@ fn mistakes(schema: &Value, value: &Value, place: &str, is_root: bool) -> Vec<St
             "properties" | "additionalProperties" | "items" => None,
             known if PASSED_OVER.contains(&known) => None,
             unknown => {
-                panic!("{place}: the schema says '{unknown}', which this test does not know")
+                panic!("{place}: this test does not support the schema keyword '{unknown}'")
             }
         };
         wrong.extend(fault.map(|fault| format!("{place} {fault}: {value}")));
@@ -73,7 +73,7 @@ fn mistakes(schema: &Value, value: &Value, place: &str, is_root: bool) -> Vec<St
     for (name, field) in value.as_object().into_iter().flatten() {
         let place = format!("{place}.{name}");
         match (&properties[name.as_str()], &schema["additionalProperties"]) {
-            // The API server knows what metadata is; the schema does not say.
+            // The API server knows the type of metadata; the schema does not give it.
             _ if is_root && name == "metadata" => {}
             (Value::Null, Value::Null) => wrong.push(format!("{place} is not known to Numaflow")),
             (Value::Null, any) => wrong.extend(mistakes(any, field, &place, false)),
@@ -98,11 +98,11 @@ fn is_of_type(value: &Value, name: &str) -> bool {
         "string" => value.is_string(),
         "integer" => value.is_i64(),
         "boolean" => value.is_boolean(),
-        other => panic!("the schema says type '{other}', which this test does not know"),
+        other => panic!("this test does not support the schema type '{other}'"),
     }
 }
 
-/// Kind → schema; nothing, and a line why, where the CRDs are not at hand.
+/// Kind → schema. Prints the reason and returns nothing where the CRDs are not available.
 fn schemas() -> Option<BTreeMap<&'static str, Value>> {
     let folder = root().join("../shared/numaflow-crds");
     if !folder.is_dir() {
@@ -124,7 +124,7 @@ fn schemas() -> Option<BTreeMap<&'static str, Value>> {
 }
 
 #[test]
-fn numaflow_knows_every_field_of_every_manifest() {
+fn every_field_of_every_manifest_is_in_numaflows_schema() {
     let Some(schemas) = schemas() else { return };
     let mut checked = 0;
     for document in documents::all() {

@@ -1,4 +1,4 @@
-//! The ring and its slots from the program's source; when a batch closes is pure.
+//! The ring and its slots from the program's source; closing a batch is pure and needs no model.
 
 pub use beamflow::inference::batch::{Close, Fill};
 

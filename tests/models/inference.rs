@@ -1,5 +1,5 @@
-//! The ring, the lanes and the schedules from the program's source, on the primitives of `sync`; the rest of the room as it is
-//! in the library.
+//! The ring, the lanes and the schedules from the program's source, on the primitives of `sync`; the other
+//! modules are the library's.
 
 pub use beamflow::inference::{failure, ledger, metrics, newest};
 
@@ -10,10 +10,10 @@ pub(crate) mod model;
 #[path = "../../src/inference/schedule/mod.rs"]
 pub(crate) mod schedule;
 
-/// What takes the place of `src/inference/sync.rs`.
+/// The replacement for `src/inference/sync.rs`.
 #[path = "sync.rs"]
 pub(crate) mod sync;
 
-/// Slots and their ring.
+/// The slots and their ring.
 #[path = "batch.rs"]
 pub(crate) mod batch;

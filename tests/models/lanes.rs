@@ -1,4 +1,4 @@
-//! The lanes: whatever befalls them, each job comes back, and what they held is given back.
+//! Models of the lanes: after any fault each job is returned, and the lanes' resources are released.
 
 use crate::engine::{EngineError, Session, StageTimes};
 use crate::inference::failure::Failure;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A job that meets its own fate.
+/// A job with a fixed outcome.
 struct Job {
     number: usize,
     fate: Fate,
@@ -27,7 +27,7 @@ impl Work for Job {
     }
 }
 
-/// Lanes on their engine, for several owners.
+/// Lanes and their engine, shared by several owners.
 #[derive(Clone)]
 struct Subject {
     lanes: Arc<Lanes<Job>>,
@@ -55,7 +55,7 @@ impl Subject {
         self.lanes.submit(Job { number, fate, gate }, avoid)
     }
 
-    /// Runs a job as a schedule does: once more, on another lane, if it failed on one.
+    /// Runs a job as a schedule does: it is retried once, on another lane, if a lane fails.
     async fn owner(self, number: usize, fates: &'static [Fate]) -> Result<StageTimes, Failure> {
         let first = self.submit(number, Fate::any_of(fates), None).done.await;
         let Reply { work, lane, result } = first.expect("a job is replied to");
@@ -69,11 +69,11 @@ impl Subject {
         reply.result
     }
 
-    /// Ends the lanes. Their counts agree, and nothing is left of them.
+    /// Ends the lanes. Their counts are consistent, and no resource is left.
     fn end(self) {
         self.gate.open();
         let health = self.lanes.health();
-        // A lane may still be on its way out, and what is told of it comes soon after.
+        // A lane may still be ending; its counts follow shortly after.
         until(|| health.lost().is_cancelled() == (self.lanes.alive() == 0));
         until(|| {
             let usage = self.lanes.watch().usage();
@@ -82,14 +82,14 @@ impl Subject {
         });
         let usage = self.lanes.watch().usage();
         let queued: usize = usage.devices.iter().map(|device| device.queued).sum();
-        assert_eq!(queued + usage.queued, 0, "somebody's job is still queued");
+        assert_eq!(queued + usage.queued, 0, "a job is still queued");
         self.lanes.end();
         let watch = self.lanes.watch();
         drop(self.lanes);
         assert_eq!(
             watch.usage().devices.len(),
             0,
-            "a thread still has the lanes"
+            "a thread still holds the lanes"
         );
         assert_eq!(self.tallies.sessions.load(Ordering::SeqCst), 0);
     }
@@ -104,7 +104,7 @@ fn all(owners: impl IntoIterator<Item = impl Future<Output: Send> + Send + 'stat
     });
 }
 
-/// Errors, panics and lost sessions, on lanes that can have as many sessions as they want.
+/// Errors, panics and lost sessions, on lanes with unlimited sessions.
 pub fn every_job_comes_back_and_the_lanes_stay() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::Fail, Fate::LoseSession, Fate::Panic];
     let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
@@ -113,7 +113,7 @@ pub fn every_job_comes_back_and_the_lanes_stay() {
     subject.end();
 }
 
-/// From the first moment on, if the lanes have all their sessions.
+/// This holds from the start, provided that every lane gets its session.
 pub fn a_job_that_failed_is_run_again_on_another_lane() {
     let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
     all((0..3).map(|number| {
@@ -128,7 +128,7 @@ pub fn a_job_that_failed_is_run_again_on_another_lane() {
     subject.end();
 }
 
-/// Sessions run out: lane after lane goes, while jobs are queued and submitted.
+/// Sessions run out: the lanes end one after another while jobs are queued and submitted.
 pub fn when_the_last_lane_goes_every_job_comes_back() {
     const FATES: &[Fate] = &[
         Fate::LoseSession,
@@ -147,7 +147,7 @@ pub fn when_the_last_lane_goes_every_job_comes_back() {
     subject.end();
 }
 
-/// Two devices, one or both of which are lost.
+/// Two devices; one or both are lost.
 pub fn a_lost_device_leaves_no_job_behind() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::LoseDevice, Fate::LoseSession];
     let mut engine = Scripted::new(&[]);
@@ -158,7 +158,7 @@ pub fn a_lost_device_leaves_no_job_behind() {
     subject.end();
 }
 
-/// A lane hangs, several notice, and it comes back at some time.
+/// A lane hangs, several callers give it up, and it returns at any time.
 pub fn a_lane_that_hangs_is_given_up_once_and_the_others_go_on() {
     let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
     let hung = subject.submit(0, Fate::Hang, None);
@@ -187,7 +187,8 @@ pub fn a_lane_that_hangs_is_given_up_once_and_the_others_go_on() {
     subject.end();
 }
 
-/// A lane that hangs, or loses its session, is long in coming back: what was kept for it, the other device's lane does.
+/// A lane that hangs or loses its session takes long to return: the other device's lane runs the jobs that were
+/// reserved for it.
 pub fn a_reopening_lane_keeps_no_job_from_the_others() {
     let mut engine = Scripted::new(&[]);
     (engine.devices, engine.prompt_sessions) = (2, 2);
@@ -211,7 +212,7 @@ pub fn a_reopening_lane_keeps_no_job_from_the_others() {
     subject.end();
 }
 
-/// All lanes are given up while jobs are queued, run and submitted.
+/// All lanes are given up while jobs are queued, running and submitted.
 pub fn condemned_lanes_leave_no_job_waiting() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::LoseSession, Fate::LoseDevice];
     let mut engine = Scripted::new(&[]);
@@ -225,13 +226,13 @@ pub fn condemned_lanes_leave_no_job_waiting() {
     }
     block_on(futures::future::join_all(tasks));
     assert_eq!(subject.lanes.alive(), 0);
-    // Idle ones go by themselves.
+    // Idle lanes end by themselves.
     until(|| subject.tallies.sessions.load(Ordering::SeqCst) == 0);
     subject.end();
 }
 
-/// The lanes are dropped with jobs in the queue: those are run first, but for those nobody waits for.
-pub fn lanes_that_are_told_to_end_finish_what_they_were_given() {
+/// The lanes are dropped with jobs in the queue: these run first, except those without a receiver.
+pub fn dropped_lanes_finish_their_queued_jobs() {
     let subject = Subject::start(Scripted::new(&[]), 2, Balance::QueueDepth);
     let Subject {
         lanes,
@@ -253,8 +254,8 @@ pub fn lanes_that_are_told_to_end_finish_what_they_were_given() {
     assert_eq!(tallies.sessions.load(Ordering::SeqCst), 0);
 }
 
-/// Everything at once, with owners who lose patience at any time, as schedules do.
-pub fn whatever_happens_at_once_the_books_agree() {
+/// All faults together, with owners that time out at any step, as schedules do.
+pub fn counts_agree_under_all_faults_at_once() {
     const FATES: &[Fate] = &[
         Fate::Succeed,
         Fate::Hang,

@@ -1,12 +1,14 @@
-//! The ring, the lanes and the schedules under a scheduler that decides, at every lock, channel, thread and task, who goes on.
+//! Models: the ring, the lanes and the schedules under a scheduler that decides at every lock, channel, thread
+//! and task which one runs next.
 //!
-//! What runs is the program's own source, included here by path and put on the primitives of `sync.rs`: no model of it. Each model
-//! is run in thousands of orders, two thirds of them random, one third with few, well-placed changes (PCT). They are drawn
-//! from a seed, so that the same ones come again; a thread or task that waits for ever is a failure.
+//! The models run the program's own source, included here by path and built on the primitives of `sync.rs`.
+//! Each model runs in thousands of orders, two thirds of them random, one third with few, well-placed changes
+//! (PCT). The orders come from a seed, so they are repeatable. A thread or task that never finishes is a
+//! failure.
 //!
 //! ```sh
 //! cargo test --test models                                # all
-//! cargo test --test models -- hangs                       # those with this in their names
+//! cargo test --test models -- hangs                       # those with this in their name
 //! MODEL_SEED=7 MODEL_SCHEDULES=100000 cargo test --release --test models
 //! ```
 
@@ -17,7 +19,8 @@
     clippy::indexing_slicing
 )]
 
-// The program's source, and what it finds under `crate::`. Its own tests have their own threads and are not run here.
+// The program's source, at the paths that it has under `crate::`. Its unit tests use real threads and are not
+// run here.
 #[allow(dead_code, unused_imports)]
 mod inference;
 
@@ -29,7 +32,7 @@ mod lanes;
 mod ring;
 /// Models of the schedules.
 mod schedules;
-/// An engine that throws dice.
+/// An engine with random outcomes.
 mod scripted;
 
 use libtest_mimic::{Arguments, Trial};
@@ -41,7 +44,7 @@ use std::time::Instant;
 
 /// Schedules of each model.
 const FEW: usize = 3_000;
-/// Changes of who goes on, in a schedule of PCT's.
+/// Changes of the running thread in a PCT schedule.
 const CHANGES: usize = 3;
 
 type Model = (&'static str, fn());
@@ -61,12 +64,12 @@ const MODELS: &[Model] = models![
     lanes::a_lane_that_hangs_is_given_up_once_and_the_others_go_on,
     lanes::a_reopening_lane_keeps_no_job_from_the_others,
     lanes::condemned_lanes_leave_no_job_waiting,
-    lanes::lanes_that_are_told_to_end_finish_what_they_were_given,
-    lanes::whatever_happens_at_once_the_books_agree,
+    lanes::dropped_lanes_finish_their_queued_jobs,
+    lanes::counts_agree_under_all_faults_at_once,
     schedules::sound_lanes_give_every_frame_its_result,
-    schedules::whatever_an_engine_does_every_datum_has_one_outcome,
+    schedules::every_datum_has_one_outcome_under_engine_faults,
     schedules::a_call_is_answered_while_its_lanes_still_hang,
-    schedules::lanes_that_come_back_late_harm_nobody,
+    schedules::lanes_that_return_late_change_no_outcome,
     schedules::a_call_that_is_given_up_leaves_nothing_behind,
 ];
 
@@ -95,7 +98,7 @@ fn explore(name: &str, model: fn(), seed: u64, schedules: usize) {
     let random = RandomScheduler::new_from_seed(seed, schedules - by_pct);
     run(model, random);
     run(model, PctScheduler::new_from_seed(seed, CHANGES, by_pct));
-    // Each of these twice: nothing but the schedule decides what happens.
+    // Each of these runs twice, to show that only the schedule decides the result.
     let again = RandomScheduler::new_from_seed(seed, schedules / 50);
     run(model, UncontrolledNondeterminismCheckScheduler::new(again));
     println!("{name}: {schedules} schedules, {:.1?}", begun.elapsed());
@@ -105,7 +108,7 @@ fn run(model: fn(), scheduler: impl Scheduler + 'static) {
     let mut config = Config::new();
     config.stack_size = 256 * 1024;
     config.silence_warnings = true;
-    // The seed is enough to come back to it.
+    // The seed is enough to repeat a failure.
     config.failure_persistence = FailurePersistence::None;
     Runner::new(scheduler, config).run(model);
 }

@@ -1,4 +1,4 @@
-//! The ring: slots lent, returned, written off, and coming back after all.
+//! Models of the ring: slots are lent, returned, written off, and sometimes returned after that.
 
 use crate::engine::EngineError;
 use crate::inference::batch::Ring;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const SLOTS: usize = 2;
-/// The input's and the output's.
+/// One for the input, one for the output.
 const BUFFERS_OF_A_SLOT: usize = 2;
 
 fn ring() -> (Ring, Tallies) {
@@ -24,7 +24,7 @@ fn ring() -> (Ring, Tallies) {
     )
 }
 
-/// The ring has all its slots, and no more; no other slot is anywhere.
+/// The ring has exactly its slots, and no other slot exists.
 pub fn assert_whole(ring: &Ring, tallies: &Tallies) {
     assert_eq!(ring.free(), ring.slots());
     let leases: Vec<_> = (0..ring.slots())
@@ -32,11 +32,11 @@ pub fn assert_whole(ring: &Ring, tallies: &Tallies) {
         .collect();
     assert!(ring.lease().now_or_never().is_none(), "a slot too many");
     drop(leases);
-    // A slot that was made for one that came back meanwhile goes when that is noticed.
+    // A surplus slot, made for one that was returned later, is freed when the ring notices it.
     until(|| tallies.buffers.load(Ordering::SeqCst) == ring.slots() * BUFFERS_OF_A_SLOT);
 }
 
-/// More holders than slots, some of whom give up waiting.
+/// More holders than slots; some of them stop waiting.
 pub fn no_waiter_starves_and_no_slot_is_lent_twice() {
     let (ring, tallies) = ring();
     let lent = Arc::new(AtomicUsize::new(0));
@@ -45,7 +45,7 @@ pub fn no_waiter_starves_and_no_slot_is_lent_twice() {
             let (ring, lent) = (ring.clone(), Arc::clone(&lent));
             spawn(async move {
                 for _ in 0..2 {
-                    // Two are patient, two may give up at any time.
+                    // Two wait without limit, two may stop at any time.
                     let patience = if holder < 2 {
                         Duration::MAX
                     } else {
@@ -66,7 +66,7 @@ pub fn no_waiter_starves_and_no_slot_is_lent_twice() {
     assert_whole(&ring, &tallies);
 }
 
-/// One lane comes back while two give its slot up, and others wait for one.
+/// One lane returns its slot while two callers write it off and others wait for one.
 pub fn a_slot_that_is_written_off_while_it_comes_back_is_one_slot() {
     let (ring, tallies) = ring();
     block_on(async {
@@ -86,7 +86,7 @@ pub fn a_slot_that_is_written_off_while_it_comes_back_is_one_slot() {
     assert_whole(&ring, &tallies);
 }
 
-/// No memory for another slot: the ring is short of one only until the lost one comes back.
+/// No memory for another slot: the ring is one slot short until the lost one is returned.
 pub fn a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back() {
     let engine = Scripted::new(&[]);
     let tallies = engine.tallies.clone();
@@ -107,7 +107,7 @@ pub fn a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back() {
         let lost = ring.lease().await;
         let claim = lost.claim();
         spawn_blocking(move || drop(lost));
-        // Refused, unless the lost one has come back before it is asked.
+        // Refused, unless the lost slot is returned before the request.
         let refused = spawn(async move { drop(claim.write_off()) });
         let both = (ring.lease().await, ring.lease().await);
         drop(both);

@@ -1,4 +1,5 @@
-//! The schedules: whatever befalls the lanes, every datum of a call has one outcome, and every slot comes back.
+//! Models of the schedules: after any fault of the lanes, every datum of a call has one outcome, and every slot
+//! is returned.
 
 use crate::engine::{Engine, EngineError};
 use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
@@ -24,11 +25,11 @@ use tokio::sync::mpsc;
 
 const LANES: usize = 2;
 const BATCH: usize = 2;
-/// Datums of a call: two full batches and a short one, less the one that is no frame.
+/// Datums of a call: two full batches and a short one; one datum is not a valid frame.
 const DATUMS: usize = 6;
 const NO_FRAME: usize = 3;
 
-/// One of the three modes, and what is watched of it.
+/// One of the three modes, with its resources for inspection.
 struct Subject {
     schedule: Arc<dyn Schedule>,
     model: Arc<Model>,
@@ -51,7 +52,7 @@ impl Subject {
         let wanted = 0..1;
         let made = AtomicUsize::new(0);
         let slot = move || {
-            // One that takes the place of another may be refused, for a while.
+            // Making a replacement slot may fail for a while.
             if made.fetch_add(1, Ordering::SeqCst) > LANES && choose(2) == 0 {
                 return Err(EngineError::Memory {
                     bytes: 1,
@@ -104,20 +105,20 @@ impl Subject {
         }
     }
 
-    /// A call of [`DATUMS`] datums that come when they come.
+    /// A call of [`DATUMS`] datums that arrive at any time.
     async fn call(schedule: Arc<dyn Schedule>) -> Call {
         let (sender, datums) = mpsc::channel(2);
         spawn(async move {
             for number in 0..DATUMS {
                 yield_now().await;
-                // Nobody listens where the call is given up.
+                // If the call is given up, the receiver is gone.
                 let _ = sender.send(datum(number)).await;
             }
         });
         schedule.run(datums).await
     }
 
-    /// The lanes come back and end: every slot is in the ring, no session is open.
+    /// The lanes return and end: every slot is in the ring, no session is open.
     fn end(self) {
         self.gate.open();
         let Self {
@@ -129,7 +130,7 @@ impl Subject {
         drop(schedule);
         let ring = model.ring.clone();
         until(|| ring.free() == ring.slots());
-        // Batches of a call that was given up have their own share in it.
+        // Batches of a call that was given up add to this count.
         until(|| Arc::strong_count(&model) == 1);
         model.lanes.end();
         assert_whole(&ring, &tallies);
@@ -154,13 +155,13 @@ fn datum(number: usize) -> Datum {
     }
 }
 
-/// How many datums of a call have a result, and how many have none because a lane hung.
+/// The numbers of datums with a result, and without one because a lane hung.
 struct Checked {
     done: usize,
     timed_out: usize,
 }
 
-/// One outcome per datum, each its own.
+/// Checks that each datum has one outcome, its own.
 fn check(call: Call) -> Checked {
     let tally = call.ledger.tally();
     assert_eq!(
@@ -199,7 +200,7 @@ const PATIENT: Limits = Limits {
     inference_timeout: Duration::MAX,
 };
 
-/// Steps rather than milliseconds: see `timeout`.
+/// Steps instead of milliseconds: see `timeout`.
 const IMPATIENT: Limits = Limits {
     batch_timeout: Some(Duration::from_millis(1)),
     inference_timeout: Duration::from_millis(12),
@@ -219,8 +220,8 @@ pub fn sound_lanes_give_every_frame_its_result() {
     subject.end();
 }
 
-/// Errors, panics, lost sessions and devices, until there is none.
-pub fn whatever_an_engine_does_every_datum_has_one_outcome() {
+/// Errors, panics, lost sessions and devices, until no device is left.
+pub fn every_datum_has_one_outcome_under_engine_faults() {
     const FATES: &[Fate] = &[
         Fate::Succeed,
         Fate::Succeed,
@@ -234,7 +235,7 @@ pub fn whatever_an_engine_does_every_datum_has_one_outcome() {
     subject.end();
 }
 
-/// Lanes hang until the call is answered, sound ones may be taken for hung, and all else happens too.
+/// Lanes hang until the call is answered, a sound lane may exceed the timeout, and all other faults happen too.
 pub fn a_call_is_answered_while_its_lanes_still_hang() {
     const FATES: &[Fate] = &[
         Fate::Succeed,
@@ -254,8 +255,8 @@ pub fn a_call_is_answered_while_its_lanes_still_hang() {
     subject.end();
 }
 
-/// A lane that was given up comes back at any time, while its slot is being written off and lent again.
-pub fn lanes_that_come_back_late_harm_nobody() {
+/// A lane that was given up returns at any time, while its slot is written off and lent again.
+pub fn lanes_that_return_late_change_no_outcome() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::Hang];
     let subject = Subject::new(any_mode(), FATES, IMPATIENT);
     let gate = subject.gate.clone();
@@ -272,7 +273,7 @@ pub fn lanes_that_come_back_late_harm_nobody() {
     subject.end();
 }
 
-/// Numa gives a call up at any time: its batches run to their ends, and the next call has all slots.
+/// Numa cancels a call at any time: its batches run to their end, and the next call has all slots.
 pub fn a_call_that_is_given_up_leaves_nothing_behind() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::Fail, Fate::Panic];
     let subject = Subject::new(any_mode(), FATES, PATIENT);

@@ -1,4 +1,4 @@
-//! An engine whose sessions meet what the dice say, and which knows what it has given out.
+//! An engine whose sessions have random outcomes, and which counts the resources it has handed out.
 
 use crate::engine::{
     Batch, BatchDimension, Engine, EngineError, HostBuffer, HostMemory, ModelSpec, Place, Session,
@@ -9,7 +9,7 @@ use crate::inference::sync::{Condvar, Mutex, choose};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a run comes to.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Succeed,
@@ -17,11 +17,11 @@ pub enum Fate {
     LoseSession,
     LoseDevice,
     Panic,
-    /// Until the gate opens; then it succeeds.
+    /// Blocks until the gate opens, then succeeds.
     Hang,
 }
 
-/// Where hung runs wait.
+/// Hung runs wait here.
 #[derive(Clone)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
@@ -49,13 +49,13 @@ impl Fate {
     }
 
     pub fn befall(self, gate: &Gate) -> Result<StageTimes, EngineError> {
-        let reason = || "as the dice say".to_owned();
+        let reason = || "random failure".to_owned();
         match self {
             Self::Succeed => Ok(StageTimes::default()),
             Self::Fail => Err(EngineError::Run(reason())),
             Self::LoseSession => Err(EngineError::SessionLost(reason())),
             Self::LoseDevice => Err(EngineError::DeviceLost(reason())),
-            // As a panic, but without its message on the screen.
+            // Unwinds like a panic, but prints no message.
             Self::Panic => std::panic::resume_unwind(Box::new(reason())),
             Self::Hang => {
                 gate.wait();
@@ -65,16 +65,16 @@ impl Fate {
     }
 }
 
-/// What is out: sessions that are open, buffers that were not given back; and what must not be.
+/// Open sessions, buffers that were not returned, and errors in their use.
 #[derive(Clone, Default)]
 pub struct Tallies {
     pub sessions: Arc<AtomicUsize>,
     pub buffers: Arc<AtomicUsize>,
-    /// Runs on sessions that were lost before.
+    /// Runs on lost sessions, which must not happen.
     pub misused: Arc<AtomicUsize>,
 }
 
-/// Adds one, as long as it lives.
+/// Counts one while it exists.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -94,11 +94,11 @@ impl Drop for Counted {
 pub struct Scripted {
     model: ModelSpec,
     pub devices: usize,
-    /// Sessions that it opens, and no more.
+    /// The number of sessions that it can open.
     pub sessions: usize,
-    /// Those that it opens at once; later ones wait for the gate.
+    /// The number of sessions that open at once; later ones wait for the gate.
     pub prompt_sessions: usize,
-    /// What its runs meet.
+    /// Possible outcomes of its runs.
     pub fates: Vec<Fate>,
     pub gate: Gate,
     pub tallies: Tallies,

@@ -1,8 +1,9 @@
-//! What `src/inference/sync.rs` names, under a scheduler: every operation is a point at which another thread or task may go on.
+//! Replaces `src/inference/sync.rs` under the scheduler: every operation is a point at which another thread or
+//! task may run.
 //!
-//! Locks, atomics, channels, threads and tasks are shuttle's. Semaphores and oneshot channels are tokio's own, each
-//! operation one step: tokio has models of what goes on inside them. Time is not modelled, it is left to chance: a time-out
-//! may run out at any step, whatever else goes on, and one of `Duration::MAX` never does.
+//! Locks, atomics, channels, threads and tasks are shuttle's. Semaphores and oneshot channels are tokio's, and
+//! each of their operations is one step, because tokio has its own models of their internals. Time is random: a
+//! timeout may expire at any step, and one of `Duration::MAX` never does.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -14,18 +15,18 @@ use std::time::Duration;
 pub use shuttle::future::JoinError;
 pub use shuttle::sync::{atomic, mpsc};
 
-/// Lets another thread or task go on.
+/// Lets another thread or task run.
 fn step() {
     shuttle::thread::sleep(Duration::ZERO);
 }
 
-/// One of `choices`, by the schedule's own dice.
+/// A random one of `choices`, drawn by the schedule.
 pub fn choose(choices: usize) -> usize {
     use shuttle::rand::{Rng, thread_rng};
     thread_rng().gen_range(0..choices)
 }
 
-/// Waits until `holds`; if it never does, the schedule takes too many steps, and the model fails.
+/// Waits until `holds`. If it never does, the schedule exceeds its steps and the model fails.
 pub fn until(holds: impl Fn() -> bool) {
     while !holds() {
         thread::yield_now();
@@ -36,7 +37,7 @@ pub fn until(holds: impl Fn() -> bool) {
 pub mod thread {
     pub use shuttle::thread::*;
 
-    /// However long: everyone else may go on.
+    /// The duration is ignored: other threads may run.
     pub fn sleep(_: std::time::Duration) {
         shuttle::thread::yield_now();
     }
@@ -151,7 +152,8 @@ pub mod oneshot {
     }
 }
 
-/// A task. One whose handle is dropped goes on, and the model does not end before it has: if it never does, that is found.
+/// A task. If its handle is dropped, the task continues; the model ends only after it, so a task that never
+/// ends is found.
 pub struct JoinHandle<T>(Option<shuttle::future::JoinHandle<T>>);
 
 impl<T> Future for JoinHandle<T> {
@@ -185,16 +187,16 @@ pub fn spawn_blocking<R: Send + 'static>(
     result
 }
 
-/// However long: everyone else may go on.
+/// The duration is ignored: other tasks may run.
 pub async fn sleep(_: Duration) {
     shuttle::future::yield_now().await;
 }
 
-/// A time-out that ran out.
+/// The error of an expired timeout.
 #[derive(Debug)]
 pub struct Elapsed;
 
-/// The longest that a time-out takes, in steps of a task that does nothing else.
+/// The longest timeout, in steps of a task that does nothing else.
 const MOST_STEPS: usize = 12;
 
 /// Up to as many steps as `limit` has milliseconds.
@@ -205,7 +207,7 @@ pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output,
     within(choose(limit.as_millis() as usize + 1), future).await
 }
 
-/// Some steps, whatever the clock says.
+/// A random number of steps, independent of the clock.
 pub async fn timeout_at<F: Future>(
     _: tokio::time::Instant,
     future: F,

@@ -1,8 +1,8 @@
-//! From payload and headers to pixels, or to the reason why not.
+//! Turns payload and headers into pixels, or into the reason for a rejection.
 //!
-//! The order of the questions decides which reason a producer reads, so it is fixed: can the
-//! headers be read; if the payload is `.npy`, can it be read and do the headers agree with it; is
-//! the shape the model's; is the length the shape's. Each question assumes the answers before it.
+//! The order of the checks is fixed, because it decides which reason a producer gets: can the headers be read;
+//! if the payload is `.npy`, can it be read and do the headers agree with it; is the shape the model's; is the
+//! length the one that the shape needs. Each check relies on the checks before it.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub const DTYPE_HEADER: &str = "x-frame-dtype";
 /// The header that names the shape of one payload as `HEIGHTxWIDTH`, for instance `128x128`.
 pub const SHAPE_HEADER: &str = "x-frame-shape";
 
-/// How to read a datum's payload: what frames are unless their headers say otherwise.
+/// How to read a datum's payload: the default type and shape, which headers may override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoder {
     dtype: Dtype,
@@ -38,7 +38,7 @@ impl Decoder {
         self.shape
     }
 
-    /// Bytes of a frame as the source sends it, unless its headers say otherwise.
+    /// Bytes of a raw frame, unless its headers name another type.
     #[must_use]
     pub fn raw_frame_bytes(&self) -> usize {
         self.frame_bytes(self.dtype)
@@ -121,7 +121,7 @@ impl Decoder {
         if array.image != Some(self.shape) {
             return Err(self.wrong_shape("the npy array", cut(array.shape)));
         }
-        // Only now is the shape one that fits in memory: the model's own.
+        // From here on the shape is the model's own, so it fits in memory.
         let bytes = payload.len();
         let expected = array
             .header_len
@@ -135,7 +135,8 @@ impl Decoder {
         Ok(Pixels::new(array.dtype, array.data))
     }
 
-    /// A shape beyond `usize` has `usize::MAX` bytes, which no payload has: slices end at `isize::MAX`.
+    /// A shape whose size exceeds `usize` gives `usize::MAX`. No payload is that long: a slice has at most
+    /// `isize::MAX` bytes.
     fn frame_bytes(&self, dtype: Dtype) -> usize {
         self.shape.bytes(dtype).unwrap_or(usize::MAX)
     }
@@ -159,7 +160,8 @@ fn contradiction(header: &'static str, given: &str, array: &str) -> Rejection {
     }
 }
 
-/// A shape as written, without the quotes: digits and punctuation, cut like all that is quoted.
+/// A shape as it was written, without quotes. It has only digits and punctuation, and is cut like all quoted
+/// text.
 fn cut(shape: &str) -> String {
     quoted(shape).replace('"', "")
 }
@@ -175,15 +177,15 @@ fn read<T: FromStr>(
         .transpose()
 }
 
-/// The value of `name` in any case, unless it is blank.
+/// The value of `name`, in any case of letters, unless it is blank.
 fn header<'a>(headers: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
     let exact = headers
         .get(name)
         .map(String::as_str)
         .filter(|value| !value.trim().is_empty());
     exact.or_else(|| {
-        // HTTP sources capitalise. Of several spellings the first by name: a map has no order of
-        // its own, and one payload must not be read in two ways.
+        // HTTP sources capitalise header names. Of several spellings the first in byte order is used, because a
+        // map has no order and a payload must always be read in the same way.
         headers
             .iter()
             .filter(|(key, value)| key.eq_ignore_ascii_case(name) && !value.trim().is_empty())
@@ -192,10 +194,10 @@ fn header<'a>(headers: &'a HashMap<String, String>, name: &str) -> Option<&'a st
     })
 }
 
-/// What a frame is called in logs: its header [`FRAME_ID_HEADER`], else the datum's id.
+/// The name of a frame in logs: its header [`FRAME_ID_HEADER`], else the datum's id.
 ///
-/// A blank header counts as absent. The name need not be unique (a redelivered frame keeps it), so
-/// responses go by the datum's id and only people read this one.
+/// A blank header counts as absent. The name need not be unique (a redelivered frame keeps it). Responses are
+/// therefore matched by the datum's id; the name is for people only.
 #[must_use]
 pub fn frame_id<'a>(headers: &'a HashMap<String, String>, datum_id: &'a str) -> &'a str {
     header(headers, FRAME_ID_HEADER).unwrap_or(datum_id)

@@ -1,11 +1,11 @@
-//! The eight pixel types, and the names people give them.
+//! The eight pixel types and their names.
 //!
-//! One type is spelled in three ways: short (`i16`), as numpy prints it (`int16`, also areaDetector's
-//! `Int16`, so case does not matter), and as an `.npy` header describes it (`<i2`). All three are
-//! read; the numpy name is written.
+//! A type has three spellings: short (`i16`), as numpy prints it (`int16`; case does not matter, because
+//! areaDetector writes `Int16`), and as an `.npy` header describes it (`<i2`). All three are read; the numpy
+//! name is written.
 //!
-//! The list is what areaDetector's NDArray offers, less the 64-bit integers, which no camera
-//! delivers and which `f32` would mangle. float16 and bool are absent because no source sends them.
+//! The list is areaDetector's NDArray types without the 64-bit integers, which no camera delivers and `f32`
+//! cannot hold exactly. float16 and bool are absent because no source sends them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,7 +46,7 @@ impl Dtype {
         Self::F64,
     ];
 
-    /// The names to use, for help texts and error messages.
+    /// The allowed names, for help texts and error messages.
     pub(crate) const ALLOWED: &'static str =
         "uint8, int8, uint16, int16, uint32, int32, float32, float64";
 
@@ -76,7 +76,7 @@ impl Dtype {
         }
     }
 
-    /// The name Rust has for it: `i16`.
+    /// Rust's name for it: `i16`.
     const fn short(self) -> &'static str {
         match self {
             Self::U8 => "u8",
@@ -95,7 +95,7 @@ impl Dtype {
     #[must_use]
     pub fn from_descr(descr: &str) -> Option<Self> {
         Some(match descr {
-            // A byte has no order; numpy writes `|`, other writers `<`.
+            // One byte has no byte order; numpy writes `|`, other writers `<`.
             "|u1" | "<u1" => Self::U8,
             "|i1" | "<i1" => Self::I8,
             "<u2" => Self::U16,
@@ -115,7 +115,7 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// Reads `int16`, `i16` or `<i2`; case and surrounding spaces do not matter.
+/// Reads `int16`, `i16` or `<i2`; case and surrounding spaces are ignored.
 ///
 /// # Errors
 /// [`ParseError`] for every other text, with the names that are allowed.
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_is_read_by_its_three_names_and_printed_by_numpys() {
+    fn every_type_has_three_names_and_is_printed_as_in_numpy() {
         let spelled = [
             (Dtype::U8, "u8", "uint8", "|u1", 1),
             (Dtype::I8, "i8", "int8", "|i1", 1),

@@ -1,20 +1,20 @@
-//! From a model's output to the bytes of a message.
+//! Turns a model's output into the bytes of a message.
 //!
-//! All that does not depend on the values is settled when the model is loaded: the crop, the
-//! message's length, its `.npy` header. A result then costs one allocation of exactly its length
-//! and one pass over the rows that are kept.
+//! Everything that does not depend on the values is computed when the model is loaded: the crop, the message's
+//! length, its `.npy` header. A result then costs one allocation of exactly its length and one pass over the
+//! rows that are kept.
 
 use super::{LengthMismatch, OutputDtype, OutputFormat, OutputSize, npy};
 use crate::values::Values;
 use std::ops::Range;
 
-/// How one output of a model becomes a message: cropped, converted, with a header or without.
+/// How an output of a model becomes a message: the crop, the conversion, and the header if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     dtype: OutputDtype,
     /// The axes of a result.
     shape: Vec<usize>,
-    /// What every message begins with; empty for raw.
+    /// The start of every message: the `.npy` header, or nothing for raw.
     header: Vec<u8>,
     crop: Crop,
     /// Values in an uncropped output.
@@ -33,10 +33,10 @@ struct Crop {
     width: usize,
 }
 
-/// Why a model's output cannot be sent as asked: a mistake in the configuration.
+/// The configured output size does not fit the model's output, or the output cannot be sent at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// The result is to be larger than the output.
+    /// The requested size is larger than the output.
     #[error(
         "output size {asked} (WIDTHxHEIGHT) is larger than the model's output of {width}x{height}: \
          ask for at most {width}x{height}, or for full"
@@ -49,13 +49,13 @@ pub enum EnvelopeError {
         /// Pixels along the output's last axis but one.
         height: usize,
     },
-    /// The result is to have no pixels.
+    /// The requested size has no pixels.
     #[error("output size {asked} (WIDTHxHEIGHT) has no pixels: ask for at least 1x1, or for full")]
     EmptyCrop {
         /// The size of `--output-size`.
         asked: OutputSize,
     },
-    /// The output has an axis of length 0, or more values than can be addressed.
+    /// The output has an axis of length 0, or too many values to address.
     #[error(
         "the model's output has the shape {shape:?}, which cannot be sent: export the model with fixed, non-zero axes"
     )]
@@ -66,7 +66,7 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
-    /// For an output of `frame_shape` per frame (the batch axis left out).
+    /// The envelope for an output of `frame_shape` per frame (without the batch axis).
     ///
     /// Leading axes of length 1 are dropped: (1, 128, 128) is sent as (128, 128). Of the last two
     /// axes the centre of `size` is kept, starting at ⌊(H − height) / 2⌋ and ⌊(W − width) / 2⌋.
@@ -138,7 +138,7 @@ impl Envelope {
         self.encoded_len
     }
 
-    /// The part of the row that [`encode`](Self::encode) reads: from the first value kept to the last.
+    /// The range of the row that [`encode`](Self::encode) reads: from the first value kept to the last.
     #[must_use]
     pub const fn wanted(&self) -> Range<usize> {
         let Crop {
@@ -167,8 +167,8 @@ impl Envelope {
         }
     }
 
-    /// What [`encode`](Self::encode) keeps of the row's first plane, in single precision, with its height and width: to be
-    /// looked at. A vector is one line.
+    /// The part of the row's first plane that [`encode`](Self::encode) keeps, in single precision, with its
+    /// height and width, for display. A vector has height 1.
     ///
     /// # Errors
     /// [`LengthMismatch`] where the row has another length.
@@ -188,7 +188,7 @@ impl Envelope {
         header.copy_from_slice(&self.header);
         match self.dtype {
             OutputDtype::Float32 => self.crop.write(row, body, f32::to_le_bytes),
-            // `as` is what is promised: toward zero, saturating, NaN to 0 (Rust reference, casts).
+            // `as` does what the docs promise: toward zero, saturating, NaN to 0 (Rust reference, casts).
             OutputDtype::Int16 => self
                 .crop
                 .write(row, body, |value| (value as i16).to_le_bytes()),
@@ -228,7 +228,7 @@ impl Crop {
         })
     }
 
-    /// The lines of the windows of all planes of `from`.
+    /// The rows of `from` inside the window, plane after plane.
     fn lines<'a, T>(&self, from: &'a [T]) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
         let Self {
             plane: (height, width),
@@ -247,7 +247,7 @@ impl Crop {
         lines.map(|value| (*value).into()).collect()
     }
 
-    /// Writes the window of every plane of `from` into `to`, value by value as `bytes` says.
+    /// Writes the window of every plane of `from` into `to`; `bytes` converts each value.
     fn write<T: Copy + Into<f32>, const SIZE: usize>(
         &self,
         from: &[T],

@@ -1,34 +1,34 @@
-//! What a datum means: pixels in, results out.
+//! Translates datums into a model's input, and a model's output into messages.
 //!
-//! Numaflow carries bytes and a map of text headers; a model wants a row of `f32` or `f16`, and the next
-//! vertex wants something it can read without knowing us. This room holds both translations and
-//! nothing else: it knows no batches, no engine, no Numaflow types.
+//! Numaflow carries bytes and a map of text headers. A model takes a row of `f32` or `f16`. The next vertex
+//! needs a format that it can read without this program. This crate holds both translations; it does not know
+//! batches, engines or Numaflow's types.
 //!
-//! **In.** A [`Decoder`] is told once what a frame is (`--frame-dtype` and the height and width of
-//! the model's input). A payload is either
+//! **In.** A [`Decoder`] is made once, with the default frame type (`--frame-dtype`) and the height and width
+//! of the model's input. A payload is either
 //!
 //! * raw little-endian pixels, row by row, of that type and shape, or
 //! * an `.npy` image, recognised by its magic `\x93NUMPY`, which names its own type and shape.
 //!
-//! Three headers speak about one datum: [`DTYPE_HEADER`] overrides the pixel type of a raw
-//! payload, [`SHAPE_HEADER`] its shape, and [`FRAME_ID_HEADER`] is its [`frame_id`]. Next to an
-//! `.npy` payload the first two may only repeat what the array says. Header names match whatever
-//! their case (HTTP sources write `X-Txn-Id`), and a blank value counts as absent.
+//! Three headers describe one datum: [`DTYPE_HEADER`] overrides the pixel type of a raw payload,
+//! [`SHAPE_HEADER`] its shape, and [`FRAME_ID_HEADER`] is its [`frame_id`]. With an `.npy` payload the first
+//! two may only repeat what the array says. The case of header names is ignored (HTTP sources write
+//! `X-Txn-Id`), and a blank value counts as absent.
 //!
-//! The magic wins over everything: a raw frame that begins with those six bytes is read as
-//! `.npy`. As int16 that is 20115, 19797, 22864 in its first three pixels, which a camera does
-//! not produce by accident; a producer that might should send `.npy` throughout.
+//! The magic takes precedence: a raw frame that begins with those six bytes is read as `.npy`. As int16 its
+//! first three pixels would be 20115, 19797, 22864, which a camera does not produce by accident. A producer
+//! that might should send `.npy` always.
 //!
-//! **Out.** An [`Envelope`] is built once per model output: it crops the centre, converts, and
-//! prepends the `.npy` header that it computed at start-up.
+//! **Out.** An [`Envelope`] is made once per model output: it crops the centre, converts, and prepends the
+//! `.npy` header that it computed at start-up.
 //!
-//! What holds here:
+//! Invariants:
 //!
-//! 1. No panic on any input, and no allocation whose size a payload or a header could choose.
-//! 2. A frame is copied once, by [`Pixels::write_to`], straight into the batch it belongs to.
+//! 1. No input causes a panic, and neither payload nor header can choose the size of an allocation.
+//! 2. A frame is copied once, by [`Pixels::write_to`], directly into its batch.
 //! 3. A [`Pixels`] has exactly as many pixels as the model takes; everything else is a
 //!    [`Rejection`] that says what was given, what is expected and what to do about it.
-//! 4. No value is rounded silently: `float32` results leave bit for bit as the engine made them.
+//! 4. No value is rounded silently: `float32` results are the engine's, bit for bit.
 //!
 //! [`Decoder`]: crate::Decoder
 //! [`DTYPE_HEADER`]: crate::DTYPE_HEADER
@@ -59,7 +59,7 @@
 //! pixels.write_to(ValuesMut::F32(&mut row))?;
 //! assert_eq!(row, [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
 //!
-//! // A frame of the wrong size is told apart, and told why.
+//! A frame of the wrong size is rejected with the reason.
 //! let rejection = decoder.decode(&payload[..10], &headers).unwrap_err();
 //! assert_eq!(rejection.kind(), "wrong_size");
 //!
@@ -75,21 +75,21 @@
 #![forbid(unsafe_code)]
 #![deny(unreachable_pub)]
 
-/// From payload and headers to [`Pixels`], or to the reason why not.
+/// Payload and headers to [`Pixels`] or a [`Rejection`].
 mod decode;
 /// The eight pixel types.
 mod dtype;
-/// From a model's output to the bytes of a message.
+/// Model output to message bytes.
 mod envelope;
 /// The `.npy` format: a borrowed reader and a header writer.
 mod npy;
-/// What results look like: type, format, size.
+/// Type, format and size of results.
 mod output;
 /// Borrowed pixels and the one conversion to the model's type.
 mod pixels;
-/// A place on the object.
+/// A position on the object.
 mod position;
-/// Why a frame is refused.
+/// Reasons to refuse a frame.
 mod rejection;
 /// Height × width, and how sizes are read from text.
 mod shape;

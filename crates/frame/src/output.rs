@@ -1,4 +1,4 @@
-//! What results look like: pixel type, format and size, as the operator asks for them.
+//! Type, format and size of results, as the operator sets them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub enum OutputDtype {
     Float32,
     /// Truncated toward zero, as `int()` and `astype` do; values beyond ±32,767 saturate, NaN is 0.
     ///
-    /// A phase in radians becomes one of seven integers: for counts, not for phases.
+    /// Not for phases: a phase in radians becomes one of seven integers.
     Int16,
 }
 
@@ -32,20 +32,20 @@ impl OutputDtype {
 /// How a result is written (`--output-format`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OutputFormat {
-    /// An `.npy` file, which `numpy.load` reads with type and shape.
+    /// An `.npy` file, which `numpy.load` reads, with type and shape.
     #[default]
     Npy,
-    /// Little-endian values, row by row, and nothing else.
+    /// Only the little-endian values, row by row.
     Raw,
 }
 
-/// How much of an output is sent (`--output-size`): all, or its centre.
+/// The part of an output that is sent (`--output-size`): all of it, or its centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputSize {
     /// The whole output.
     Full,
-    /// The centre of the last two axes, in pixels. A model predicts the middle of a patch better
-    /// than its rim, which the neighbouring patches cover anyway.
+    /// The centre of the last two axes, in pixels. A model predicts the middle of a patch better than its rim,
+    /// which neighbouring patches cover as well.
     Size {
         /// Pixels along the last axis.
         width: usize,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_read_again() {
+    fn printed_values_can_be_read_again() {
         for size in [
             OutputSize::Full,
             OutputSize::Size {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused_with_what_is_allowed() {
+    fn other_texts_are_refused_with_the_allowed_values() {
         for text in ["", "64", "0x64", "64x0", "64x64x64", "-1x4", "all"] {
             let error = text.parse::<OutputSize>().expect_err(text).to_string();
             assert!(

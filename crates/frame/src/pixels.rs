@@ -1,8 +1,8 @@
-//! Borrowed pixels, and the one conversion to the model's type, `f32` or `f16`.
+//! Borrowed pixels and their conversion to the model's type, `f32` or `f16`.
 //!
-//! A payload stays where gRPC put it until its row of a batch is known; then one pass reads the
-//! pixels and writes the row, at the speed of memory (`convert`). Bytes are put together with
-//! `from_le_bytes`, so neither the alignment of the payload nor the host's byte order matters.
+//! A payload stays in gRPC's buffer until its row of a batch is known. Then one pass reads the pixels and
+//! writes the row at the speed of memory (`convert`). Values are read with `from_le_bytes`, so neither the
+//! payload's alignment nor the host's byte order matters.
 
 mod convert;
 
@@ -20,10 +20,10 @@ pub struct Pixels<'a> {
     bytes: &'a [u8],
 }
 
-/// A row of another length than what should be written to it or read from it.
+/// The row does not have the expected number of values.
 ///
-/// It cannot happen between a decoder, a batch and an envelope made for the same model; where it
-/// does, it is a defect of this program and not of the frame.
+/// Decoder, batch and envelope are made for the same model, so this is a defect of the program and not of the
+/// frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the row has {row} values where {expected} are needed: decoder, batch and envelope disagree on the shape"
@@ -69,12 +69,12 @@ impl<'a> Pixels<'a> {
         self.len() == 0
     }
 
-    /// Converts all pixels into `row`, in order; nothing else of `row` exists or is touched.
+    /// Converts all pixels into `row`, in order.
     ///
-    /// Into `f32`: every 8 and 16-bit value is exact. 32-bit integers and `float64` go to the nearest
-    /// `f32`, ties to even (IEEE 754), so integers beyond 2²⁴ may move by half a unit in the last
-    /// place, and a `float64` beyond `f32`'s range becomes infinite. `float32` is passed on bit for
-    /// bit, infinities and NaN included: what they mean is the model's business.
+    /// Into `f32`: every 8 and 16-bit value is exact. 32-bit integers and `float64` go to the nearest `f32`,
+    /// ties to even (IEEE 754), so integers beyond 2²⁴ may move by half a unit in the last place, and a
+    /// `float64` beyond `f32`'s range becomes infinite. `float32` is copied bit for bit, infinities and NaN
+    /// included: the model must deal with them.
     ///
     /// Into `f16`: the same, then to the nearest `f16`, ties to even: integers are exact to 2,048 and move by
     /// at most 0.05 % up to 65,504. A finite value beyond that would become infinite and is refused.
@@ -93,7 +93,7 @@ impl<'a> Pixels<'a> {
             Dtype::I32 => self.convert(row, |pixel| i32::from_le_bytes(pixel) as f32),
             Dtype::F32 => self.convert(row, f32::from_le_bytes),
             Dtype::F64 if row.element() == Element::F16 => self.convert(row, |pixel| {
-                // Infinite in f32, but not where it came from: it must be found beyond f16, not passed on.
+                // Infinite as `f32` but finite in the payload: `f16` must refuse it and not pass it on.
                 let value = f64::from_le_bytes(pixel);
                 let narrow = value as f32;
                 if value.is_finite() && narrow.is_infinite() {
@@ -106,7 +106,7 @@ impl<'a> Pixels<'a> {
         }
     }
 
-    /// Generic over the pixel, so that each type gets a loop of its own and no branch inside it.
+    /// Generic over the pixel type, so that each type has its own loop without a branch inside.
     fn convert<const SIZE: usize>(
         &self,
         row: ValuesMut<'_>,
@@ -128,7 +128,7 @@ impl<'a> Pixels<'a> {
     }
 }
 
-/// Type and count: a log line is no place for 262,144 pixels.
+/// Prints type and count: 262,144 pixels do not belong in a log line.
 impl fmt::Debug for Pixels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pixels({} x {})", self.len(), self.dtype)

@@ -1,4 +1,4 @@
-//! A place on the object that a scan moves over.
+//! A position on the scanned object.
 
 /// Top-left corner of a patch on the object's grid, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,15 +1,15 @@
-//! Why a frame is refused.
+//! Reasons to refuse a frame.
 //!
-//! A rejection is about the frame alone: sent again, it would fail again. Its text goes to the
-//! producer's operator, by log or by dead letter, so each names what was given, what is expected
-//! and what to change. Texts quote at most 60 characters of what came from outside.
+//! A rejection depends on the frame alone: sent again, the frame is rejected again. Its text reaches the
+//! producer's operator through the log or a dead letter, so each text names what was given, what is expected
+//! and what to change. It quotes at most 60 characters of foreign text.
 
 use super::{DTYPE_HEADER, Dtype, FrameShape, LengthMismatch};
 
-/// Why a payload is not a frame of this model.
+/// The reason why a payload is not a frame of this model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// The bytes of a raw payload are not those of one frame.
+    /// A raw payload does not have the size of one frame.
     #[error(
         "the payload has {bytes} bytes, a {shape} {dtype} frame has {expected}: {remedy}",
         remedy = size_remedy(*.bytes, *.shape)
@@ -19,15 +19,15 @@ pub enum Rejection {
         bytes: usize,
         /// Bytes in one frame of `shape` and `dtype`.
         expected: usize,
-        /// The pixel type it was taken for, from the header or from `--frame-dtype`.
+        /// The assumed pixel type, from the header or from `--frame-dtype`.
         dtype: Dtype,
         /// Height and width of the model's input.
         shape: FrameShape,
     },
-    /// Decoded pixels do not fill the row of the batch that they were meant for.
+    /// The decoded pixels do not fill their row of the batch.
     #[error(transparent)]
     WrongLength(#[from] LengthMismatch),
-    /// A pixel is beyond what the model's input can hold.
+    /// A pixel is outside the range of the model's input.
     #[error(
         "a pixel of the {dtype} frame is {value}, and the model's input is f16, which ends at ±65504: \
          serve an engine whose input is f32 (build-engine --precision fp32)"
@@ -44,7 +44,7 @@ pub enum Rejection {
          or serve a model made for this one"
     )]
     WrongShape {
-        /// Who named the shape.
+        /// The header or array that gives the shape.
         origin: &'static str,
         /// The shape as it was written.
         given: String,
@@ -57,7 +57,7 @@ pub enum Rejection {
         Dtype::ALLOWED
     )]
     UnknownDtype {
-        /// Who named the type.
+        /// The header or array that gives the type.
         origin: &'static str,
         /// The type as it was written, quoted.
         given: String,
@@ -74,7 +74,7 @@ pub enum Rejection {
         /// What is wrong with it, and the remedy.
         why: String,
     },
-    /// The payload begins like `.npy` and does not go on like it, or in a way we do not read.
+    /// The payload begins like `.npy`, but the rest is invalid or not supported.
     #[error("the npy header {why}")]
     BadNpy {
         /// What is wrong with it, and the remedy.
@@ -88,10 +88,10 @@ pub enum Rejection {
     NpyTruncated {
         /// Bytes in the payload.
         bytes: usize,
-        /// Bytes it should have, as far as could be read.
+        /// Bytes it should have, as far as the header could be read.
         expected: usize,
     },
-    /// The payload goes on after the array.
+    /// The payload continues after the array.
     #[error(
         "the npy payload has {bytes} bytes, its array ends after {expected}: \
          send one array per datum and nothing behind it"
@@ -105,7 +105,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Every [`kind`](Self::kind) there is, so that metrics can start all of them at zero.
+    /// Every [`kind`](Self::kind), so that metrics can start all of them at zero.
     pub const KINDS: [&'static str; 8] = [
         "wrong_size",
         "out_of_range",
@@ -133,7 +133,7 @@ impl Rejection {
     }
 }
 
-/// The commonest cause of a wrong size is the wrong type: say so where the bytes fit another one.
+/// The most common cause of a wrong size is a wrong type: the text names another type that fits.
 fn size_remedy(bytes: usize, shape: FrameShape) -> String {
     let fits: Vec<&str> = Dtype::ALL
         .into_iter()
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_lists_every_kind_there_is() {
+    fn kinds_lists_every_kind() {
         let text = String::new;
         let length = LengthMismatch {
             row: 0,

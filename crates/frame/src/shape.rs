@@ -1,8 +1,7 @@
-//! Height × width, and how a size is read from text.
+//! Height × width, and parsing of sizes.
 //!
-//! Frames are written `HEIGHTxWIDTH`, as arrays are indexed; result sizes are written
-//! `WIDTHxHEIGHT`, as cameras and the Python sidecars before this one have it. Both go through
-//! `extents`, so that they agree on what a number is.
+//! Frames are written `HEIGHTxWIDTH`, as arrays are indexed. Result sizes are written `WIDTHxHEIGHT`, as
+//! cameras and the earlier Python sidecars do. Both use `extents`, so that they accept the same numbers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,7 +60,7 @@ impl FromStr for FrameShape {
     }
 }
 
-/// The two numbers of `AxB`: decimal digits, at least 1, of a product that fits `usize`.
+/// The two numbers of `AxB`: decimal digits, each at least 1, with a product that fits `usize`.
 pub(super) fn extents(text: &str) -> Option<(usize, usize)> {
     let (first, second) = text.trim().split_once(['x', 'X'])?;
     let (first, second) = (extent(first)?, extent(second)?);
@@ -70,14 +69,14 @@ pub(super) fn extents(text: &str) -> Option<(usize, usize)> {
 }
 
 fn extent(text: &str) -> Option<usize> {
-    // `parse` alone would take "+5".
+    // `parse` alone would accept "+5".
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse()
         .ok()
         .filter(|&extent: &usize| digits && extent > 0)
 }
 
-/// A text that is not what it should be: what was given, and what is allowed.
+/// A text that cannot be read: what was given, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given} is not {what}: {allowed}")]
 pub struct ParseError {
@@ -92,7 +91,7 @@ impl ParseError {
         self.allowed
     }
 
-    /// `given` is quoted, and cut where it is long; `allowed` says what to write instead.
+    /// `given` is quoted, and cut if it is long; `allowed` says what to write instead.
     pub(super) fn new(given: &str, what: &'static str, allowed: &'static str) -> Self {
         Self {
             given: quoted(given),
@@ -102,7 +101,7 @@ impl ParseError {
     }
 }
 
-/// `text` in quotes, escaped, and cut after 60 characters: what a stranger sends ends up in logs.
+/// `text` in quotes, escaped, and cut after 60 characters, because foreign text ends up in logs.
 pub(super) fn quoted(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_shape_has_no_size_instead_of_a_wrapped_one() {
+    fn a_huge_shape_has_no_size_instead_of_a_wrapped_one() {
         let square = |side| FrameShape {
             height: side,
             width: side,

@@ -1,7 +1,7 @@
-//! Values in single or half precision: what the rows of a batch are made of.
+//! Values in single or half precision: the rows of a batch.
 //!
-//! A model's input and outputs are `f32` or `f16`, and which is known only when the model is loaded. So a row is
-//! one of two slices, and its readers and writers have a loop for each, not a branch for each value.
+//! A model's input and outputs are `f32` or `f16`, and this is known only when the model is loaded. So a row is
+//! one of two slices, and code that reads or writes it has one loop per type instead of a branch per value.
 
 use half::f16;
 use std::ops::Range;
@@ -48,7 +48,7 @@ pub enum Values<'a> {
     F16(&'a [f16]),
 }
 
-/// Values of one of the two types, to be written.
+/// Mutable values of one of the two types.
 #[derive(Debug, PartialEq)]
 pub enum ValuesMut<'a> {
     /// Single precision.
@@ -67,7 +67,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// How many there are.
+    /// The number of values.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self {
@@ -76,7 +76,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Some of them; none where `range` goes beyond the end.
+    /// The values in `range`; none if `range` exceeds them.
     #[must_use]
     pub fn get(self, range: Range<usize>) -> Option<Self> {
         match self {
@@ -103,7 +103,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Where the values begin.
+    /// The address of the first value.
     #[must_use]
     pub const fn address(self) -> *const u8 {
         match self {
@@ -123,7 +123,7 @@ impl<'a> ValuesMut<'a> {
         }
     }
 
-    /// How many there are.
+    /// The number of values.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self {
@@ -132,7 +132,7 @@ impl<'a> ValuesMut<'a> {
         }
     }
 
-    /// Some of them; none where `range` goes beyond the end.
+    /// The values in `range`; none if `range` exceeds them.
     #[must_use]
     pub fn get(self, range: Range<usize>) -> Option<Self> {
         match self {
@@ -158,7 +158,7 @@ impl<'a> ValuesMut<'a> {
         }
     }
 
-    /// Where the values begin.
+    /// The address of the first value.
     #[must_use]
     pub const fn address(&mut self) -> *mut u8 {
         match self {

@@ -5,12 +5,12 @@
 //! frequency in the centre pixel (N/2, N/2). In numpy's words
 //! `abs(fftshift(fft2(ifftshift(P * O))))**2 / N**2`; the division makes F unitary, so ΣI = Σ|P·O|².
 //!
-//! Neither shift costs anything here. The inner one, on the input, only turns the phases of the output,
-//! which |·|² forgets. The outer one is folded into the probe: by the shift theorem a probe multiplied
-//! by exp(2πi·⌊N/2⌋(x + y)/N) diffracts to a pattern moved by ⌊N/2⌋ pixels.
+//! The two shifts cost nothing. The inner one, on the input, changes only the phases of the output, and |·|²
+//! does not depend on them. The outer one is part of the probe: by the shift theorem a probe multiplied by
+//! exp(2πi·⌊N/2⌋(x + y)/N) diffracts to a pattern moved by ⌊N/2⌋ pixels.
 //!
-//! Always: the FFT is planned once, and computing a pattern allocates nothing: threads share a
-//! `FarField` and each brings a `Workspace`.
+//! The FFT is planned once, and computing a pattern allocates nothing: threads share a `FarField`, and each has
+//! its own `Workspace`.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use rustfft::{Fft, FftPlanner};
 
 use super::{DetectorError, Probe};
 
-/// The way from object to detector for one probe.
+/// Propagation from object to detector for one probe.
 pub(crate) struct FarField {
     size: usize,
     /// Probe × shift phase × 1/N, column by column: the transform's first pass runs along columns.
@@ -146,7 +146,7 @@ mod tests {
 
     type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-    /// The patch of `tests/data/diffraction_reference.npy`: any smooth object without symmetry will do.
+    /// The patch of `tests/data/diffraction_reference.npy`: a smooth object without symmetry.
     fn reference_patch(size: usize) -> Array2<Complex64> {
         Array2::from_shape_fn((size, size), |(row, column)| {
             let (x, y) = (column as f64, row as f64);

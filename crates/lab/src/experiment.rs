@@ -1,4 +1,4 @@
-//! The experiment that the demo, `send` and `simulate-source` simulate: one object, one probe, one scan.
+//! The simulated experiment of the demo, `send` and `simulate-source`: one object, one probe, one scan.
 
 use crate::probe::DETECTOR_SIZE;
 use crate::{DetectorError, Object, Probe, ProbeShape, Raster, Scan, SimulatedScan};
@@ -20,8 +20,8 @@ pub fn scan(raster: Raster) -> Result<SimulatedScan, DetectorError> {
     scan_on(DETECTOR_SIZE, raster)
 }
 
-/// The same experiment on a detector of `side` × `side` pixels: the disc, the photons, `raster`'s step and its
-/// jitter grow with it, so that a pixel counts as much and neighbours overlap as far.
+/// The same experiment on a detector of `side` × `side` pixels. The disc, the photons, the step of `raster` and
+/// its jitter scale with `side`, so that counts per pixel and the overlap of neighbours stay the same.
 ///
 /// # Errors
 /// [`DetectorError`] for a raster without points, or a detector that is too small or too large.

@@ -1,22 +1,22 @@
-//! A ptychography experiment in software: what the demo and the tests look at instead of a beamline.
+//! A simulated ptychography experiment: frames for the demo and the tests without a beamline.
 //!
-//! A probe P lights one patch of the object O after another; the detector far away counts the photons
-//! of each diffraction pattern I = |F{P·O}|² (Rodenburg & Maiden, "Ptychography", Springer Handbook of
-//! Microscopy 2019). One file for each part of that sentence:
+//! A probe P illuminates one patch of the object O after another; the detector far away counts the photons of
+//! each diffraction pattern I = |F{P·O}|² (Rodenburg & Maiden, "Ptychography", Springer Handbook of Microscopy
+//! 2019). Each part has its own file:
 //!
-//! - `object`: the complex transmission O = A·exp(iφ), and a test target worth looking at;
+//! - `object`: the complex transmission O = A·exp(iφ), and a test target;
 //! - `probe`: P, a soft-edged disc with a curved wavefront;
-//! - `scan`: where the probe stands, frame by frame;
+//! - `scan`: the position of the probe for each frame;
 //! - `diffraction`: the far field, noise free;
 //! - `noise`: Poisson counts as the detector's int16;
-//! - `simulated`: the five of them as one `SimulatedScan` that makes any frame on demand.
+//! - `simulated`: all five as one `SimulatedScan` that computes any frame on demand.
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! 1. The same arguments make the same frames, bit for bit, in any order and on any number of threads:
-//!    frame k depends on the seed and on k, never on the frames made before it.
-//! 2. Photons are conserved: a noise-free pattern sums to Σ|P·O|², so with A ≤ 1 no frame holds more
-//!    than the probe's photons (but for shot noise).
+//! 1. The same arguments give the same frames, bit for bit, in any order and on any number of threads: frame k
+//!    depends on the seed and on k, not on other frames.
+//! 2. Photons are conserved: a noise-free pattern sums to Σ|P·O|², so with A ≤ 1 no frame holds more photons
+//!    than the probe, apart from shot noise.
 //! 3. Counts that exceed int16 are clipped and counted (`Exposure::clipped`), never wrapped.
 //! 4. The numbers (`probe::PHOTONS`, `probe::DETECTOR_SIZE`, the shape of the probe) are a contract
 //!    with `models/`, where the network is trained on a Python twin of this experiment. A reference
@@ -41,9 +41,9 @@
 
 #![deny(unreachable_pub)]
 
-/// The far field: |F{P·O}|², planned once, computed per frame.
+/// The far field |F{P·O}|²: planned once, computed per frame.
 pub mod diffraction;
-/// The experiment that commands simulate.
+/// The experiment that the commands simulate.
 pub mod experiment;
 /// Shot noise and the detector's integer counts.
 pub mod noise;
@@ -51,15 +51,15 @@ pub mod noise;
 pub mod object;
 /// The demo's picture.
 pub mod picture;
-/// The probe: the wave that lights one patch of the object.
+/// The probe: the wave that illuminates one patch of the object.
 pub mod probe;
 /// The scan: one patch position per frame.
 pub mod scan;
-/// All of it together: frame k on demand.
+/// The whole experiment: frame k on demand.
 pub mod simulated;
 /// A stack of frames, simulated or read.
 pub mod stack;
-/// The demo's object, drawn: star, cells and bars.
+/// The demo's object: star, cells and bars.
 mod target;
 
 pub(crate) use diffraction::FarField;
@@ -75,27 +75,27 @@ pub use simulated::SimulatedScan;
 /// Why a simulated experiment, or a frame of it, cannot be made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DetectorError {
-    /// A length or a count of photons that no experiment can have.
+    /// A length or a photon count outside the allowed range.
     #[error("{what} is {given}, but must be {allowed}")]
     Impossible {
         /// The quantity, as the field names it.
         what: &'static str,
-        /// What the caller asked for.
+        /// The given value.
         given: String,
-        /// What would have been fine.
+        /// The allowed values.
         allowed: &'static str,
     },
     /// Arrays that belong together differ in shape.
     #[error("{what} has shape {given:?}, but {expected:?} is needed")]
     Shape {
-        /// Which array.
+        /// The name of the array.
         what: &'static str,
         /// Its (rows, columns).
         given: (usize, usize),
         /// The (rows, columns) that fit.
         expected: (usize, usize),
     },
-    /// A patch reaches over the object's edge.
+    /// A patch extends beyond the object's edge.
     #[error(
         "a patch of {height}x{width} pixels at (x {x}, y {y}) leaves the object of {rows}x{columns}"
     )]
@@ -126,7 +126,7 @@ pub enum DetectorError {
     /// A frame that the scan does not have.
     #[error("frame {index} of a scan of {frames}")]
     NoSuchFrame {
-        /// The frame asked for, from 0.
+        /// The requested frame, counted from 0.
         index: usize,
         /// How many frames the scan has.
         frames: usize,
@@ -139,7 +139,7 @@ pub enum DetectorError {
         /// Pixels in a frame.
         expected: usize,
     },
-    /// An intensity that is no expected count (negative, infinite, not a number).
+    /// An intensity that is not a valid expected count: negative, infinite or NaN.
     #[error("intensity {0} is no expected photon count")]
     Intensity(f64),
 }

@@ -1,11 +1,11 @@
 //! Shot noise: from expected photons to the counts that the detector reports.
 //!
-//! Photons arrive one by one, so a pixel that expects λ of them counts a Poisson number with mean and
-//! variance λ. The detector writes int16, as the beamline's does: more than 32767 is clipped.
+//! Photons arrive independently, so a pixel with λ expected photons counts a Poisson number with mean and
+//! variance λ. The detector writes int16, as the beamline's does: counts above 32767 are clipped.
 //!
-//! Always: clipped pixels are counted, never wrapped; frame k draws from stream k of the seed's random
-//! numbers, so no frame's noise depends on another frame. Streams of one ChaCha key never meet, where
-//! seeding each frame with `seed + k` would give scan 1's frame 1 the noise of scan 2's frame 0.
+//! Clipped pixels are counted, never wrapped. Frame k uses stream k of the seed's random numbers, so no frame's
+//! noise depends on another frame. Streams of one ChaCha key are independent. Seeding each frame with `seed +
+//! k` would give frame 1 of scan 1 the noise of frame 0 of scan 2.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -29,7 +29,7 @@ pub(crate) struct ShotNoise {
 }
 
 impl ShotNoise {
-    /// Noise that the seed decides.
+    /// Noise determined by `seed`.
     pub(crate) fn new(seed: u64) -> Self {
         Self { seed }
     }
@@ -56,7 +56,7 @@ impl ShotNoise {
         let mut clipped = 0;
         for (count, &expected) in counts.iter_mut().zip(intensity) {
             let photons = if expected == 0.0 {
-                0.0 // no distribution: Poisson wants λ > 0
+                0.0 // Poisson is defined for λ > 0 only
             } else {
                 Poisson::new(expected)
                     .map_err(|_| DetectorError::Intensity(expected))?
@@ -71,8 +71,8 @@ impl ShotNoise {
     }
 }
 
-/// Random numbers number `stream` of `seed`: independent of every other stream. ChaCha8 because its
-/// output is specified, so a scan looks the same on every machine and with every release of the crate.
+/// Random numbers of stream `stream` of `seed`, independent of every other stream. The output of ChaCha8 is
+/// specified, so a scan is the same on every machine and with every release of the crate.
 pub(super) fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     for (byte, from) in key.iter_mut().zip(seed.to_le_bytes()) {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_and_seeds_have_noise_of_their_own() -> TestResult {
+    fn each_frame_and_each_seed_has_different_noise() -> TestResult {
         let flat = [100.0; 256];
         let reference = counts(1, 1, &flat)?;
         assert_eq!(counts(1, 1, &flat)?, reference);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_noise_of_a_seed_is_the_same_with_every_release() -> TestResult {
-        // Fails when a dependency changes its stream: published pictures would then change, too.
+        // Fails if a dependency changes its stream, since published pictures would then change as well.
         let (counts, _) = counts(
             2024,
             5,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expected_count_is_an_error() {
+    fn an_invalid_intensity_is_an_error() {
         for wrong in [-1.0, f64::NAN, f64::INFINITY] {
             let result = counts(1, 0, &[1.0, wrong]);
             assert!(

@@ -1,10 +1,10 @@
-//! The object: what the beam goes through, as a complex transmission O = A·exp(iφ) on a pixel grid.
+//! The object: a complex transmission O = A·exp(iφ) on a pixel grid.
 //!
-//! A is the amplitude that is left of the wave (1 is empty space), φ how far its phase is turned, in
-//! radians: the thin-object (projection) approximation of ptychography (Rodenburg & Maiden 2019).
+//! A is the amplitude of the transmitted wave (1 is empty space), φ its phase shift in radians: the thin-object
+//! (projection) approximation of ptychography (Rodenburg & Maiden 2019).
 //!
-//! Always: amplitude and phase have the same shape and hold finite numbers only, and a patch is handed
-//! out only when all of it lies on the grid.
+//! Amplitude and phase have the same shape and hold finite numbers only. A patch must lie on the grid
+//! completely.
 
 use ndarray::{Array2, ArrayView2, s};
 use rustfft::num_complex::Complex64;
@@ -20,7 +20,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// An object of given amplitude and phase (radians), both of shape (rows, columns).
+    /// An object with the given amplitude and phase (radians), both of shape (rows, columns).
     ///
     /// # Errors
     /// [`DetectorError::Shape`] when they differ in shape, [`DetectorError::Impossible`] when they are
@@ -94,7 +94,7 @@ impl Object {
         self.window(&self.transmission, position, shape)
     }
 
-    /// Phase in radians of the same patch: what a perfect network would answer, but for a constant.
+    /// Phase in radians of the same patch: the answer of a perfect network, up to a constant.
     ///
     /// # Errors
     /// [`DetectorError::OutsideObject`].

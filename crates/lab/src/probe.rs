@@ -1,13 +1,13 @@
-//! The probe: the wave that stands on the object, one N×N patch wide.
+//! The probe: the wave that illuminates one N×N patch of the object.
 //!
-//! P(x, y) = s·exp(−(r/R)^m)·exp(iπ·r²/N), r measured from the centre pixel (N/2, N/2): a disc of
-//! radius R with a soft, super-Gaussian edge (m = 8) and a parabolic wavefront, as from a slightly
-//! defocused lens. The curvature is not decoration: behind a flat wavefront an object and its
-//! conjugate mirror image (its twin) give the same pattern, and no network could tell them apart;
-//! behind a curved one they do not (Rodenburg & Maiden 2019, on structured and defocused probes).
-//! It also spreads the bright centre of the pattern over a disc, so that no pixel saturates.
+//! P(x, y) = s·exp(−(r/R)^m)·exp(iπ·r²/N), r measured from the centre pixel (N/2, N/2): a disc of radius R with
+//! a soft, super-Gaussian edge (m = 8) and a parabolic wavefront, as from a slightly defocused lens. The
+//! curvature is necessary: with a flat wavefront an object and its conjugate mirror image (its twin) give the
+//! same pattern, and no network can distinguish them; with a curved one they differ (Rodenburg & Maiden 2019,
+//! on structured and defocused probes). The curvature also spreads the bright centre of the pattern over a
+//! disc, so that no pixel saturates.
 //!
-//! Always: Σ|P|² is the number of photons per frame.
+//! Σ|P|² is the number of photons per frame.
 
 use std::f64::consts::PI;
 
@@ -24,13 +24,13 @@ pub(crate) const PHOTONS: f64 = 1.0e6;
 pub(crate) const RADIUS: f64 = 16.0;
 /// Exponent m of the disc's edge: 2 is a Gaussian, large is a hard pinhole.
 pub(crate) const EDGE_ORDER: i32 = 8;
-/// Curvature κ of the wavefront, phase πκ·r²/N: 0 is flat, 1 is the contract with the trained model.
+/// Curvature κ of the wavefront, phase πκ·r²/N: 0 is flat, 1 is what the model was trained with.
 pub(crate) const CURVATURE: f64 = 1.0;
 
-/// Largest detector that is simulated: two gigabytes for its field.
+/// Largest simulated detector: its field takes two gigabytes.
 const LARGEST: usize = 8192;
 
-/// What defines a probe; the default is the one the demo's model was trained with.
+/// Parameters of a probe; the default is the one the demo's model was trained with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ProbeShape {
     /// Side N in pixels.
@@ -98,8 +98,8 @@ impl Probe {
         &self.wave
     }
 
-    /// |P|², shape (N, N), in photons per pixel: how well each pixel of a patch is lit, hence how far
-    /// its reconstruction can be trusted. The weights for [`beamflow_mosaic::Stitcher`].
+    /// |P|², shape (N, N), in photons per pixel: the brighter a pixel, the more reliable its reconstruction.
+    /// The weights for [`beamflow_mosaic::Stitcher`].
     pub fn intensity(&self) -> Array2<f64> {
         self.wave.mapv(|p| p.norm_sqr())
     }

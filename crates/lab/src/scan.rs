@@ -1,11 +1,11 @@
-//! The scan: the list of places where the probe stands, one frame each.
+//! The scan: the position of the probe for each frame.
 //!
-//! A raster of rows and columns with a step smaller than the probe, so that neighbouring patches
-//! overlap, and with a random jitter of whole pixels on each point: a perfectly regular raster leaves
-//! a periodic artefact that ptychography cannot tell from the object ("raster grid pathology",
-//! Thibault et al., Ultramicroscopy 109, 2009). The raster is centred on the object.
+//! A raster of rows and columns with a step smaller than the probe, so that neighbouring patches overlap. Each
+//! point has a random jitter of whole pixels, because a perfectly regular raster leaves a periodic artefact
+//! that ptychography cannot distinguish from the object ("raster grid pathology", Thibault et al.,
+//! Ultramicroscopy 109, 2009). The raster is centred on the object.
 //!
-//! Always: each position's N×N patch lies inside the object; the same raster gives the same positions.
+//! Each position's N×N patch lies inside the object; the same raster gives the same positions.
 
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Uniform};
@@ -14,24 +14,24 @@ use super::DetectorError;
 use super::noise::stream;
 use beamflow_frame::Position;
 
-/// Stream of the seed's random numbers that jitters the scan; frames use 0, 1, 2, ... for their noise.
+/// Stream of the seed's random numbers for the jitter; frames use 0, 1, 2, ... for their noise.
 const JITTER_STREAM: u64 = u64::MAX;
 
 /// Longest scan: 2²⁴ frames.
 const MOST_POINTS: usize = 1 << 24;
 
-/// A jittered raster, before it is laid on an object.
+/// A jittered raster without an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raster {
     /// Lines of the scan.
     pub rows: usize,
     /// Points per line.
     pub columns: usize,
-    /// Distance between neighbouring points in pixels; to overlap, less than the lit diameter.
+    /// Distance of neighbouring points in pixels; smaller than the lit diameter for overlap.
     pub step: usize,
     /// Largest shift of a point in x and in y, in pixels.
     pub jitter: usize,
-    /// Of the jitter.
+    /// Seed of the jitter.
     pub seed: u64,
 }
 
@@ -45,7 +45,7 @@ impl Raster {
         let side = |points: usize| {
             let travel = points.saturating_sub(1).checked_mul(self.step)?;
             let jitter = self.jitter.checked_mul(2)?;
-            // Positions are handled as i64: see `Scan::raster`.
+            // Positions are computed as i64: see `Scan::raster`.
             i32::try_from(travel.checked_add(jitter)?.checked_add(patch)?).ok()?;
             Some(travel + jitter + patch)
         };
@@ -59,7 +59,7 @@ impl Raster {
     }
 }
 
-/// The positions of a scan, in the order in which the frames are taken.
+/// The positions of a scan, in the order of the frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
     positions: Vec<Position>,
@@ -67,13 +67,13 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Lays `raster` on the middle of an object of (rows, columns) pixels, row by row from the top
-    /// left, for patches of `patch` × `patch` pixels. The object may be too small for the full jitter:
-    /// positions are then held at its edge.
+    /// Centres `raster` on an object of (rows, columns) pixels, row by row from the top left, for patches of
+    /// `patch` × `patch` pixels. If the object is too small for the full jitter, positions are limited to its
+    /// edge.
     ///
     /// # Errors
     /// [`DetectorError::Impossible`] for a raster without points or step, or with too many points,
-    /// [`DetectorError::ScanTooLarge`] when even the points without jitter leave the object.
+    /// [`DetectorError::ScanTooLarge`] if the points do not fit the object even without jitter.
     pub fn raster(
         raster: Raster,
         object: (usize, usize),
@@ -91,7 +91,7 @@ impl Scan {
             ..raster
         }
         .object_shape(patch)?;
-        raster.object_shape(patch)?; // the jitter itself must be sane, too
+        raster.object_shape(patch)?; // the jitter must be in range as well
         let too_large = DetectorError::ScanTooLarge {
             needed,
             given: object,
@@ -115,7 +115,7 @@ impl Scan {
         let jitter = raster.jitter as i64;
         let shift = Uniform::new_inclusive(-jitter, jitter).map_err(|_| too_large)?;
         let mut random: ChaCha8Rng = stream(raster.seed, JITTER_STREAM);
-        // Where point i of an axis stands: never outside 0..=last.
+        // The coordinate of point i on an axis, always in 0..=last.
         let mut place = |i: usize, spare: usize, side: usize| {
             let point = (spare / 2 + i * raster.step) as i64 + shift.sample(&mut random);
             point.clamp(0, (side - patch) as i64) as usize
@@ -131,7 +131,7 @@ impl Scan {
         Ok(Self { positions, patch })
     }
 
-    /// A scan over given positions, e.g. those recorded at a beamline.
+    /// A scan with given positions, for instance those recorded at a beamline.
     #[cfg(test)]
     pub(crate) fn from_positions(positions: Vec<Position>, patch: usize) -> Self {
         Self { positions, patch }

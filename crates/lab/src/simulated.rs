@@ -1,11 +1,11 @@
-//! The whole experiment as one value that makes any of its frames on demand.
+//! The whole experiment as one value that computes any frame on demand.
 //!
-//! Frames are not stored: a scan of thousands costs the object and one probe. `SimulatedScan::frame`
-//! is the simple way; `SimulatedScan::expose` with a `Workspace` per thread allocates nothing and
-//! is the one for streaming at full rate.
+//! Frames are not stored: a scan of thousands of frames needs the memory of the object and one probe.
+//! `SimulatedScan::frame` is the simple call. `SimulatedScan::expose` with a `Workspace` per thread allocates
+//! nothing; it is meant for streaming at full rate.
 //!
-//! Always: every position's patch lies inside the object (checked once, in `new`); frame k is a
-//! function of the arguments and of k alone.
+//! Every position's patch lies inside the object (checked once, in `new`). Frame k depends on the arguments and
+//! on k only.
 
 use super::{DetectorError, Exposure, FarField, Object, Probe, Scan, ShotNoise, Workspace};
 use beamflow_frame::Position;
@@ -21,11 +21,11 @@ pub struct SimulatedScan {
 }
 
 impl SimulatedScan {
-    /// Puts the experiment together; `seed` decides the shot noise.
+    /// Combines object, probe and scan; `seed` determines the shot noise.
     ///
     /// # Errors
     /// [`DetectorError::Shape`] when the scan's patches are not the probe's size,
-    /// [`DetectorError::OutsideObject`] when one of them leaves the object.
+    /// [`DetectorError::OutsideObject`] when a patch leaves the object.
     pub fn new(object: Object, probe: Probe, scan: Scan, seed: u64) -> Result<Self, DetectorError> {
         let size = probe.size();
         if scan.patch() != size {
@@ -78,8 +78,7 @@ impl SimulatedScan {
         self.far_field.workspace()
     }
 
-    /// Noise-free intensity of frame `k` in expected photons, N·N values row by row, held by
-    /// `workspace`.
+    /// Noise-free intensity of frame `k` in expected photons, N·N values row by row, stored in `workspace`.
     ///
     /// # Errors
     /// [`DetectorError::NoSuchFrame`]; [`DetectorError::BufferLength`] for a workspace of another
@@ -111,7 +110,7 @@ impl SimulatedScan {
         self.noise.expose(k as u64, intensity, counts)
     }
 
-    /// Frame `k`, in memory of its own.
+    /// Frame `k`, newly allocated.
     ///
     /// # Errors
     /// [`DetectorError::NoSuchFrame`].
@@ -148,7 +147,7 @@ mod tests {
         let in_order: Vec<Exposure> = (0..experiment.len())
             .map(|k| experiment.frame(k))
             .collect::<Result<_, _>>()?;
-        // Backwards, with reused memory, on another thread.
+        // In reverse order, with reused memory, on another thread.
         let experiment = &experiment;
         let backwards = std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
@@ -181,7 +180,7 @@ mod tests {
             let expected = experiment.intensity(k, &mut workspace)?;
             let photons: f64 = expected.iter().sum();
             let counted: f64 = frame.counts.iter().map(|&c| f64::from(c)).sum();
-            // Σ of independent Poisson counts is Poisson: six standard deviations.
+            // A sum of independent Poisson counts is Poisson; the bound is six standard deviations.
             assert!((counted - photons).abs() < 6.0 * photons.sqrt());
             assert!(
                 (0.3e6..=1.0e6).contains(&photons),
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn two_frames_of_one_place_differ_by_their_noise() -> TestResult {
+    fn two_frames_at_one_position_differ_by_their_noise() -> TestResult {
         let place = Position { x: 20, y: 30 };
         let scan = Scan::from_positions(vec![place, place], 64);
         let probe = Probe::new(ProbeShape::default())?;

@@ -1,11 +1,11 @@
-//! A stack of frames to send: read from a `.npy` file or taken with the simulated detector.
+//! A stack of frames to send: read from a `.npy` file or simulated.
 
 use crate::{DetectorError, SimulatedScan};
 use beamflow_frame::{Dtype, FrameShape};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Frames of one shape and dtype, raw little-endian pixels one after another.
+/// Frames of one shape and dtype: raw little-endian pixels, frame after frame.
 #[derive(Clone, Debug)]
 pub struct FrameStack {
     dtype: Dtype,
@@ -14,7 +14,7 @@ pub struct FrameStack {
     frame_bytes: usize,
 }
 
-/// Why a file is no stack of frames.
+/// Why a file cannot be used as a stack of frames.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
     /// The file cannot be read.
@@ -22,10 +22,10 @@ pub enum StackError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system or the reader said.
+        /// The error of the system or of the reader.
         source: std::io::Error,
     },
-    /// The file is an array, but not of frames.
+    /// The file holds an array, but not one of frames.
     #[error(
         "{}: an array of {given} is no stack of frames: (frames, height, width) in C order, of a little-endian integer or float dtype, is",
         path.display()
@@ -42,7 +42,7 @@ impl FrameStack {
     /// Takes every frame of a simulated scan; calls `progress` after each.
     ///
     /// # Errors
-    /// What the simulated detector says.
+    /// Errors of the simulated detector.
     pub fn simulate(scan: &SimulatedScan, progress: impl Fn()) -> Result<Self, DetectorError> {
         let size = scan.size();
         let mut workspace = scan.workspace();
@@ -71,8 +71,8 @@ impl FrameStack {
         })
     }
 
-    /// Raw little-endian pixels of `dtype`, frame after frame of `shape`; `None` where a frame has no pixels or too many to
-    /// be counted.
+    /// Raw little-endian pixels of `dtype`, frame after frame of `shape`; `None` if a frame has no pixels or
+    /// too many to count.
     #[must_use]
     pub fn new(dtype: Dtype, shape: FrameShape, pixels: Vec<u8>) -> Option<Self> {
         let frame_bytes = shape.pixels()?.checked_mul(dtype.size())?;
@@ -84,7 +84,7 @@ impl FrameStack {
         })
     }
 
-    /// Reads a `.npy` file of shape (frames, height, width); (frames, 1, height, width) and (height, width) do, too.
+    /// Reads a `.npy` file of shape (frames, height, width), (frames, 1, height, width) or (height, width).
     ///
     /// # Errors
     /// [`StackError`] naming the file.
@@ -146,19 +146,19 @@ impl FrameStack {
         })
     }
 
-    /// Frames in the stack.
+    /// The number of frames.
     #[must_use]
     pub fn frames(&self) -> usize {
         self.pixels.len() / self.frame_bytes
     }
 
-    /// Height and width of each.
+    /// Height and width of each frame.
     #[must_use]
     pub fn shape(&self) -> FrameShape {
         self.shape
     }
 
-    /// Their dtype.
+    /// The dtype of the pixels.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.dtype

@@ -1,14 +1,15 @@
-//! The demo's object, drawn: a target on which an eye sees at once how good a reconstruction is.
+//! The demo's object: a test target that shows the quality of a reconstruction at a glance.
 //!
-//! Four kinds of features, each with its own question: the *Siemens star* (how fine a detail survives,
-//! in every direction?), *cells* with soft walls and nuclei (are grey levels right?), *bars* of three
-//! widths in both directions (resolution, in numbers), and a *smooth gradient* under all of it (do the
-//! patches join without steps?). The network has seen none of these shapes in training.
+//! It has four kinds of features: the *Siemens star* (the finest visible detail in every direction), *cells*
+//! with soft walls and nuclei (correct grey levels), *bars* of three widths in both directions (resolution in
+//! numbers), and a *smooth gradient* under all of it (steps between patches). The network has seen none of
+//! these shapes in training.
 //!
-//! Everything is placed from the grid's middle, in units of nine tenths of its shorter side. Nothing is random. Edges are soft over about a pixel and a half, since a band-limited
-//! detector cannot see sharper ones.
+//! Positions are measured from the grid's middle, in units of nine tenths of its shorter side. Nothing is
+//! random. Edges are soft over about a pixel and a half, because a band-limited detector cannot resolve sharper
+//! ones.
 //!
-//! Always: max φ − min φ = `PHASE_SPAN`, φ is centred on 0, and 0.6 ≤ A ≤ 1.
+//! Invariants: max φ − min φ = `PHASE_SPAN`, φ is centred on 0, and 0.6 ≤ A ≤ 1.
 
 use std::f64::consts::TAU;
 
@@ -19,7 +20,8 @@ const PHASE_SPAN: f64 = 2.8;
 /// Smallest and largest amplitude of the target.
 const AMPLITUDE: (f64, f64) = (0.6, 1.0);
 
-/// Side of the drawing on the grid's shorter side: the rest is rim, which a scan lights dimly or not.
+/// Side of the drawing as a fraction of the grid's shorter side. The rest is a rim that a scan lights dimly or
+/// not at all.
 const DRAWING: f64 = 0.9;
 
 const STAR: Disc = Disc {
@@ -107,14 +109,14 @@ pub(super) fn draw(rows: usize, columns: usize) -> (Array2<f64>, Array2<f64>) {
         Layers::at(place(column, columns), place(row, rows), 0.75 / side)
     });
 
-    // Heights first, then one scale for the span: a feature can be moved without breaking the promise.
+    // Heights first, then one scale for the whole span: a feature can be moved and the span stays exact.
     let mut phase = layers
         .mapv(|l| l.ground + 0.95 * l.star + 0.85 * l.cells + 0.35 * l.nuclei - 0.80 * l.bars);
     let (low, high) = extent(&phase);
     phase.mapv_inplace(|p| (p - 0.5 * (low + high)) * PHASE_SPAN / (high - low));
 
-    // Thick parts absorb as well as delay, but not in one fixed ratio: the star is a metal film, a
-    // cell is nearly transparent and its nucleus is not; the bars absorb although they advance the phase.
+    // Thick parts both absorb and delay, but in different ratios: the star is a metal film, a cell is nearly
+    // transparent and its nucleus is not; the bars absorb although they advance the phase.
     let mut amplitude = Array2::zeros((rows, columns));
     Zip::from(&mut amplitude).and(&layers).for_each(|a, l| {
         let absorbed =
@@ -124,7 +126,7 @@ pub(super) fn draw(rows: usize, columns: usize) -> (Array2<f64>, Array2<f64>) {
     (amplitude, phase)
 }
 
-/// How much of each feature there is in one pixel: 0 to 1, the ground around 0.
+/// The share of each feature in one pixel: 0 to 1, the ground around 0.
 #[derive(Clone, Copy)]
 struct Layers {
     ground: f64,
@@ -164,7 +166,7 @@ fn cells(x: f64, y: f64, step: &impl Fn(f64) -> f64) -> (f64, f64) {
     let mut nucleus: f64 = 0.0;
     for (cell, height) in CELLS {
         let r = (x - cell.x).hypot(y - cell.y);
-        // A dome on a flat base, as a cell spread on a surface; where two touch, the thicker one shows.
+        // A dome on a flat base, like a cell on a surface; where two overlap, the thicker one is drawn.
         let dome = 0.55 + 0.45 * (1.0 - (r / cell.r).powi(2)).max(0.0);
         wall = wall.max(height * dome * step(cell.r - r));
         let off = 0.28 * cell.r;
@@ -177,7 +179,7 @@ fn cells(x: f64, y: f64, step: &impl Fn(f64) -> f64) -> (f64, f64) {
 fn bars(x: f64, y: f64, step: &impl Fn(f64) -> f64) -> f64 {
     let mut total: f64 = 0.0;
     for (left, top, width, length, count, upright) in BARS {
-        // `across` counts bars and gaps, `along` runs down the bar.
+        // `across` counts bars and gaps, `along` is the coordinate along the bar.
         let (across, along) = if upright {
             (x - left, y - top)
         } else {

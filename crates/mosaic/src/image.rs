@@ -1,11 +1,11 @@
-//! The image while it is being stitched: weighted sums, and the one step that the solver is made of.
+//! The image during stitching: weighted sums, and one step of the solver.
 //!
-//! Always: the sums hold each placed patch with its present constant, so Φ is their quotient at any
-//! time; windows are inside the image because `super::Stitcher` placed them.
+//! The sums hold each placed patch with its current constant, so Φ is always their quotient. Windows are inside
+//! the image because `super::Stitcher` checked the positions.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Zip, s};
 
-/// A patch that has its place; `constant` is cₖ so far.
+/// A patch with its position; `constant` is the current cₖ.
 pub(super) struct Placed<'a> {
     pub(super) top: usize,
     pub(super) left: usize,
@@ -36,7 +36,7 @@ impl Image {
         (self.sum.slice_mut(s![rows, columns]), coverage)
     }
 
-    /// Lays a patch on the image.
+    /// Adds a patch to the sums.
     pub(super) fn add(&mut self, patch: &Placed<'_>, weights: ArrayView2<'_, f64>) {
         let (mut sum, mut coverage) = self.windows(patch);
         let light = Zip::from(&mut sum)
@@ -49,12 +49,12 @@ impl Image {
         });
     }
 
-    /// Moves the constant of a patch that is part of the image to where it fits the others best;
-    /// returns by how much, in radians.
+    /// Sets the constant of a patch in the image to the value that fits the other patches best; returns the
+    /// change in radians.
     ///
-    /// With Φ₋ the mean and W₋ the weight of the others, the cost of cₖ is
-    /// Σ (w·W₋/W)·(φₖ + cₖ − Φ₋)². Its minimum, written in Φ and W so that a pixel no other patch
-    /// lights cannot divide by zero, is a change of Σ w(Φ − φₖ − cₖ) / Σ w(1 − w/W).
+    /// With Φ₋ the mean and W₋ the weight of the others, the cost of cₖ is Σ (w·W₋/W)·(φₖ + cₖ − Φ₋)². Its
+    /// minimum is a change of Σ w(Φ − φₖ − cₖ) / Σ w(1 − w/W). It is written in Φ and W to avoid a division by
+    /// zero where no other patch has light.
     pub(super) fn improve(&mut self, patch: &mut Placed<'_>, weights: ArrayView2<'_, f64>) -> f64 {
         let constant = patch.constant;
         let (mut sum, coverage) = self.windows(patch);
@@ -71,7 +71,7 @@ impl Image {
                 }
             });
         if overlap <= 1e-9 * light {
-            return 0.0; // touches no other patch: any constant is as good
+            return 0.0; // overlaps no other patch: the constant is arbitrary
         }
         let change = pull / overlap;
         Zip::from(&mut sum)

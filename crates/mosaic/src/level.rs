@@ -1,4 +1,4 @@
-//! Levelling: the tilt of each phase patch set right by what all patches say of the amplitude.
+//! Levelling: corrects the tilt of each phase patch with the stitched amplitude.
 //!
 //! For any exit wave P·O, the centre of mass of the far field obeys an exact law (Ehrenfest's theorem):
 //!
@@ -6,17 +6,17 @@
 //! centre of |F{P·O}|² = N/2π · ⟨∇φ⟩ + ⟨r⟩,   means weighted by |P|²A², r and φ's gradient per pixel
 //! ```
 //!
-//! A network that reads one pattern gets this sum right, but trades one term for the other: where the
-//! amplitude it gives leans too far to one side, its phase is tilted back by as much. A tilt that all
-//! patches share adds up over the whole scan. The amplitude has no free constant, so the mean of many overlapping
-//! patches leans far less than one of them; by the difference each phase patch is tilted back:
+//! A network that reads one pattern gets this sum right but can trade one term for the other: if its amplitude
+//! has too much weight on one side, its phase has an opposite tilt. A tilt that all patches share adds up over
+//! the whole scan. The amplitude has no free constant, so the mean of many overlapping patches has a much
+//! smaller error than one patch. The difference gives the correction of the phase:
 //!
 //! ```text
 //! φₖ(r) += 2π/N · (lean of Aₖ − lean of the stitched A under patch k) · r,   lean of A = Σ w A² r / Σ w A²
 //! ```
 //!
-//! It needs neither the patterns nor the truth, and leaves a patch whose amplitude agrees with its
-//! neighbours as it is. `models/README.md` has what it gains.
+//! It needs neither the patterns nor the truth. A patch whose amplitude agrees with its neighbours is
+//! unchanged. `models/README.md` has the gain in numbers.
 
 use super::image::Image;
 use super::{StitchError, Stitcher};
@@ -24,7 +24,7 @@ use beamflow_frame::Position;
 use ndarray::{Array2, ArrayView2, Zip, s};
 use std::f64::consts::TAU;
 
-/// Amplitude and phase of one patch, in scan order with the others.
+/// Amplitude and phase of one patch of the scan.
 #[derive(Clone, Copy, Debug)]
 pub struct Patch<'a> {
     /// Top-left corner of the full frame.
@@ -36,10 +36,10 @@ pub struct Patch<'a> {
 }
 
 impl Stitcher {
-    /// The phases of `patches`, levelled. See the module's essay.
+    /// The phases of `patches`, levelled. See the module documentation.
     ///
     /// # Errors
-    /// [`StitchError`] for patches that do not lie on the object, or hold values that are not finite.
+    /// [`StitchError`] for patches outside the object, or with values that are not finite.
     pub fn level(&self, patches: &[Patch<'_>]) -> Result<Vec<Array2<f32>>, StitchError> {
         let mut seen = Image::new(self.object);
         let mut placed = Vec::with_capacity(patches.len());
@@ -84,7 +84,7 @@ fn from_middle(index: usize, length: usize) -> f64 {
     index as f64 - (length / 2) as f64
 }
 
-/// Centre of mass of `weights`·A² from the middle, (x, y) in pixels; none where there is no light.
+/// Centre of mass of `weights`·A² relative to the middle, (x, y) in pixels; `None` without light.
 fn lean(weights: ArrayView2<'_, f64>, amplitude: &Array2<f64>) -> (f64, f64) {
     let (height, width) = amplitude.dim();
     let (mut total, mut x, mut y) = (0.0, 0.0, 0.0);
@@ -115,8 +115,8 @@ mod tests {
         Stitcher::new((SIDE, SIDE + 40), &probe.intensity()).unwrap()
     }
 
-    /// Patches of a flat object at nine places, of which number `wrong` has an amplitude that leans by
-    /// `slope` a pixel and a phase that is tilted by `tilt` radians a pixel.
+    /// Patches of a flat object at nine places. Patch `wrong` has an amplitude with a gradient of `slope` per
+    /// pixel and a phase with a tilt of `tilt` radians per pixel.
     fn patches(wrong: usize, slope: f32, tilt: f32) -> Vec<(Position, Array2<f32>, Array2<f32>)> {
         (0..9)
             .map(|k| {
@@ -154,18 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn a_tilt_that_makes_up_for_a_leaning_amplitude_is_taken_back() {
+    fn a_tilt_that_balances_a_wrong_amplitude_is_corrected() {
         let slope = 0.002;
         let leaning = patches(4, slope, 0.0)[4].1.mapv(f64::from);
         let probe = Probe::new(ProbeShape::default()).unwrap();
         let (x, y) = lean(probe.intensity().view(), &leaning);
         assert!(x > 0.1 && y.abs() < 1e-9, "{x} {y}");
-        // What a network does that keeps the pattern's centre of mass right.
+        // The error of a network that keeps the pattern's centre of mass.
         let tilt = (-TAU / 64.0 * x) as f32;
         let before = patches(4, slope, tilt);
         let after = level(&before);
         let left = (after[4][[32, 50]] / before[4].2[[32, 50]]).abs();
-        // Not to nothing: the leaning patch is part of the mean that it is held against.
+        // Not to zero: the wrong patch is part of the mean that it is compared with.
         assert!(left < 0.35, "{left} of the tilt is left");
         assert!(after[0].iter().all(|p| p.abs() < 0.05));
     }

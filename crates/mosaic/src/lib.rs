@@ -1,22 +1,22 @@
-//! Stitching: from many small phase patches to one phase image.
+//! Stitching: combines many small phase patches into one phase image.
 //!
-//! A diffraction pattern does not hold the absolute phase of its patch: O and O·exp(ic) give the same
-//! intensities. So each patch φₖ comes with an unknown constant cₖ, and the image Φ is the one that,
-//! with the best constants, the patches agree on, each pixel weighted by how brightly it was lit:
+//! A diffraction pattern does not determine the absolute phase of its patch: O and O·exp(ic) give the same
+//! intensities. So each patch φₖ has an unknown constant cₖ. Image Φ and constants minimise the squared
+//! differences between patches and image, each pixel weighted by its illumination:
 //!
 //! ```text
 //! minimise  Σₖ Σₓ wₖ(x)·(φₖ(x) + cₖ − Φ(x))²,   w = |P|²
 //! ```
 //!
-//! For given constants Φ is the weighted mean of the patches; for given others, cₖ has a closed form
-//! that needs the overlap of patch k with them only. Constants are first set in scan order, against
-//! what lies there already, then improved patch by patch (Gauss-Seidel on the normal equations) until
-//! none moves any more. PtychoNN (Cherukara et al., Appl. Phys. Lett. 117, 044103, 2020) averages
-//! patches the same way, without the constants.
+//! For given constants Φ is the weighted mean of the patches. For given others, cₖ has a closed form that needs
+//! only the overlap of patch k with them. Constants are first set in scan order against the patches already
+//! placed, then improved patch by patch (Gauss-Seidel on the normal equations) until none changes by more than
+//! the tolerance. PtychoNN (Cherukara et al., Appl. Phys. Lett. 117, 044103, 2020) averages patches in the same
+//! way, without the constants.
 //!
-//! What always holds: a patch that never came leaves the rest as good as it can be; pixels that no
-//! patch lit are NaN in the image, not zero; the image's own constant is arbitrary (its weighted mean is
-//! zero), so compare by `PhaseError::measure`, which removes it; and the number of sweeps is bounded.
+//! Invariants: a missing patch does not affect the rest of the image; pixels that no patch lit are NaN, not
+//! zero; the image's constant is arbitrary (its weighted mean is zero), so compare with `PhaseError::measure`,
+//! which removes it; the number of sweeps is bounded.
 
 #![deny(unreachable_pub)]
 
@@ -24,11 +24,11 @@ use ndarray::{Array2, ArrayView2, Zip, s};
 
 use beamflow_frame::Position;
 
-/// Sums over patches, and one patch's best constant against them.
+/// Sums over patches, and the best constant of one patch.
 mod image;
-/// The tilt of each patch set right by the amplitudes.
+/// Corrects the tilt of each patch with the amplitudes.
 mod level;
-/// How far the image is from a known truth.
+/// Error of the image against a known truth.
 mod phase_error;
 
 pub use level::Patch;
@@ -36,7 +36,7 @@ pub use phase_error::PhaseError;
 
 use image::{Image, Placed};
 
-/// Weights below this fraction of the brightest are no light: a network's answer there is a guess.
+/// Weights below this fraction of the brightest count as unlit: the network's values there are guesses.
 const DARK: f64 = 1e-3;
 
 /// Why patches cannot be stitched or compared.
@@ -45,7 +45,7 @@ pub enum StitchError {
     /// The probe's weights are unusable.
     #[error("the weights must be finite, not negative and not all zero")]
     Weights,
-    /// No patch arrived at all.
+    /// No patch was given.
     #[error("there is no patch to stitch")]
     NoPatch,
     /// A patch larger than the weights, or empty.
@@ -56,7 +56,7 @@ pub enum StitchError {
         /// The weights' (rows, columns).
         largest: (usize, usize),
     },
-    /// A patch that reaches over the object's edge.
+    /// A patch extends beyond the object's edge.
     #[error("the patch at (x {x}, y {y}) leaves the object of {object:?} pixels (rows, columns)")]
     OutsideObject {
         /// Column of the scan position.
@@ -66,7 +66,7 @@ pub enum StitchError {
         /// The object's (rows, columns).
         object: (usize, usize),
     },
-    /// A patch that holds NaN or an infinity: one such pixel would spread over the whole image.
+    /// A patch holds NaN or an infinity; one such pixel would spread over the whole image.
     #[error("the patch at (x {x}, y {y}) holds values that are not finite")]
     NotFinite {
         /// Column of the scan position.
@@ -84,7 +84,7 @@ pub enum StitchError {
     },
 }
 
-/// Puts patches on the grid of one object.
+/// Stitches patches on the grid of one object.
 #[derive(Debug, Clone)]
 pub struct Stitcher {
     object: (usize, usize),
@@ -93,27 +93,27 @@ pub struct Stitcher {
     max_sweeps: usize,
 }
 
-/// What came out of [`Stitcher::stitch`].
+/// The result of [`Stitcher::stitch`].
 #[derive(Debug, Clone)]
 pub struct Stitched {
     /// Phase in radians on the object's grid, shape (rows, columns); NaN where no patch was lit.
     pub phase: Array2<f64>,
-    /// Σ of the patches' weights per pixel, in units of one patch at its brightest.
+    /// Σ of the patches' weights per pixel, relative to the brightest pixel of one patch.
     pub coverage: Array2<f64>,
-    /// What was added to each patch, in radians, in the order in which they came.
+    /// The constants added to each patch, in radians, in the order of the patches.
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
     pub(crate) constants: Vec<f64>,
-    /// How many sweeps over all patches were made.
+    /// The number of sweeps over all patches.
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
     pub(crate) sweeps: usize,
-    /// Largest change of a patch's constant in the last sweep, in radians: above the tolerance when
-    /// the sweeps were used up.
+    /// Largest change of a constant in the last sweep, in radians. It is above the tolerance if the sweeps were
+    /// used up.
     #[cfg_attr(not(test), expect(dead_code, reason = "for tests of convergence"))]
     pub(crate) last_change: f64,
 }
 
 impl Stitcher {
-    /// For an object of (rows, columns) pixels and patches lit by `weights`, shape (N, N), in any
+    /// A stitcher for an object of (rows, columns) pixels and patches lit by `weights`, shape (N, N), in any
     /// unit: [`beamflow_lab::Probe::intensity`].
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Stitcher {
         })
     }
 
-    /// Stops when no constant moved by more than `radians` in a sweep (default 1e-5).
+    /// Stops when no constant changes by more than `radians` in a sweep (default 1e-5).
     #[must_use]
     #[cfg(test)]
     pub fn tolerance(self, radians: f64) -> Self {
@@ -155,10 +155,9 @@ impl Stitcher {
         }
     }
 
-    /// Stitches the patches, phases in radians, in scan order; frames that were dropped are simply not
-    /// among them. `position` is the top-left corner of the full N×N frame; a patch smaller than N×N
-    /// is its middle, cut at row (N − height)/2 and column (N − width)/2, as the sidecar's
-    /// `--output-size` does.
+    /// Stitches the patches, phases in radians, in scan order; dropped frames are left out. `position` is the
+    /// top-left corner of the full N×N frame. A patch smaller than N×N is its middle, cut at row (N − height)/2
+    /// and column (N − width)/2, as the sidecar's `--output-size` does.
     ///
     /// # Errors
     /// [`StitchError::NoPatch`], [`StitchError::PatchShape`], [`StitchError::OutsideObject`],
@@ -249,7 +248,7 @@ impl Stitcher {
         })
     }
 
-    /// The part of the weights that lies under a patch's pixels.
+    /// The part of the weights under a patch's pixels.
     fn weights_of(&self, patch: &Placed<'_>) -> ArrayView2<'_, f64> {
         let (height, width) = patch.phase.dim();
         let (rows, columns) = self.weights.dim();

@@ -1,36 +1,35 @@
-//! How wrong a stitched phase is, in radians, against the known truth.
+//! The error of a stitched phase, in radians, against the known truth.
 //!
-//! The measure is the median over the well-covered pixels, with the image's arbitrary constant removed
-//! as the median difference; and, since any flat image scores something, the same figure for the best
-//! constant phase stands beside it. Always: a perfect image scores 0 whatever its constant.
+//! The measure is the median over the well-covered pixels; the image's arbitrary constant is removed as the
+//! median difference. For comparison it also has the error of the best constant phase, since any flat image has
+//! a finite error. A perfect image has error 0 whatever its constant.
 
 use ndarray::{Array2, ArrayView2, Zip};
 
 use super::{StitchError, Stitched};
 
-/// Pixels count as well covered from this fraction of the median coverage of all lit pixels.
+/// Pixels with at least this fraction of the median coverage of all lit pixels count as well covered.
 const WELL_COVERED: f64 = 0.2;
 
-/// Errors of a reconstruction, all in radians but `ratio` and `pixels`.
+/// Errors of a reconstruction, in radians except `ratio` and `pixels`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PhaseError {
     /// Median of |reconstruction − truth − offset|.
     pub median: f64,
-    /// Median of |truth − median of truth|: what a constant phase scores.
+    /// Median of |truth − median of truth|: the error of a constant phase.
     pub constant_median: f64,
     /// `median / constant_median`: 0 is perfect, 1 no better than a constant.
     pub ratio: f64,
     /// Largest minus smallest true phase among the pixels compared.
     pub span: f64,
-    /// Median of reconstruction − truth: subtract it from the image to lay it over the truth.
+    /// Median of reconstruction − truth; subtract it from the image before comparing.
     pub offset: f64,
-    /// How many pixels were compared.
+    /// The number of compared pixels.
     pub pixels: usize,
 }
 
 impl PhaseError {
-    /// Compares over the pixels that [`Stitched::well_covered`] names; `truth` in radians, in the shape
-    /// of the image.
+    /// Compares the pixels of [`Stitched::well_covered`]; `truth` is in radians, in the shape of the image.
     ///
     /// # Errors
     /// [`StitchError::TruthShape`].
@@ -65,7 +64,7 @@ impl PhaseError {
         };
         let error = spread(&differences, offset);
         let constant = spread(&truths, median_truth);
-        // `median` sorts in place: the ends are the extremes.
+        // `median` sorts in place, so the ends are the extremes.
         let span = truths
             .last()
             .zip(truths.first())
@@ -82,8 +81,7 @@ impl PhaseError {
 }
 
 impl Stitched {
-    /// The image minus `offset` ([`PhaseError::offset`] lays it over the truth), NaN where it cannot be
-    /// trusted: what to draw.
+    /// The image minus `offset` (see [`PhaseError::offset`]), NaN where it is not reliable: the image to draw.
     pub fn trusted_phase(&self, offset: f64) -> Array2<f64> {
         let mut phase = &self.phase - offset;
         Zip::from(&mut phase)
@@ -96,8 +94,8 @@ impl Stitched {
         phase
     }
 
-    /// Where the image can be trusted: pixels with at least a fifth of the median coverage of the lit ones,
-    /// so all but the scan's dim rim and the holes of dropped frames. Same shape as the image.
+    /// Where the image is reliable: pixels with at least a fifth of the median coverage of the lit ones, so all
+    /// but the scan's dim rim and the holes of dropped frames. Same shape as the image.
     pub(crate) fn well_covered(&self) -> Array2<bool> {
         let mut lit: Vec<f64> = self.coverage.iter().copied().filter(|&w| w > 0.0).collect();
         let enough = WELL_COVERED * median(&mut lit);
@@ -105,7 +103,8 @@ impl Stitched {
     }
 }
 
-/// Sorts `values`; the mean of the two middle ones where there is an even number, NaN where none.
+/// Sorts `values` and returns their median: the mean of the two middle ones if their number is even, NaN if
+/// there are none.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let upper = values.get(values.len() / 2);

@@ -1,4 +1,4 @@
-//! What stitching promises, on patches cut from a known object.
+//! Tests of stitching, on patches cut from a known object.
 
 use super::*;
 use beamflow_lab::{Object, Probe, ProbeShape, Raster, Scan};
@@ -14,7 +14,7 @@ struct Experiment {
     patches: Patches,
 }
 
-/// True patches of `crop` × `crop` pixels, each minus its own mean plus `offset(k)`.
+/// True patches of `crop` × `crop` pixels, each minus its mean plus `offset(k)`.
 fn experiment(
     crop: usize,
     offset: impl Fn(usize) -> f64,
@@ -53,7 +53,7 @@ fn views(patches: &Patches) -> impl Iterator<Item = (Position, ArrayView2<'_, f3
         .map(|(position, patch)| (*position, patch.view()))
 }
 
-/// Different for each patch, without pattern, several times the object's span.
+/// An offset without pattern for each patch, several times the object's span.
 fn scattered(k: usize) -> f64 {
     5.0 * (12.9898 * (k as f64 + 1.0)).sin()
 }
@@ -77,7 +77,7 @@ fn true_patches_stitch_to_the_truth_whatever_their_constants() -> TestResult {
             );
             assert!(error.pixels > 1500, "{error:?}");
             assert_eq!(stitched.constants.len(), 42);
-            // Patches that agree are placed right at once; the sweep only confirms it.
+            // Consistent patches are placed correctly at once; the sweep only confirms it.
             assert!(
                 stitched.last_change <= 1e-5 && stitched.sweeps == 1,
                 "{}",
@@ -90,7 +90,7 @@ fn true_patches_stitch_to_the_truth_whatever_their_constants() -> TestResult {
 
 #[test]
 fn noisy_patches_reach_the_least_squares_optimum() -> TestResult {
-    // At the optimum no constant can be moved to lower the cost, whatever the patches hold.
+    // At the optimum no change of a constant lowers the cost, whatever the patches hold.
     let Experiment {
         weights,
         mut patches,
@@ -132,7 +132,7 @@ fn noisy_patches_reach_the_least_squares_optimum() -> TestResult {
 }
 
 #[test]
-fn dropped_frames_cost_only_their_own_light() -> TestResult {
+fn dropped_frames_reduce_only_their_own_coverage() -> TestResult {
     let Experiment {
         object,
         weights,
@@ -143,7 +143,7 @@ fn dropped_frames_cost_only_their_own_light() -> TestResult {
     let mut k = 0;
     patches.retain(|_| {
         k += 1;
-        k % 5 != 2 // the first of the lost ones is early in the first row
+        k % 5 != 2 // the first dropped frame is early in the first row
     });
     let holed = stitcher.stitch(views(&patches))?;
     assert_eq!(holed.constants.len(), patches.len());

@@ -1,15 +1,17 @@
-//! Which frames are where: not yet read, read and not yet acked, or to be delivered again.
+//! The state of each frame: unread, read and not yet acked, or waiting for redelivery.
 //!
-//! Plain books with the time given: no clock, no lock, no pixels. A frame is a number here, for its pixels
-//! can be made again from it; so what is kept of a frame is a few bytes.
+//! Plain data structures; the caller gives the time. They have no clock, no lock and no pixels. A frame is only
+//! a number here, because its pixels can be computed again from it, so a frame takes a few bytes.
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! 1. Every frame taken is in one place: dropped, acked, unread, unacked or waiting to be delivered again.
-//! 2. At most `buffer` frames are unread: when one more is taken, the oldest is dropped and counted, for a
+//! 1. Every frame taken is in exactly one state: dropped, acked, unread, unacked or waiting for redelivery.
+//! 2. At most `buffer` frames are unread. When one more is taken, the oldest is dropped and counted, because a
 //!    detector does not wait.
-//! 3. At most `MOST_OUTSTANDING` frames are read and not acked; then no new one is given out before an ack comes.
-//! 4. A frame that was read comes again after a nack, or when its ack has not come in time; never after its ack.
+//! 3. At most `MOST_OUTSTANDING` frames are read and not acked. At this limit a new frame is delivered only
+//!    after an ack.
+//! 4. A frame that was read is delivered again after a nack, or if its ack does not come in time; never after
+//!    its ack.
 
 use super::exposures::Exposures;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +21,7 @@ use tokio::time::Instant;
 /// Frames that may be read and not acked: two hundred of Numaflow's usual read batches.
 pub(crate) const MOST_OUTSTANDING: usize = 100_000;
 
-/// See the module's essay.
+/// The state of all frames; see the module documentation.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     exposures: Exposures,
@@ -28,11 +30,11 @@ pub(crate) struct Backlog {
     opened: Option<Instant>,
     /// The newest frame taken.
     taken: u64,
-    /// The newest frame read or dropped; those after it, up to `taken`, are unread.
+    /// The newest frame that was read or dropped. Frames after it, up to `taken`, are unread.
     passed: u64,
-    /// Read and not acked, with the time at which they come again without an ack.
+    /// Read and not acked, with the time of redelivery.
     unacked: BTreeMap<u64, Option<Instant>>,
-    /// To be delivered again.
+    /// Waiting for redelivery.
     waiting: BTreeSet<u64>,
     read: u64,
     again: u64,
@@ -41,7 +43,7 @@ pub(crate) struct Backlog {
     dropped: u64,
 }
 
-/// The frames so far, by state.
+/// Counts of frames by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Frames that the detector took.
@@ -52,20 +54,20 @@ pub(crate) struct Standing {
     pub(crate) again: u64,
     /// Frames acked.
     pub(crate) acked: u64,
-    /// Nacks of frames that were out.
+    /// Nacks of unacked frames.
     pub(crate) nacked: u64,
-    /// Frames that were not read in time.
+    /// Frames that were dropped because they were not read in time.
     pub(crate) dropped: u64,
     /// Frames taken and not yet read.
     pub(crate) unread: u64,
-    /// Frames that are to be delivered again.
+    /// Frames waiting for redelivery.
     pub(crate) waiting: u64,
     /// Frames read and not yet acked.
     pub(crate) unacked: u64,
 }
 
 impl Standing {
-    /// Frames that still need to be read or acked: what an autoscaler wants to know.
+    /// Frames that still need to be read or acked: the number for an autoscaler.
     #[must_use]
     pub(crate) fn pending(&self) -> u64 {
         self.unread + self.waiting + self.unacked
@@ -73,8 +75,8 @@ impl Standing {
 }
 
 impl Backlog {
-    /// A detector whose shutter is closed; the first [`Backlog::take`] opens it. `ack_timeout`: how long a
-    /// read frame's ack is waited for; `None`: without limit.
+    /// A detector with a closed shutter; the first [`Backlog::take`] opens it. A frame without an ack is
+    /// delivered again after `ack_timeout`; with `None`, never.
     #[must_use]
     pub(crate) fn new(exposures: Exposures, buffer: u64, ack_timeout: Option<Duration>) -> Self {
         Self {
@@ -94,8 +96,8 @@ impl Backlog {
         }
     }
 
-    /// The numbers of up to `most` frames that are there at `now`: first those to be delivered again, then the
-    /// oldest unread. They are then unacked.
+    /// The numbers of up to `most` frames available at `now`: first those waiting for redelivery, then the
+    /// oldest unread ones. They are unacked from then on.
     pub(crate) fn take(&mut self, now: Instant, most: usize) -> Vec<u64> {
         self.opened.get_or_insert(now);
         self.advance(now);
@@ -118,7 +120,7 @@ impl Backlog {
         numbers
     }
 
-    /// When there will be more to take, if time alone brings it.
+    /// The time at which the next frame becomes available without an ack or a nack; `None` if there is none.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Instant> {
         let exposure = self
@@ -130,14 +132,14 @@ impl Backlog {
         exposure.into_iter().chain(overdue).min()
     }
 
-    /// Notes that frame `number` is done with; false if it was not out.
+    /// Acks frame `number`; returns false if it was not unacked.
     pub(crate) fn ack(&mut self, number: u64) -> bool {
         let was_out = self.unacked.remove(&number).is_some() || self.waiting.remove(&number);
         self.acked += u64::from(was_out);
         was_out
     }
 
-    /// Notes that frame `number` is to come again, `delay` after `now`; false if it was not out.
+    /// Schedules frame `number` for redelivery `delay` after `now`; returns false if it was not unacked.
     pub(crate) fn nack(&mut self, number: u64, now: Instant, delay: Duration) -> bool {
         let was_out = self.unacked.remove(&number).is_some() || self.waiting.remove(&number);
         if !was_out {
@@ -155,7 +157,7 @@ impl Backlog {
         true
     }
 
-    /// Takes back frames of a read whose reader has gone: they are delivered again.
+    /// Takes back the frames of a read whose reader has disconnected, for redelivery.
     pub(crate) fn give_back(&mut self, numbers: &[u64]) {
         for number in numbers {
             if self.unacked.remove(number).is_some() {
@@ -180,13 +182,13 @@ impl Backlog {
         }
     }
 
-    /// Frames known not to have been read in time.
+    /// The number of frames that were not read in time so far.
     #[must_use]
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Whether no new frame is given out before an ack comes.
+    /// Whether new frames are held back until an ack arrives.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
         self.outstanding() >= MOST_OUTSTANDING
@@ -206,13 +208,14 @@ impl Backlog {
         self.taken - self.passed
     }
 
-    /// Takes the frames that are due, drops those that do not fit, and calls overdue ones back.
+    /// Takes the frames that are due, drops those that exceed the buffer, and schedules overdue ones for
+    /// redelivery.
     fn advance(&mut self, now: Instant) {
         let Some(opened) = self.opened else {
             return;
         };
         let elapsed = now.saturating_duration_since(opened);
-        // Instants of different threads may come out of order; the books only go forward.
+        // Instants from different threads may arrive out of order; the state only moves forward.
         self.taken = self.taken.max(self.exposures.taken(elapsed));
         let excess = self.unread().saturating_sub(self.buffer);
         self.passed += excess;

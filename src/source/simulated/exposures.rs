@@ -1,18 +1,18 @@
-//! When frames are taken: at a steady rate, from the moment the shutter opens.
+//! The times of exposures: a steady rate from the opening of the shutter.
 
 use std::time::Duration;
 
 /// A series of exposures; frame 1 is taken one period after the shutter opens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exposures {
-    /// Frames per second, greater than none.
+    /// Frames per second, greater than zero.
     pub(crate) fps: f64,
-    /// The number of the last frame; `None`: there is none.
+    /// The number of the last frame; `None` if the series has no end.
     pub(crate) last: Option<u64>,
 }
 
 impl Exposures {
-    /// When frame `number` is taken, after the shutter opens: `number / fps`.
+    /// The time of frame `number` after the shutter opens: `number / fps`.
     #[must_use]
     pub(crate) fn at(&self, number: u64) -> Duration {
         Duration::try_from_secs_f64(number as f64 / self.fps).unwrap_or(Duration::MAX)
@@ -22,7 +22,8 @@ impl Exposures {
     #[must_use]
     pub(crate) fn taken(&self, elapsed: Duration) -> u64 {
         let mut number = (elapsed.as_secs_f64() * self.fps) as u64;
-        // Products and quotients round differently; `at` is the truth, or who waits for it finds nothing there.
+        // Product and quotient round differently. `at` decides, so that a reader that waits until `at` finds
+        // its frame.
         while number > 0 && self.at(number) > elapsed {
             number -= 1;
         }
@@ -32,7 +33,7 @@ impl Exposures {
         self.last.map_or(number, |last| number.min(last))
     }
 
-    /// When the frame after `number` is taken, after the shutter opens; `None` after the last.
+    /// The time of the frame after `number`, after the shutter opens; `None` after the last.
     #[must_use]
     pub(crate) fn next(&self, number: u64) -> Option<Duration> {
         let ended = self.last.is_some_and(|last| number >= last);
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_there_from_its_moment_on_and_not_before() {
+    fn a_frame_exists_from_its_exposure_time_on() {
         for fps in [0.001, 0.3, 7.0, 99.9, 1000.0, 333_333.3, 1e6] {
             let exposures = endless(fps);
             for number in [1, 2, 3, 10, 12_345, 1_000_003] {

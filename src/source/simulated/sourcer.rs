@@ -1,4 +1,4 @@
-//! The SDK's `Sourcer`, implemented: pixels, headers and offsets around the backlog's books.
+//! The implementation of the SDK's `Sourcer`: pixels, headers and offsets for the frames of the backlog.
 
 use super::backlog::{Backlog, Standing};
 use super::exposures::Exposures;
@@ -15,20 +15,20 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// What the simulated detector is, and how its frames are kept.
+/// Settings of the simulated detector.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// When frames are taken.
+    /// The times of frames.
     pub(crate) exposures: Exposures,
-    /// Frames not yet read that are kept.
+    /// The most unread frames that are kept.
     pub(crate) buffer: u64,
-    /// How long a read frame's ack is waited for; `None`: without limit.
+    /// A frame without an ack is delivered again after this time; `None`: never.
     pub(crate) ack_timeout: Option<Duration>,
-    /// Which of the vertex's pods this is: the partition of its offsets.
+    /// The number of this pod in its vertex: the partition of its offsets.
     pub(crate) replica: i32,
 }
 
-/// A simulated detector as a source; clones are the same one.
+/// A simulated detector as a source; clones share their state.
 #[derive(Clone)]
 pub(crate) struct SimulatedSource(Arc<Shared>);
 
@@ -36,20 +36,20 @@ struct Shared {
     stack: FrameStack,
     exposures: Exposures,
     replica: i32,
-    /// Tells this process's offsets from those of the one before it, whose frames had the same numbers: the
-    /// JetStream buffer takes a message whose offset it has seen for a repetition.
+    /// Distinguishes this process's offsets from those of an earlier process, which had the same frame numbers:
+    /// the JetStream buffer discards a message whose offset it has seen as a duplicate.
     run: String,
-    /// The time of day at which the shutter opened.
+    /// The wall-clock time at which the shutter opened.
     opened: OnceLock<SystemTime>,
     backlog: Mutex<Backlog>,
-    /// Something came back, or room was made, without time passing.
+    /// Signals that an ack or a nack made frames available.
     changed: Notify,
-    /// No read waits any longer.
+    /// Set at shutdown: pending reads end.
     shutdown: CancellationToken,
     drops: Mutex<DropWatch>,
 }
 
-/// What was said of drops so far.
+/// What was logged about drops so far.
 struct DropWatch {
     told: u64,
     lines: RateLimit,
@@ -57,7 +57,7 @@ struct DropWatch {
 }
 
 impl SimulatedSource {
-    /// A source of the frames of `stack`, begun again at its end. Reads under way end at `shutdown`.
+    /// A source of the frames of `stack`, repeated without end. Pending reads end at `shutdown`.
     #[must_use]
     pub(crate) fn new(stack: FrameStack, settings: Settings, shutdown: CancellationToken) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -115,7 +115,7 @@ impl Shared {
         }
     }
 
-    /// The frame that an offset of this process names.
+    /// The frame of an offset of this process.
     fn number(&self, offset: &Offset) -> Option<u64> {
         let text = std::str::from_utf8(&offset.offset).ok()?;
         let (run, number) = text.split_once('-')?;
@@ -124,7 +124,7 @@ impl Shared {
             .and_then(|number| number.parse().ok())
     }
 
-    /// Says, now and then, that frames are lost or held back.
+    /// Logs, at a limited rate, that frames are dropped or held back.
     fn warn(&self) {
         let (dropped, is_full) = {
             let backlog = self.backlog.lock();
@@ -145,13 +145,13 @@ impl Shared {
         }
     }
 
-    /// Sends frames until `request` is satisfied, its time is over, or the reader is gone; returns which
-    /// frames were handed over.
+    /// Sends frames until `request` is complete, its timeout expires or the reader disconnects; returns the
+    /// frames that were handed over.
     async fn hand_over(&self, request: &SourceReadRequest, to: &Sender<Message>) -> Vec<u64> {
         let deadline = Instant::now().checked_add(request.timeout);
         let mut given = Vec::new();
         loop {
-            // Listened for before the books are read, so that no change between the two is missed.
+            // The listener is registered before the backlog is read, so that no change in between is missed.
             let changed = self.changed.notified();
             let now = Instant::now();
             let (numbers, next) = {
@@ -200,8 +200,8 @@ impl Sourcer for SimulatedSource {
     async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
         let source = &self.0;
         let given = source.hand_over(&request, &transmitter).await;
-        // The SDK gives up its end when the reader has gone. Nothing of this read is acked yet: a reader acks
-        // what it has read to the end.
+        // The SDK drops its receiver when the reader has disconnected. No frame of this read is acked yet: a
+        // reader acks only after it has read to the end.
         if transmitter.is_closed() {
             tracing::warn!(
                 frames = given.len(),

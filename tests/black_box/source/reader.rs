@@ -1,4 +1,4 @@
-//! What numa is to a source: one stream of reads, one of acks, on the SDK's generated client.
+//! Numa's side of the source protocol: one stream of reads, one of acks, on the SDK's generated client.
 
 use crate::common::NEVER;
 use beamflow::vertex::client::dial;
@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-/// Longer, in milliseconds, than any read that gets what it asks for.
+/// A timeout, in milliseconds, that no successful read reaches.
 pub const LONG: u32 = 60_000;
 
 /// A connected reader.
@@ -27,7 +27,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Connects and shakes hands on both streams.
+    /// Connects and performs the handshake on both streams.
     pub async fn connect(sock: &Path) -> Self {
         let mut client = SourceClient::new(dial(sock).await.unwrap());
         let hello = Some(Handshake { sot: true });
@@ -100,7 +100,7 @@ impl Reader {
         self.client.nack_fn(NackRequest { request }).await.unwrap();
     }
 
-    /// What the source says is pending.
+    /// The number of pending frames that the source reports.
     pub async fn pending(&mut self) -> i64 {
         let reply = self.client.pending_fn(()).await.unwrap();
         reply.into_inner().result.unwrap().count
@@ -114,7 +114,7 @@ impl Reader {
             }
         };
         let waited = tokio::time::timeout(NEVER, waiting).await;
-        assert!(waited.is_ok(), "{wanted} frames never came to be pending");
+        assert!(waited.is_ok(), "timeout: {wanted} frames are not pending");
     }
 }
 

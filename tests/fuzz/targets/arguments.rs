@@ -1,5 +1,5 @@
-//! Command lines, and the settings that they make. The bytes are arguments with a zero byte between them, as the kernel
-//! hands them over. Environment variables go through the same readers of values.
+//! Command lines and their settings. The input is arguments separated by zero bytes, as the kernel passes them.
+//! Environment variables use the same parsers.
 
 use super::assert_one_line;
 use beamflow::cli::{Cli, Command, settings, usage};
@@ -16,7 +16,7 @@ type Parsed = (Cli, Vec<Setting>);
 /// The flags without a value.
 const SWITCHES: [&str; 4] = ["spin", "no-cuda-graphs", "no-pictures", "debug"];
 
-/// What the program does with its arguments.
+/// Parses the arguments as the program does.
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, clap::Error> {
     let command = Cli::command();
     let all = std::iter::once(OsString::from("beamflow")).chain(arguments);
@@ -48,7 +48,7 @@ pub fn target(data: &[u8]) {
             if let Ok(text) = beamflow::commands::size::told(&args) {
                 let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
                 assert!(words.all(|word| !["NaN", "inf"].contains(&word)), "{text}");
-                // JSON has null for such a number; but for this one, null is what was given.
+                // JSON writes null for such a number; except for this value, which was given as null.
                 let given = text.matches("\"collection_seconds\": null").count();
                 assert_eq!(text.matches("null").count(), given, "{text}");
             }
@@ -58,7 +58,7 @@ pub fn target(data: &[u8]) {
     };
     check(&config);
 
-    // The settings that are told are those in force: given as flags, they make the same configuration.
+    // The reported settings are those in force: given as flags, they make the same configuration.
     if arguments.iter().all(|argument| argument.to_str().is_some()) {
         let again = in_force.iter().filter_map(|Setting { flag, value, .. }| {
             if !SWITCHES.contains(&flag.as_str()) {
@@ -74,7 +74,7 @@ pub fn target(data: &[u8]) {
     }
 }
 
-/// What holds for every configuration there is.
+/// Invariants of every configuration.
 fn check(config: &Config) {
     assert!(config.in_flight() >= 1 && config.slots() == config.in_flight() + 1);
     assert!(!config.model.limits.inference_timeout.is_zero());

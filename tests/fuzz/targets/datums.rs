@@ -1,6 +1,6 @@
-//! Datums as bytes describe them, sidecars to send them to, and what must be answered to each.
+//! Datums made from bytes, sidecars to send them to, and the expected answer to each.
 //!
-//! Sound frames are as likely as damaged ones: a batch in which nothing is computed tests little.
+//! Valid frames are as likely as damaged ones: a batch without computation tests little.
 
 use super::feed::Feed;
 use beamflow::app::map::Sidecar;
@@ -31,18 +31,18 @@ pub struct Said {
     pub value: Vec<u8>,
 }
 
-/// A sidecar, and what it was told.
+/// A sidecar, and its settings.
 pub struct Subject {
     pub sidecar: Sidecar,
     /// The type of the model's input.
     element: Element,
-    /// The model's outputs that are sent on.
+    /// The model's outputs that are sent.
     outputs: Vec<usize>,
-    /// The tag of rejected frames; dropped if there is none.
+    /// The tag of rejected frames; without it they are dropped.
     dead_letter: Option<String>,
 }
 
-/// The runtime that everything asynchronous runs on.
+/// The runtime for all async code.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -51,7 +51,7 @@ pub fn runtime() -> &'static Runtime {
     })
 }
 
-/// A sidecar for each mode, loaded when it is first asked for.
+/// A sidecar for each mode, loaded at first use.
 pub fn subject(mode: usize) -> &'static Subject {
     static SUBJECTS: [OnceLock<Subject>; 3] = [const { OnceLock::new() }; 3];
     let make: [fn() -> Subject; 3] = [sequential, concurrent, pipelined];
@@ -85,7 +85,7 @@ impl Subject {
         let cli = Cli::try_parse_from(always.iter().chain(flags)).unwrap();
         let mut config = Config::try_from(cli.serve).unwrap();
         config.model.output_size = OutputSize::Full;
-        // No answer may depend on how fast the machine is.
+        // No answer may depend on the speed of the machine.
         config.model.limits.batch_timeout = None;
         Self {
             sidecar: Sidecar::load(&config).unwrap(),
@@ -95,7 +95,7 @@ impl Subject {
         }
     }
 
-    /// What must be answered to `datum`.
+    /// The expected answer to `datum`.
     pub fn expected(&self, datum: &Datum) -> Vec<Said> {
         let Some(row) = self.row(datum) else {
             return vec![match &self.dead_letter {
@@ -126,8 +126,8 @@ impl Subject {
         results.collect()
     }
 
-    /// The row of the batch that the datum's frame becomes, if it is one. That it is the right row is what the target `frame`
-    /// sees to.
+    /// The row of the batch for the datum's frame, if it is a valid one. The target `frame` checks that the row
+    /// is correct.
     fn row(&self, datum: &Datum) -> Option<Vec<f32>> {
         let shape = FrameShape {
             height: SIDE,
@@ -150,7 +150,7 @@ impl Subject {
     }
 }
 
-/// Asserts that `said` is what must be answered to `datum`.
+/// Asserts that `said` is the expected answer to `datum`.
 pub fn check(subject: &Subject, datum: &Datum, said: &[Said]) {
     let expected = subject.expected(datum);
     assert_eq!(said.len(), expected.len(), "{datum:?}");
@@ -160,7 +160,7 @@ pub fn check(subject: &Subject, datum: &Datum, said: &[Said]) {
             (&expected.keys, &expected.tags),
             "{datum:?}"
         );
-        // To the bit but for NaN, of which there are many.
+        // Equal bit for bit, except NaN, which has many bit patterns.
         let same = said.value == expected.value || {
             let (said, _) = said.value.as_chunks::<4>();
             let (expected, _) = expected.value.as_chunks::<4>();
@@ -195,7 +195,7 @@ const VALUES: [&str; 10] = [
     "18446744073709551615",
 ];
 
-/// The next datum. Some ids come twice.
+/// The next datum. Some ids occur twice.
 pub fn datum(feed: &mut Feed<'_>) -> Datum {
     let id = match feed.below(4) {
         0 => feed.text(20),
@@ -214,7 +214,7 @@ pub fn datum(feed: &mut Feed<'_>) -> Datum {
         };
         datum.headers.insert(name, value);
     }
-    // The time of sending if not given: nobody's answer depends on it.
+    // The default event time: no answer depends on it.
     if feed.below(4) == 0 {
         datum.event_time = Some(Timestamp {
             seconds: feed.number() as i64,

@@ -1,7 +1,7 @@
-//! Bytes as choices: what is left of an input, taken piece by piece. When it is used up, every choice is the first and every
-//! text is empty, so that any bytes describe something.
+//! Takes choices from the bytes of an input, piece by piece. After the end every choice is the first one and
+//! every text is empty, so any input is valid.
 
-/// What is left. See the module's essay.
+/// The unread rest of an input.
 pub struct Feed<'a>(pub &'a [u8]);
 
 impl<'a> Feed<'a> {
@@ -27,7 +27,7 @@ impl<'a> Feed<'a> {
         all[self.below(all.len())]
     }
 
-    /// At most `most` bytes, and their number before them.
+    /// At most `most` bytes, after a byte that gives their number.
     pub fn bytes(&mut self, most: usize) -> &'a [u8] {
         let count = self.below(most + 1).min(self.0.len());
         let (bytes, rest) = self.0.split_at(count);

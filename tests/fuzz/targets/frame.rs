@@ -1,5 +1,5 @@
-//! Payloads and headers, decoded and converted. The bytes are a line that says what frames are (`int16 4x4`), header lines, an
-//! empty line, and the payload.
+//! Payloads and headers, decoded and converted. The input is a line with the frame type (`int16 4x4`), header
+//! lines, an empty line, and the payload.
 
 use super::{assert_one_line, headers};
 use beamflow::frame::values::ValuesMut;
@@ -41,25 +41,25 @@ pub fn target(data: &[u8]) {
             assert_ne!(
                 rejection.kind(),
                 "out_of_range",
-                "the pixels were not looked at"
+                "decoding does not check the values"
             );
         }
     }
 
-    // Without headers, a payload of the right size that is not npy is a frame, and no other is.
+    // Without headers, a payload that is not npy is a frame exactly if it has the right size.
     if !payload.starts_with(b"\x93NUMPY") {
         let decoded = decoder.decode(payload, &HashMap::new());
         assert_eq!(decoded.is_ok(), shape.bytes(dtype) == Some(payload.len()));
     }
 }
 
-/// A rejection is of a kind that is counted, and is one line.
+/// The kind of a rejection is a known one, and its text is one line.
 pub fn check(rejection: &Rejection) {
     assert!(Rejection::KINDS.contains(&rejection.kind()));
     assert_one_line(&rejection.to_string(), 1000);
 }
 
-/// Converts `pixels`, which are the last bytes of `payload`, and compares each with its bytes.
+/// Converts `pixels`, the last bytes of `payload`, and compares each with its bytes.
 fn convert(pixels: &Pixels<'_>, payload: &[u8]) {
     let dtype = pixels.dtype();
     let bytes = &payload[payload.len() - pixels.len() * dtype.size()..];
@@ -105,7 +105,7 @@ fn convert(pixels: &Pixels<'_>, payload: &[u8]) {
     assert!(longer.iter().all(|value| *value == 7.0));
 }
 
-/// A pixel, as its type has it. Exact: every type fits into `f64`.
+/// A pixel as a number. Exact: every type fits into `f64`.
 fn value(dtype: Dtype, pixel: &[u8]) -> f64 {
     let pixel = |count: usize| {
         assert_eq!(pixel.len(), count);

@@ -1,7 +1,7 @@
-//! Read batches, given to the handler itself. The bytes are a mode, and then datums.
+//! Read batches, passed to the handler directly. The input is a mode, then datums.
 //!
-//! Whatever the datums are, each has one response, in the order in which they came, with at least one message in it; sound
-//! frames are answered with their own results, all others as `--on-invalid` says.
+//! Each datum has one response, in the order of the datums, with at least one message; valid frames are
+//! answered with their own results, all others as `--on-invalid` sets.
 
 use super::datums::{self, Said, check, runtime, subject};
 use super::feed::Feed;

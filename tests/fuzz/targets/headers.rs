@@ -1,4 +1,4 @@
-//! Header maps. The bytes are lines: the datum's id, then `name:value` for each header.
+//! Header maps. The input is lines: the datum's id, then `name:value` for each header.
 
 use super::assert_one_line;
 use beamflow::frame::{
@@ -6,7 +6,8 @@ use beamflow::frame::{
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// The map of these lines, in two orders of insertion: a map has none of its own, and no promise may depend on it.
+/// The map of these lines, filled in two orders: a map is unordered, and the results must not depend on its
+/// order.
 pub fn maps(lines: &str) -> [HashMap<String, String>; 2] {
     let pairs: BTreeMap<&str, &str> = lines.lines().filter_map(|l| l.split_once(':')).collect();
     let owned = |(name, value): (&&str, &&str)| ((*name).to_owned(), (*value).to_owned());
@@ -16,7 +17,8 @@ pub fn maps(lines: &str) -> [HashMap<String, String>; 2] {
     [forward, backward]
 }
 
-/// What a map says under `name`, whatever the case: the exact name first, then the first by name; blank is absent.
+/// The value of `name` in any case of letters: the exact name first, then the first by name; blank counts as
+/// absent.
 fn said<'a>(map: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
     let mut all: Vec<_> = map
         .iter()
@@ -31,7 +33,7 @@ pub fn target(data: &[u8]) {
     let (id, lines) = text.split_once('\n').unwrap_or((&text, ""));
     let [map, same] = maps(lines);
 
-    // The frame's name and number.
+    // The name and the number of the frame.
     let named = said(&map, FRAME_ID_HEADER);
     assert_eq!(frame_id(&map, id), named.unwrap_or(id));
     assert_eq!(frame_id(&map, id), frame_id(&same, id));
@@ -39,7 +41,7 @@ pub fn target(data: &[u8]) {
     assert_eq!(number, named.and_then(|name| name.trim().parse().ok()));
     assert_eq!(number, frame_number(&same));
 
-    // Type and shape: a frame of 4 × 6 int16 is taken as what the headers say it is, or not at all.
+    // Type and shape: a frame of 4 × 6 int16 is read with the type and shape of the headers, or rejected.
     let shape = FrameShape {
         height: 4,
         width: 6,

@@ -1,28 +1,28 @@
-//! What each fuzz target does with its bytes: any bytes at all, and the promises that hold whatever they are.
+//! The fuzz targets: each takes any bytes and checks promises that must hold for all of them.
 //!
-//! Used twice: by cargo-fuzz, which looks for bytes that reach new code (`fuzz/`), and by `cargo test`, which replays what was
-//! found (`tests/fuzz/main.rs`). A promise that is broken is a panic.
+//! They have two uses: cargo-fuzz searches for bytes that reach new code (`fuzz/`), and `cargo test` replays
+//! what it found (`tests/fuzz/main.rs`). A broken promise is a panic.
 
-/// Command lines, and the settings that they make.
+/// Command lines and their settings.
 pub mod arguments;
-/// Datums as bytes describe them, and what must be answered to each.
+/// Datums made from bytes, and the expected answer to each.
 mod datums;
-/// Bytes as choices.
+/// Choices taken from bytes.
 mod feed;
 /// Payloads and headers, decoded and converted.
 pub mod frame;
-/// Read batches, given to the handler itself.
+/// Read batches, passed to the handler directly.
 pub mod handler;
 /// Header maps.
 pub mod headers;
-/// The `.npy` format, in and out, held against another implementation of it.
+/// The `.npy` format, read and written, compared with another implementation.
 pub mod npy;
-/// What a simulated device is told to be.
+/// Scripts of the simulated device.
 pub mod script;
-/// Messages on a `MapFn` stream, allowed by the protocol or not, over the socket.
+/// Messages on a `MapFn` stream, valid by the protocol or not, over the socket.
 pub mod stream;
 
-/// The one line that a message to a person is: no line break that came from outside, and no end that a stranger chose.
+/// Asserts that a message for people is one line: foreign text adds no line break.
 fn assert_one_line(text: &str, most: usize) {
     assert!(!text.is_empty());
     assert!(!text.contains(char::is_control), "{text:?}");

@@ -1,8 +1,8 @@
-//! The `.npy` format. The bytes are an `.npy` file behind a byte that says what to do with it: read it as it is, or take it for
-//! numbers, write them as a result is written, and read that.
+//! The `.npy` format. The input is a byte that selects the test, then an `.npy` file: it is read as it is, or
+//! used as numbers that are written like a result and read back.
 //!
-//! What we and another implementation (npyz) both read must be the same pixels: a file that two readers understand in two ways
-//! is a frame that is silently wrong.
+//! If both we and another implementation (npyz) read a file, the pixels must be the same: two readings of one
+//! file would mean a frame that is silently wrong.
 
 use super::feed::Feed;
 use super::frame;
@@ -30,14 +30,14 @@ pub fn target(data: &[u8]) {
     }
 }
 
-/// Any file.
+/// An arbitrary file.
 fn read(file: &[u8], shape: FrameShape) {
     let decoded = Decoder::new(Dtype::I16, shape).decode(file, &HashMap::new());
     let pixels = match decoded {
         Ok(pixels) => pixels,
         Err(rejection) => return frame::check(&rejection),
     };
-    // Theirs knows less of Python's white space than numpy and we do.
+    // npyz accepts less of Python's white space than numpy and we do.
     let Ok(theirs) = NpyFile::new(file) else {
         return;
     };
@@ -114,7 +114,8 @@ fn image(feed: &mut Feed<'_>) -> (FrameShape, Vec<f32>) {
     (shape, numbers.collect())
 }
 
-/// What npyz wrote is read, leading ones or not, to the bit, and not with a byte more or less.
+/// A file that npyz wrote is read bit for bit, with or without leading ones, and is refused with a byte more or
+/// less.
 fn written_by_another(feed: &mut Feed<'_>) {
     let ones = feed.below(4);
     let (shape, numbers) = image(feed);
@@ -141,7 +142,7 @@ fn written_by_another(feed: &mut Feed<'_>) {
     assert_eq!(rejection.kind(), "npy_oversized");
 }
 
-/// What we wrote we read: the centre of an output, and nothing else of it.
+/// A file that we wrote is read back: the centre of an output, and nothing else of it.
 fn written_by_us(feed: &mut Feed<'_>) {
     let dtype = feed.one_of(&[OutputDtype::Float32, OutputDtype::Int16]);
     let (width, height) = (feed.below(9), feed.below(9));
@@ -165,7 +166,7 @@ fn written_by_us(feed: &mut Feed<'_>) {
         OutputSize::Full => (shape.height, shape.width),
         OutputSize::Size { width, height } => (height, width),
     };
-    // A leading axis of length 1 is dropped, so an image of one line is a vector: no frame.
+    // A leading axis of length 1 is dropped, so an image of one row becomes a vector, which is not a frame.
     if envelope.shape().len() < 2 {
         assert_eq!(shape.height, 1);
         return;

@@ -1,10 +1,10 @@
-//! What a simulated device is told to be. The bytes are the text behind `sim:`.
+//! Scripts of the simulated device. The input is the text after `sim:`.
 
 use super::assert_one_line;
 use beamflow::engine::simulated::{Script, SimulatedEngine};
 use beamflow::engine::{Engine, EngineOptions, load};
 
-/// Frames up to so many pixels are worth a device: larger ones cost memory and tell nothing more.
+/// Devices for larger frames are not created: they cost memory and test nothing more.
 const FEW: usize = 1 << 12;
 
 pub fn target(data: &[u8]) {
@@ -22,7 +22,7 @@ pub fn target(data: &[u8]) {
     assert_one_line(&format!("sim:{written}"), usize::MAX);
     assert_eq!(written.parse::<Script>().as_ref(), Ok(&script), "{written}");
 
-    // A script that parses is one that the device can follow.
+    // A device can execute every script that parses.
     let (height, width) = script.size;
     if height * width <= FEW {
         let engine = SimulatedEngine::new(script.clone());

@@ -1,9 +1,9 @@
-//! Messages on a `MapFn` stream, allowed by the protocol or not, over the socket of a sidecar. The bytes are a mode, and then
-//! messages.
+//! Messages on a `MapFn` stream, valid by the protocol or not, over the socket of a sidecar. The input is a
+//! mode, then messages.
 //!
-//! Whatever they are, each batch that is ended, by its end of transmission or by the end of the stream, is answered: one
-//! response per datum with the datum's metadata, then one end of transmission. A message that the protocol does not allow
-//! ends the stream with the status that says so, and nothing else: the next stream is served.
+//! Each batch that ends, by its end of transmission or by the end of the stream, is answered: one response per
+//! datum with the datum's metadata, then one end of transmission. A message that violates the protocol ends its
+//! stream with a status that names the violation, and nothing else: the next stream is served.
 
 use super::datums::{self, Said, Subject, check, runtime, subject};
 use super::feed::Feed;
@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 const MOST: usize = 40;
 
-/// Nothing here takes so long, unless it never ends.
+/// Longer than any stream takes.
 const NEVER: Duration = Duration::from_secs(60);
 
 pub fn target(data: &[u8]) {
@@ -45,7 +45,7 @@ pub fn target(data: &[u8]) {
 fn message(feed: &mut Feed<'_>, is_first: bool) -> (MapRequest, Option<Datum>) {
     let mut request = MapRequest::default();
     let choice = feed.below(16);
-    // A stream mostly begins as it should: without, there is little to see.
+    // Most streams begin with a handshake: without it, little is tested.
     if is_first && choice != 1 || choice == 2 {
         request.handshake = Some(Handshake { sot: choice != 3 });
         return (request, None);
@@ -70,14 +70,14 @@ fn message(feed: &mut Feed<'_>, is_first: bool) -> (MapRequest, Option<Datum>) {
     (request, datum)
 }
 
-/// What must come back.
+/// The expected answers.
 #[derive(Default)]
 struct Expected {
-    /// The stream is refused for want of a handshake.
+    /// The stream is refused because the handshake is missing.
     refused: bool,
     /// The batches that are answered.
     batches: Vec<Vec<Datum>>,
-    /// It ends with an error.
+    /// The stream ends with an error.
     broken: bool,
 }
 
@@ -147,7 +147,7 @@ impl Expected {
     }
 }
 
-/// Sends everything, and listens until the stream ends: what was said, and the status if it was an error.
+/// Sends everything and receives until the stream ends; returns the answers, and the status if it was an error.
 async fn exchange(
     channel: Channel,
     requests: Vec<MapRequest>,
@@ -167,7 +167,7 @@ async fn exchange(
     }
 }
 
-/// A connection to the sidecar of that mode, which serves from the first call on.
+/// A connection to the sidecar of that mode, which is started at the first call.
 fn channel(mode: usize) -> Channel {
     static CHANNELS: [OnceLock<Channel>; 3] = [const { OnceLock::new() }; 3];
     CHANNELS[mode].get_or_init(|| serve(subject(mode))).clone()
@@ -189,7 +189,7 @@ fn serve(subject: &'static Subject) -> Channel {
     runtime().block_on(async {
         loop {
             match dial(&sock).await {
-                // The socket is connected to by then, and its folder may go.
+                // The client is connected, so the folder can be removed.
                 Ok(channel) => break channel,
                 Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
             }

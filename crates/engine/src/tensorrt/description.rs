@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_of_another_file_is_not_believed() {
+    fn a_description_of_another_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = write(folder.path(), b"plan", b"another plan");
         let error = Description::read(&path, b"plan").unwrap_err();

@@ -1,4 +1,4 @@
-//! The decoder's promises, each by its name.
+//! Tests of the decoder.
 
 use proptest::prelude::*;
 
@@ -122,7 +122,7 @@ fn header_names_ignore_case_and_blank_values_are_absent() {
 }
 
 #[test]
-fn a_frame_is_called_by_its_header_else_by_its_datum() {
+fn a_frame_is_named_by_its_header_else_by_its_datum() {
     assert_eq!(
         frame_id(&headers(&[("x-txn-id", "scan7/42")]), "17-0"),
         "scan7/42"
@@ -201,7 +201,7 @@ fn every_truncated_or_extended_npy_image_is_rejected() {
     let file = fixture();
     for end in 0..file.len() {
         let kind = kind(INT16.decode(&file[..end], &headers(&[])));
-        // Fewer bytes than the magic are a raw payload of the wrong size.
+        // A prefix shorter than the magic is a raw payload of the wrong size.
         assert_eq!(
             kind,
             if end < 6 {
@@ -226,7 +226,7 @@ fn the_magic_wins_over_a_raw_frame_of_the_right_size() {
 }
 
 #[test]
-fn a_model_of_absurd_shape_accepts_nothing() {
+fn a_model_of_huge_shape_accepts_no_frame() {
     let decoder = Decoder::new(
         Dtype::F64,
         FrameShape {
@@ -240,9 +240,9 @@ fn a_model_of_absurd_shape_accepts_nothing() {
 }
 
 proptest! {
-    /// Whatever comes: an answer, and if it is a frame, one of exactly the model's size.
+    /// Any bytes give a frame of exactly the model's size or a rejection.
     #[test]
-    fn nothing_that_arrives_makes_the_decoder_panic(
+    fn no_input_makes_the_decoder_panic(
         start in prop::sample::select(vec![0usize, 6, 8, 10, 60, 128]),
         tail in prop::collection::vec(any::<u8>(), 0..150),
         damage in prop::collection::vec((0usize..150, any::<u8>()), 0..4),

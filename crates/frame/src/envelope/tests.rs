@@ -1,4 +1,4 @@
-//! The envelope's promises, each by its name.
+//! Tests of the envelope.
 
 use super::*;
 use OutputDtype::{Float32, Int16};
@@ -15,7 +15,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
         .collect()
 }
 
-/// Each value names its place: plane × 10,000 + row × 100 + column.
+/// Each value encodes its place: plane × 10,000 + row × 100 + column.
 fn places(planes: u16, height: u16, width: u16) -> Vec<f32> {
     let place = |p: u16, y: u16, x: u16| f32::from(p) * 10_000.0 + f32::from(y * 100 + x);
     (0..planes)
@@ -267,7 +267,7 @@ fn half_precision_results_are_sent_exactly_as_single_precision() {
 }
 
 #[test]
-fn what_is_wanted_is_what_is_read_and_no_more() {
+fn only_the_wanted_range_is_read() {
     for (shape, size) in [
         (vec![1, 6, 8], "2x4"),
         (vec![3, 5, 5], "1x1"),
@@ -281,7 +281,7 @@ fn what_is_wanted_is_what_is_read_and_no_more() {
             OutputFormat::Raw,
         )
         .unwrap();
-        // Each value is its place, so the message tells which places were read.
+        // Each value encodes its place, so the message shows which places were read.
         let row: Vec<f32> = (0..envelope.row_len()).map(|place| place as f32).collect();
         let read = floats(&envelope.encode(Values::F32(&row)).unwrap());
         let (first, last) = (read.first().unwrap(), read.last().unwrap());

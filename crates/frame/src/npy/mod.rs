@@ -1,21 +1,21 @@
-//! The `.npy` format: as much of it as an image needs.
+//! The part of the `.npy` format that images need.
 //!
 //! A file is a magic, a version, a length, and a header that is a Python dict literal, padded with
 //! spaces to a multiple of 64 bytes and closed by a newline; the array follows, without a trailer.
 //! Version 1.0 has a 16-bit header length; 2.0 and 3.0 have 32 bits, and 3.0 allows UTF-8.
 //!
 //! Source: NumPy Enhancement Proposal 1, "A Simple File Format for NumPy Arrays", and
-//! `numpy/lib/_format_impl.py` of numpy 2.4, which the fixtures in the tests were written with.
+//! `numpy/lib/_format_impl.py` of numpy 2.4, which wrote the fixtures in the tests.
 
-/// The borrowed parser.
+/// A parser that borrows from the payload.
 mod reader;
-/// The header of a result.
+/// Writes the header of a result.
 mod writer;
 
 pub(super) use reader::Array;
 pub(super) use writer::header;
 
-/// How every `.npy` file begins.
+/// The first bytes of every `.npy` file.
 pub(super) const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// What `numpy.save` of numpy 2.4 wrote for `np.arange(6, dtype='<i2').reshape(2, 3) * 1000 - 2500`.

@@ -1,36 +1,35 @@
-//! Reads the header of an `.npy` image, by hand and without trust.
+//! Parses the header of an untrusted `.npy` image.
 //!
-//! Everything is borrowed from the payload and nothing is allocated until there is a mistake to
-//! report: a header field is compared with what the payload has, never used to reserve memory.
-//! The parser knows the one literal that headers are made of (a dict of a string, a bool and a
-//! tuple), in any order and spacing, and refuses the rest of Python.
+//! Everything is borrowed from the payload, and only an error allocates: a length in the header is compared
+//! with the payload and never used to reserve memory. The parser reads only the literal that headers consist of
+//! (a dict of a string, a bool and a tuple), in any order and spacing, and refuses all other Python.
 
 use super::MAGIC;
 use crate::rejection::Rejection;
 use crate::shape::quoted;
 use crate::{Dtype, FrameShape};
 
-/// An array in a payload: what it says it is, and the bytes behind its header.
+/// The array of a payload: its declared type and shape, and the bytes after the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Array<'a> {
     /// The type of its elements.
     pub dtype: Dtype,
-    /// Its shape, where it is one image: rank 2, or more with leading ones.
+    /// Its shape if it is one image: rank 2, or more with leading ones.
     pub image: Option<FrameShape>,
     /// Its shape as written, for messages: `(1, 128, 128)`.
     pub shape: &'a str,
-    /// Bytes before the array.
+    /// Length of the header: the offset of the array.
     pub(crate) header_len: usize,
-    /// All bytes behind the header; as many as dtype and shape ask for only once somebody checked.
+    /// All bytes after the header. Their number is not yet compared with type and shape.
     pub data: &'a [u8],
 }
 
 impl<'a> Array<'a> {
-    /// Reads the header of a payload that begins with the magic; the data are not looked at.
+    /// Reads the header of a payload that begins with the magic, without looking at the data.
     ///
     /// # Errors
-    /// [`Rejection::NpyTruncated`] where the payload ends in the header, [`Rejection::UnknownDtype`]
-    /// for elements that are no pixels of ours, [`Rejection::BadNpy`] for everything else.
+    /// [`Rejection::NpyTruncated`] if the payload ends within the header, [`Rejection::UnknownDtype`] for an
+    /// unsupported element type, [`Rejection::BadNpy`] for everything else.
     pub(crate) fn read(payload: &'a [u8]) -> Result<Self, Rejection> {
         let truncated = |expected| Rejection::NpyTruncated {
             bytes: payload.len(),
@@ -68,7 +67,7 @@ impl<'a> Array<'a> {
             .ok_or_else(|| truncated(header_len))?;
         let (header, _) = rest.split_at(rest.len() - data.len());
 
-        // Versions 1 and 2 are Latin-1, but only the field names of structured types leave ASCII.
+        // Versions 1 and 2 are Latin-1, but only field names of structured types use non-ASCII characters.
         let text =
             std::str::from_utf8(header).map_err(|_| bad("is not text: the payload is damaged"))?;
         let fields = Fields::read(text)?;
@@ -117,7 +116,7 @@ struct Fields<'a> {
     shape: Tuple<'a>,
 }
 
-/// The shape: its text, and what it comes to as an image.
+/// The shape: its text, and height and width if it is an image.
 struct Tuple<'a> {
     text: &'a str,
     image: Option<FrameShape>,
@@ -175,7 +174,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What is left to read. Each method skips white space, then takes one thing or leaves all as it was.
+/// The unread rest. Each method skips white space, then takes one token or leaves the rest unchanged.
 struct Cursor<'a>(&'a str);
 
 impl<'a> Cursor<'a> {
@@ -185,7 +184,7 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
-    /// A Python string without escapes; one with escapes is no key and no dtype either.
+    /// A Python string without escapes. A string with escapes is neither a known key nor a dtype.
     fn quoted(&mut self) -> Option<&'a str> {
         self.0 = self.0.trim_start();
         let quote = self
@@ -198,8 +197,8 @@ impl<'a> Cursor<'a> {
         Some(text)
     }
 
-    /// Why the next thing is no dtype string: a list of fields or a sub-array is well-formed, but
-    /// holds no pixels.
+    /// Why the next token is not a dtype string: a list of fields or a sub-array is well-formed, but holds no
+    /// pixels.
     fn no_dtype(&self) -> Rejection {
         if self.0.starts_with(['[', '(']) {
             unknown_dtype("[(...)]")
@@ -214,7 +213,7 @@ impl<'a> Cursor<'a> {
             .or_else(|| self.take("True").map(|()| true))
     }
 
-    /// Digits, as a number; `usize::MAX` where they exceed it, which is the shape of no frame.
+    /// Digits as a number; `usize::MAX` if they exceed it, which no frame has as an extent.
     fn number(&mut self) -> Option<usize> {
         self.0 = self.0.trim_start();
         let end = self

@@ -1,8 +1,8 @@
-//! Writes the header of a result, as numpy itself would.
+//! Writes the header of a result as numpy does.
 //!
-//! Byte for byte numpy's, so that a result compares equal to what `numpy.save` makes of the same
-//! array: version 1.0, the dict's keys sorted, room for the first axis to grow to 21 digits (numpy
-//! ≥ 1.23 leaves it so that files can be appended to), then spaces up to a multiple of 64 bytes.
+//! The header equals numpy's byte for byte, so that a result compares equal to what `numpy.save` writes for the
+//! same array: version 1.0, sorted keys, room for the first axis to grow to 21 digits (numpy ≥ 1.23 leaves it
+//! so that files can be appended to), then spaces up to a multiple of 64 bytes.
 
 use super::MAGIC;
 
@@ -15,7 +15,7 @@ const PREAMBLE: usize = MAGIC.len() + 2 + 2;
 
 /// All bytes before the array, for a C-ordered array of `descr` and `shape`.
 ///
-/// `None` where the header exceeds the 65,535 bytes of version 1.0, beyond about 20,000 axes.
+/// `None` if the header exceeds the 65,535 bytes of version 1.0, which takes about 20,000 axes.
 pub(crate) fn header(descr: &str, shape: &[usize]) -> Option<Vec<u8>> {
     let axes: Vec<String> = shape.iter().map(usize::to_string).collect();
     // Python's tuples: "()", "(5,)", "(5, 6)".
@@ -85,7 +85,8 @@ mod tests {
         }
     }
 
-    /// Where numpy's room to grow, and its padding of an aligned header, decide: lengths from numpy 2.4.
+    /// Cases in which numpy's room to grow or its padding of an aligned header decides the length; lengths from
+    /// numpy 2.4.
     #[test]
     fn headers_are_as_long_as_numpys_where_padding_decides() {
         let axes = |start: &[usize], rank: usize| -> Vec<usize> {

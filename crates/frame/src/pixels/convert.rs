@@ -1,13 +1,13 @@
-//! The loops from pixels to values, as vector code for the processor at hand.
+//! Vectorised loops from pixels to values.
 //!
-//! Each loop is compiled once for every kind of vector unit, and the best one is picked when it runs: the compiler
-//! makes the vector code, `fearless_simd` picks. A loop has no index and no branch, so that there is vector
-//! code to be made of it. It gives the same bits on every processor.
+//! Each loop is compiled once for every kind of vector unit, and `fearless_simd` picks the best one at run
+//! time. The loops have no index and no branch, so that the compiler can vectorise them. The result is the
+//! same, bit for bit, on every processor.
 
 use fearless_simd::{Level, Simd, dispatch};
 use half::f16;
 
-/// From here on a number is beyond `f16`: it lies nearer to 65,536 than to 65,504, the largest there is.
+/// The smallest magnitude that is refused: it is nearer to 65,536 than to 65,504, the largest `f16`.
 const BEYOND_HALF: f32 = 65_520.0;
 
 /// Writes `value(pixel)` for every pixel.
@@ -80,27 +80,27 @@ fn is_beyond_half(value: f32) -> bool {
     value.is_finite() && value.abs() >= BEYOND_HALF
 }
 
-/// `f16::from_f32` without a branch, bit for bit the same: that one is not made into vector code.
+/// `f16::from_f32` without a branch, bit for bit the same, because the compiler does not vectorise that one.
 ///
 /// IEEE 754: binary32 has 23 bits of fraction and an exponent biased by 127, binary16 has 10 and 15.
 #[inline(always)]
 fn nearest_half(value: f32) -> f16 {
     /// The smallest normal `f16`, 2⁻¹⁴, as `f32`.
     const SMALLEST_NORMAL: u32 = (127 - 14) << 23;
-    /// 2¹⁶: all that is as large is infinite or no number.
+    /// 2¹⁶: from here on the result is infinite or NaN.
     const TWICE_THE_LARGEST: u32 = (127 + 16) << 23;
     const INFINITY: u32 = 0xff << 23;
-    /// The difference of the biases, from one exponent to the other.
+    /// The difference of the two exponent biases.
     const BIAS: u32 = (127 - 15) << 23;
 
     let bits = value.to_bits();
     let sign = (bits >> 16) & 0x8000;
     let magnitude = bits & 0x7fff_ffff;
-    // Adding just under a half of the last place that stays carries over what is to be rounded up; a tie is so if
-    // that place is odd.
+    // Adding slightly less than half of the last kept place carries if the value must be rounded up; for a tie,
+    // an odd last place adds the missing bit.
     let odd = (magnitude >> 13) & 1;
     let normal = magnitude.wrapping_sub(BIAS).wrapping_add(0x0fff + odd) >> 13;
-    // In the sum with 0.5 the last place is 2⁻²⁴, a subnormal's own: the addition rounds.
+    // In the sum with 0.5 the last place is 2⁻²⁴, that of a subnormal: the addition rounds.
     let subnormal = (f32::from_bits(magnitude) + 0.5)
         .to_bits()
         .wrapping_sub(0.5_f32.to_bits());

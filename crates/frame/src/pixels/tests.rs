@@ -1,4 +1,4 @@
-//! Every type's extremes and any values, into both types of row.
+//! Conversion of extremes and of arbitrary values, for every type, into both types of row.
 
 use super::*;
 use half::f16;
@@ -11,7 +11,7 @@ fn converted(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     row
 }
 
-/// One test per type: extremes as literals (a reference that is not the code), then any values.
+/// One test per type: extremes as literals (independent of the code), then arbitrary values.
 macro_rules! round_trip {
     ($name:ident, $dtype:expr, $type:ty, $extremes:expr) => {
         #[test]
@@ -160,7 +160,7 @@ fn halves(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f16>, Rejection> {
 }
 
 #[test]
-fn int16_into_half_precision_is_the_nearest_there_is() {
+fn int16_becomes_the_nearest_half_precision_value() {
     let values: Vec<i16> = (i16::MIN..=i16::MAX).collect();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     for (half, value) in halves(Dtype::I16, &bytes).unwrap().into_iter().zip(values) {
@@ -191,16 +191,16 @@ fn a_pixel_beyond_half_precision_is_refused_not_made_infinite() {
         let text = refused.to_string();
         assert!(text.contains(value) && text.contains("65504"), "{text}");
     }
-    // The last that is rounded to the largest there is.
+    // The last value that is rounded to the largest `f16`.
     let row = halves(Dtype::U16, &65_519_u16.to_le_bytes()).unwrap();
     assert_eq!(row, [f16::MAX]);
-    // What was infinite or no number stays so.
+    // Infinities stay infinite.
     let row = halves(Dtype::F32, &f32::NEG_INFINITY.to_le_bytes()).unwrap();
     assert_eq!(row, [f16::NEG_INFINITY]);
 }
 
 #[test]
-fn a_bad_pixel_is_found_wherever_it_lies() {
+fn a_bad_pixel_is_found_at_any_position() {
     for place in [0, 15, 16, 255, 262] {
         let mut values = vec![1_u32; 263];
         values[place] = 1 << 20;

@@ -1,14 +1,14 @@
-//! A white sheet of RGB pixels to put rectangles and letters on.
+//! A white canvas of RGB pixels for rectangles and text.
 //!
-//! Always: drawing outside the sheet is cut off, never an error; a letter that the font lacks becomes
-//! a question mark.
+//! Drawing outside the canvas is cut off and is not an error. A letter that the font lacks becomes a question
+//! mark.
 
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
 /// Red, green, blue.
 pub(crate) type Rgb = [u8; 3];
 
-/// The sheet; row by row from the top left.
+/// The pixels, row by row from the top left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Canvas {
     width: usize,
@@ -16,7 +16,7 @@ pub struct Canvas {
     pixels: Vec<Rgb>,
 }
 
-/// Sizes of letters; the height of a line in pixels.
+/// Font sizes; the number is the height of a line in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Font {
     /// 20 pixels: tick labels.
@@ -41,7 +41,7 @@ impl Font {
         self.face().1.val()
     }
 
-    /// Width of a text in pixels: all letters are equally wide.
+    /// Width of a text in pixels: all letters have the same width.
     pub(crate) fn width(self, text: &str) -> usize {
         let (weight, size) = self.face();
         text.chars().count() * get_raster_width(weight, size)
@@ -49,7 +49,7 @@ impl Font {
 }
 
 impl Canvas {
-    /// A white sheet.
+    /// A white canvas.
     pub(super) fn new(width: usize, height: usize) -> Self {
         Self {
             width,
@@ -70,7 +70,7 @@ impl Canvas {
         self.height
     }
 
-    /// The colour at column `x`, row `y`; `None` outside the sheet.
+    /// The colour at column `x`, row `y`; `None` outside the canvas.
     #[cfg(test)]
     pub fn pixel(&self, x: usize, y: usize) -> Option<Rgb> {
         if x < self.width {
@@ -80,15 +80,15 @@ impl Canvas {
         }
     }
 
-    /// All pixels as bytes, three for each.
+    /// All pixels as bytes, three per pixel.
     pub(crate) fn to_rgb(&self) -> Vec<u8> {
         self.pixels.concat()
     }
 
-    /// The sheet as PNG (8-bit RGB).
+    /// The canvas as PNG (8-bit RGB).
     ///
     /// # Errors
-    /// What the encoder says.
+    /// Errors of the encoder.
     pub(crate) fn png(&self, compression: png::Compression) -> Result<Vec<u8>, png::EncodingError> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
@@ -101,7 +101,7 @@ impl Canvas {
         Ok(bytes)
     }
 
-    /// Colours each pixel of a rectangle by its place in it, (column, row).
+    /// Colours each pixel of a rectangle by its position in it, (column, row).
     pub(super) fn paint(
         &mut self,
         (left, top): (usize, usize),
@@ -125,7 +125,7 @@ impl Canvas {
         self.paint(corner, size, |_, _| colour);
     }
 
-    /// A frame of one pixel around a rectangle, outside of it.
+    /// Draws a frame of one pixel around a rectangle, outside of it.
     pub(super) fn frame(
         &mut self,
         (left, top): (usize, usize),
@@ -139,7 +139,7 @@ impl Canvas {
         self.fill((left + width, y), (1, height + 2), colour);
     }
 
-    /// One line of text with its top-left corner at `corner`.
+    /// Draws one line of text with its top-left corner at `corner`.
     pub(super) fn text(
         &mut self,
         (left, top): (usize, usize),
@@ -152,7 +152,7 @@ impl Canvas {
         });
     }
 
-    /// One line of text that runs upwards, with its start at the bottom-left `corner`.
+    /// Draws one line of text upwards from its bottom-left `corner`.
     pub(super) fn text_up(
         &mut self,
         (left, bottom): (usize, usize),
@@ -165,7 +165,7 @@ impl Canvas {
         });
     }
 
-    /// `ink` of 255 covers the paper, 0 leaves it.
+    /// Blends `colour` over the paper: ink 255 covers it, 0 leaves it unchanged.
     fn ink(&mut self, x: Option<usize>, y: Option<usize>, colour: Rgb, ink: u8) {
         let place = x
             .filter(|&x| x < self.width)
@@ -181,7 +181,7 @@ impl Canvas {
     }
 }
 
-/// Hands out each pixel of a text as (column, row, ink).
+/// Passes each pixel of a text to `put` as (column, row, ink).
 fn letters(font: Font, text: &str, mut put: impl FnMut(usize, usize, u8)) {
     let (weight, size) = font.face();
     let advance = get_raster_width(weight, size);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn text_leaves_ink_where_it_was_asked_to_and_nowhere_else() {
+    fn text_is_drawn_only_at_its_position() {
         let mut canvas = Canvas::new(200, 40);
         canvas.text((20, 10), Font::Medium, [0; 3], "0.5 rad \u{4e00}");
         let width = Font::Medium.width("0.5 rad ?");

@@ -1,12 +1,12 @@
-//! Colour scales: from radians to a colour, and round numbers to write beside the bar.
+//! Colour scales: from radians to a colour, and round numbers for the colour bar.
 //!
-//! Phase is drawn with a sequential map whose brightness rises evenly (viridis), so that equal steps
-//! look equal in grey and to colour-blind eyes; the difference with a diverging one (red-blue, white at
-//! zero). Always: `low < high`, both finite; what lies outside gets the end's colour; NaN is `UNLIT`.
+//! Phase uses a sequential map whose brightness rises evenly (viridis), so that equal steps look equal in grey
+//! and to colour-blind people. The difference uses a diverging map (red-blue, white at zero). Always: `low <
+//! high`, both finite; a value outside gets the colour of the nearer end; NaN gets `UNLIT`.
 
 use super::canvas::Rgb;
 
-/// Colour of pixels that hold no number.
+/// Colour of pixels without a finite value.
 pub(crate) const UNLIT: Rgb = [206, 210, 216];
 
 /// A range in radians with its colour map.
@@ -24,7 +24,7 @@ impl ColourScale {
             let (low, high): (f64, f64) = range.unwrap_or((v, v));
             Some((low.min(v), high.max(v)))
         })?;
-        // A constant phase still needs a scale to be drawn on.
+        // A constant phase still needs a range.
         let spare = if high > low { 0.0 } else { 0.5 };
         Some(Self {
             low: low - spare,
@@ -61,21 +61,21 @@ impl ColourScale {
 
     /// The colour at a fraction of the scale: 0 is its lower end, 1 its upper.
     pub(crate) fn colour_at(&self, fraction: f64) -> Rgb {
-        // A range that overflows has no fractions; the map takes none but 0 to 1.
+        // A range that overflows has no valid fractions; the map accepts 0 to 1 only.
         let fraction = if fraction.is_nan() {
             0.0
         } else {
             fraction.clamp(0.0, 1.0)
         };
         let colour = if self.diverging {
-            colorous::RED_BLUE.eval_continuous(1.0 - fraction) // red is too much, blue too little
+            colorous::RED_BLUE.eval_continuous(1.0 - fraction) // red is positive, blue negative
         } else {
             colorous::VIRIDIS.eval_continuous(fraction)
         };
         colour.as_array()
     }
 
-    /// Where round numbers lie on the scale: (fraction, label), from the bottom up, four to eight.
+    /// Positions of round numbers on the scale: four to eight of (fraction, label), in rising order.
     pub(crate) fn ticks(&self) -> Vec<(f64, String)> {
         let ticks = round_ticks(self.low, self.high, 4.0);
         let fraction = |value: f64| (value - self.low) / self.span();
@@ -92,8 +92,8 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     finite
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten in `low..=high`, at least about `wanted` of them, each
-/// with a label of as many decimals as the step needs.
+/// Multiples of 1, 2 or 5 times a power of ten in `low..=high`, at least about `wanted` of them, each with a
+/// label that has as many decimals as the step needs.
 pub(crate) fn round_ticks(low: f64, high: f64, wanted: f64) -> Vec<(f64, String)> {
     let rough = (high - low) / wanted;
     let decade = 10f64.powf(rough.log10().floor());
@@ -104,7 +104,7 @@ pub(crate) fn round_ticks(low: f64, high: f64, wanted: f64) -> Vec<(f64, String)
     let step = factor * decade;
     let usable = step.is_normal() && (low / step).abs().max((high / step).abs()) < 1e9;
     if !usable {
-        return Vec::new(); // no room for round numbers between the two
+        return Vec::new(); // no round number fits between the two
     }
     let decimals = (-decade.log10().round()).max(0.0) as usize;
     let (first, last) = (
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(scale.colour(99.0), scale.colour(3.0));
         assert_ne!(scale.colour(-1.0), scale.colour(3.0));
         let huge = ColourScale::sequential([f64::MIN, f64::MAX].into_iter()).ok_or("no scale")?;
-        assert_eq!(huge.colour(f64::MAX), huge.colour(f64::MIN)); // no use, but no panic
+        assert_eq!(huge.colour(f64::MAX), huge.colour(f64::MIN)); // of no use, but does not panic
         assert!(ColourScale::sequential([f64::NAN].into_iter()).is_none());
         let flat = ColourScale::sequential([2.0].into_iter()).ok_or("no scale")?;
         assert!(flat.span() > 0.0);

@@ -1,7 +1,8 @@
-//! Where everything goes: three panels in a row, a colour bar at each one's right, text around them.
+//! The layout: three panels in a row, each with a colour bar at its right, and text around them.
 //!
-//! Always: pixels are square, so an image that is not is fitted into its panel and centred; images are
-//! enlarged smoothly (bilinear) between pixels that hold a number, and sharply beside one that does not.
+//! Pixels are square: an image of another shape than its panel is fitted into it and centred. Images are
+//! enlarged smoothly (bilinear) between finite pixels, and without interpolation next to pixels that are not
+//! finite.
 
 use ndarray::ArrayView2;
 
@@ -23,7 +24,7 @@ const MARGIN: usize = 20;
 const X_AXIS: &str = "x (pixels)";
 const Y_AXIS: &str = "y (pixels)";
 
-/// Draws three images, each with its scale and title, and the caption under them.
+/// Draws three images, each with its scale and title, and the caption below.
 pub(crate) fn draw(
     panels: [(ArrayView2<'_, f64>, ColourScale); 3],
     titles: &[&str; 3],
@@ -52,7 +53,7 @@ pub(crate) fn draw(
     canvas
 }
 
-/// Largest rectangle of the image's shape in a panel: (corner, size).
+/// Largest rectangle with the image's proportions in a panel: (corner, size).
 fn fit(
     (rows, columns): (usize, usize),
     (left, top): (usize, usize),
@@ -74,7 +75,7 @@ fn paint(
     scale: &ColourScale,
 ) {
     let (rows, columns) = image.dim();
-    // Middle of a canvas pixel in pixels of the image, whose own middles are at whole numbers.
+    // The centre of a canvas pixel in pixels of the image, whose pixel centres are whole numbers.
     let place = |pixel: usize, pixels: usize, length: usize| {
         let at = (pixel as f64 + 0.5) * length as f64 / pixels as f64 - 0.5;
         at.clamp(0.0, length as f64 - 1.0)
@@ -95,7 +96,7 @@ fn paint(
     });
 }
 
-/// Ticks in pixels of the object; numbers at the left of the first panel only, the others share them.
+/// Ticks in pixels of the object. Only the first panel has numbers; the others share them.
 fn axes(
     canvas: &mut Canvas,
     (left, top): (usize, usize),
@@ -162,7 +163,7 @@ fn bar(canvas: &mut Canvas, (left, top): (usize, usize), scale: &ColourScale) {
     for (fraction, label) in scale.ticks() {
         let y = top + ((1.0 - fraction) * last).round() as usize;
         canvas.fill((left + BAR + 1, y), (TICK, 1), INK);
-        // Signs stand in a column of their own, so that the digits line up.
+        // Signs have their own column, so that the digits are aligned.
         let label = if label.starts_with('-') {
             label
         } else {
@@ -183,7 +184,7 @@ fn centred(canvas: &mut Canvas, (middle, top): (usize, usize), font: Font, ink: 
     canvas.text((left, top), font, ink, text);
 }
 
-/// Breaks a text into lines of at most `letters`; a longer word stands alone and is cut by the canvas.
+/// Breaks a text into lines of at most `letters`. A longer word gets its own line, which the canvas cuts.
 fn wrap(text: &str, letters: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {

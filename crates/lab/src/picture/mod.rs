@@ -1,17 +1,17 @@
 //! The result picture: true phase, reconstructed phase and their difference, side by side in one PNG.
 //!
-//! Made to be read without its caption: panel titles, axes in pixels of the object, colour bars with
-//! numbers in radians. The first two panels share one colour scale (the truth's range, so a
-//! reconstruction that overshoots saturates and shows it), the difference has a diverging scale that
-//! is symmetric around zero and reaches as far as the difference's 99th percentile, at least a quarter
-//! of the truth's range: a good reconstruction looks calm, a bad one loud. Values beyond a scale take
-//! its end colour.
+//! The picture can be read without its caption: it has panel titles, axes in pixels of the object, and colour
+//! bars with numbers in radians. The first two panels share one colour scale, the truth's range, so a
+//! reconstruction that overshoots saturates visibly. The difference has a diverging scale that is symmetric
+//! around zero. It extends to the difference's 99th percentile, and at least to a quarter of the truth's range,
+//! so that a good reconstruction looks pale and a bad one saturated. Values beyond a scale get the colour of
+//! its end.
 //!
-//! The picture shows the part of the object that holds reconstructed pixels, and a narrow rim.
+//! The picture shows the part of the object that holds reconstructed pixels, with a narrow margin.
 //!
-//! Always: the same data give the same bytes (no fonts or files of the system are used: letters come
-//! pre-rasterised from Noto Sans Mono); pixels that are not finite, which is how
-//! `beamflow_mosaic::Stitched` marks unlit ones, are drawn light grey; NaN never reaches a scale.
+//! The same data give the same bytes: no fonts or files of the system are used, and letters are pre-rasterised
+//! from Noto Sans Mono. Pixels that are not finite are drawn light grey (`beamflow_mosaic::Stitched` marks
+//! unlit pixels so). NaN never reaches a scale.
 //!
 //! ```
 //! use beamflow_lab::picture::PhasePicture;
@@ -33,19 +33,19 @@ use ndarray::{ArrayView1, ArrayView2, Axis, Zip, s};
 mod canvas;
 /// From numbers to colours and tick labels.
 mod colour_scale;
-/// Where everything goes.
+/// The layout of the panels.
 mod layout;
 
 pub use canvas::Canvas;
 use colour_scale::ColourScale;
 
-/// Pixels of rim around what was reconstructed.
+/// Margin around the reconstruction, in pixels.
 const RIM: usize = 3;
 
-/// Above the panels.
+/// Titles of the panels.
 const TITLES: [&str; 3] = ["true phase", "reconstructed phase", "difference"];
 
-/// Why there is no picture.
+/// Why a picture cannot be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// Truth and reconstruction differ in shape.
@@ -59,20 +59,20 @@ pub enum PictureError {
     /// An array without a single finite number.
     #[error("the {0} has no finite pixel to draw")]
     Nothing(&'static str),
-    /// The PNG encoder refused.
+    /// The PNG encoder failed.
     #[error("the picture cannot be encoded: {0}")]
     Encode(#[from] png::EncodingError),
     /// The file could not be written.
     #[error("the picture cannot be written to {}: {source}", path.display())]
     Write {
-        /// Where it was meant to go.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// What to draw; see the module's essay for how.
+/// The data of a picture; see the module documentation for how it is drawn.
 #[derive(Debug, Clone)]
 pub struct PhasePicture<'a> {
     truth: ArrayView2<'a, f64>,
@@ -91,7 +91,7 @@ impl<'a> PhasePicture<'a> {
         }
     }
 
-    /// Text under the panels; wrapped where it is too long, broken at each `\n`. Latin-1 letters.
+    /// Text under the panels; long lines are wrapped, `\n` starts a new one. Latin-1 letters only.
     #[must_use]
     pub fn caption(self, caption: impl Into<String>) -> Self {
         Self {
@@ -136,7 +136,7 @@ impl<'a> PhasePicture<'a> {
         Ok(layout::draw(panels, &TITLES, origin, &self.caption))
     }
 
-    /// Rows and columns that hold all finite pixels of the reconstruction, with a rim.
+    /// Rows and columns that hold all finite pixels of the reconstruction, with the margin.
     fn window(&self) -> Option<(Range<usize>, Range<usize>)> {
         let (rows, columns) = self.reconstruction.dim();
         let finite = |line: ArrayView1<'_, f64>| line.iter().any(|p| p.is_finite());

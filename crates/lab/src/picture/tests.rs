@@ -1,4 +1,4 @@
-//! What the picture promises, read back from its pixels.
+//! Tests of the picture, from its pixels.
 
 use ndarray::{Array2, s};
 
@@ -11,7 +11,7 @@ fn target() -> Result<Array2<f64>, Box<dyn std::error::Error>> {
     Ok(Object::test_target(120, 120)?.phase().clone())
 }
 
-/// Panel number `panel`'s part of the picture, without bars and text.
+/// The image area of panel number `panel`, without bars and text.
 fn panel(canvas: &Canvas, panel: usize) -> Vec<Option<[u8; 3]>> {
     let left = 82 + panel * 494;
     (60..444)
@@ -65,7 +65,7 @@ fn the_reconstruction_is_drawn_on_the_truths_scale() -> TestResult {
     let canvas = PhasePicture::new(truth.view(), overshooting.view()).draw()?;
     let plain = PhasePicture::new(truth.view(), truth.view()).draw()?;
     assert!(panel(&canvas, 0) == panel(&plain, 0));
-    // Beyond the corner that overshoots nothing changed colour.
+    // Only the corner that overshoots changes its colour.
     assert!(panel(&canvas, 1).last() == panel(&plain, 1).last());
     Ok(())
 }
@@ -89,7 +89,7 @@ fn the_picture_shows_what_was_reconstructed_and_a_rim() -> TestResult {
     part.slice_mut(lit).assign(&truth.slice(lit));
     let picture = PhasePicture::new(truth.view(), part.view());
     assert_eq!(picture.window(), Some((27..73, 17..63)));
-    // The axes count the object's pixels, those of a cut-out its own.
+    // The axes count pixels of the whole object, not of the part that is shown.
     let canvas = picture.draw()?;
     let cut = s![27..73, 17..63];
     let cut_out = PhasePicture::new(truth.slice(cut), part.slice(cut)).draw()?;

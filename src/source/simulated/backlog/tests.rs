@@ -10,7 +10,7 @@ fn backlog(last: Option<u64>, buffer: u64, ack_timeout: Option<Duration>) -> Bac
     Backlog::new(Exposures { fps: 10.0, last }, buffer, ack_timeout)
 }
 
-/// A backlog whose shutter opened at the instant that comes with it.
+/// A backlog, and the instant at which its shutter opened.
 fn opened(last: Option<u64>, buffer: u64, ack_timeout: Option<Duration>) -> (Backlog, Instant) {
     let mut backlog = backlog(last, buffer, ack_timeout);
     let start = Instant::now();
@@ -104,14 +104,14 @@ fn a_frame_whose_ack_does_not_come_in_time_is_delivered_again() {
     assert_eq!(backlog.take(now + 4 * SECOND, 100), NONE);
     assert_eq!(backlog.take(now + 5 * SECOND, 100), [2]);
     assert_eq!(backlog.next(), Some(now + 10 * SECOND));
-    // An ack that is late is an ack.
+    // A late ack still counts.
     assert_eq!(backlog.standing(now + 10 * SECOND).waiting, 1);
     assert!(backlog.ack(2));
     assert_eq!(backlog.take(now + 20 * SECOND, 100), NONE);
 }
 
 #[test]
-fn what_is_not_out_can_neither_be_acked_nor_nacked() {
+fn only_delivered_frames_can_be_acked_or_nacked() {
     let (mut backlog, start) = opened(None, 100, None);
     let now = start + SECOND;
     backlog.take(now, 1);
@@ -125,7 +125,7 @@ fn what_is_not_out_can_neither_be_acked_nor_nacked() {
 }
 
 #[test]
-fn a_reader_that_never_acks_gets_no_more_than_is_kept_in_mind() {
+fn a_reader_that_never_acks_gets_a_bounded_number_of_frames() {
     let exposures = Exposures {
         fps: 1e6,
         last: None,

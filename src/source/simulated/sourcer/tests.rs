@@ -68,7 +68,7 @@ async fn a_message_is_a_frame_with_headers_and_event_time() {
     let stack = stack();
     let messages = read(&source, 6, 10_000).await;
     for (k, message) in messages.iter().enumerate() {
-        // Beyond its end the scan is begun again.
+        // After its end the scan starts again.
         assert_eq!(message.value, stack.frame(k % 4));
         assert_eq!(message.headers[FRAME_ID_HEADER], (k + 1).to_string());
         assert_eq!(message.headers[DTYPE_HEADER], "int16");
@@ -113,7 +113,7 @@ async fn offsets_of_an_earlier_process_and_garbage_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_reader_leaves_in_mid_read_is_delivered_again() {
+async fn frames_of_an_aborted_read_are_delivered_again() {
     let source = source(Some(4));
     let (to, mut from) = mpsc::channel(1);
     let reader = source.clone();

@@ -1,9 +1,9 @@
-//! The reader's promises, each by its name.
+//! Tests of the reader.
 
 use super::*;
 use crate::npy::fixture;
 
-/// A version 1 file of the given dict and no data.
+/// A version 1 file with the given dict and no data.
 fn file(dict: &str) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend(u16::try_from(dict.len()).unwrap().to_le_bytes());
@@ -18,7 +18,7 @@ fn image(dict: &str) -> Result<Option<FrameShape>, &'static str> {
 }
 
 #[test]
-fn what_numpy_wrote_is_read_in_all_three_versions() {
+fn numpys_files_are_read_in_all_three_versions() {
     let version_1 = fixture();
     let array = Array::read(&version_1).unwrap();
     assert_eq!(array.dtype, Dtype::I16);
@@ -32,7 +32,7 @@ fn what_numpy_wrote_is_read_in_all_three_versions() {
     assert_eq!(array.shape, "(2, 3)");
     assert_eq!((array.header_len, array.data), (128, &version_1[128..]));
     for version in [2, 3] {
-        // numpy's own: two bytes more of length, two spaces fewer.
+        // The length field has two bytes more, so numpy pads with two spaces fewer.
         let mut file = version_1.clone();
         file.splice(6..10, [version, 0, 0x74, 0, 0, 0]);
         file.splice(125..127, []);
@@ -97,7 +97,7 @@ fn leading_ones_are_squeezed_and_stacks_are_no_image() {
 }
 
 #[test]
-fn garbage_is_refused_by_name() {
+fn garbage_is_refused_with_the_reason() {
     let good = "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), }";
     assert!(image(good).is_ok());
     for end in 0..good.len() {
@@ -174,7 +174,7 @@ fn other_element_types_are_refused_with_a_remedy() {
 }
 
 #[test]
-fn a_header_that_announces_more_than_there_is_costs_nothing() {
+fn a_header_longer_than_the_payload_allocates_nothing() {
     let mut file = b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'".to_vec();
     let expected = 12 + u32::MAX as usize;
     assert_eq!(
