@@ -181,7 +181,7 @@ impl Hardware {
 
     /// How long each unit has been at work, or will have been once the batches now open are done.
     #[cfg(test)]
-    pub fn busy(&self) -> StageTimes {
+    pub(crate) fn busy(&self) -> StageTimes {
         let state = self.state.lock();
         let sum = |unit: fn(&Device) -> &Unit| state.devices.iter().map(|d| unit(d).busy).sum();
         StageTimes {
@@ -193,7 +193,7 @@ impl Hardware {
 
     /// The counts.
     #[cfg(test)]
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         self.state.lock().stats
     }
 }

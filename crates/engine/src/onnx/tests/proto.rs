@@ -10,11 +10,11 @@ pub(crate) fn varint(mut n: u64) -> Vec<u8> {
     bytes
 }
 
-pub fn int(field: u64, n: u64) -> Vec<u8> {
+pub(crate) fn int(field: u64, n: u64) -> Vec<u8> {
     [varint(field << 3), varint(n)].concat()
 }
 
-pub fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
+pub(crate) fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
     [
         &varint(field << 3 | 2),
         &varint(content.len() as u64),
@@ -23,16 +23,16 @@ pub fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-pub fn message(field: u64, parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn message(field: u64, parts: &[Vec<u8>]) -> Vec<u8> {
     bytes(field, &parts.concat())
 }
 
-pub const F32: u64 = 1;
-pub const I32: u64 = 6;
+pub(crate) const F32: u64 = 1;
+pub(crate) const I32: u64 = 6;
 pub(crate) const STRING: u64 = 8;
 
 /// A graph's input (field 11) or output (12); `"N"` is a symbolic dimension, `"?"` an undeclared shape.
-pub fn tensor(field: u64, name: &str, dtype: u64, shape: &[&str]) -> Vec<u8> {
+pub(crate) fn tensor(field: u64, name: &str, dtype: u64, shape: &[&str]) -> Vec<u8> {
     let dims: Vec<_> = shape
         .iter()
         .map(|n| match n.parse() {
@@ -63,17 +63,17 @@ pub(crate) fn ints(name: &str, values: &[u64]) -> Vec<u8> {
     message(5, &parts)
 }
 
-pub fn number(name: &str, value: u64) -> Vec<u8> {
+pub(crate) fn number(name: &str, value: u64) -> Vec<u8> {
     message(5, &[bytes(1, name.as_bytes()), int(3, value), int(20, 2)])
 }
 
-pub fn weights(name: &str, shape: &[u64], values: &[f32]) -> Vec<u8> {
+pub(crate) fn weights(name: &str, shape: &[u64], values: &[f32]) -> Vec<u8> {
     let mut parts: Vec<_> = shape.iter().map(|n| int(1, *n)).collect();
     let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     parts.extend([int(2, F32), bytes(8, name.as_bytes()), bytes(9, &raw)]);
     message(5, &parts)
 }
 
-pub fn model(graph: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn model(graph: &[Vec<u8>]) -> Vec<u8> {
     [int(1, 8), message(8, &[int(2, 17)]), message(7, graph)].concat()
 }
