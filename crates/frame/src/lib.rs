@@ -59,7 +59,7 @@
 //! pixels.write_to(ValuesMut::F32(&mut row))?;
 //! assert_eq!(row, [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
 //!
-//! A frame of the wrong size is rejected with the reason.
+//! // A frame of the wrong size is rejected with the reason.
 //! let rejection = decoder.decode(&payload[..10], &headers).unwrap_err();
 //! assert_eq!(rejection.kind(), "wrong_size");
 //!
