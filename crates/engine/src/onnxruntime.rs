@@ -39,7 +39,7 @@ impl OnnxRuntimeEngine {
     ///
     /// # Errors
     /// [`EngineError::NoEngine`] where the library cannot be opened; otherwise as the pure-Rust engine.
-    pub fn load(path: &Path) -> Result<Self, EngineError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
         let missing = |reason: &String| EngineError::NoEngine {
             path: path.to_owned(),
             reason: format!(

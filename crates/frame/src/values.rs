@@ -76,6 +76,12 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The values in `range`; none if `range` exceeds them.
     #[must_use]
     pub fn get(self, range: Range<usize>) -> Option<Self> {
@@ -130,6 +136,12 @@ impl<'a> ValuesMut<'a> {
             Self::F32(values) => values.len(),
             Self::F16(values) => values.len(),
         }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The values in `range`; none if `range` exceeds them.

@@ -53,6 +53,12 @@ impl SimulatedScan {
         self.scan.positions().len()
     }
 
+    /// Whether it has no frames.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Side N of each frame in pixels.
     pub fn size(&self) -> usize {
         self.far_field.size()
