@@ -17,25 +17,25 @@ fn refusal(path: &Path, what: &str) -> EngineError {
     }
 }
 
-pub fn load(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) fn load(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     Err(refusal(
         path,
         "it is a TensorRT engine file; the model's .onnx file runs on the CPU",
     ))
 }
 
-pub fn load_onnx(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) fn load_onnx(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     Err(refusal(path, "--device cuda needs TensorRT"))
 }
 
-pub fn build(
+pub(crate) fn build(
     request: &BuildRequest,
     _: Box<dyn BuildProgress>,
 ) -> Result<Description, EngineError> {
     Err(refusal(&request.model, "an engine is built by TensorRT"))
 }
 
-pub fn inspect(path: &Path, _: &EngineOptions) -> Result<Inspection, EngineError> {
+pub(crate) fn inspect(path: &Path, _: &EngineOptions) -> Result<Inspection, EngineError> {
     Inspection::from_description(path, REMEDY.to_owned())?
         .ok_or_else(|| refusal(path, "there is no description beside the engine file"))
 }

@@ -59,12 +59,12 @@ pub(crate) struct Kernels;
 #[cfg(not(feature = "tensorrt-rtx"))]
 impl Kernels {
     /// Nothing to compile.
-    pub fn new(_: &mut CudaEngine<'static>, _: Option<&[u8]>) -> Result<Self, trtx::Error> {
+    pub(crate) fn new(_: &mut CudaEngine<'static>, _: Option<&[u8]>) -> Result<Self, trtx::Error> {
         Ok(Self)
     }
 
     /// A new execution context.
-    pub fn context(
+    pub(crate) fn context(
         &self,
         engine: &mut CudaEngine<'static>,
     ) -> Result<ExecutionContext<'static>, trtx::Error> {
@@ -72,7 +72,7 @@ impl Kernels {
     }
 
     /// Nothing to keep.
-    pub fn save(&self) -> Option<Vec<u8>> {
+    pub(crate) fn save(&self) -> Option<Vec<u8>> {
         None
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const FLAVOUR: &str = "TensorRT-RTX";
 /// The flavour this program was built for.
 #[cfg(not(feature = "tensorrt-rtx"))]
-pub const FLAVOUR: &str = "TensorRT";
+pub(crate) const FLAVOUR: &str = "TensorRT";
 
 /// Names of the library, the usual one first.
 #[cfg(feature = "tensorrt-rtx")]
