@@ -99,7 +99,7 @@ impl Probe {
     }
 
     /// |P|², shape (N, N), in photons per pixel: the brighter a pixel, the more reliable its reconstruction.
-    /// The weights for [`beamflow_mosaic::Stitcher`].
+    /// The weights for the mosaic's stitcher.
     pub fn intensity(&self) -> Array2<f64> {
         self.wave.mapv(|p| p.norm_sqr())
     }

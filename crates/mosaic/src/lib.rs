@@ -114,7 +114,7 @@ pub struct Stitched {
 
 impl Stitcher {
     /// A stitcher for an object of (rows, columns) pixels and patches lit by `weights`, shape (N, N), in any
-    /// unit: [`beamflow_lab::Probe::intensity`].
+    /// unit: `Probe::intensity` of the lab.
     ///
     /// # Errors
     /// [`StitchError::Weights`].

@@ -82,7 +82,7 @@ pub struct PhasePicture<'a> {
 
 impl<'a> PhasePicture<'a> {
     /// A picture of two phases in radians, both of shape (rows, columns), the reconstruction with the
-    /// constant already removed ([`beamflow_mosaic::PhaseError::offset`]). Pixels to leave out are NaN.
+    /// constant already removed (`PhaseError::offset` of the mosaic). Pixels to leave out are NaN.
     pub fn new(truth: ArrayView2<'a, f64>, reconstruction: ArrayView2<'a, f64>) -> Self {
         Self {
             truth,
