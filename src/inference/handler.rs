@@ -24,7 +24,7 @@ pub struct FrameHandler {
 
 impl FrameHandler {
     /// A handler that computes with `schedule`, answers by `policy`, and cancels `abort` when
-    /// [`OnFailure::Abort`] asks for it.
+    /// Set by [`OnFailure::Abort`].
     #[must_use]
     pub(crate) fn new(
         schedule: Box<dyn Schedule>,

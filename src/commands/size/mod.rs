@@ -1,6 +1,6 @@
 //! `beamflow size`: what a frame size, a rate and a batch's time ask for, in bytes, devices and settings.
 //!
-//! Only what follows from the numbers given is told; no device's speed is assumed. `figures` has the formulas,
+//! It prints only what follows from the given numbers and assumes no device speed. `figures` has the formulas,
 //! `report` the table. The depth is that which the sidecar itself would come to (`crate::inference::schedule::depth`), memory is
 //! counted as its slots count it (`crate::engine::ModelSpec`), and results as they are written (`crate::frame::Envelope`).
 
