@@ -23,8 +23,8 @@ pub struct FrameHandler {
 }
 
 impl FrameHandler {
-    /// A handler that computes with `schedule`, answers by `policy`, and cancels `abort` when
-    /// Set by [`OnFailure::Abort`].
+    /// Creates a handler that computes with `schedule` and answers by `policy`. With [`OnFailure::Abort`] it cancels
+    /// `abort` after a call with a failed frame.
     #[must_use]
     pub(crate) fn new(
         schedule: Box<dyn Schedule>,
