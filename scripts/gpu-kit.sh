@@ -99,25 +99,25 @@ probe() { "$KIT/bin/probe" "$PROBE_ROUNDS" "$FIGURES"; }
 tests() {
     STAND_IN_LIBRARIES=$LIBRARIES STAND_IN_HANG_S=100 "$KIT/bin/gpu_stand_in" --nocapture --test-threads "$TEST_THREADS" "$@" 2>&1 |
         tee tests.log
-    local status=${PIPESTATUS[0]}
-    printf '{"passed": %s, "skipped": %s}' "$(sed -n 's/^test result:.* \([0-9]*\) passed.*/\1/p' tests.log)" \
-        "$(grep -c 'skipped: ' tests.log)" >"$FIGURES"
+    local status=${PIPESTATUS[0]} passed
+    # There is no such line if the test program crashed.
+    passed=$(sed -n 's/^test result:.* \([0-9]*\) passed.*/\1/p' tests.log)
+    printf '{"passed": %s, "skipped": %s}' "${passed:-null}" "$(grep -c 'skipped: ' tests.log)" >"$FIGURES"
     echo "skipped, of those that passed: $(grep -c 'skipped: ' tests.log)"
     return "$status"
 }
 
 # bench COMPUTE_US KERNELS ENGINE…: runs `bench-engine` with 1 to 4 lanes, with and without graphs.
 bench() {
-    local engine separator="" us=$1 kernels=$2
+    local engine figures="" us=$1 kernels=$2
     shift 2
-    printf '{' >"$FIGURES"
     for engine in "$@"; do
         STAND_IN_COMPUTE_US=$us STAND_IN_KERNELS=$kernels "$BEAMFLOW" bench-engine "$engine.engine" --lanes 4 \
             --batches "$BENCH_BATCHES" --output-size 64x64 --json "bench-$engine.json" || return 1
-        printf '%s"%s": %s' "$separator" "$engine" "$(cat "bench-$engine.json")" >>"$FIGURES"
-        separator=,
+        figures+="${figures:+,}\"$engine\": $(cat "bench-$engine.json")"
+        # Whole after each engine: the next one may fail.
+        printf '{%s}' "$figures" >"$FIGURES"
     done
-    printf '}' >>"$FIGURES"
 }
 
 # modes_of ENGINE COMPUTE_US COUNT FLAGS…: runs the three modes and `bench-engine`; FLAGS go to the sidecar.

@@ -62,3 +62,38 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_a_label_of_the_metric() {
+        let reason = String::new;
+        let failures = [
+            Failure::Engine(EngineError::Run(reason())),
+            Failure::Engine(EngineError::SessionLost(reason())),
+            Failure::Engine(EngineError::DeviceLost(reason())),
+            Failure::Engine(EngineError::Memory {
+                bytes: 1,
+                reason: reason(),
+            }),
+            Failure::Panicked(reason()),
+            Failure::TimedOut(Duration::ZERO),
+            Failure::NoLane,
+            Failure::Output {
+                output: "phase".to_owned(),
+                source: LengthMismatch {
+                    row: 1,
+                    expected: 2,
+                },
+            },
+            Failure::Unsettled,
+        ];
+        let mut kinds = failures.each_ref().map(Failure::kind);
+        let mut labels = Failure::KINDS;
+        kinds.sort_unstable();
+        labels.sort_unstable();
+        assert_eq!(kinds, labels);
+    }
+}

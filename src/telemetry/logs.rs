@@ -58,7 +58,7 @@ impl Collector for DroppedLines {
     }
 }
 
-/// Writes a line to standard error, before logging is started or beside it. A write error is ignored.
+/// Writes a line to standard error without the log. A write error is ignored.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
