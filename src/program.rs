@@ -25,7 +25,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&usage::one_line(&error)),
     };
-    let log = match logs::start(cli.serve.log_format, cli.serve.debug) {
+    let log = match logs::start(cli.serve.telemetry.log_format, cli.serve.telemetry.debug) {
         Ok(log) => log,
         Err(mistake) => return refuse(&mistake),
     };
@@ -52,7 +52,7 @@ pub fn run() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(mistake) => refuse(&mistake.to_string()),
         },
-        None if cli.serve.print_config => {
+        None if cli.serve.telemetry.print_config => {
             let table = settings::table(&settings::in_force(&Cli::command(), &matches));
             let _ = std::io::stdout().write_all(table.as_bytes());
             ExitCode::SUCCESS
@@ -73,7 +73,7 @@ fn serve(
     settings: Vec<Setting>,
     log: LogGuard,
 ) -> ExitCode {
-    if args.queue_size.is_some() {
+    if args.numaflow.queue_size.is_some() {
         tracing::info!(
             "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, one batch more than may be in flight."
         );

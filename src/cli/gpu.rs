@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 /// The flags of an engine.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "GPU", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct EngineArgs {
     /// What .onnx models run on: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH); or cuda,
     /// where a TensorRT engine is built at start and cached.
@@ -18,21 +19,12 @@ pub(crate) struct EngineArgs {
         env = "DEVICE",
         value_enum,
         default_value = "cpu",
-        value_name = "DEVICE",
-        help_heading = "GPU",
-        hide_env_values = true
+        value_name = "DEVICE"
     )]
     pub(crate) device: DeviceKind,
 
     /// The GPUs to use: numbers, comma-separated, or all.
-    #[arg(
-        long,
-        env = "DEVICES",
-        default_value = "0",
-        value_name = "NUMBERS",
-        help_heading = "GPU",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "DEVICES", default_value = "0", value_name = "NUMBERS")]
     pub(crate) devices: DeviceSelection,
 
     /// The precision of engines built from .onnx. fp16 halves the bytes to the GPU; sensitive operations
@@ -42,18 +34,16 @@ pub(crate) struct EngineArgs {
         env = "PRECISION",
         value_enum,
         default_value = "fp32",
-        value_name = "PRECISION",
-        help_heading = "GPU",
-        hide_env_values = true
+        value_name = "PRECISION"
     )]
     pub(crate) precision: Precision,
 
     /// Waits for the GPU by spinning instead of sleeping: a little faster, and a CPU core for each lane.
-    #[arg(long, env = "SPIN", value_parser = FalseyValueParser::new(), help_heading = "GPU", hide_env_values = true)]
+    #[arg(long, env = "SPIN", value_parser = FalseyValueParser::new())]
     pub(crate) spin: bool,
 
     /// Launches every batch by itself, even where a CUDA graph works.
-    #[arg(long, env = "NO_CUDA_GRAPHS", value_parser = FalseyValueParser::new(), help_heading = "GPU", hide_env_values = true)]
+    #[arg(long, env = "NO_CUDA_GRAPHS", value_parser = FalseyValueParser::new())]
     pub(crate) no_cuda_graphs: bool,
 
     /// The folder in which engines built from .onnx are kept.
@@ -61,25 +51,18 @@ pub(crate) struct EngineArgs {
         long,
         env = "ENGINE_CACHE",
         default_value = "/var/cache/beamflow",
-        value_name = "FOLDER",
-        help_heading = "GPU",
-        hide_env_values = true
+        value_name = "FOLDER"
     )]
     pub(crate) engine_cache: PathBuf,
 
     /// The folder with the TensorRT libraries; if not given, the system's library path is searched.
-    #[arg(
-        long,
-        env = "TENSORRT_PATH",
-        value_name = "FOLDER",
-        help_heading = "GPU",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "TENSORRT_PATH", value_name = "FOLDER")]
     pub(crate) tensorrt_path: Option<PathBuf>,
 }
 
 /// The flags of an engine in a sidecar.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "GPU", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct GpuArgs {
     /// The flags of the engine itself.
     #[command(flatten)]
@@ -91,9 +74,7 @@ pub(crate) struct GpuArgs {
         env = "BALANCE",
         value_enum,
         default_value = "queue-depth",
-        value_name = "POLICY",
-        help_heading = "GPU",
-        hide_env_values = true
+        value_name = "POLICY"
     )]
     pub(crate) balance: Balance,
 }

@@ -107,10 +107,10 @@ mod tests {
             "64x32",
         ])
         .unwrap();
-        assert_eq!(cli.serve.mode, Mode::Concurrent);
-        assert_eq!(cli.serve.bsz_size, OrAuto::Exactly(16));
+        assert_eq!(cli.serve.model.mode, Mode::Concurrent);
+        assert_eq!(cli.serve.model.bsz_size, OrAuto::Exactly(16));
         assert_eq!(
-            cli.serve.output_size,
+            cli.serve.frames.output_size,
             OutputSize::Size {
                 width: 64,
                 height: 32

@@ -16,18 +16,35 @@ use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The flags for serving.
+/// The flags for serving, in the groups of `--help`.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
+    /// The model, and how frames become batches.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// How an engine is run.
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
+    /// What comes in and what goes out.
+    #[command(flatten)]
+    pub(crate) frames: FrameArgs,
+    /// What is answered where there is no result.
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Where numa is met.
+    #[command(flatten)]
+    pub(crate) numaflow: NumaflowArgs,
+    /// What is told of the program.
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+}
+
+/// The model, and how frames become batches.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model and batches", mut_args = |arg| arg.hide_env_values(true))]
+pub(crate) struct ModelArgs {
     /// When batches are computed.
-    #[arg(
-        long,
-        env = "MODE",
-        value_enum,
-        default_value = "pipelined",
-        help_heading = "Model and batches",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "MODE", value_enum, default_value = "pipelined")]
     pub(crate) mode: Mode,
 
     /// The model: .onnx runs on the CPU; .engine, .plan and .trt are TensorRT's; sim:compute=2ms,h2d=0.3ms,…
@@ -36,46 +53,43 @@ pub struct ServeArgs {
         long,
         env = "MODEL_PATH",
         default_value = "/opt/app/model_512_fp16.trt",
-        value_name = "PATH",
-        help_heading = "Model and batches",
-        hide_env_values = true
+        value_name = "PATH"
     )]
     pub(crate) model_path: String,
 
     /// Frames per batch; auto: what the engine is best at, or the most that fits into the GPU's memory.
-    #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>, help_heading = "Model and batches", hide_env_values = true)]
+    #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>)]
     pub(crate) bsz_size: OrAuto,
 
     /// Batches in flight in pipelined mode. Set limits.readBatchSize of the vertex to at least (depth + 1) × bsz-size.
     /// auto: starts at 3 and follows the measured ratio of inference to collection time, between 1 and 8.
-    #[arg(long, env = "PIPELINE_DEPTH", default_value = "3", value_name = "BATCHES", value_parser = whole_number_or_auto::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
+    #[arg(long, env = "PIPELINE_DEPTH", default_value = "3", value_name = "BATCHES", value_parser = whole_number_or_auto::<1, 64>)]
     pub(crate) pipeline_depth: OrAuto,
 
     /// Batches in flight in concurrent mode.
-    #[arg(long, env = "MAX_CONCURRENT_BATCHES", default_value = "4", value_name = "BATCHES", value_parser = whole_number::<1, 64>, help_heading = "Model and batches", hide_env_values = true)]
+    #[arg(long, env = "MAX_CONCURRENT_BATCHES", default_value = "4", value_name = "BATCHES", value_parser = whole_number::<1, 64>)]
     pub(crate) max_concurrent_batches: usize,
 
     /// How long a batch's oldest frame waits for the batch to fill before it is computed short; off: until the read batch ends, and a stream that stalls holds its slot.
-    #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off, help_heading = "Model and batches", hide_env_values = true)]
+    #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) batch_timeout: TimeOrOff,
 
     /// How long a lane may take for one batch; after that, the batch's frames fail and the lane is replaced.
-    #[arg(long, env = "INFERENCE_TIMEOUT", default_value = "30s", value_name = "TIME", value_parser = time, help_heading = "Model and batches", hide_env_values = true)]
+    #[arg(long, env = "INFERENCE_TIMEOUT", default_value = "30s", value_name = "TIME", value_parser = time)]
     pub(crate) inference_timeout: Duration,
+}
 
-    /// How an engine is run.
-    #[command(flatten)]
-    pub(crate) gpu: GpuArgs,
-
+/// What comes in and what goes out.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Frames and results", mut_args = |arg| arg.hide_env_values(true))]
+pub(crate) struct FrameArgs {
     /// The dtype of raw frames: uint8, int8, uint16, int16, uint32, int32, float32 or float64. The header
     /// x-frame-dtype overrides it; .npy frames name their own.
     #[arg(
         long,
         env = "FRAME_DTYPE",
         default_value = "int16",
-        value_name = "DTYPE",
-        help_heading = "Frames and results",
-        hide_env_values = true
+        value_name = "DTYPE"
     )]
     pub(crate) frame_dtype: Dtype,
 
@@ -84,9 +98,7 @@ pub struct ServeArgs {
         long,
         env = "OUTPUT_SIZE",
         default_value = "64x64",
-        value_name = "WIDTHxHEIGHT",
-        help_heading = "Frames and results",
-        hide_env_values = true
+        value_name = "WIDTHxHEIGHT"
     )]
     pub(crate) output_size: OutputSize,
 
@@ -96,9 +108,7 @@ pub struct ServeArgs {
         long = "output",
         env = "OUTPUT_NAMES",
         value_name = "NAME",
-        value_delimiter = ',',
-        help_heading = "Frames and results",
-        hide_env_values = true
+        value_delimiter = ','
     )]
     pub(crate) outputs: Vec<String>,
 
@@ -107,9 +117,7 @@ pub struct ServeArgs {
         long,
         env = "OUTPUT_DTYPE",
         default_value = "float32",
-        value_name = "DTYPE",
-        help_heading = "Frames and results",
-        hide_env_values = true
+        value_name = "DTYPE"
     )]
     pub(crate) output_dtype: OutputDtype,
 
@@ -118,55 +126,60 @@ pub struct ServeArgs {
         long,
         env = "OUTPUT_FORMAT",
         default_value = "npy",
-        value_name = "FORMAT",
-        help_heading = "Frames and results",
-        hide_env_values = true
+        value_name = "FORMAT"
     )]
     pub(crate) output_format: OutputFormat,
+}
 
+/// What is answered where there is no result.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "When something is wrong", mut_args = |arg| arg.hide_env_values(true))]
+pub(crate) struct PolicyArgs {
     /// The answer to an invalid frame: drop, or tag:NAME to forward the original payload with
     /// that tag (dead letter).
-    #[arg(long, env = "ON_INVALID", default_value = "drop", value_name = "drop|tag:NAME", value_parser = on_invalid, help_heading = "When something is wrong", hide_env_values = true)]
+    #[arg(long, env = "ON_INVALID", default_value = "drop", value_name = "drop|tag:NAME", value_parser = on_invalid)]
     pub(crate) on_invalid: OnInvalid,
 
     /// The answer to a frame on which the engine failed twice, or that timed out: nack (delivered again; needs Numaflow ≥ 1.8.2), drop,
     /// or abort (the process ends with code 1, and the whole read batch is delivered again).
-    #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|drop|abort", value_parser = on_failure, help_heading = "When something is wrong", hide_env_values = true)]
+    #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|drop|abort", value_parser = on_failure)]
     pub(crate) on_failure: OnFailure,
+}
 
+/// Where numa is met.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Numaflow", mut_args = |arg| arg.hide_env_values(true))]
+pub(crate) struct NumaflowArgs {
     /// The Unix socket that numa connects to.
-    #[arg(long, env = "SOCK_PATH", default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH", help_heading = "Numaflow", hide_env_values = true)]
+    #[arg(long, env = "SOCK_PATH", default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
 
     /// The server-info file, which announces the socket to numa; written last.
-    #[arg(long, env = "SERVER_INFO_PATH", default_value = numaflow::batchmap::SERVER_INFO_FILE, value_name = "PATH", help_heading = "Numaflow", hide_env_values = true)]
+    #[arg(long, env = "SERVER_INFO_PATH", default_value = numaflow::batchmap::SERVER_INFO_FILE, value_name = "PATH")]
     pub(crate) server_info_path: PathBuf,
 
     /// Unused. Accepted so that pod specs of the Python sidecars work unchanged; here the queue is the ring of
     /// slots: one batch more than may be in flight.
-    #[arg(
-        long,
-        env = "PVA_QUEUE_SIZE",
-        value_name = "ANY",
-        help_heading = "Numaflow",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "PVA_QUEUE_SIZE", value_name = "ANY")]
     pub(crate) queue_size: Option<String>,
+}
 
+/// What is told of the program.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Logs and metrics", mut_args = |arg| arg.hide_env_values(true))]
+pub(crate) struct TelemetryArgs {
     /// The address for metrics, stats and health over HTTP, as ADDRESS:PORT; off: no HTTP.
     #[arg(
         long,
         env = "HTTP_ADDRESS",
         default_value = "0.0.0.0:9100",
         value_name = "ADDRESS",
-        value_parser = address_or_off,
-        help_heading = "Logs and metrics",
-        hide_env_values = true
+        value_parser = address_or_off
     )]
     pub(crate) http_address: AddressOrOff,
 
     /// The status page shows no frames: a client of the HTTP address sees numbers only.
-    #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new(), help_heading = "Logs and metrics", hide_env_values = true)]
+    #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new())]
     pub(crate) no_pictures: bool,
 
     /// The format of log lines.
@@ -175,18 +188,16 @@ pub struct ServeArgs {
         env = "LOG_FORMAT",
         value_enum,
         default_value = "text",
-        value_name = "FORMAT",
-        help_heading = "Logs and metrics",
-        hide_env_values = true
+        value_name = "FORMAT"
     )]
     pub(crate) log_format: LogFormat,
 
     /// Logs more. RUST_LOG, where set, decides instead (for example RUST_LOG=beamflow=debug).
-    #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new(), help_heading = "Logs and metrics", hide_env_values = true)]
+    #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new())]
     pub(crate) debug: bool,
 
     /// Checks the settings, prints them with where each came from, and ends.
-    #[arg(long, help_heading = "Logs and metrics")]
+    #[arg(long)]
     pub(crate) print_config: bool,
 }
 
@@ -196,6 +207,14 @@ impl TryFrom<ServeArgs> for Config {
     /// Destructures all flags by name, so that a forgotten new flag does not compile.
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
         let ServeArgs {
+            model,
+            gpu: GpuArgs { engine, balance },
+            frames,
+            policy,
+            numaflow,
+            telemetry,
+        } = args;
+        let ModelArgs {
             mode,
             model_path,
             bsz_size,
@@ -203,24 +222,30 @@ impl TryFrom<ServeArgs> for Config {
             max_concurrent_batches,
             batch_timeout,
             inference_timeout,
-            gpu,
+        } = model;
+        let FrameArgs {
             frame_dtype,
             output_size,
             outputs,
             output_dtype,
             output_format,
+        } = frames;
+        let PolicyArgs {
             on_invalid,
             on_failure,
+        } = policy;
+        let NumaflowArgs {
             sock_path,
             server_info_path,
             queue_size: _,
+        } = numaflow;
+        let TelemetryArgs {
             http_address,
             no_pictures,
             log_format: _,
             debug: _,
             print_config: _,
-        } = args;
-        let GpuArgs { engine, balance } = gpu;
+        } = telemetry;
         if sock_path == server_info_path {
             return Err(ConfigError {
                 flag: "--server-info-path",

@@ -8,6 +8,7 @@ use super::table;
 use crate::cli::DemoArgs;
 use crate::commands::child::{ChildError, ChildSidecar};
 use crate::commands::drive::{HEADER, Pace, Report, datum, drive};
+use crate::frame::npy;
 use crate::inference::schedule::Mode;
 use crate::lab::experiment;
 use crate::lab::picture::{PhasePicture, PictureError};
@@ -186,9 +187,11 @@ fn patch_of(
     let output = |name: &str| {
         let tagged = |message: &&Message| message.tags.iter().any(|tag| tag == name);
         messages.iter().find(tagged).map(|message| {
-            let values = npyz::NpyFile::new(message.value.as_slice())
-                .and_then(npyz::NpyFile::into_vec::<f32>)
-                .map_err(|error| wrong(error.to_string()))?;
+            let array =
+                npy::Array::read(&message.value).map_err(|error| wrong(error.to_string()))?;
+            let values = array
+                .floats()
+                .ok_or_else(|| wrong(format!("its dtype is {}", array.dtype)))?;
             Array2::from_shape_vec(shape, values).map_err(|error| wrong(error.to_string()))
         })
     };

@@ -125,5 +125,5 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 fn bytes(count: usize) -> String {
-    indicatif::HumanBytes(count as u64).to_string()
+    bytesize::ByteSize(count as u64).to_string()
 }

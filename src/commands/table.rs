@@ -5,21 +5,33 @@ use std::time::Duration;
 
 /// Columns as wide as their widest entry; the first to the left, the others to the right.
 #[must_use]
-pub(crate) fn render<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn render<R: AsRef<[String]>>(rows: &[R]) -> String {
+    aligned(rows, |column| column == 0)
+}
+
+/// As [`render`], with remarks in the last column, which is to the left.
+#[must_use]
+pub(crate) fn render_with_remarks<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let columns = rows.first().map_or(0, |row| row.as_ref().len());
+    aligned(rows, |column| column == 0 || column + 1 == columns)
+}
+
+fn aligned<R: AsRef<[String]>>(rows: &[R], to_the_left: impl Fn(usize) -> bool) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let line = |row: &[String; N]| {
-        let cells = row.iter().enumerate().map(|(column, cell)| {
+    let line = |row: &R| {
+        let cells = row.as_ref().iter().enumerate().map(|(column, cell)| {
             let width = width(column);
-            if column == 0 {
+            if to_the_left(column) {
                 format!("{cell:<width$}")
             } else {
                 format!("{cell:>width$}")
             }
         });
-        format!("  {}\n", cells.collect::<Vec<_>>().join("  "))
+        let line = cells.collect::<Vec<_>>().join("  ");
+        format!("  {}\n", line.trim_end())
     };
     rows.iter().map(line).collect()
 }
@@ -56,6 +68,12 @@ mod tests {
         assert_eq!(
             render(&rows),
             "  mode        frames\n  sequential       9\n"
+        );
+        let rows =
+            [["rate", "1", "a remark"], ["load", "0.25", "-"]].map(|row| row.map(str::to_owned));
+        assert_eq!(
+            render_with_remarks(&rows),
+            "  rate     1  a remark\n  load  0.25  -\n"
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::frame::OutputDtype;
 use crate::frame::values::Element;
 use crate::inference::model::{ModelPlan, OrAuto};
 use crate::inference::policy::OnInvalid;
-use indicatif::HumanBytes;
+use bytesize::ByteSize;
 use std::sync::Arc;
 
 /// Why a model cannot be served with these settings.
@@ -130,8 +130,8 @@ fn memory(
     let useful = config.useful_read_batch(batch_size);
     if frames < useful {
         tracing::warn!(
-            left = %HumanBytes(left as u64),
-            needed = %HumanBytes((useful * of_a_frame) as u64),
+            left = %ByteSize(left as u64),
+            needed = %ByteSize((useful * of_a_frame) as u64),
             "Read batches of {useful} frames may exceed {limit}, and the kernel would end the process: raise the limit, or lower \
              limits.readBatchSize, --bsz-size or {}.",
             config.in_flight_flag()

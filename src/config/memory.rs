@@ -7,7 +7,7 @@
 //! What always holds: the limits of all groups of this process count, the pod's and the container's. A limit that cannot be
 //! read does not exist, and nothing here fails.
 
-use indicatif::HumanBytes;
+use bytesize::ByteSize;
 use procfs::process::{LimitValue, Process};
 use std::path::{Path, PathBuf};
 
@@ -103,7 +103,7 @@ impl std::fmt::Display for Limit {
         write!(
             f,
             "the memory limit of {} ({})",
-            HumanBytes(self.bytes as u64),
+            ByteSize(self.bytes as u64),
             self.place
         )
     }

@@ -82,7 +82,7 @@ mod dtype;
 /// Model output to message bytes.
 mod envelope;
 /// The `.npy` format: a borrowed reader and a header writer.
-mod npy;
+pub mod npy;
 /// Type, format and size of results.
 mod output;
 /// Borrowed pixels and the one conversion to the model's type.

@@ -156,20 +156,13 @@ mod tests {
         })
     }
 
-    /// Reads a little-endian float64 array of any shape from the `.npy` file that numpy wrote.
+    /// The values of a float64 array of any shape.
     fn read_npy(path: &str) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
         let bytes = std::fs::read(path).map_err(|e| format!("{path}: {e}"))?;
-        let length = bytes.get(8..10).ok_or("no header")?;
-        let header_end = 10 + usize::from(u16::from_le_bytes(length.try_into()?));
-        let header = String::from_utf8_lossy(bytes.get(10..header_end).ok_or("cut header")?);
-        assert!(
-            header.contains("'<f8'") && header.contains("False"),
-            "{header}"
-        );
-        let values = bytes.get(header_end..).ok_or("no data")?.chunks_exact(8);
-        values
-            .map(|v| Ok(f64::from_le_bytes(v.try_into()?)))
-            .collect()
+        let array = beamflow_frame::npy::Array::read(&bytes)?;
+        assert_eq!(array.dtype, beamflow_frame::Dtype::F64);
+        let (values, _) = array.data.as_chunks();
+        Ok(values.iter().copied().map(f64::from_le_bytes).collect())
     }
 
     #[test]

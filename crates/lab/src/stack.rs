@@ -1,8 +1,7 @@
 //! A stack of frames to send: read from a `.npy` file or simulated.
 
 use crate::{DetectorError, SimulatedScan};
-use beamflow_frame::{Dtype, FrameShape};
-use std::io::Read;
+use beamflow_frame::{Dtype, FrameShape, npy};
 use std::path::{Path, PathBuf};
 
 /// Frames of one shape and dtype: raw little-endian pixels, frame after frame.
@@ -22,19 +21,20 @@ pub enum StackError {
     Read {
         /// The file.
         path: PathBuf,
-        /// The error of the system or of the reader.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The file holds an array, but not one of frames.
+    /// The file is no stack of frames.
     #[error(
-        "{}: an array of {given} is no stack of frames: (frames, height, width) in C order, of a little-endian integer or float dtype, is",
+        "{} is no stack of frames, which is a .npy file of shape (frames, height, width) and a little-endian integer \
+         or float dtype: {reason}",
         path.display()
     )]
     NotFrames {
         /// The file.
         path: PathBuf,
-        /// Its shape and dtype.
-        given: String,
+        /// What is wrong with it.
+        reason: String,
     },
 }
 
@@ -93,57 +93,42 @@ impl FrameStack {
             path: path.to_owned(),
             source,
         };
-        let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(failed)?);
-        let header = npyz::NpyHeader::from_reader(&mut file).map_err(failed)?;
-        let not_frames = || StackError::NotFrames {
+        let mut file = std::fs::read(path).map_err(failed)?;
+        let not_frames = |reason: String| StackError::NotFrames {
             path: path.to_owned(),
-            given: format!(
-                "shape {:?} and dtype {}",
-                header.shape(),
-                header.dtype().descr()
-            ),
+            reason,
         };
-        let (height, width) = match *header.shape() {
-            [_, 1, height, width] | [_, height, width] | [height, width] => {
-                (height as usize, width as usize)
-            }
-            _ => return Err(not_frames()),
+        if !file.starts_with(npy::MAGIC) {
+            return Err(not_frames(
+                "it does not begin as a .npy file does".to_owned(),
+            ));
+        }
+        let array =
+            npy::Array::read(&file).map_err(|rejection| not_frames(rejection.to_string()))?;
+        let wrong = |why: &str| not_frames(format!("its shape is {}, {why}", array.shape));
+        let axes = array.axes();
+        let (height, width) = match *axes {
+            [_, 1, height, width] | [_, height, width] | [height, width] => (height, width),
+            _ => return Err(wrong("but frames are (frames, height, width)")),
         };
-        let dtype = match header.dtype() {
-            npyz::DType::Plain(plain) => Dtype::from_descr(&plain.to_string()),
-            _ => None,
-        };
-        let (Some(dtype), npyz::Order::C) = (dtype, header.order()) else {
-            return Err(not_frames());
-        };
-        let shape = FrameShape { height, width };
-        let frame_bytes = shape
-            .pixels()
-            .and_then(|pixels| pixels.checked_mul(dtype.size()))
-            .filter(|bytes| *bytes > 0)
-            .ok_or_else(not_frames)?;
-        let mut pixels = Vec::new();
-        file.read_to_end(&mut pixels).map_err(failed)?;
-        let promised = header
-            .shape()
+        let dtype = array.dtype;
+        let promised = axes
             .iter()
-            .try_fold(dtype.size() as u64, |n, side| n.checked_mul(*side));
+            .try_fold(dtype.size(), |n, axis| n.checked_mul(*axis));
         if promised == Some(0) {
-            return Err(not_frames());
+            return Err(wrong("which holds no pixel"));
         }
-        if promised != Some(pixels.len() as u64) {
-            return Err(failed(std::io::Error::other(format!(
-                "its header promises shape {:?} of {dtype}, and {} bytes follow",
-                header.shape(),
-                pixels.len()
-            ))));
+        if promised != Some(array.data.len()) {
+            let bytes = array.data.len();
+            return Err(wrong(&format!(
+                "of {dtype}, but {bytes} bytes follow the header"
+            )));
         }
-        Ok(Self {
-            dtype,
-            shape,
-            pixels,
-            frame_bytes,
-        })
+        let header_len = array.header_len;
+        file.drain(..header_len);
+        let shape = FrameShape { height, width };
+        Self::new(dtype, shape, file)
+            .ok_or_else(|| not_frames(format!("a frame of {shape} {dtype} is too large to count")))
     }
 
     /// The number of frames.

@@ -3,7 +3,7 @@
 use crate::commands::drive::datum;
 use crate::engine::simulated;
 use crate::frame::values::Values;
-use crate::frame::{Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::frame::{Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, npy};
 use crate::lab::stack::FrameStack;
 use crate::vertex::client::Datum;
 use std::sync::Arc;
@@ -169,8 +169,7 @@ fn alike(first: &[u8], now: &[u8]) -> Result<(), String> {
     if first == now {
         return Ok(());
     }
-    let values =
-        |bytes: &[u8]| -> Option<Vec<f32>> { npyz::NpyFile::new(bytes).ok()?.into_vec().ok() };
+    let values = |bytes| npy::Array::read(bytes).ok()?.floats();
     let (Some(first), Some(now)) = (values(first), values(now)) else {
         return Err("its bytes differ from those of the first time".to_owned());
     };

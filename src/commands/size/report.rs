@@ -1,8 +1,9 @@
 //! The sizing table: quantities as rows, rates as columns, and beside them how they come about.
 
 use super::figures::{AROUND_PAYLOAD, Given, Messages, Sizing};
+use crate::commands::table;
 use crate::config::memory;
-use indicatif::HumanBytes;
+use bytesize::ByteSize;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -12,7 +13,7 @@ pub(crate) fn text(given: &Given, sizings: &[Sizing]) -> String {
     let messages = given.messages();
     let mut text = heading(given, &messages);
     text.push('\n');
-    text += &table(&rows(given, &messages, sizings));
+    text += &table::render_with_remarks(&rows(given, &messages, sizings));
     let notes = notes(given, &messages, sizings);
     if !notes.is_empty() {
         text.push('\n');
@@ -230,41 +231,17 @@ fn rows(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<Vec<Strin
     ]
 }
 
-/// Columns as wide as their widest entry; the first and the last to the left, the others to the right.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<_> = (0..columns)
-        .map(|column| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(column, (cell, &width))| {
-            if column == 0 || column + 1 == columns {
-                format!("{cell:<width$}")
-            } else {
-                format!("{cell:>width$}")
-            }
-        });
-        let line = cells.collect::<Vec<_>>().join("  ");
-        format!("  {}\n", line.trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
 fn rate(per_second: f64) -> String {
     format!("{per_second}")
 }
 
 fn bytes(count: usize) -> String {
-    HumanBytes(count as u64).to_string()
+    ByteSize(count as u64).to_string()
 }
 
 fn per_second(count: f64) -> String {
     // `as` saturates.
-    format!("{}/s", HumanBytes(count as u64))
+    format!("{}/s", ByteSize(count as u64))
 }
 
 fn time(seconds: f64) -> String {

@@ -12,11 +12,11 @@ mod reader;
 /// Writes the header of a result.
 mod writer;
 
-pub(super) use reader::Array;
+pub use reader::Array;
 pub(super) use writer::header;
 
 /// The first bytes of every `.npy` file.
-pub(super) const MAGIC: &[u8; 6] = b"\x93NUMPY";
+pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// What `numpy.save` of numpy 2.4 wrote for `np.arange(6, dtype='<i2').reshape(2, 3) * 1000 - 2500`.
 #[cfg(test)]

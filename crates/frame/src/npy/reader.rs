@@ -11,7 +11,7 @@ use crate::{Dtype, FrameShape};
 
 /// The array of a payload: its declared type and shape, and the bytes after the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Array<'a> {
+pub struct Array<'a> {
     /// The type of its elements.
     pub dtype: Dtype,
     /// Its shape if it is one image: rank 2, or more with leading ones.
@@ -19,7 +19,7 @@ pub(crate) struct Array<'a> {
     /// Its shape as written, for messages: `(1, 128, 128)`.
     pub shape: &'a str,
     /// Length of the header: the offset of the array.
-    pub(crate) header_len: usize,
+    pub header_len: usize,
     /// All bytes after the header. Their number is not yet compared with type and shape.
     pub data: &'a [u8],
 }
@@ -30,7 +30,7 @@ impl<'a> Array<'a> {
     /// # Errors
     /// [`Rejection::NpyTruncated`] if the payload ends within the header, [`Rejection::UnknownDtype`] for an
     /// unsupported element type, [`Rejection::BadNpy`] for everything else.
-    pub(crate) fn read(payload: &'a [u8]) -> Result<Self, Rejection> {
+    pub fn read(payload: &'a [u8]) -> Result<Self, Rejection> {
         let truncated = |expected| Rejection::NpyTruncated {
             bytes: payload.len(),
             expected,
@@ -84,6 +84,23 @@ impl<'a> Array<'a> {
             header_len,
             data,
         })
+    }
+
+    /// The extent of each axis, the slowest first; an extent beyond `usize` is `usize::MAX`.
+    #[must_use]
+    pub fn axes(&self) -> Vec<usize> {
+        let inner = self.shape.trim_matches(['(', ')']);
+        let axes = inner.split(',').map(str::trim);
+        axes.filter(|axis| !axis.is_empty())
+            .map(|axis| axis.parse().unwrap_or(usize::MAX))
+            .collect()
+    }
+
+    /// The elements of a float32 array; none of another type. Bytes that are no whole element are left out.
+    #[must_use]
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        let (values, _) = self.data.as_chunks();
+        (self.dtype == Dtype::F32).then(|| values.iter().copied().map(f32::from_le_bytes).collect())
     }
 }
 
