@@ -45,9 +45,9 @@ tsan)
     test=(cargo +nightly test --locked --no-fail-fast -Zbuild-std --target "$host")
     "${test[@]}" --lib -p beamflow -- inference:: status:: telemetry::
     "${test[@]}" --lib -p beamflow-engine -- simulated::
-    "${test[@]}" -p beamflow --test host --test fuzz
+    "${test[@]}" -p beamflow --test suite -- host:: fuzz::
     # Tests that stop the sidecar by a signal are left out: the sanitizer delays the signal while the main thread waits.
-    "${test[@]}" -p beamflow --test black_box -- answers:: devices:: faults:: identical:: sdk:: streams::
+    "${test[@]}" -p beamflow --test suite -- black_box::{answers,devices,faults,identical,sdk,streams}::
     ;;
 *)
     sed -n '2,5s/^# //p' "$0"

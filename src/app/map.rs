@@ -7,7 +7,6 @@ use crate::app::signals;
 use crate::cli::ServeArgs;
 use crate::config::fitting::FitError;
 use crate::config::{Config, ConfigError};
-use crate::engine::EngineError;
 use crate::inference::handler::FrameHandler;
 use crate::inference::lane::Health;
 use crate::inference::metrics::counts::Counts;
@@ -39,9 +38,9 @@ pub enum AppError {
     /// A setting does not fit the model.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The engine did not start.
+    /// The model cannot be served.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Fit(FitError),
     /// The socket could not be served.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -78,7 +77,7 @@ impl From<FitError> for AppError {
     fn from(error: FitError) -> Self {
         match error {
             FitError::Config(error) => Self::Config(error),
-            FitError::Engine(error) => Self::Engine(error),
+            other => Self::Fit(other),
         }
     }
 }
@@ -129,7 +128,8 @@ impl Sidecar {
         let plan = config.plan(Arc::clone(&engine))?;
         let loading = begun.elapsed();
         let (batch_size, lanes) = (plan.batch_size, plan.lanes);
-        let model = Arc::new(Model::start(plan, status.counts(), status.newest())?);
+        let model =
+            Arc::new(Model::start(plan, status.counts(), status.newest()).map_err(FitError::from)?);
         let health = model.lanes.health();
         let (devices, input) = (engine.devices(), &engine.model().input);
         tracing::info!(

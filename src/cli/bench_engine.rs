@@ -14,10 +14,6 @@ pub struct BenchEngineArgs {
     #[arg(value_name = "FILE")]
     pub(crate) model: String,
 
-    /// How the engine is run.
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
-
     /// The most lanes; 1, 2, … up to it are measured.
     #[arg(long, default_value = "4", value_name = "LANES", value_parser = whole_number::<1, 64>)]
     pub(crate) lanes: usize,
@@ -37,4 +33,9 @@ pub struct BenchEngineArgs {
     /// A file for the same figures as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    // Last: arguments after it would be listed under its heading.
+    /// How the engine is run.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }

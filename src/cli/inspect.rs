@@ -10,11 +10,12 @@ pub struct InspectArgs {
     #[arg(value_name = "FILE")]
     pub(crate) model: String,
 
-    /// How the engine is run.
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
-
     /// Prints JSON instead.
     #[arg(long)]
     pub(crate) json: bool,
+
+    // Last: arguments after it would be listed under its heading.
+    /// How the engine is run.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }

@@ -4,22 +4,61 @@
 use crate::config::memory::{self, Limit};
 use crate::config::{Config, ConfigError, Suited};
 use crate::engine::options::{DeviceKind, Precision};
+use crate::engine::room::NoRoom;
 use crate::engine::{self, room};
 use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
 use crate::frame::OutputDtype;
 use crate::frame::values::Element;
-use crate::inference::model::{ModelPlan, OrAuto};
+use crate::inference::batch::NoSlots;
+use crate::inference::model::{ModelPlan, OrAuto, StartError};
 use crate::inference::policy::OnInvalid;
 use bytesize::ByteSize;
 use std::sync::Arc;
 
 /// Why a model cannot be served with these settings.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FitError {
+pub enum FitError {
+    /// A setting does not fit the model.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The lanes do not fit into a device's memory.
+    #[error("{source}: {remedy}")]
+    Lanes {
+        /// What fits.
+        source: NoRoom,
+        /// What to lower.
+        remedy: String,
+    },
+    /// The memory limit leaves no room for the slots.
+    #[error(
+        "{fit} of the {asked} slots asked for fit into host memory ({limit} leaves no room): {LESS_MEMORY}"
+    )]
+    Limit {
+        /// Slots that fit.
+        fit: usize,
+        /// Slots asked for: one more than batches may be in flight.
+        asked: usize,
+        /// The limit, and where it is set.
+        limit: String,
+    },
+    /// The machine has no memory for the slots.
+    #[error("{0}: {LESS_MEMORY}")]
+    Slots(#[source] NoSlots),
+}
+
+const LESS_MEMORY: &str = "lower --pipeline-depth, --max-concurrent-batches or --bsz-size, or raise the container's memory or \
+                           locked-memory limit";
+
+impl From<StartError> for FitError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Engine(error) => Self::Engine(error),
+            StartError::Slots(error) => Self::Slots(error),
+        }
+    }
 }
 
 impl Config {
@@ -69,42 +108,56 @@ impl Config {
 /// The batch size whose lanes fit into the devices' memory: `batch_size`, or less if it is `auto`.
 ///
 /// # Errors
-/// [`EngineError::NoRoom`] if even that does not fit, or the error of a device that does not answer.
+/// [`FitError::Lanes`] if even that does not fit, or the error of a device that does not answer.
 fn batch_size(
     config: &Config,
     engine: &dyn Engine,
     batch_size: usize,
     lanes: usize,
-) -> Result<usize, EngineError> {
+) -> Result<usize, FitError> {
     let mut rows = batch_size;
     loop {
         let Some(memory) = engine.memory(rows)? else {
             return Ok(rows);
         };
-        let (batch, flag) = (engine.model().batch, config.in_flight_flag());
-        let Err(error) = room::check(&memory, lanes, rows, batch, flag) else {
+        let Err(error) = room::check(&memory, lanes, rows) else {
             return Ok(rows);
         };
+        let batch = engine.model().batch;
         let smaller = (rows / 2).max(batch.least());
         if config.model.batch_size != OrAuto::Auto || smaller >= rows {
-            return Err(error);
+            let remedy = remedy(&error, batch, config.in_flight_flag());
+            let source = error;
+            return Err(FitError::Lanes { source, remedy });
         }
         tracing::warn!(batch = rows, smaller, %error, "The batch does not fit; a smaller one is tried.");
         rows = smaller;
     }
 }
 
+/// What to change where the lanes do not fit; `flag` says how many there are.
+fn remedy(error: &NoRoom, batch: BatchDimension, flag: &str) -> String {
+    let smaller_batch = match batch {
+        BatchDimension::Static(_) => "use an engine with a smaller batch",
+        _ => "lower --bsz-size",
+    };
+    match error.fewer {
+        Some(fewer) => format!("lower {flag} to {fewer}, or {smaller_batch}"),
+        None => format!("{smaller_batch}, or free memory on the device"),
+    }
+}
+
 /// Compares the memory limit, if there is one, with what slots and read batches need, before any slot is made.
 ///
 /// # Errors
-/// [`EngineError::Slots`] if the slots do not fit. If only the read batches do not fit, a warning
+/// [`FitError::Limit`] if the slots do not fit. If only the read batches do not fit, a warning
 /// says so; otherwise a line says how large read batches may be.
 fn memory(
     config: &Config,
     model: &ModelSpec,
     suited: &Suited,
     batch_size: usize,
-) -> Result<(), EngineError> {
+) -> Result<(), FitError> {
     let Some(limit) = Limit::tightest() else {
         return Ok(());
     };
@@ -113,10 +166,10 @@ fn memory(
     let room = limit.left().saturating_sub(memory::SPARE);
     let fit = room.checked_div(of_a_slot).unwrap_or(slots);
     if fit < slots {
-        return Err(EngineError::Slots {
+        return Err(FitError::Limit {
             fit,
             asked: slots,
-            reason: format!("{limit} leaves no room"),
+            limit: limit.to_string(),
         });
     }
     let result_bytes = suited
@@ -178,6 +231,34 @@ fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices:
     if config.model.output_dtype == OutputDtype::Int16 {
         tracing::warn!(
             "--output-dtype int16 truncates results towards zero: radians lose their fraction."
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_that_do_not_fit_come_with_a_remedy_that_helps() {
+        let of = |fewer, batch| {
+            let room = NoRoom {
+                device: "gpu-0".to_owned(),
+                free: 100,
+                per_lane: 30,
+                asked: 5,
+                fit: 3,
+                rows: 8,
+                fewer,
+            };
+            remedy(&room, batch, "--pipeline-depth")
+        };
+        let (open, fixed) = (BatchDimension::Dynamic, BatchDimension::Static(8));
+        let both = "lower --pipeline-depth to 3, or lower --bsz-size";
+        assert_eq!(of(Some(3), open), both);
+        assert_eq!(
+            of(None, fixed),
+            "use an engine with a smaller batch, or free memory on the device"
         );
     }
 }

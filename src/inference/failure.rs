@@ -66,10 +66,11 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Cause;
 
     #[test]
     fn every_kind_is_a_label_of_the_metric() {
-        let reason = String::new;
+        let reason = || Cause::from("");
         let failures = [
             Failure::Engine(EngineError::Run(reason())),
             Failure::Engine(EngineError::SessionLost(reason())),
@@ -78,7 +79,7 @@ mod tests {
                 bytes: 1,
                 reason: reason(),
             }),
-            Failure::Panicked(reason()),
+            Failure::Panicked(String::new()),
             Failure::TimedOut(Duration::ZERO),
             Failure::NoLane,
             Failure::Output {

@@ -16,7 +16,7 @@
 //! collector, and a stopped collector fills the read-ahead, after which HTTP/2's window stops numa.
 
 use super::batch::slot::Slot;
-use super::batch::{Lease, Ring};
+use super::batch::{Lease, NoSlots, Ring};
 use super::lane::{Balance, LanePlan, Lanes};
 use super::metrics::counts::Counts;
 use super::metrics::model::ModelCounts;
@@ -124,6 +124,15 @@ impl ModelPlan {
     }
 }
 
+/// Why a model cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Slots(#[from] NoSlots),
+}
+
 /// A model being served. See the module's essay.
 pub(crate) struct Model {
     /// What frames are.
@@ -149,12 +158,12 @@ impl Model {
     /// Starts the lanes, warms them up and makes the slots. Blocks while it does.
     ///
     /// # Errors
-    /// [`EngineError`] if a lane cannot open its session or the slots do not fit into memory.
+    /// [`StartError`] if a lane cannot open its session or the slots do not fit into memory.
     pub(crate) fn start(
         plan: ModelPlan,
         counts: &Arc<Counts>,
         newest: &Arc<Newest>,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, StartError> {
         let wanted = plan.wanted();
         let ModelPlan {
             name,

@@ -2,7 +2,9 @@
 //!
 //! The driver is strict: it reports a missing, repeated or empty response as an error of the call.
 
-use crate::common::{Host, MODES, SIM, assert_result, bad, call, good, pixels, result, values};
+use crate::black_box::common::{
+    Host, MODES, SIM, assert_result, bad, call, good, pixels, result, values,
+};
 use beamflow::vertex::client::Datum;
 use futures::stream;
 

@@ -1,6 +1,6 @@
 //! Several devices: all are used, the loss of one is tolerated, and the loss of the last ends the process.
 
-use crate::common::{Host, NEVER, SIM, assert_result, call, eventually};
+use crate::black_box::common::{Host, NEVER, SIM, assert_result, call, eventually};
 use beamflow::app::map::AppError;
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn an_automatic_depth_follows_the_speed_of_the_device() {
 fn lanes_beyond_the_devices_memory_are_refused_at_start() {
     // A batch of eight frames of 512 × 512 takes 16 MiB, input and output together.
     let load = |flags: &[&str]| {
-        let config = crate::common::config(flags);
+        let config = crate::black_box::common::config(flags);
         beamflow::app::map::Sidecar::load(&config)
     };
     let model = ["--model-path", "sim:size=512,memory=40"];

@@ -1,11 +1,11 @@
 //! Full disk: a start that needs space fails with a clear message; a running sidecar never fails.
 //!
-//! The file system is real and small: a tmpfs in a mount namespace of the sidecar. Where none can be created,
-//! the tests print so and pass.
+//! The file system is real and small: a tmpfs in a mount namespace of the sidecar.
 
-use crate::common::{NEVER, SIM, assert_result, call, ended};
+use crate::black_box::common::{NEVER, SIM, assert_result, call, ended};
 use beamflow::commands::child::ChildSidecar;
 use beamflow::vertex::client::Driver;
+use beamflow_needs::needs;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -16,27 +16,15 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
 /// Mounts a file system of 64 KiB at the folder `$0`; the rest of the script is appended.
 const MOUNT: &str = "mount -t tmpfs -o size=64k tmpfs \"$0\" || exit 77; ";
 
-/// `script` in its own mount namespace, in which `folder` is a file system of 64 KiB; then the program. Prints
-/// the reason and returns `None` where this is not possible.
-fn on_tiny_disk(folder: &Path, script: &str) -> Option<Command> {
-    let namespace = |script: &str| {
-        let mut command = Command::new("unshare");
-        command
-            .args(["--mount", "--user", "--map-root-user", "sh", "-c"])
-            .arg(format!("{MOUNT}{script}"))
-            .arg(folder);
-        command
-    };
-    if !namespace("true")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        eprintln!("skipped: no file system can be mounted here");
-        return None;
-    }
-    let mut command = namespace(&format!("{script} exec \"$@\""));
-    command.arg(PROGRAM);
-    Some(command)
+/// `script` in its own mount namespace, in which `folder` is a file system of 64 KiB; then the program.
+fn on_tiny_disk(folder: &Path, script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--user", "--map-root-user", "sh", "-c"])
+        .arg(format!("{MOUNT}{script} exec \"$@\""))
+        .arg(folder)
+        .arg(PROGRAM);
+    command
 }
 
 /// Fills the file system of `folder` to the last byte.
@@ -50,13 +38,11 @@ fn fill(folder: &Path) {
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
 }
 
+#[needs(mounts)]
 #[tokio::test]
 async fn a_disk_that_fills_up_stops_no_frame() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(command) = on_tiny_disk(folder.path(), "cd \"$0\"; TMPDIR=\"$0\"; export TMPDIR;")
-    else {
-        return;
-    };
+    let command = on_tiny_disk(folder.path(), "cd \"$0\"; TMPDIR=\"$0\"; export TMPDIR;");
     let flags = ["--model-path", SIM, "--output-size", "full"].map(str::to_owned);
     let mut sidecar = ChildSidecar::start_as(command.into(), folder.path(), &flags).unwrap();
     // The socket and the server-info file are on the small disk, which is reached through the process's root.
@@ -120,13 +106,12 @@ async fn a_sidecar_that_serves_has_no_file_open_to_write_but_its_log() {
     sidecar.stop().await.unwrap();
 }
 
+#[needs(mounts)]
 #[tokio::test]
 async fn a_full_disk_ends_the_start_with_path_and_remedy() {
     let (disk, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fill = "head -c 1M /dev/zero > \"$0/rubbish\" 2>/dev/null;";
-    let Some(mut command) = on_tiny_disk(disk.path(), fill) else {
-        return;
-    };
+    let mut command = on_tiny_disk(disk.path(), fill);
     let info = disk.path().join("mapper-server-info");
     command
         .args([

@@ -1,6 +1,6 @@
 //! Engine faults: every datum is answered, and other frames keep their results.
 
-use crate::common::{Host, MODES, NEVER, SIM, assert_result, call};
+use crate::black_box::common::{Host, MODES, NEVER, SIM, assert_result, call};
 use beamflow::app::map::AppError;
 use beamflow::vertex::client::Answer;
 

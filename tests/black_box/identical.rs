@@ -1,6 +1,6 @@
 //! The result of a frame does not depend on mode, depth, batch size, neighbours or position.
 
-use crate::common::{Host, MODES, SIM, bad, good, values};
+use crate::black_box::common::{Host, MODES, SIM, bad, good, values};
 use beamflow::lab::Raster;
 use beamflow::lab::experiment;
 use beamflow::lab::stack::FrameStack;

@@ -4,11 +4,12 @@
 //! The limit is a control group's, as for a container. Where none can be created, the tests that need one print
 //! so and pass; limits of the process (`ulimit`) can be set everywhere.
 
-use crate::common::{MODES, NEVER, ended, eventually};
+use crate::black_box::common::{MODES, NEVER, ended, eventually};
 use beamflow::commands::child::ChildSidecar;
 use beamflow::engine::simulated::expected;
 use beamflow::frame::SHAPE_HEADER;
 use beamflow::vertex::client::{Answer, Datum};
+use beamflow_needs::needs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
@@ -34,9 +35,8 @@ struct Group {
 }
 
 impl Group {
-    /// Creates a group below this process's own, or below the root. Prints the reason and returns `None` where
-    /// this is not possible.
-    fn with_limit(bytes: usize) -> Option<Self> {
+    /// Creates a group below this process's own, or below the root.
+    fn with_limit(bytes: usize) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("beamflow-test-{}-{number}", std::process::id());
@@ -57,23 +57,22 @@ impl Group {
             (v2.join(own("0::")), "max", "memory.peak"),
             (v2.to_owned(), "max", "memory.peak"),
         ];
-        for (parent, limit, peak) in places {
+        for (parent, limit, peak) in &places {
             let folder = parent.join(&name);
             if std::fs::create_dir(&folder).is_err() {
                 continue;
             }
-            let group = Self { folder, peak };
+            let group = Self { folder, peak: peak };
             let file = group.folder.join(format!("memory.{limit}"));
             // Only files that the kernel has created may be written.
             if file.exists() && std::fs::write(&file, bytes.to_string()).is_ok() {
                 // Swapped memory would not count.
                 let swap = group.folder.join("memory.swap.max");
                 assert!(!swap.exists() || std::fs::write(&swap, "0").is_ok());
-                return Some(group);
+                return group;
             }
         }
-        eprintln!("skipped: no control group with a memory limit can be made here");
-        None
+        panic!("no control group with a memory limit can be made in any of {places:?}");
     }
 
     /// The program, started inside this group.
@@ -175,7 +174,7 @@ fn check(answer: &Answer, n: usize) -> usize {
         } else if sent(n, k) == Sent::Frame {
             assert_eq!(messages.len(), 2, "one for each output");
             for (output, message) in messages.iter().enumerate() {
-                let values = crate::common::values(&message.value);
+                let values = crate::black_box::common::values(&message.value);
                 let from = (SIDE - CUT) / 2;
                 let right = (0..CUT * CUT).all(|place| {
                     let position = (from + place / CUT) * SIDE + from + place % CUT;
@@ -191,13 +190,12 @@ fn check(answer: &Answer, n: usize) -> usize {
     nacked
 }
 
+#[needs(memory_limits)]
 #[tokio::test]
 async fn the_memory_limit_that_size_names_is_enough() {
     let limit = recommended();
     for mode in MODES {
-        let Some(group) = Group::with_limit(limit) else {
-            return;
-        };
+        let group = Group::with_limit(limit);
         let folder = tempfile::tempdir().unwrap();
         let model = format!(
             "sim:size={SIDE}x{SIDE},outputs=2,error-every=9,panic=5+50,lost=30,hang=40,hang-time=3s"
@@ -253,26 +251,24 @@ async fn refused(mut command: Command) -> String {
     said
 }
 
+#[needs(memory_limits)]
 #[tokio::test]
 async fn slots_beyond_the_memory_limit_are_refused() {
-    let Some(group) = Group::with_limit(64 * MIB) else {
-        return;
-    };
+    let group = Group::with_limit(64 * MIB);
     let said = refused(group.command()).await;
     for words in [
         "1 of the 4 slots",
-        "the memory limit of 64.00 MiB",
+        "the memory limit of 64.0 MiB",
         "lower --pipeline-depth",
     ] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
 }
 
+#[needs(memory_limits)]
 #[tokio::test]
 async fn a_limit_too_small_for_read_batches_is_logged() {
-    let Some(group) = Group::with_limit(126 * MIB) else {
-        return;
-    };
+    let group = Group::with_limit(126 * MIB);
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--model-path", "sim:size=512x512,outputs=2"].map(str::to_owned);
     let command = group.command().into();
@@ -280,7 +276,7 @@ async fn a_limit_too_small_for_read_batches_is_logged() {
     drop(sidecar.connect().await.unwrap());
     eventually("the warning", || {
         let log = sidecar.log();
-        log.contains("Read batches of 32 frames may exceed the memory limit of 126.00 MiB")
+        log.contains("Read batches of 32 frames may exceed the memory limit of 126.0 MiB")
     })
     .await;
     sidecar.stop().await.unwrap();

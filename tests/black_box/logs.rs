@@ -1,7 +1,7 @@
 //! The log of a working sidecar, and the absence of lines otherwise.
 
-use crate::common::{NEVER, SIM, call, config};
-use crate::served::Served;
+use crate::black_box::common::{NEVER, SIM, call, config};
+use crate::black_box::served::Served;
 use beamflow::app::map::Sidecar;
 use beamflow::inference::ledger::Tally;
 use beamflow::inference::newest::Newest;
@@ -100,7 +100,7 @@ async fn the_log_starts_with_version_model_and_settings() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     drop(served.sidecar.connect().await.unwrap());
     let loaded = || served.sidecar.log().contains("loaded and warm");
-    crate::common::eventually("the line", loaded).await;
+    crate::black_box::common::eventually("the line", loaded).await;
     let log = served.sidecar.log();
     let banner = log.lines().find(|line| line.contains("loaded and warm"));
     for told in [
@@ -159,7 +159,7 @@ async fn an_unread_log_stops_no_frame_and_counts_lost_lines() {
     // The pipe is kept open and never read: it is full after 64 KiB.
     let (unread, log) = std::io::pipe().unwrap();
     answers_all_the_same(log.into(), async |address| {
-        let metrics = crate::served::get(address, "/metrics").await;
+        let metrics = crate::black_box::served::get(address, "/metrics").await;
         let name = "\nbeamflow_log_lines_dropped_total ";
         let (_, dropped) = metrics.split_once(name).unwrap();
         let dropped: u64 = dropped.lines().next().unwrap().parse().unwrap();

@@ -1,7 +1,7 @@
 //! HTTP answers are correct: counts add up, and readiness follows the sidecar's state.
 
-use crate::common::{MODES, NEVER, SIM, bad, call, good};
-use crate::served::Served;
+use crate::black_box::common::{MODES, NEVER, SIM, bad, call, good};
+use crate::black_box::served::Served;
 use beamflow::vertex::client::Driver;
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ async fn open_call(driver: &mut Driver, sidecar: &Served) {
         driver.send_datum(good(k)).await.unwrap();
     }
     let begun = || sidecar.sidecar.log().contains("A read batch begins");
-    crate::common::eventually("the call", begun).await;
+    crate::black_box::common::eventually("the call", begun).await;
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn missing_frame_numbers_are_counted_and_logged() {
     let metrics = served.metrics().await;
     assert_eq!(metrics["beamflow_frame_gaps_total"], 3.0);
     let logged = || served.sidecar.log().contains("missing=3 before=113");
-    crate::common::eventually("the line", logged).await;
+    crate::black_box::common::eventually("the line", logged).await;
     drop(driver);
     served.sidecar.stop().await.unwrap();
 }

@@ -3,10 +3,11 @@
 //! Needs chromium and chromedriver (Debian: `chromium`, `chromium-driver`); where they are absent, the test
 //! prints so and passes.
 
-use crate::common::{NEVER, bad};
-use crate::served::Served;
+use crate::black_box::common::{NEVER, bad};
+use crate::black_box::served::Served;
 use beamflow::lab::stack::FrameStack;
 use beamflow::vertex::client::{Datum, Driver};
+use beamflow_needs::needs;
 use fantoccini::{Client, ClientBuilder, Locator};
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -36,13 +37,7 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    /// None where there is no browser.
-    async fn start() -> Option<Self> {
-        let version = Command::new("chromedriver").arg("--version").output();
-        if version.is_err() {
-            eprintln!("skipped: chromedriver is absent; install chromium and chromium-driver");
-            return None;
-        }
+    async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -86,11 +81,11 @@ impl Browser {
             }
         };
         let client = tokio::time::timeout(NEVER, connecting).await.unwrap();
-        Some(Self {
+        Self {
             client,
             driver,
             _profile: profile,
-        })
+        }
     }
 
     async fn text(&self, id: &str) -> String {
@@ -156,11 +151,10 @@ async fn send(driver: &mut Driver, stack: &FrameStack, read_batches: usize) {
     }
 }
 
+#[needs(chromedriver)]
 #[tokio::test]
 async fn the_status_page_shows_what_the_sidecar_does_while_it_does_it() {
-    let Some(browser) = Browser::start().await else {
-        return;
-    };
+    let browser = Browser::start().await;
     let looked = AssertUnwindSafe(look(&browser)).catch_unwind().await;
     // The browser must end with the test, whatever the result; its driver, when it ends, leaves the browser
     // running.
@@ -237,11 +231,15 @@ async fn look(browser: &Browser) {
 
 #[tokio::test]
 async fn without_pictures_no_frame_is_shown() {
-    let flags = ["--model-path", crate::common::SIM, "--no-pictures"];
+    let flags = [
+        "--model-path",
+        crate::black_box::common::SIM,
+        "--no-pictures",
+    ];
     let mut served = Served::start(&flags).await;
     let mut driver = served.sidecar.connect().await.unwrap();
     for _ in 0..3 {
-        crate::common::call(&mut driver, 8).await;
+        crate::black_box::common::call(&mut driver, 8).await;
         assert_eq!(served.stats().await["newest"], Value::Null);
     }
     assert!(served.ask("GET", "/newest/1/0.png").await.0.contains("404"));
@@ -251,10 +249,10 @@ async fn without_pictures_no_frame_is_shown() {
 
 #[tokio::test]
 async fn pictures_are_of_the_newest_frame_only() {
-    let mut served = Served::start(&["--model-path", crate::common::SIM]).await;
+    let mut served = Served::start(&["--model-path", crate::black_box::common::SIM]).await;
     let mut driver = served.sidecar.connect().await.unwrap();
     assert_eq!(served.stats().await["newest"], Value::Null);
-    crate::common::call(&mut driver, 8).await;
+    crate::black_box::common::call(&mut driver, 8).await;
     let newest = &served.stats().await["newest"];
     assert_eq!(newest["sequence"], 1);
     assert_eq!(newest["images"].as_array().unwrap().len(), 2);
@@ -267,7 +265,7 @@ async fn pictures_are_of_the_newest_frame_only() {
     // Repeated requests keep newer frames; the last two of them are shown.
     let renewed = async {
         while served.stats().await["newest"]["sequence"] != 3 {
-            crate::common::call(&mut driver, 8).await;
+            crate::black_box::common::call(&mut driver, 8).await;
         }
     };
     tokio::time::timeout(NEVER, renewed).await.unwrap();

@@ -1,6 +1,6 @@
 //! The program as Kubernetes sees it: exit codes, one-line errors, signals, files.
 
-use crate::common::{MODES, NEVER, SIM, assert_result, good};
+use crate::black_box::common::{MODES, NEVER, SIM, assert_result, good};
 use beamflow::commands::child::ChildSidecar;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -169,7 +169,7 @@ async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
         }
         // SIGTERM ends a stream between calls; this stream must be within one.
         let begun = || sidecar.log().contains("A read batch begins");
-        crate::common::eventually("the call", begun).await;
+        crate::black_box::common::eventually("the call", begun).await;
         let stopping = tokio::spawn(sidecar.stop());
         // A draining sidecar reports that it is not ready; an error means the same.
         while driver.is_ready().await.unwrap_or(false) {
@@ -243,7 +243,7 @@ async fn each_call_is_logged_and_small_read_batches_warned_of() {
     let mut sidecar = sidecar(folder.path(), &flags);
     let mut driver = sidecar.connect().await.unwrap();
     for _ in 0..30 {
-        crate::common::call(&mut driver, 8).await;
+        crate::black_box::common::call(&mut driver, 8).await;
     }
     driver.finish().await.unwrap();
     sidecar.stop().await.unwrap();
@@ -327,7 +327,7 @@ async fn send_drives_a_running_sidecar_and_saves_what_numpy_can_read() {
     );
     // Frame 8 is frame 0 of the stack of eight, which starts again.
     let phase = |k: usize| std::fs::read(results.join(format!("{k}.phase.npy"))).unwrap();
-    assert_eq!(crate::common::values(&phase(0)).len(), 64 * 64);
+    assert_eq!(crate::black_box::common::values(&phase(0)).len(), 64 * 64);
     assert_eq!(phase(0), phase(8));
     assert_eq!(std::fs::read_dir(&results).unwrap().count(), 40);
     sidecar.stop().await.unwrap();

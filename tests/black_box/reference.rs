@@ -1,7 +1,8 @@
 //! Numbers compared with an independent reference, onnxruntime.
 
-use crate::common::{Host, values};
+use crate::black_box::common::{Host, values};
 use beamflow::vertex::client::Datum;
+use beamflow_needs::needs;
 use futures::stream;
 use std::path::{Path, PathBuf};
 
@@ -62,13 +63,16 @@ async fn the_projects_model_matches_onnxruntime() {
 }
 
 #[cfg(feature = "onnxruntime")]
+#[needs(onnxruntime)]
 #[tokio::test]
 async fn the_sidecar_with_onnxruntime_matches_onnxruntime() {
-    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
-        eprintln!("skipped: ORT_DYLIB_PATH names no libonnxruntime.so");
-        return;
-    }
     check_the_projects_model("onnxruntime").await;
+}
+
+#[cfg(feature = "onnxruntime")]
+#[needs(onnxruntime, shared)]
+#[tokio::test]
+async fn the_shared_ptychonn_matches_with_onnxruntime() {
     check_the_shared_model("onnxruntime").await;
 }
 
@@ -85,6 +89,7 @@ async fn check_the_projects_model(device: &str) {
     }
 }
 
+#[needs(shared)]
 #[tokio::test]
 async fn the_shared_ptychonn_matches_onnxruntime() {
     check_the_shared_model("cpu").await;
@@ -92,10 +97,6 @@ async fn the_shared_ptychonn_matches_onnxruntime() {
 
 async fn check_the_shared_model(device: &str) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/models/ptychoNN_8.onnx");
-    if !model.exists() {
-        eprintln!("skipped: {} is absent", model.display());
-        return;
-    }
     let names = ["the only one"];
     let got = outputs(&model, device, "shared_ptychonn_8_input.npy", &names).await;
     let error = relative_error(&got[0], &floats("shared_ptychonn_8_output.npy"));

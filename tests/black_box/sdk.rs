@@ -1,6 +1,6 @@
 //! The handler implements the SDK's `BatchMapper`: the SDK's own server runs it too.
 
-use crate::common::{MODES, NEVER, SIM, assert_result, call, config};
+use crate::black_box::common::{MODES, NEVER, SIM, assert_result, call, config};
 use beamflow::app::map::Sidecar;
 use beamflow::vertex::client::Driver;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum, Server};
@@ -36,6 +36,7 @@ async fn the_handler_answers_every_datum_under_the_sdks_own_server() {
             tokio::spawn(async move { server.start_with_shutdown(stopped).await.is_ok() });
 
         let mut driver = Driver::wait_ready(&info, &sock, NEVER).await.unwrap();
+        crate::host::sdk::keep_panic_messages();
         for frames in [0, 1, 45, 1_500] {
             let answer = call(&mut driver, frames).await;
             assert_eq!(answer.len(), frames, "{mode}");

@@ -1,6 +1,6 @@
 //! A sidecar with its HTTP server, and requests to it.
 
-use crate::common::NEVER;
+use crate::black_box::common::NEVER;
 use beamflow::commands::child::ChildSidecar;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +39,7 @@ impl Served {
             let (_, rest) = log.split_once("served over HTTP. address=")?;
             Some(rest.split_whitespace().next()?.to_owned())
         };
-        crate::common::eventually("the address", || told().is_some()).await;
+        crate::black_box::common::eventually("the address", || told().is_some()).await;
         Self {
             address: told().unwrap(),
             sidecar,

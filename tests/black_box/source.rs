@@ -3,7 +3,7 @@
 /// Numa's side of the source protocol.
 mod reader;
 
-use crate::common::{Host, NEVER, eventually};
+use crate::black_box::common::{Host, NEVER, eventually};
 use beamflow::lab::Raster;
 use beamflow::lab::experiment;
 use beamflow::vertex::client::Datum;
@@ -278,7 +278,10 @@ async fn a_sidecar_answers_each_frame_of_the_source_once() {
         assert_eq!(answer.len(), 50);
         for (id, results) in &answer.responses {
             assert_eq!(results.len(), 1);
-            assert_eq!(crate::common::values(&results[0].value).len(), 64 * 64);
+            assert_eq!(
+                crate::black_box::common::values(&results[0].value).len(),
+                64 * 64
+            );
             assert!(seen.insert(id.clone()), "frame {id} again");
         }
         reader.ack(&messages).await;

@@ -1,6 +1,6 @@
 //! Streams do not delay each other, and a client that disconnects leaves nothing behind.
 
-use crate::common::{Host, MODES, SIM, assert_result, call, eventually, good};
+use crate::black_box::common::{Host, MODES, SIM, assert_result, call, eventually, good};
 
 #[tokio::test]
 async fn a_stalled_stream_delays_no_other_stream() {

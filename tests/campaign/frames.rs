@@ -3,6 +3,8 @@
 use beamflow::engine::simulated::expected;
 use beamflow::frame::{DTYPE_HEADER, FRAME_ID_HEADER};
 use beamflow::vertex::client::Datum;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 const PIXELS: usize = 16;
 
@@ -27,11 +29,9 @@ pub enum Kind {
 
 impl Kind {
     pub fn of(seed: u64, number: usize) -> Self {
-        // SplitMix64's finaliser, so that kinds do not form a pattern (Steele et al. 2014).
-        let mut z = seed ^ (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        match (z ^ (z >> 31)) % 200 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(number as u64);
+        match random.next_u32() % 200 {
             0 => Self::Oversized,
             1..=3 => Self::Truncated,
             4..=6 => Self::CorruptNpy,

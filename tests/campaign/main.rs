@@ -28,6 +28,7 @@ mod one_cpu;
 mod plan;
 
 use account::Account;
+use beamflow_needs::needs;
 use life::{Ending, Life};
 use one_cpu::OneCpu;
 use plan::{Incident, MODES, Plan};
@@ -86,13 +87,12 @@ async fn every_frame_is_answered_once_and_rightly_under_faults() {
     campaign(plan(frames), frames, None).await;
 }
 
+#[needs(taskset)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_one_cpu_the_promises_hold_in_every_mode() {
     let frames = setting("CAMPAIGN_ONE_CPU_FRAMES", SHORT / 3);
     for with_rival in [false, true] {
-        let Some(cpu) = OneCpu::new(with_rival) else {
-            return;
-        };
+        let cpu = OneCpu::new(with_rival);
         for mode in MODES {
             println!("on one CPU, {mode}, with a rival: {with_rival}");
             campaign(plan(frames).only(mode), frames, Some(&cpu)).await;

@@ -13,8 +13,8 @@ fn inspect_shows_tensors_batch_range_and_memory_per_gpu() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
     for words in [
-        "opened by TensorRT-RTX 1.7.1 on gpu-0 (Stand-in device 0, compute capability 8.6): 1.00 GiB free, 2.00 MiB a lane",
-        "opened by TensorRT-RTX 1.7.1 on gpu-1 (Stand-in device 1, compute capability 8.6): 1.00 GiB free, 2.00 MiB a lane",
+        "opened by TensorRT-RTX 1.7.1 on gpu-0 (Stand-in device 0, compute capability 8.6): 1.0 GiB free, 2.0 MiB a lane",
+        "opened by TensorRT-RTX 1.7.1 on gpu-1 (Stand-in device 1, compute capability 8.6): 1.0 GiB free, 2.0 MiB a lane",
         "diffraction",
         "f16",
         "N×1×4×4",

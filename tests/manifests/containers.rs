@@ -1,6 +1,6 @@
 //! The containers that run beamflow: flags, settings, security.
 
-use crate::documents::{self, Document, read, root};
+use crate::manifests::documents::{self, Document, read, root};
 use beamflow::cli::Cli;
 use beamflow::config::Config;
 use beamflow::config::memory;

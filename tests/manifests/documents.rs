@@ -1,5 +1,6 @@
 //! Manifests, as files and rendered.
 
+use beamflow_needs::needs;
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -77,13 +78,8 @@ pub fn written() -> Vec<Document> {
     files().iter().flat_map(|f| parse(f, &read(f))).collect()
 }
 
-/// The output of `kubectl kustomize` for `folder`. Prints the reason and returns nothing where kubectl is not
-/// available.
-pub fn rendered(folder: &str) -> Option<Vec<Document>> {
-    if let Err(reason) = kustomize_version() {
-        eprintln!("{folder} is not rendered: {reason}");
-        return None;
-    }
+/// The output of `kubectl kustomize` for `folder`; kubectl has kustomize 5 since 1.27.
+pub fn rendered(folder: &str) -> Vec<Document> {
     let output = Command::new("kubectl")
         .args(["kustomize", folder])
         .current_dir(root())
@@ -91,31 +87,25 @@ pub fn rendered(folder: &str) -> Option<Vec<Document>> {
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{folder}: {errors}");
-    Some(parse(folder, &String::from_utf8(output.stdout).unwrap()))
+    parse(folder, &String::from_utf8(output.stdout).unwrap())
 }
 
-/// All documents, of files and rendered; read once for all tests.
+/// All documents, of files and, where there is a kubectl, rendered; read once for all tests.
 pub fn all() -> &'static [Document] {
     static ALL: OnceLock<Vec<Document>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let rendered = KUSTOMIZATIONS.iter().flat_map(|folder| rendered(folder));
-        written().into_iter().chain(rendered.flatten()).collect()
+        let kubectl = Command::new("kubectl")
+            .arg("version")
+            .arg("--client")
+            .output();
+        let folders: &[_] = if kubectl.is_ok() {
+            &KUSTOMIZATIONS
+        } else {
+            &[]
+        };
+        let rendered = folders.iter().flat_map(|folder| rendered(folder));
+        written().into_iter().chain(rendered).collect()
     })
-}
-
-/// Kustomize 5 came with kubectl 1.27.
-fn kustomize_version() -> Result<u32, String> {
-    let output = Command::new("kubectl")
-        .args(["version", "--client", "--output", "json"])
-        .output()
-        .map_err(|error| format!("kubectl: {error}"))?;
-    let told: Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
-    let version = told["kustomizeVersion"].as_str().unwrap_or("none");
-    let major = version.trim_start_matches('v').split('.').next();
-    match major.and_then(|major| major.parse().ok()) {
-        Some(major) if major >= 5 => Ok(major),
-        _ => Err(format!("kubectl's kustomize is {version}, and 5 is needed")),
-    }
 }
 
 /// Multi-line texts in a manifest are YAML themselves. They are parsed, so that their comments are ignored.
@@ -145,11 +135,10 @@ fn every_yaml_file_can_be_read_and_says_what_it_is() {
     }
 }
 
+#[needs(kubectl)]
 #[test]
 fn pipeline_yaml_is_what_the_gpu_overlay_renders() {
-    let Some(rendered) = rendered("k8s/overlays/gpu") else {
-        return;
-    };
+    let rendered = rendered("k8s/overlays/gpu");
     let written = parse("pipeline.yaml", &read("pipeline.yaml"));
     let sorted = |documents: Vec<Document>| {
         let mut all: Vec<_> = documents

@@ -1,6 +1,6 @@
 //! Output shown in the operations guide is the program's output.
 
-use crate::documents::{read, root};
+use crate::manifests::documents::{read, root};
 use std::process::Command;
 
 #[test]

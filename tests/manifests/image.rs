@@ -1,7 +1,7 @@
 //! The Dockerfile and the files that it copies. Docker is not needed: the test copies the build context into a
 //! folder and runs Cargo there.
 
-use crate::documents::{read, root};
+use crate::manifests::documents::{read, root};
 use std::path::Path;
 use std::process::Command;
 

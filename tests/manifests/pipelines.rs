@@ -1,7 +1,7 @@
 //! Vertices, edges, buffers.
 
-use crate::containers::{each_sidecar, vertices};
-use crate::documents::{self, Document, parse};
+use crate::manifests::containers::{each_sidecar, vertices};
+use crate::manifests::documents::{self, Document, parse};
 use beamflow::inference::policy::{OnFailure, OnInvalid};
 use serde_json::Value;
 

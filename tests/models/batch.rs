@@ -7,4 +7,4 @@ pub(crate) mod ring;
 #[path = "../../src/inference/batch/slot.rs"]
 pub(crate) mod slot;
 
-pub(crate) use ring::{Claim, Lease, Ring};
+pub(crate) use ring::{Claim, Lease, NoSlots, Ring};

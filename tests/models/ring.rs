@@ -96,7 +96,7 @@ pub fn a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back() {
         if refuse.load(Ordering::SeqCst) {
             return Err(EngineError::Memory {
                 bytes: 4,
-                reason: "none".to_owned(),
+                reason: "none".into(),
             });
         }
         Slot::new(&engine, 1, &[])

@@ -56,7 +56,7 @@ impl Subject {
             if made.fetch_add(1, Ordering::SeqCst) > LANES && choose(2) == 0 {
                 return Err(EngineError::Memory {
                     bytes: 1,
-                    reason: "just now".to_owned(),
+                    reason: "just now".into(),
                 });
             }
             Slot::new(engine.as_ref(), BATCH, std::slice::from_ref(&wanted))

@@ -49,14 +49,14 @@ impl Fate {
     }
 
     pub fn befall(self, gate: &Gate) -> Result<StageTimes, EngineError> {
-        let reason = || "random failure".to_owned();
+        let reason = "random failure";
         match self {
             Self::Succeed => Ok(StageTimes::default()),
-            Self::Fail => Err(EngineError::Run(reason())),
-            Self::LoseSession => Err(EngineError::SessionLost(reason())),
-            Self::LoseDevice => Err(EngineError::DeviceLost(reason())),
+            Self::Fail => Err(EngineError::Run(reason.into())),
+            Self::LoseSession => Err(EngineError::SessionLost(reason.into())),
+            Self::LoseDevice => Err(EngineError::DeviceLost(reason.into())),
             // Unwinds like a panic, but prints no message.
-            Self::Panic => std::panic::resume_unwind(Box::new(reason())),
+            Self::Panic => std::panic::resume_unwind(Box::new(reason)),
             Self::Hang => {
                 gate.wait();
                 Ok(StageTimes::default())
@@ -156,7 +156,7 @@ impl Engine for Scripted {
         if opened >= self.sessions {
             return Err(EngineError::Session {
                 lane: place.lane,
-                reason: "no more".to_owned(),
+                reason: "no more".into(),
             });
         }
         Ok(Box::new(Dice {
@@ -204,7 +204,7 @@ impl Session for Dice {
         let (Values::F32(input), ValuesMut::F32(output)) =
             (batch.input, &mut batch.outputs[0].values)
         else {
-            return Err(EngineError::Run("not single precision".to_owned()));
+            return Err(EngineError::Run("not single precision".into()));
         };
         for (output, input) in output.iter_mut().zip(input) {
             *output = input + ADDED;

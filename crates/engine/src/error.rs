@@ -1,7 +1,55 @@
 //! What can go wrong in an engine.
 
 use super::simulated;
+use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why something failed: in words, and the error of the system or of a library below it, if there is one.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    words: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Cause {
+    /// The words and the error are those of `error`.
+    pub fn of(error: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            words: error.to_string(),
+            source: Some(Arc::new(error)),
+        }
+    }
+
+    /// The same error in other words.
+    #[must_use]
+    pub fn in_words(self, words: impl Into<String>) -> Self {
+        let words = words.into();
+        Self { words, ..self }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cause {
+    /// Words alone.
+    fn from(words: T) -> Self {
+        let (words, source) = (words.into(), None);
+        Self { words, source }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
 
 /// What can go wrong in an engine.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -12,7 +60,8 @@ pub enum EngineError {
         /// The file.
         path: PathBuf,
         /// What the loader said.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The file is a model, but not one that frames can be run through.
     #[error("the model {} cannot take frames: {reason}", path.display())]
@@ -20,7 +69,8 @@ pub enum EngineError {
         /// The file.
         path: PathBuf,
         /// What does not fit.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// This build or this machine has no engine for the file.
     #[error("no engine for the model {}: {reason}", path.display())]
@@ -28,7 +78,8 @@ pub enum EngineError {
         /// The file.
         path: PathBuf,
         /// What is missing, and the remedy.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// No engine can be built from the file.
     #[error("cannot build an engine from {}: {reason}", path.display())]
@@ -36,7 +87,8 @@ pub enum EngineError {
         /// The file.
         path: PathBuf,
         /// What stands in the way, and the remedy.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The name does not say which engine is to run it.
     #[error(
@@ -52,7 +104,8 @@ pub enum EngineError {
         /// The lane that asked.
         lane: usize,
         /// What the runtime said.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// Host memory could not be allocated.
     #[error("cannot allocate {bytes} bytes of host memory: {reason}")]
@@ -60,51 +113,18 @@ pub enum EngineError {
         /// The size asked for.
         bytes: usize,
         /// What the runtime said.
-        reason: String,
-    },
-    /// The slots do not fit into the host's memory.
-    #[error(
-        "{fit} of the {asked} slots asked for fit into host memory ({reason}): lower --pipeline-depth, \
-         --max-concurrent-batches or --bsz-size, or raise the container's memory or locked-memory limit"
-    )]
-    Slots {
-        /// Slots that fit.
-        fit: usize,
-        /// Slots asked for: one more than batches may be in flight.
-        asked: usize,
-        /// Why there is no other.
-        reason: String,
-    },
-    /// The lanes do not fit into a device's memory.
-    #[error(
-        "{fit} of the {asked} lanes asked for fit on {device}, which has {free} bytes of memory free, and a lane with \
-         a batch of {rows} takes {per_lane}: {remedy}"
-    )]
-    NoRoom {
-        /// The device.
-        device: String,
-        /// Free memory, bytes.
-        free: usize,
-        /// What a lane takes, bytes.
-        per_lane: usize,
-        /// Lanes asked for on this device.
-        asked: usize,
-        /// Lanes that fit.
-        fit: usize,
-        /// Rows in a batch.
-        rows: usize,
-        /// What to lower.
-        remedy: String,
+        #[source]
+        reason: Cause,
     },
     /// A run failed; the session may be used again.
     #[error("the engine failed: {0}")]
-    Run(String),
+    Run(#[source] Cause),
     /// A run failed and its session is lost; the device still works.
     #[error("the session is lost: {0}")]
-    SessionLost(String),
+    SessionLost(#[source] Cause),
     /// A run failed and its device is lost, with all its sessions.
     #[error("the device is lost: {0}")]
-    DeviceLost(String),
+    DeviceLost(#[source] Cause),
 }
 
 impl EngineError {

@@ -40,7 +40,7 @@ pub mod tensorrt;
 /// The two traits, `Engine` and `Session`.
 mod traits;
 
-pub use error::EngineError;
+pub use error::{Cause, EngineError};
 pub use load::load;
 pub use model::BatchDimension;
 pub use model::{ModelSpec, TensorSpec};

@@ -40,6 +40,6 @@ fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
     Err(EngineError::NoEngine {
         path: path.to_owned(),
         reason: "this build of beamflow has no onnxruntime: build it with --features onnxruntime, or use --device cpu"
-            .to_owned(),
+            .into(),
     })
 }

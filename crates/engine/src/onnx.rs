@@ -25,6 +25,7 @@ mod framing;
 mod suitability;
 
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
+use crate::Cause;
 use rten::{Model, NodeId, RunOptions, ThreadPool, Value, ValueView};
 use rten_tensor::{AsView, Layout};
 use std::any::Any;
@@ -60,21 +61,21 @@ impl OnnxEngine {
     }
 
     fn load_with_threads(path: &Path, threads: usize) -> Result<Self, EngineError> {
-        let fail = |reason| EngineError::Load {
+        let fail = |reason: Cause| EngineError::Load {
             path: path.to_owned(),
             reason,
         };
         std::fs::read(path)
-            .map_err(|error| error.to_string())
-            .and_then(|file| framing::check(&file).map_err(str::to_owned))
+            .map_err(Cause::of)
+            .and_then(|file| framing::check(&file).map_err(Cause::from))
             .map_err(fail)?;
         // Read anew by its path, because weights may lie in files beside it.
         let model = contained(|| Model::load_file(path))
-            .map_err(fail)?
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|panic| fail(panic.into()))?
+            .map_err(|error| fail(Cause::of(error)))?;
         // An empty file parses as a model without a graph.
         if model.input_ids().is_empty() && model.output_ids().is_empty() {
-            return Err(fail("there is no graph in it".to_owned()));
+            return Err(fail("there is no graph in it".into()));
         }
         let options = RunOptions::default()
             .with_thread_pool(Some(Arc::new(ThreadPool::with_num_threads(threads))));
@@ -132,12 +133,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl Graph {
-    /// Reads the input from the model, and the outputs from a run of it. An error is the reason.
-    fn new(model: Model, options: RunOptions) -> Result<Self, String> {
+    /// Reads the input from the model, and the outputs from a run of it.
+    fn new(model: Model, options: RunOptions) -> Result<Self, Cause> {
         let (input, spec, batch) = suitability::input(&model)?;
         let outputs = model.output_ids().to_vec();
         if outputs.is_empty() {
-            return Err("it has no output".to_owned());
+            return Err("it has no output".into());
         }
         let mut graph = Self {
             model,
@@ -154,13 +155,18 @@ impl Graph {
         let rows = batch.rows(2);
         let values = rows * graph.spec.input.elements(); // suitability::input has checked the product
         let mut zeros = Vec::new();
-        zeros
-            .try_reserve_exact(values)
-            .map_err(|error| format!("{rows} frames of it do not fit into memory: {error}"))?;
+        zeros.try_reserve_exact(values).map_err(|error| {
+            let words = format!("{rows} frames of it do not fit into memory: {error}");
+            Cause::of(error).in_words(words)
+        })?;
         zeros.resize(values, 0.0_f32);
         let values = contained(|| graph.run(rows, &zeros))
-            .and_then(|result| result)
-            .map_err(|reason| format!("a trial run of {rows} frames of zeros failed: {reason}"))?;
+            .map_err(Cause::from)
+            .flatten()
+            .map_err(|cause| {
+                let words = format!("a trial run of {rows} frames of zeros failed: {cause}");
+                cause.in_words(words)
+            })?;
         let names = graph
             .outputs
             .iter()
@@ -172,18 +178,18 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Runs `rows` frames through the model. An error is the reason.
-    fn run(&self, rows: usize, frames: &[f32]) -> Result<Vec<Value>, String> {
+    /// Runs `rows` frames through the model.
+    fn run(&self, rows: usize, frames: &[f32]) -> Result<Vec<Value>, Cause> {
         let mut shape = vec![rows];
         shape.extend(&self.spec.input.shape);
-        let view = ValueView::from_shape(shape, frames).map_err(|error| error.to_string())?;
+        let view = ValueView::from_shape(shape, frames).map_err(Cause::of)?;
         self.model
             .run(
                 vec![(self.input, view.into())],
                 &self.outputs,
                 Some(self.options.clone()),
             )
-            .map_err(|error| error.to_string())
+            .map_err(Cause::of)
     }
 }
 
@@ -196,7 +202,7 @@ impl Session for OnnxSession {
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         let spec = &self.graph.spec;
         batch.check(spec)?;
-        let single = || EngineError::Run("this engine takes and gives f32 only".to_owned());
+        let single = || EngineError::Run("this engine takes and gives f32 only".into());
         let input = batch.input.single().ok_or_else(single)?;
         let start = Instant::now();
         let values = self
@@ -229,7 +235,7 @@ fn copy_out(
     room: &mut [f32],
 ) -> Result<(), EngineError> {
     let wrong =
-        |got: String| EngineError::Run(format!("{rows} rows of {tensor} came out as {got}"));
+        |got: String| EngineError::Run(format!("{rows} rows of {tensor} came out as {got}").into());
     let Value::FloatTensor(values) = value else {
         return Err(wrong(value.dtype().to_string()));
     };

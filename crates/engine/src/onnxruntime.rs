@@ -8,6 +8,7 @@
 
 use super::onnx::{OnnxEngine, available_threads};
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes};
+use crate::Cause;
 use ort::environment::Environment;
 use ort::value::TensorRef;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,12 @@ use std::time::{Duration, Instant};
 const LIBRARY: &str = "libonnxruntime.so";
 
 /// The opened library: there can be one of it in a process.
-static ENVIRONMENT: OnceLock<Result<Environment, String>> = OnceLock::new();
+static ENVIRONMENT: OnceLock<Result<Environment, Cause>> = OnceLock::new();
 
-fn open_library() -> Result<Environment, String> {
+fn open_library() -> Result<Environment, Cause> {
     let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_else(|| LIBRARY.into());
-    let builder = ort::init_from(library).map_err(|error| error.to_string())?;
-    builder.build().map_err(|error| error.to_string())
+    let builder = ort::init_from(library).map_err(Cause::of)?;
+    builder.build().map_err(Cause::of)
 }
 
 /// A loaded `.onnx` file. See the module's essay.
@@ -40,12 +41,14 @@ impl OnnxRuntimeEngine {
     /// # Errors
     /// [`EngineError::NoEngine`] where the library cannot be opened; otherwise as the pure-Rust engine.
     pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
-        let missing = |reason: &String| EngineError::NoEngine {
+        let missing = |cause: &Cause| {
+            EngineError::NoEngine {
             path: path.to_owned(),
-            reason: format!(
-                "cannot load onnxruntime: {reason}; install it and name its {LIBRARY} in ORT_DYLIB_PATH, or use \
+            reason: cause.clone().in_words(format!(
+                "cannot load onnxruntime: {cause}; install it and name its {LIBRARY} in ORT_DYLIB_PATH, or use \
                  --device cpu"
-            ),
+            )),
+        }
         };
         let environment = ENVIRONMENT.get_or_init(open_library);
         Ok(Self {
@@ -84,7 +87,7 @@ impl Engine for OnnxRuntimeEngine {
     fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
         let session = self.open().map_err(|error| EngineError::Session {
             lane: place.lane,
-            reason: error.to_string(),
+            reason: Cause::of(error),
         })?;
         Ok(Box::new(OnnxRuntimeSession {
             session,
@@ -102,8 +105,8 @@ impl Session for OnnxRuntimeSession {
     #[allow(clippy::disallowed_methods, reason = "synchronous code")]
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         batch.check(&self.spec)?;
-        let failed = |error: ort::Error| EngineError::Run(error.to_string());
-        let single = || EngineError::Run("this engine takes and gives f32 only".to_owned());
+        let failed = |error: ort::Error| EngineError::Run(Cause::of(error));
+        let single = || EngineError::Run("this engine takes and gives f32 only".into());
         let input = batch.input.single().ok_or_else(single)?;
         let mut shape = vec![batch.rows];
         shape.extend(&self.spec.input.shape);
@@ -115,15 +118,18 @@ impl Session for OnnxRuntimeSession {
         for (tensor, room) in self.spec.outputs.iter().zip(batch.outputs) {
             let value = results
                 .get(&tensor.name)
-                .ok_or_else(|| EngineError::Run(format!("there is no output {tensor}")))?;
+                .ok_or_else(|| EngineError::Run(format!("there is no output {tensor}").into()))?;
             let (_, values) = value.try_extract_tensor::<f32>().map_err(failed)?;
             let room = room.values.single().ok_or_else(single)?;
             if values.len() != room.len() {
-                return Err(EngineError::Run(format!(
-                    "{} rows of {tensor} came out as {} values",
-                    batch.rows,
-                    values.len()
-                )));
+                return Err(EngineError::Run(
+                    format!(
+                        "{} rows of {tensor} came out as {} values",
+                        batch.rows,
+                        values.len()
+                    )
+                    .into(),
+                ));
             }
             room.copy_from_slice(values);
         }

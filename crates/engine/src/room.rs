@@ -1,7 +1,5 @@
 //! Whether the lanes fit into the devices' memory, known before they are made.
 
-use super::{BatchDimension, EngineError};
-
 /// A device's memory, and what a session takes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceMemory {
@@ -28,18 +26,34 @@ pub fn lanes_on(device: usize, devices: usize, lanes: usize) -> usize {
     lanes / devices + usize::from(device < lanes % devices)
 }
 
+/// The lanes do not fit into a device's memory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{fit} of the {asked} lanes asked for fit on {device}, which has {free} bytes of memory free, and a lane with \
+     a batch of {rows} takes {per_lane}"
+)]
+pub struct NoRoom {
+    /// The device.
+    pub device: String,
+    /// Free memory, bytes.
+    pub free: usize,
+    /// What a lane takes, bytes.
+    pub per_lane: usize,
+    /// Lanes asked for on this device.
+    pub asked: usize,
+    /// Lanes that fit on this device.
+    pub fit: usize,
+    /// Rows in a batch.
+    pub rows: usize,
+    /// The most lanes on all devices that fit, fewer than were asked for; `None` if not even one does.
+    pub fewer: Option<usize>,
+}
+
 /// Checks that `lanes` lanes with batches of `rows` rows, dealt out over the devices, fit into `memory`.
-/// `flag` is what says how many lanes there are.
 ///
 /// # Errors
-/// [`EngineError::NoRoom`], saying how many fit and what to lower.
-pub fn check(
-    memory: &[DeviceMemory],
-    lanes: usize,
-    rows: usize,
-    batch: BatchDimension,
-    flag: &'static str,
-) -> Result<(), EngineError> {
+/// [`NoRoom`], saying how many fit.
+pub fn check(memory: &[DeviceMemory], lanes: usize, rows: usize) -> Result<(), NoRoom> {
     let too_full = |lanes: usize| {
         let asked = |n| lanes_on(n, memory.len(), lanes);
         let mut devices = memory.iter().enumerate();
@@ -48,23 +62,14 @@ pub fn check(
     let Some((n, device)) = too_full(lanes) else {
         return Ok(());
     };
-    let smaller_batch = if matches!(batch, BatchDimension::Static(_)) {
-        "use an engine with a smaller batch"
-    } else {
-        "lower --bsz-size"
-    };
-    let remedy = match (1..lanes).rev().find(|fewer| too_full(*fewer).is_none()) {
-        Some(fewer) => format!("lower {flag} to {fewer}, or {smaller_batch}"),
-        None => format!("{smaller_batch}, or free memory on the device"),
-    };
-    Err(EngineError::NoRoom {
+    Err(NoRoom {
         device: device.device.clone(),
         free: device.free,
         per_lane: device.per_lane,
         asked: lanes_on(n, memory.len(), lanes),
         fit: device.lanes(),
         rows,
-        remedy,
+        fewer: (1..lanes).rev().find(|fewer| too_full(*fewer).is_none()),
     })
 }
 
@@ -86,44 +91,36 @@ mod tests {
         assert_eq!(dealt, [3, 2, 2]);
     }
 
-    fn refused(memory: &[DeviceMemory], lanes: usize, batch: BatchDimension) -> Option<String> {
-        check(memory, lanes, 8, batch, "--pipeline-depth")
-            .err()
-            .map(|error| error.to_string())
+    /// What fits, of `lanes` lanes with batches of 8 rows.
+    fn refused(memory: &[DeviceMemory], lanes: usize) -> Option<NoRoom> {
+        check(memory, lanes, 8).err()
     }
 
     #[test]
-    fn lanes_that_do_not_fit_are_refused_with_a_remedy() {
-        let open = BatchDimension::Dynamic;
-        assert_eq!(refused(&[device(100, 30)], 3, open), None);
-        let text = refused(&[device(100, 30)], 5, open).unwrap();
-        assert!(text.starts_with("3 of the 5 lanes"), "{text}");
+    fn lanes_that_do_not_fit_are_refused_with_the_number_that_does() {
+        assert_eq!(refused(&[device(100, 30)], 3), None);
+        let refused = refused(&[device(100, 30)], 5).unwrap();
         assert!(
-            text.contains("--pipeline-depth to 3, or lower --bsz-size"),
-            "{text}"
+            refused.to_string().starts_with("3 of the 5 lanes"),
+            "{refused}"
         );
+        assert_eq!(refused.fewer, Some(3));
     }
 
     #[test]
-    fn the_advice_counts_all_devices() {
+    fn the_number_that_fits_counts_all_devices() {
         let memory = [device(60, 30), device(90, 30)];
-        assert_eq!(refused(&memory, 4, BatchDimension::Dynamic), None);
-        let text = refused(&memory, 8, BatchDimension::Dynamic).unwrap();
-        assert!(text.contains("--pipeline-depth to 4"), "{text}");
+        assert_eq!(refused(&memory, 4), None);
+        assert_eq!(refused(&memory, 8).unwrap().fewer, Some(4));
     }
 
     #[test]
-    fn what_cannot_help_is_not_advised() {
-        let text = refused(&[device(20, 30)], 1, BatchDimension::Static(8)).unwrap();
-        assert!(
-            !text.contains("--pipeline-depth") && !text.contains("--bsz-size"),
-            "{text}"
-        );
-        assert!(text.contains("an engine with a smaller batch"), "{text}");
+    fn no_number_is_named_if_not_even_one_lane_fits() {
+        assert_eq!(refused(&[device(20, 30)], 1).unwrap().fewer, None);
     }
 
     #[test]
     fn a_session_that_takes_nothing_always_fits() {
-        assert_eq!(refused(&[device(0, 0)], 64, BatchDimension::Dynamic), None);
+        assert_eq!(refused(&[device(0, 0)], 64), None);
     }
 }

@@ -4,6 +4,7 @@
 //! batches; the engine chooses the memory (page-locked for a GPU) and the model the type of the values.
 
 use super::{EngineError, ModelSpec};
+use crate::Cause;
 use beamflow_frame::values::{Element, Values, ValuesMut};
 use half::f16;
 use std::ops::Range;
@@ -46,11 +47,11 @@ impl HostMemory for Vec<f16> {
 pub fn ordinary_memory(element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
     fn zeros<T: Clone>(zero: T, elements: usize) -> Result<Vec<T>, EngineError> {
         let bytes = elements.saturating_mul(size_of::<T>());
-        let refused = |reason| EngineError::Memory { bytes, reason };
+        let refused = |reason: Cause| EngineError::Memory { bytes, reason };
         let mut values = Vec::new();
         values
             .try_reserve_exact(elements)
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| refused(Cause::of(error)))?;
         values.resize(elements, zero);
         Ok(values)
     }
@@ -98,17 +99,23 @@ impl Batch<'_> {
     /// [`EngineError::Run`] naming the tensor, what it is and what it should be.
     pub fn check(&self, model: &ModelSpec) -> Result<(), EngineError> {
         if !model.batch.allows(self.rows) {
-            return Err(EngineError::Run(format!(
-                "a batch of {} rows, where the model's batch dimension is {}",
-                self.rows, model.batch
-            )));
+            return Err(EngineError::Run(
+                format!(
+                    "a batch of {} rows, where the model's batch dimension is {}",
+                    self.rows, model.batch
+                )
+                .into(),
+            ));
         }
         if self.outputs.len() != model.outputs.len() {
-            return Err(EngineError::Run(format!(
-                "room for {} outputs, where the model has {}",
-                self.outputs.len(),
-                model.outputs.len()
-            )));
+            return Err(EngineError::Run(
+                format!(
+                    "room for {} outputs, where the model has {}",
+                    self.outputs.len(),
+                    model.outputs.len()
+                )
+                .into(),
+            ));
         }
         let given = std::iter::once((self.input.len(), self.input.element(), 0)).chain(
             self.outputs
@@ -126,7 +133,7 @@ impl Batch<'_> {
                     self.rows,
                     tensor.elements(),
                     tensor.element
-                )));
+                ).into()));
             }
         }
         Ok(())

@@ -19,4 +19,4 @@ pub(crate) mod slot;
 
 pub use fill::Close;
 pub use fill::Fill;
-pub(crate) use ring::{Claim, Lease, Ring, RingWatch};
+pub(crate) use ring::{Claim, Lease, NoSlots, Ring, RingWatch};

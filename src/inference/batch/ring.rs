@@ -29,6 +29,18 @@ impl Shared {
     }
 }
 
+/// The slots do not fit into the host's memory.
+#[derive(Debug, thiserror::Error)]
+#[error("{fit} of the {asked} slots asked for fit into host memory ({source})")]
+pub struct NoSlots {
+    /// Slots that fit.
+    pub(crate) fit: usize,
+    /// Slots asked for: one more than batches may be in flight.
+    pub(crate) asked: usize,
+    /// Why there is no other.
+    pub(crate) source: EngineError,
+}
+
 /// A fixed number of slots. See the module's essay.
 #[derive(Clone)]
 pub(crate) struct Ring {
@@ -40,17 +52,17 @@ impl Ring {
     /// A ring of `slots` slots, each made by `make`.
     ///
     /// # Errors
-    /// [`EngineError::Slots`] if they cannot all be made: how many could, and what `make` says.
+    /// [`NoSlots`] if they cannot all be made: how many could, and what `make` says.
     pub(crate) fn new(
         slots: usize,
         make: impl Fn() -> Result<Slot, EngineError> + Send + Sync + 'static,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, NoSlots> {
         let mut free = Vec::with_capacity(slots);
         for fit in 0..slots {
-            free.push(make().map_err(|error| EngineError::Slots {
+            free.push(make().map_err(|source| NoSlots {
                 fit,
                 asked: slots,
-                reason: error.to_string(),
+                source,
             })?);
         }
         Ok(Self {

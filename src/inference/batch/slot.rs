@@ -170,7 +170,7 @@ impl Work for Slot {
         if let Some(padding) = self.input.values_mut().get(padding) {
             padding.clear();
         }
-        let short = || EngineError::Run(format!("a slot has no room for {rows} rows"));
+        let short = || EngineError::Run(format!("a slot has no room for {rows} rows").into());
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for output in &mut self.outputs {
             let values = output.buffer.values_mut().get(0..rows * output.row);

@@ -4,7 +4,7 @@ use super::job::Job;
 use super::queue::Queue;
 use super::usage::{Account, DeviceUsage, Usage, Watched};
 use super::{Health, LaneId, Reply, Work};
-use crate::engine::{Engine, EngineError, Place, Session, warm_up};
+use crate::engine::{Cause, Engine, EngineError, Place, Session, warm_up};
 use crate::inference::failure::Failure;
 use crate::inference::sync::atomic::Ordering;
 use crate::inference::sync::{Condvar, Mutex, mpsc};
@@ -140,7 +140,8 @@ impl<W: Work> Shared<W> {
                 reason: format!(
                     "the engine panicked: {}",
                     crate::telemetry::panic::message(panic.as_ref())
-                ),
+                )
+                .into(),
             })
         })
     }
@@ -184,10 +185,10 @@ impl<W: Work> Shared<W> {
     }
 
     /// Takes a lost device's lanes off the list. Those at work end when their batches do.
-    fn lose(&self, device: usize, reason: &str) {
+    fn lose(&self, device: usize, reason: &Cause) {
         let name = self.device(device);
         if self.take_off(device, |queue| queue.remove_device(device)) {
-            tracing::error!(device = name, reason, "The device is lost.");
+            tracing::error!(device = name, %reason, "The device is lost.");
         }
     }
 

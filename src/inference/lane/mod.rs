@@ -27,7 +27,7 @@ pub(crate) use usage::{DeviceUsage, Usage};
 
 use super::failure::Failure;
 use crate::engine::room::lanes_on;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Cause, Engine, EngineError};
 use crate::inference::sync::atomic::{AtomicU64, Ordering};
 use crate::inference::sync::{Condvar, Mutex, mpsc, oneshot, thread};
 use job::Job;
@@ -299,9 +299,10 @@ impl<W: Work> Lanes<W> {
             .map(drop)
             .map_err(|error| {
                 self.shared.retire(lane);
+                let words = format!("no thread could be started: {error}");
                 EngineError::Session {
                     lane: lane.number,
-                    reason: format!("no thread could be started: {error}"),
+                    reason: Cause::of(error).in_words(words),
                 }
             })
     }

@@ -40,7 +40,7 @@ impl Engine for Limited {
         if self.opened.fetch_add(1, Ordering::SeqCst) >= self.sessions {
             return Err(EngineError::Session {
                 lane: place.lane,
-                reason: "no more".to_owned(),
+                reason: "no more".into(),
             });
         }
         Ok(Box::new(Idle))
@@ -89,7 +89,7 @@ impl Work for Task {
     fn run(&mut self, _: &mut dyn Session) -> Result<StageTimes, EngineError> {
         match self {
             Self::Succeed => Ok(StageTimes::default()),
-            Self::Lose => Err(EngineError::SessionLost("as told".to_owned())),
+            Self::Lose => Err(EngineError::SessionLost("as told".into())),
             Self::Panic => panic!("as told"),
             Self::Hang(until) => {
                 let _ = until.recv();

@@ -1,6 +1,6 @@
 //! Numa's side of the source protocol: one stream of reads, one of acks, on the SDK's generated client.
 
-use crate::common::NEVER;
+use crate::black_box::common::NEVER;
 use beamflow::vertex::client::dial;
 use numaflow::proto::source::read_response::Result as Message;
 use numaflow::proto::source::source_client::SourceClient;

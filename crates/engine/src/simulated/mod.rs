@@ -209,8 +209,10 @@ impl Engine for SimulatedEngine {
             return Err(EngineError::Session {
                 lane: place.lane,
                 reason: match most {
-                    Some(most) => format!("the simulated device refuses sessions after {most}"),
-                    None => "the simulated device is lost".to_owned(),
+                    Some(most) => {
+                        format!("the simulated device refuses sessions after {most}").into()
+                    }
+                    None => "the simulated device is lost".into(),
                 },
             });
         };
@@ -256,7 +258,7 @@ impl Session for SimulatedSession {
         } = &self.engine;
         if self.lost {
             return Err(EngineError::SessionLost(
-                "the simulated session was lost before this batch".to_owned(),
+                "the simulated session was lost before this batch".into(),
             ));
         }
         batch.check(model)?;
@@ -266,7 +268,7 @@ impl Session for SimulatedSession {
             Clock::Virtual => self.now,
         };
         let passage = hardware.submit(script, self.device, now).ok_or_else(|| {
-            EngineError::DeviceLost("the simulated device was lost before this batch".to_owned())
+            EngineError::DeviceLost("the simulated device was lost before this batch".into())
         })?;
         let mut visit = Visit {
             hardware,
@@ -293,9 +295,15 @@ fn settle(passage: Passage) -> Result<StageTimes, EngineError> {
     let n = passage.ordinal;
     match passage.fate {
         Fate::Computed | Fate::Hang => Ok(passage.times),
-        Fate::Error => Err(EngineError::Run(format!("simulated error in batch {n}"))),
-        Fate::Lost => Err(EngineError::SessionLost(format!("simulated in batch {n}"))),
-        Fate::DeviceLost => Err(EngineError::DeviceLost(format!("simulated in batch {n}"))),
+        Fate::Error => Err(EngineError::Run(
+            format!("simulated error in batch {n}").into(),
+        )),
+        Fate::Lost => Err(EngineError::SessionLost(
+            format!("simulated in batch {n}").into(),
+        )),
+        Fate::DeviceLost => Err(EngineError::DeviceLost(
+            format!("simulated in batch {n}").into(),
+        )),
         Fate::Panic => panic!("simulated panic in batch {n}"),
     }
 }

@@ -13,7 +13,7 @@ const REMEDY: &str = "this build of beamflow has no TensorRT: build it with --fe
 fn refusal(path: &Path, what: &str) -> EngineError {
     EngineError::NoEngine {
         path: path.to_owned(),
-        reason: format!("{what}, and {REMEDY}"),
+        reason: format!("{what}, and {REMEDY}").into(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! person, and this program on a machine without a GPU, what is in `model.engine`. It holds the file's SHA-256, so that
 //! it is never believed of another file.
 
+use crate::Cause;
 use crate::options::Precision;
 use crate::{EngineError, ModelSpec};
 use serde::{Deserialize, Serialize};
@@ -115,12 +116,12 @@ impl Inspection {
         path: &Path,
         reason: String,
     ) -> Result<Option<Self>, EngineError> {
-        let fail = |reason: String| EngineError::Load {
+        let fail = |reason: Cause| EngineError::Load {
             path: path.to_owned(),
             reason,
         };
-        let engine = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        let description = Description::read(path, &engine).map_err(fail)?;
+        let engine = std::fs::read(path).map_err(|error| fail(Cause::of(error)))?;
+        let description = Description::read(path, &engine).map_err(|reason| fail(reason.into()))?;
         Ok(description.map(|description| Self {
             model: description.model.clone(),
             description: Some(description),

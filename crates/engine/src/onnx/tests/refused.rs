@@ -89,7 +89,7 @@ fn an_unsuitable_model_is_refused_with_tensor_and_reason() {
     for (bytes, reason) in cases {
         match load(&bytes).map(|_| ()) {
             Err(EngineError::Unsuitable { reason: said, .. }) => {
-                assert!(said.starts_with(reason), "{reason}\n{said}");
+                assert!(said.to_string().starts_with(reason), "{reason}\n{said}");
             }
             other => panic!("{reason}: {other:?}"),
         }
@@ -151,4 +151,12 @@ fn a_panic_in_rten_becomes_a_reason() {
         contained(|| -> () { panic!("plain") }).unwrap_err(),
         "rten panicked: plain"
     );
+}
+
+#[test]
+fn the_error_of_the_system_stays_below_the_engines() {
+    let error = OnnxEngine::load(Path::new("/none/m.onnx")).err().unwrap();
+    let mut below = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+    let kind = below.find_map(|e| Some(e.downcast_ref::<std::io::Error>()?.kind()));
+    assert_eq!(kind, Some(std::io::ErrorKind::NotFound));
 }

@@ -4,6 +4,7 @@ use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Missing};
 use super::messages;
 use super::progress::Monitor;
+use crate::Cause;
 use crate::options::Precision;
 use crate::tensorrt::BuildProgress;
 use crate::tensorrt::description::{Description, sha256};
@@ -54,7 +55,7 @@ pub(crate) fn build(
 pub(crate) fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> EngineError {
     EngineError::Build {
         path: request.model.clone(),
-        reason: format!("cannot write {}: {error}", request.engine.display()),
+        reason: format!("cannot write {}: {error}", request.engine.display()).into(),
     }
 }
 
@@ -63,15 +64,15 @@ pub(crate) fn build_unkept(
     request: &BuildRequest,
     progress: Box<dyn BuildProgress>,
 ) -> Result<BuiltEngine, EngineError> {
-    let fail = |reason: String| EngineError::Build {
+    let fail = |reason: Cause| EngineError::Build {
         path: request.model.clone(),
         reason,
     };
     let missing = |missing: Missing| EngineError::NoEngine {
         path: request.model.clone(),
-        reason: missing.to_string(),
+        reason: Cause::of(missing),
     };
-    let source = std::fs::read(&request.model).map_err(|error| fail(error.to_string()))?;
+    let source = std::fs::read(&request.model).map_err(|error| fail(Cause::of(error)))?;
     let folder = request.library_path.as_deref();
     let version = library::load(folder).map_err(missing)?;
     library::load_parser(folder).map_err(missing)?;
@@ -107,11 +108,11 @@ struct Target {
 
 enum NoTarget {
     Missing(Missing),
-    Unknown(String),
+    Unknown(Cause),
 }
 
 fn missing_or<'a>(
-    fail: &'a dyn Fn(String) -> EngineError,
+    fail: &'a dyn Fn(Cause) -> EngineError,
     missing: &'a dyn Fn(Missing) -> EngineError,
 ) -> impl Fn(NoTarget) -> EngineError + 'a {
     move |none| match none {
@@ -134,7 +135,7 @@ impl Target {
             Missing::Driver if cfg!(feature = "tensorrt-rtx") => NoTarget::Unknown(
                 "there is no GPU here to build for: name the one that will run it, with --compute-capability 8.0 \
                  for an A100, 8.9 for an L4"
-                    .to_owned(),
+                    .into(),
             ),
             missing => NoTarget::Missing(missing),
         })?;
@@ -163,14 +164,12 @@ fn build_plan(
     source: &[u8],
     target: &Target,
     progress: Box<dyn BuildProgress>,
-) -> Result<Built, String> {
+) -> Result<Built, Cause> {
     messages::forget_all();
-    let explain = |error: trtx::Error| messages::explain_all(error);
+    let explain = |error: trtx::Error| messages::explain_all(Cause::of(error));
     let logger = messages::logger()?;
     if let Some(gpu) = &target.gpu {
-        gpu.context
-            .bind_to_thread()
-            .map_err(|error| error.to_string())?;
+        gpu.context.bind_to_thread().map_err(Cause::of)?;
     }
     // Dropped in the opposite order: what the builder made goes before the builder.
     let mut builder = Builder::new(logger).map_err(explain)?;
@@ -181,12 +180,14 @@ fn build_plan(
         // By its path, because weights may lie in files beside it.
         Precision::Fp32 => parser.parse_from_file(&request.model.to_string_lossy(), 2),
         Precision::Fp16 => {
-            let half = crate::fp16::to_half(source).map_err(|error| error.to_string())?;
+            let half = crate::fp16::to_half(source).map_err(Cause::of)?;
             tracing::info!("{}", half.summary);
             parser.parse(&half.model)
         }
     }
-    .map_err(|_| messages::explain_all("TensorRT cannot read it as an ONNX model"))?;
+    .map_err(|error| {
+        messages::explain_all(Cause::of(error).in_words("TensorRT cannot read it as an ONNX model"))
+    })?;
     let network = parser.network_mut();
 
     let (rows, input) = tensor(network, &single_input(network)?)?;
@@ -237,12 +238,10 @@ fn build_plan(
     })
 }
 
-fn single_input<'a>(network: &'a NetworkDefinition<'_>) -> Result<Tensor<'a>, String> {
+fn single_input<'a>(network: &'a NetworkDefinition<'_>) -> Result<Tensor<'a>, Cause> {
     match network.nb_inputs() {
-        1 => network.input(0).map_err(|error| error.to_string()),
-        n => Err(format!(
-            "it has {n} inputs; a model for frames has exactly one"
-        )),
+        1 => network.input(0).map_err(Cause::of),
+        n => Err(format!("it has {n} inputs; a model for frames has exactly one").into()),
     }
 }
 
@@ -250,17 +249,15 @@ fn single_input<'a>(network: &'a NetworkDefinition<'_>) -> Result<Tensor<'a>, St
 fn tensor(
     network: &NetworkDefinition<'_>,
     tensor: &Tensor<'_>,
-) -> Result<(i64, TensorSpec), String> {
-    let said = |error: trtx::Error| error.to_string();
+) -> Result<(i64, TensorSpec), Cause> {
+    let said = |error: trtx::Error| Cause::of(error);
     let name = tensor.name(network).map_err(said)?;
     let shape = tensor.dimensions(network).map_err(said)?;
     let element = match tensor.get_type(network) {
         DataType::kFLOAT => Element::F32,
         DataType::kHALF => Element::F16,
         other => {
-            return Err(format!(
-                "its tensor {name} is {other:?}; f32 or f16 is needed"
-            ));
+            return Err(format!("its tensor {name} is {other:?}; f32 or f16 is needed").into());
         }
     };
     let fixed = |n: &i64| usize::try_from(*n).ok().filter(|n| *n > 0);
@@ -278,12 +275,12 @@ fn tensor(
             (rows, tensor)
         })
         .ok_or_else(|| {
-            format!("its tensor {name} is {shape:?}: every dimension but the first must be fixed and above 0")
+            format!("its tensor {name} is {shape:?}: every dimension but the first must be fixed and above 0").into()
         })
 }
 
 /// The engine's batch dimension, from the model's rows (-1 where they are open) and what was asked for.
-fn settle_batch(rows: i64, request: &BuildRequest) -> Result<BatchDimension, String> {
+fn settle_batch(rows: i64, request: &BuildRequest) -> Result<BatchDimension, Cause> {
     match (usize::try_from(rows), request.batch) {
         (Ok(rows), None) => Ok(BatchDimension::Static(rows)),
         (Ok(rows), Some(asked)) if asked == BatchRequest::exactly(rows) => {
@@ -291,7 +288,8 @@ fn settle_batch(rows: i64, request: &BuildRequest) -> Result<BatchDimension, Str
         }
         (Ok(rows), Some(_)) => Err(format!(
             "the model's batch is fixed at {rows}: use --batch {rows}, or export the model with an open batch dimension"
-        )),
+        )
+        .into()),
         (Err(_), asked) => {
             let BatchRequest { least, best, most } =
                 asked.unwrap_or(BatchRequest::exactly(request.rows_if_open));
@@ -305,8 +303,8 @@ fn add_profile(
     config: &mut BuilderConfig<'_>,
     input: &TensorSpec,
     rows: BatchRequest,
-) -> Result<(), String> {
-    let explain = |error: trtx::Error| messages::explain_all(error);
+) -> Result<(), Cause> {
+    let explain = |error: trtx::Error| messages::explain_all(Cause::of(error));
     let mut profile = builder.creata_optimization_profile().map_err(explain)?;
     for (which, rows) in [
         (OptProfileSelector::kMIN, rows.least),
@@ -326,7 +324,7 @@ fn add_profile(
 }
 
 #[cfg(feature = "tensorrt-rtx")]
-fn capability(chosen: ComputeCapability) -> Result<trtx::ComputeCapability, String> {
+fn capability(chosen: ComputeCapability) -> Result<trtx::ComputeCapability, Cause> {
     use trtx::ComputeCapability::{kSM75, kSM80, kSM86, kSM89, kSM120, kSM121};
     match (chosen.major, chosen.minor) {
         (7, 5) => Ok(kSM75),
@@ -338,29 +336,30 @@ fn capability(chosen: ComputeCapability) -> Result<trtx::ComputeCapability, Stri
         _ => Err(format!(
             "{FLAVOUR} builds for the compute capabilities 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1 from afar, not for \
              {chosen}: build on the GPU itself, without --compute-capability"
-        )),
+        ).into()),
     }
 }
 
 #[cfg(feature = "tensorrt-rtx")]
-fn set_capability(config: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), String> {
+fn set_capability(config: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), Cause> {
     let capability = capability(chosen)?;
     config
         .set_nb_compute_capabilities(1)
         .and_then(|()| config.set_compute_capability(capability, 0))
-        .map_err(messages::explain_all)
+        .map_err(|error| messages::explain_all(Cause::of(error)))
 }
 
 #[cfg(not(feature = "tensorrt-rtx"))]
-fn capability(chosen: ComputeCapability) -> Result<(), String> {
+fn capability(chosen: ComputeCapability) -> Result<(), Cause> {
     Err(format!(
         "{FLAVOUR} builds for the GPU at hand only, not for compute capability {chosen}: leave out \
          --compute-capability, or use a build with TensorRT-RTX"
-    ))
+    )
+    .into())
 }
 
 #[cfg(not(feature = "tensorrt-rtx"))]
-fn set_capability(_: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), String> {
+fn set_capability(_: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), Cause> {
     capability(chosen)
 }
 

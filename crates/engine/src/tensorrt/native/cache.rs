@@ -10,6 +10,7 @@ use super::build::{build_unkept, cannot_keep};
 use super::engine::TensorRtEngine;
 use super::gpu;
 use super::library;
+use crate::Cause;
 use crate::tensorrt::BuildProgress;
 use crate::tensorrt::description::{Description, sha256};
 use crate::tensorrt::request::{BuildRequest, USUAL_ROWS};
@@ -28,18 +29,18 @@ pub(crate) fn load_onnx(
 ) -> Result<Arc<dyn Engine>, EngineError> {
     let missing = |missing: library::Missing| EngineError::NoEngine {
         path: path.to_owned(),
-        reason: missing.to_string(),
+        reason: Cause::of(missing),
     };
-    let fail = |reason: String| EngineError::Load {
+    let fail = |reason: Cause| EngineError::Load {
         path: path.to_owned(),
         reason,
     };
-    let model = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    let model = std::fs::read(path).map_err(|error| fail(Cause::of(error)))?;
     if crate::fp16::has_side_files(&model) {
         return Err(fail(
             "its weights lie in files beside it, and the cache would not see them change: build the engine with \
              beamflow build-engine, or save the model in one file"
-                .to_owned(),
+                .into(),
         ));
     }
     let gpus = gpu::open(&options.devices).map_err(missing)?;
@@ -51,7 +52,7 @@ pub(crate) fn load_onnx(
         return Err(fail(format!(
             "one engine is built for all GPUs, and {} is a {}, {} a {}: choose GPUs of one kind with --devices",
             first.name, first.model, other.name, other.model
-        )));
+        ).into()));
     }
     let key = Key {
         model: &sha256(&model),
@@ -62,10 +63,11 @@ pub(crate) fn load_onnx(
     };
     let engine = options.cache.join(key.file_name(path));
     let unusable = |error: std::io::Error| {
-        fail(format!(
+        let words = format!(
             "the engine cache {} cannot be used ({error}): name a folder that can be written with --engine-cache",
             options.cache.display()
-        ))
+        );
+        fail(Cause::of(error).in_words(words))
     };
     // Held until the engine is loaded: sidecars that start together build it once.
     let _lock = match lock(&options.cache) {

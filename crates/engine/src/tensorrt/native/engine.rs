@@ -4,6 +4,7 @@ use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Version};
 use super::plan::Plan;
 use super::session::{Manner, TensorRtSession};
+use crate::Cause;
 use crate::room::DeviceMemory;
 use crate::tensorrt::description::{Description, OpenedOn};
 use crate::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, Place, Session};
@@ -34,12 +35,12 @@ pub(crate) struct TensorRtEngine {
 impl TensorRtEngine {
     /// Opens the file at `path` once on every GPU asked for, to see what is in it and what it takes.
     pub(crate) fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
-        let fail = |reason: String| EngineError::Load {
+        let fail = |reason: Cause| EngineError::Load {
             path: path.to_owned(),
             reason,
         };
-        let file = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-        let description = Description::read(path, &file).map_err(fail)?;
+        let file = std::fs::read(path).map_err(|error| fail(Cause::of(error)))?;
+        let description = Description::read(path, &file).map_err(|reason| fail(reason.into()))?;
         Self::open(path, file, description, options)
     }
 
@@ -52,16 +53,16 @@ impl TensorRtEngine {
     ) -> Result<Self, EngineError> {
         let missing = |missing: library::Missing| EngineError::NoEngine {
             path: path.to_owned(),
-            reason: missing.to_string(),
+            reason: Cause::of(missing),
         };
-        let fail = |reason: String| EngineError::Load {
+        let fail = |reason: Cause| EngineError::Load {
             path: path.to_owned(),
             reason,
         };
         let gpus = gpu::open(&options.devices).map_err(missing)?;
         let version = library::load(options.library_path.as_deref()).map_err(missing)?;
         if let Some(other) = description.as_ref().and_then(|d| mismatch(d, version)) {
-            return Err(fail(other));
+            return Err(fail(other.into()));
         }
         let best = description.as_ref().map(|d| d.model.batch.best());
         let mut engine = Self {
@@ -114,7 +115,7 @@ impl TensorRtEngine {
             .zip(self.kernels.get(place.device));
         let (gpu, kernels) = there.ok_or_else(|| EngineError::Session {
             lane: place.lane,
-            reason: format!("there is no device {}", place.device),
+            reason: format!("there is no device {}", place.device).into(),
         })?;
         let mut kernels = kernels.lock();
         let (file, model) = (&self.file, &self.model);
@@ -163,14 +164,12 @@ fn read(
     best: Option<usize>,
     path: &Path,
 ) -> Result<ModelSpec, EngineError> {
-    let fail = |reason: String| EngineError::Load {
+    let fail = |reason: Cause| EngineError::Load {
         path: path.to_owned(),
         reason,
     };
     if let Some(gpu) = gpus.first() {
-        gpu.context
-            .bind_to_thread()
-            .map_err(|error| gpu::lost(&error))?;
+        gpu.context.bind_to_thread().map_err(gpu::lost)?;
     }
     let mut plan = Plan::open(file, None).map_err(fail)?;
     plan.spec(best).map_err(|reason| EngineError::Unsuitable {

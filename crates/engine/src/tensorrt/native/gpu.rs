@@ -2,7 +2,7 @@
 
 use super::library::Missing;
 use crate::options::DeviceSelection;
-use crate::{EngineError, HostBuffer, HostMemory};
+use crate::{Cause, EngineError, HostBuffer, HostMemory};
 use beamflow_frame::values::{Element, Values, ValuesMut};
 use cudarc::driver::sys::{self, CUdevice_attribute};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
@@ -33,7 +33,7 @@ pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
     if !has_driver() {
         return Err(Missing::Driver);
     }
-    let refused = |error: DriverError| Missing::DriverRefuses(error.to_string());
+    let refused = |error: DriverError| Missing::DriverRefuses(Cause::of(error));
     result::init().map_err(|error| match error {
         DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE) => Missing::NoGpu,
         other => refused(other),
@@ -80,13 +80,13 @@ impl Gpu {
         self.context
             .mem_get_info()
             .map(|(free, _)| free)
-            .map_err(|error| lost(&error))
+            .map_err(lost)
     }
 }
 
 /// A driver call failed: the context is not to be trusted any more.
-pub(crate) fn lost(error: &DriverError) -> EngineError {
-    EngineError::DeviceLost(format!("the CUDA driver says: {error}"))
+pub(crate) fn lost(error: DriverError) -> EngineError {
+    EngineError::DeviceLost(Cause::of(error).in_words(format!("the CUDA driver says: {error}")))
 }
 
 /// Makes `context` current on this thread, to give something back. `bind_to_thread` would first report an error that
@@ -163,16 +163,16 @@ struct PageLocked<T> {
 impl<T> PageLocked<T> {
     fn new(gpu: &Gpu, elements: usize) -> Result<Self, EngineError> {
         let bytes = elements.saturating_mul(size_of::<T>());
-        let refused = |reason: String| EngineError::Memory { bytes, reason };
+        let refused = |reason: Cause| EngineError::Memory { bytes, reason };
         gpu.context
             .bind_to_thread()
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| refused(Cause::of(error)))?;
         // SAFETY: the context is current. PORTABLE makes it page-locked for all contexts, so that one slot serves the
         // lanes of every GPU.
         let pointer = unsafe { result::malloc_host(bytes.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) }
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| refused(Cause::of(error)))?;
         let values = NonNull::new(pointer.cast::<T>())
-            .ok_or_else(|| refused("the driver gave no address".to_owned()))?;
+            .ok_or_else(|| refused("the driver gave no address".into()))?;
         // SAFETY: `bytes` bytes were just allocated, page-aligned; all zeros is a valid f32 and a valid f16.
         unsafe { std::ptr::write_bytes(pointer.cast::<u8>(), 0, bytes) };
         Ok(Self {

@@ -3,6 +3,7 @@
 //! A TensorRT library is used only if its version is one that this build's binding was compiled for: the same major
 //! version and at least the same minor one. NVIDIA adds methods with a minor version and removes none.
 
+use crate::Cause;
 use libloading::{Library, Symbol};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub(crate) enum Missing {
     )]
     Driver,
     #[error("the NVIDIA driver does not start: {0}")]
-    DriverRefuses(String),
+    DriverRefuses(#[source] Cause),
     #[error("GPU {ordinal} is asked for (--devices), and there are {count}, counted from 0")]
     Gpu { ordinal: usize, count: usize },
     #[error("there is a driver, but no NVIDIA GPU")]
@@ -61,7 +62,11 @@ pub(crate) enum Missing {
         "{name} cannot be opened ({reason}): install {FLAVOUR} {}.{}, or name its folder with --tensorrt-path",
         needed().major, needed().minor
     )]
-    Library { name: String, reason: String },
+    Library {
+        name: String,
+        #[source]
+        reason: Cause,
+    },
     #[error(
         "{name} is {FLAVOUR} {found}, and this build needs {}.{} or a later {}.x: install that, or name its folder \
          with --tensorrt-path",
@@ -69,7 +74,11 @@ pub(crate) enum Missing {
     )]
     Version { name: String, found: Version },
     #[error("{name} is not a {FLAVOUR} library: {reason}")]
-    Foreign { name: String, reason: String },
+    Foreign {
+        name: String,
+        #[source]
+        reason: Cause,
+    },
 }
 
 /// The version whose headers the binding was compiled with.
@@ -104,7 +113,7 @@ pub(crate) fn load(folder: Option<&Path>) -> Result<Version, Missing> {
     }
     trtx::dynamically_load_tensorrt(Some(&name)).map_err(|error| Missing::Library {
         name: name.display().to_string(),
-        reason: error.to_string(),
+        reason: Cause::of(error),
     })?;
     *loaded = Some(found);
     Ok(found)
@@ -115,7 +124,7 @@ pub(crate) fn load_parser(folder: Option<&Path>) -> Result<(), Missing> {
     let (_, name) = open(&PARSER, folder)?;
     trtx::dynamically_load_tensorrt_onnxparser(Some(&name)).map_err(|error| Missing::Library {
         name: name.display().to_string(),
-        reason: error.to_string(),
+        reason: Cause::of(error),
     })
 }
 
@@ -130,13 +139,13 @@ fn open(names: &[&str], folder: Option<&Path>) -> Result<(Library, PathBuf), Mis
             Ok(library) => return Ok((library, path)),
             Err(error) => {
                 // The loader's own words are in the source.
-                let reason = std::error::Error::source(&error)
+                let words = std::error::Error::source(&error)
                     .map_or_else(|| error.to_string(), ToString::to_string);
-                first_failure.get_or_insert((path, reason));
+                first_failure.get_or_insert((path, Cause::of(error).in_words(words)));
             }
         }
     }
-    let (path, reason) = first_failure.unwrap_or_default();
+    let (path, reason) = first_failure.unwrap_or_else(|| (PathBuf::new(), "it has no name".into()));
     Err(Missing::Library {
         name: path.display().to_string(),
         reason,
@@ -155,7 +164,7 @@ fn version(library: &Library, name: &Path) -> Result<Version, Missing> {
             .map(|part| u32::try_from(part).unwrap_or_default())
             .map_err(|error| Missing::Foreign {
                 name: name.display().to_string(),
-                reason: error.to_string(),
+                reason: Cause::of(error),
             })
     };
     Ok(Version {

@@ -3,6 +3,7 @@
 //! The latest warnings and errors are kept, to be attached to the error they explain: that error is logged where it is
 //! known what it cost. TensorRT's own lines go to this program's log at DEBUG, all of them.
 
+use crate::Cause;
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -47,10 +48,10 @@ fn keep(message: &str) {
 }
 
 /// The one logger of this process. TensorRT keeps a pointer to it for as long as anything of TensorRT lives.
-pub(crate) fn logger() -> Result<&'static Logger, String> {
-    static LOGGER: OnceLock<Result<Logger, String>> = OnceLock::new();
+pub(crate) fn logger() -> Result<&'static Logger, Cause> {
+    static LOGGER: OnceLock<Result<Logger, Cause>> = OnceLock::new();
     LOGGER
-        .get_or_init(|| Logger::new(Listener).map_err(|error| error.to_string()))
+        .get_or_init(|| Logger::new(Listener).map_err(Cause::of))
         .as_ref()
         .map_err(Clone::clone)
 }
@@ -60,9 +61,9 @@ pub(crate) fn forget() {
     HERE.with_borrow_mut(VecDeque::clear);
 }
 
-/// `what`, with what TensorRT said of it on this thread.
-pub(crate) fn explain(what: impl std::fmt::Display) -> String {
-    said(what, HERE.with_borrow_mut(std::mem::take))
+/// `error`, with what TensorRT said of it on this thread.
+pub(crate) fn explain(error: trtx::Error) -> Cause {
+    said(Cause::of(error), HERE.with_borrow_mut(std::mem::take))
 }
 
 /// Forgets what was said on all threads.
@@ -70,15 +71,16 @@ pub(crate) fn forget_all() {
     ANYWHERE.lock().clear();
 }
 
-/// `what`, with what TensorRT said of it on any thread.
-pub(crate) fn explain_all(what: impl std::fmt::Display) -> String {
-    said(what, std::mem::take(&mut ANYWHERE.lock()))
+/// `cause`, with what TensorRT said of it on any thread.
+pub(crate) fn explain_all(cause: Cause) -> Cause {
+    said(cause, std::mem::take(&mut ANYWHERE.lock()))
 }
 
-fn said(what: impl std::fmt::Display, lines: VecDeque<String>) -> String {
+fn said(cause: Cause, lines: VecDeque<String>) -> Cause {
     if lines.is_empty() {
-        return what.to_string();
+        return cause;
     }
     let lines: Vec<_> = lines.into();
-    format!("{what}; TensorRT says: {}", lines.join(" | "))
+    let words = format!("{cause}; TensorRT says: {}", lines.join(" | "));
+    cause.in_words(words)
 }

@@ -41,7 +41,7 @@ pub(crate) fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection
         Err(error) => {
             let described = match &error {
                 EngineError::NoEngine { reason, .. } | EngineError::Load { reason, .. } => {
-                    Inspection::from_description(path, reason.clone())?
+                    Inspection::from_description(path, reason.to_string())?
                 }
                 _ => None,
             };

@@ -2,7 +2,7 @@
 
 use super::kernels::Kernels;
 use super::messages;
-use crate::{BatchDimension, ModelSpec, TensorSpec};
+use crate::{BatchDimension, Cause, ModelSpec, TensorSpec};
 use beamflow_frame::values::Element;
 use cudarc::driver::CudaStream;
 use trtx::trtx_sys::Dims64;
@@ -39,9 +39,9 @@ struct Context {
 impl Plan {
     /// Opens `file`, on the GPU whose context is current on this thread. `known` are kernels compiled for it before.
     /// An error is the reason.
-    pub(crate) fn open(file: &[u8], known: Option<&[u8]>) -> Result<Self, String> {
+    pub(crate) fn open(file: &[u8], known: Option<&[u8]>) -> Result<Self, Cause> {
         messages::forget();
-        let explain = |error: trtx::Error| messages::explain(error);
+        let explain = messages::explain;
         let mut runtime = Runtime::new(messages::logger()?).map_err(explain)?;
         let mut engine = runtime.deserialize_cuda_engine(file).map_err(explain)?;
         let kernels = Kernels::new(&mut engine, known).map_err(explain)?;
@@ -128,12 +128,8 @@ impl Plan {
 
     /// The engine's tensors and batch dimension, if frames can be run through it; else why not. `best` is the
     /// batch it was tuned for, if that is known.
-    pub(crate) fn spec(&mut self, best: Option<usize>) -> Result<ModelSpec, String> {
-        let names: Vec<String> = self
-            .engine
-            .io_tensor_names()
-            .map_err(|error| error.to_string())?
-            .collect();
+    pub(crate) fn spec(&mut self, best: Option<usize>) -> Result<ModelSpec, Cause> {
+        let names: Vec<String> = self.engine.io_tensor_names().map_err(Cause::of)?.collect();
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for name in names {
             let (kind, rows, tensor) = self.tensor(name)?;
@@ -143,15 +139,15 @@ impl Plan {
             }
         }
         let Ok([(rows, input)]) = <[_; 1]>::try_from(inputs) else {
-            return Err("an engine for frames has exactly one input".to_owned());
+            return Err("an engine for frames has exactly one input".into());
         };
         if outputs.is_empty() {
-            return Err("it has no output".to_owned());
+            return Err("it has no output".into());
         }
         if let Some((other, output)) = outputs.iter().find(|(other, _)| *other != rows) {
             return Err(format!(
                 "its input has {rows} rows and its output {output} {other}: the first dimension of both must be the batch"
-            ));
+            ).into());
         }
         let batch = match usize::try_from(rows) {
             Ok(rows) => BatchDimension::Static(rows),
@@ -165,27 +161,24 @@ impl Plan {
     }
 
     /// A tensor, its direction, and its rows (-1 where they are open).
-    fn tensor(&self, name: String) -> Result<(TensorIOMode, i64, TensorSpec), String> {
-        let said = |error: trtx::Error| format!("its tensor {name}: {error}");
+    fn tensor(&self, name: String) -> Result<(TensorIOMode, i64, TensorSpec), Cause> {
+        let said = |error: trtx::Error| {
+            let words = format!("its tensor {name}: {error}");
+            Cause::of(error).in_words(words)
+        };
         let engine = &self.engine;
         let element = match engine.tensor_data_type(&name).map_err(said)? {
             DataType::kFLOAT => Element::F32,
             DataType::kHALF => Element::F16,
             other => {
-                return Err(format!(
-                    "its tensor {name} is {other:?}; f32 or f16 is needed"
-                ));
+                return Err(format!("its tensor {name} is {other:?}; f32 or f16 is needed").into());
             }
         };
         if engine.tensor_format(&name).map_err(said)? != TensorFormat::kLINEAR {
-            return Err(format!(
-                "its tensor {name} is not in linear (row-major) format"
-            ));
+            return Err(format!("its tensor {name} is not in linear (row-major) format").into());
         }
         if engine.tensor_location(&name).map_err(said)? != TensorLocation::kDEVICE {
-            return Err(format!(
-                "its tensor {name} does not lie in the GPU's memory"
-            ));
+            return Err(format!("its tensor {name} does not lie in the GPU's memory").into());
         }
         let shape = engine.tensor_shape(&name).map_err(said)?;
         let fixed = |n: &i64| usize::try_from(*n).ok().filter(|n| *n > 0);
@@ -196,7 +189,7 @@ impl Plan {
         let Some((rows, frame)) = parts else {
             return Err(format!(
                 "its tensor {name} is {shape:?}: every dimension but the first must be fixed and above 0"
-            ));
+            ).into());
         };
         let kind = engine.tensor_io_mode(&name).map_err(said)?;
         let tensor = TensorSpec {
@@ -213,7 +206,7 @@ impl Plan {
         &mut self,
         input: &TensorSpec,
         best: Option<usize>,
-    ) -> Result<BatchDimension, String> {
+    ) -> Result<BatchDimension, Cause> {
         let full = &mut self.full;
         let mut takes = |rows: i64| {
             let rows = usize::try_from(rows).unwrap_or_default();
@@ -224,9 +217,7 @@ impl Plan {
                 .take_while(|n| *n <= LARGEST_BATCH),
         );
         let Some(inside) = candidates.into_iter().find(|rows| takes(*rows)) else {
-            return Err(
-                "no batch size could be found that its optimization profile takes".to_owned(),
-            );
+            return Err("no batch size could be found that its optimization profile takes".into());
         };
         let least = edge(inside, 0, &mut takes);
         let most = edge(inside, LARGEST_BATCH + 1, &mut takes);

@@ -14,7 +14,7 @@
 use super::gpu::{DeviceBuffer, Gpu, lost};
 use super::messages;
 use super::plan::Plan;
-use crate::{Batch, EngineError, ModelSpec, Place, Session, StageTimes};
+use crate::{Batch, Cause, EngineError, ModelSpec, Place, Session, StageTimes};
 use beamflow_frame::values::{Values, ValuesMut};
 use cudarc::driver::sys::{self, CUevent_flags, CUmemorytype, CUstreamCaptureMode};
 use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, DriverError, result};
@@ -58,11 +58,12 @@ impl TensorRtSession {
         manner: Manner,
         known: Option<&[u8]>,
     ) -> Result<Self, EngineError> {
-        let refused = |reason: String| EngineError::Session {
+        let refused = |reason: Cause| EngineError::Session {
             lane: place.lane,
-            reason: format!("{}: {reason}", gpu.name),
+            reason: prefixed(&gpu.name, reason),
         };
-        let driver = |error: DriverError| refused(format!("the CUDA driver says: {error}"));
+        let driver =
+            |error: DriverError| refused(prefixed("the CUDA driver says", Cause::of(error)));
         let capacity = model.batch.rows(place.rows);
         let context = &gpu.context;
         context.bind_to_thread().map_err(driver)?;
@@ -141,7 +142,9 @@ impl TensorRtSession {
             self.plan
                 .enqueue_short(&self.model.input, rows, &self.stream)
         }
-        .map_err(|error| EngineError::Run(messages::explain(format_args!("{rows} rows: {error}"))))
+        .map_err(|error| {
+            EngineError::Run(prefixed(&format!("{rows} rows"), messages::explain(error)))
+        })
     }
 
     /// Waits until the stream has nothing left to do.
@@ -150,8 +153,7 @@ impl TensorRtSession {
         // thread is bound already. Synchronising must be tried all the same.
         let _ = self.stream.context().bind_to_thread();
         // SAFETY: the stream is this session's.
-        unsafe { result::stream::synchronize(self.stream.cu_stream()) }
-            .map_err(|error| lost(&error))
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(lost)
     }
 
     /// The kernels compiled so far, for the next session.
@@ -193,7 +195,7 @@ impl TensorRtSession {
 
     /// Puts the whole batch on the stream and waits for it.
     fn pass(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
-        let driver = |error: DriverError| lost(&error);
+        let driver = lost;
         let rows = batch.rows;
         self.started.record(&self.stream).map_err(driver)?;
         copy_in(&self.input, batch.input, &self.stream).map_err(driver)?;
@@ -201,7 +203,10 @@ impl TensorRtSession {
         match &self.graph {
             // As a refused enqueue: if the device is lost, waiting for the stream will tell.
             Some(graph) if rows == self.capacity => graph.launch().map_err(|error| {
-                EngineError::Run(format!("a CUDA graph could not be launched: {error}"))
+                EngineError::Run(prefixed(
+                    "a CUDA graph could not be launched",
+                    Cause::of(error),
+                ))
             })?,
             _ if rows == self.capacity => self.enqueue_full()?,
             _ => self.enqueue_short(rows)?,
@@ -225,10 +230,13 @@ impl Session for TensorRtSession {
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         batch.check(&self.model)?;
         if batch.rows > self.capacity {
-            return Err(EngineError::Run(format!(
-                "a batch of {} rows on a session made for {}",
-                batch.rows, self.capacity
-            )));
+            return Err(EngineError::Run(
+                format!(
+                    "a batch of {} rows on a session made for {}",
+                    batch.rows, self.capacity
+                )
+                .into(),
+            ));
         }
         messages::forget();
         match self.pass(batch) {
@@ -247,6 +255,12 @@ impl Drop for TensorRtSession {
             tracing::debug!(%error, "A session ends on a device that does not answer.");
         }
     }
+}
+
+/// `cause`, with what it is of before it.
+fn prefixed(what: &str, cause: Cause) -> Cause {
+    let words = format!("{what}: {cause}");
+    cause.in_words(words)
 }
 
 fn copy_in(to: &DeviceBuffer, from: Values<'_>, stream: &CudaStream) -> Result<(), DriverError> {

@@ -2,9 +2,6 @@
 //!
 //! One file per promise. All are modules of one test program, which is linked once.
 
-// Tests and their helpers may panic; clippy.toml allows it only in the tests themselves.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
 /// Every datum is answered exactly once, with its own result.
 mod answers;
 /// `beamflow bench`.

@@ -1,8 +1,6 @@
 //! The walls between the rooms, the folders of `src/` and `crates/`: every import of another room is one that
 //! ARCHITECTURE.md allows.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

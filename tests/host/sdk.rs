@@ -1,9 +1,4 @@
 //! Compares our host with the SDK's own server: both write the same server info, and the driver accepts both.
-//!
-//! These tests have their own process, because the SDK's server replaces the panic hook of its process, and
-//! would hide the messages of other tests.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +44,12 @@ fn sdk(dir: &Path) -> oneshot::Sender<()> {
     stop
 }
 
+/// The SDK's server, once it runs, has replaced the panic hook of this process, and hides the messages of failed
+/// tests. It does so once; this puts the default hook back.
+pub fn keep_panic_messages() {
+    drop(std::panic::take_hook());
+}
+
 /// Starts ours.
 fn ours(dir: &Path) -> tokio_util::sync::DropGuard {
     let (sock_path, server_info_path) = paths(dir);
@@ -65,9 +66,9 @@ fn ours(dir: &Path) -> tokio_util::sync::DropGuard {
 
 async fn driver(dir: &Path) -> Driver {
     let (sock, info) = paths(dir);
-    Driver::wait_ready(&info, &sock, Duration::from_secs(60))
-        .await
-        .unwrap()
+    let driver = Driver::wait_ready(&info, &sock, Duration::from_secs(60)).await;
+    keep_panic_messages();
+    driver.unwrap()
 }
 
 /// Two read batches and an empty one, then a clean end.

@@ -5,13 +5,6 @@
 //! input that breaks a promise is printed; add it to `fuzz/corpus` and keep it there. `fuzz/README.md` says how
 //! to search for new ones.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 /// Random variations of inputs.
 mod mutation;
 /// The targets: they process bytes and check what must hold.

@@ -1,10 +1,9 @@
 //! Engines built by the real TensorRT-RTX on a machine without a GPU.
 //!
-//! Needs the libraries, whose folder is in `TENSORRT_PATH` (`.ci/run` fetches them); without it each test
-//! prints that it is skipped. `tests/gpu` holds the tests for machines with a GPU.
+//! Needs the libraries, whose folder is in `TENSORRT_PATH` (`.ci/run` fetches them); without it the tests
+//! are ignored. `tests/gpu` holds the tests for machines with a GPU.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
+use beamflow_needs::needs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -13,17 +12,6 @@ const SHARED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../shared/models/ptychoNN_8.onnx"
 );
-
-/// Whether the libraries are there; prints so if not.
-fn has_libraries() -> bool {
-    let there = std::env::var_os("TENSORRT_PATH").is_some();
-    if !there {
-        eprintln!(
-            "skipped: TENSORRT_PATH does not name the folder with the TensorRT-RTX libraries"
-        );
-    }
-    there
-}
 
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_beamflow"))
@@ -65,11 +53,9 @@ fn engine(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("model.engine")
 }
 
+#[needs(tensorrt)]
 #[test]
 fn an_engine_for_another_gpu_is_built_and_inspected() {
-    if !has_libraries() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let engine = engine(&folder);
     let text = built(
@@ -91,11 +77,9 @@ fn an_engine_for_another_gpu_is_built_and_inspected() {
     assert_eq!(inspection["bytes"], size);
 }
 
+#[needs(tensorrt)]
 #[test]
 fn half_precision_gives_a_half_input_and_single_outputs() {
-    if !has_libraries() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let (single, half) = (
         folder.path().join("single.engine"),
@@ -115,15 +99,9 @@ fn half_precision_gives_a_half_input_and_single_outputs() {
     assert!(half["bytes"].as_u64() < single["bytes"].as_u64());
 }
 
+#[needs(tensorrt, shared)]
 #[test]
 fn the_shared_ptychonn_is_built_in_both_precisions() {
-    if !has_libraries() {
-        return;
-    }
-    if !Path::new(SHARED).exists() {
-        eprintln!("skipped: {SHARED} is absent");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     for precision in ["fp32", "fp16"] {
         let engine = engine(&folder);
@@ -144,11 +122,9 @@ fn the_shared_ptychonn_is_built_in_both_precisions() {
     assert!(error.contains("fixed at 8: use --batch 8"), "{error}");
 }
 
+#[needs(tensorrt)]
 #[test]
 fn a_failed_build_names_the_reason() {
-    if !has_libraries() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let engine = engine(&folder);
     let engine = engine.to_str().unwrap();
@@ -168,11 +144,9 @@ fn a_failed_build_names_the_reason() {
     );
 }
 
+#[needs(tensorrt)]
 #[test]
 fn a_damaged_engine_does_not_match_its_description() {
-    if !has_libraries() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let engine = engine(&folder);
     built(OWN, &engine, &["--compute-capability", "8.0"]);
@@ -183,16 +157,9 @@ fn a_damaged_engine_does_not_match_its_description() {
     assert!(error.contains("of another file"), "{error}");
 }
 
+#[needs(tensorrt, no_gpu)]
 #[test]
 fn without_a_driver_the_error_says_what_is_missing() {
-    if !has_libraries() {
-        return;
-    }
-    // On a machine with a GPU the engine would run; the GPU tests cover that case.
-    if run(&["inspect", "--device", "cuda", OWN]).status.success() {
-        eprintln!("skipped: there is a GPU here");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let engine = engine(&folder);
     built(OWN, &engine, &["--compute-capability", "8.0"]);
@@ -210,11 +177,9 @@ fn without_a_driver_the_error_says_what_is_missing() {
     assert!(error.contains("--compute-capability"), "{error}");
 }
 
+#[needs(tensorrt, mounts)]
 #[test]
 fn a_full_disk_leaves_no_partial_engine() {
-    if !has_libraries() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     // A file system of 256 KiB: it has room for the description, but not for the engine.
     let script = "mount -t tmpfs -o size=256k tmpfs \"$0\" || exit 77; \"$@\"; code=$?; ls -A \"$0\"; exit $code";
@@ -226,14 +191,8 @@ fn a_full_disk_leaves_no_partial_engine() {
         .arg(&engine)
         .args(["--compute-capability", "8.9"])
         .env_remove("RUST_LOG")
-        .output();
-    let mounted = |output: &Output| {
-        output.status.code() != Some(77) && !output.stderr.starts_with(b"unshare")
-    };
-    let Some(output) = output.ok().filter(mounted) else {
-        eprintln!("skipped: no file system can be mounted here");
-        return;
-    };
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     for words in [engine.to_str().unwrap(), "No space left"] {

@@ -2,14 +2,6 @@
 //! No test measures time. A test that waits for something gives up after a minute, so that it fails instead of
 //! hanging.
 
-// Helpers outside #[test] functions may panic too.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 /// Calls without faults.
 mod calls;
 /// The driver's checks.
@@ -20,5 +12,7 @@ mod faults;
 mod hangups;
 /// Start, shutdown, the socket and the server-info file.
 mod lifecycle;
+/// Our host and the SDK's own.
+pub mod sdk;
 /// A host with a handler of a few lines.
 mod support;

@@ -2,15 +2,7 @@
 //! command line, and every metric in a panel or an alert exists in the sidecar.
 //!
 //! Where a recent `kubectl` is available, each overlay is rendered and gets the same checks. Where `promtool`
-//! is available, alerts are tested on synthetic series. A missing tool is reported and its checks are skipped.
-
-// Tests and their helpers may panic; clippy.toml allows it only in the tests themselves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+//! is available, alerts are tested on synthetic series. Tests that need a missing tool are ignored.
 
 /// The containers that run beamflow: flags, settings, security.
 mod containers;
