@@ -62,7 +62,7 @@ impl Group {
             if std::fs::create_dir(&folder).is_err() {
                 continue;
             }
-            let group = Self { folder, peak: peak };
+            let group = Self { folder, peak };
             let file = group.folder.join(format!("memory.{limit}"));
             // Only files that the kernel has created may be written.
             if file.exists() && std::fs::write(&file, bytes.to_string()).is_ok() {
