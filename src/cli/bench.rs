@@ -1,6 +1,7 @@
 //! `beamflow bench`.
 
 use super::parse::{time, whole_number};
+use crate::frame::BadValue;
 use crate::frame::FrameShape;
 use crate::inference::schedule::Mode;
 use clap::Args;
@@ -76,13 +77,18 @@ impl Peer {
     /// From `NAME=COMMAND`; the command's words are split at blanks.
     ///
     /// # Errors
-    /// The allowed values, as text.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let allowed = || "NAME=COMMAND is, such as no-op=target/dist/examples/noop".to_owned();
-        let (name, command) = text.split_once('=').ok_or_else(allowed)?;
+    /// [`BadValue`] for every other text.
+    pub(crate) fn parse(text: &str) -> Result<Self, BadValue> {
+        let wrong = || {
+            BadValue::new(
+                text,
+                "NAME=COMMAND, such as no-op=target/dist/examples/noop",
+            )
+        };
+        let (name, command) = text.split_once('=').ok_or_else(wrong)?;
         let command: Vec<_> = command.split_whitespace().map(str::to_owned).collect();
         if name.is_empty() || command.is_empty() {
-            return Err(allowed());
+            return Err(wrong());
         }
         Ok(Self {
             name: name.to_owned(),
@@ -101,7 +107,8 @@ mod tests {
         assert_eq!(peer.name, "no-op");
         assert_eq!(peer.command, ["target/noop", "--reply", "9"]);
         for text in ["noop", "=noop", "noop=", "noop= "] {
-            assert!(Peer::parse(text).unwrap_err().contains("NAME=COMMAND"));
+            let error = Peer::parse(text).unwrap_err();
+            assert!(error.expected().starts_with("NAME=COMMAND"));
         }
     }
 }

@@ -124,10 +124,10 @@ mod tests {
             ("--bsz-size", "0", "auto or a whole number from 1 to 4096"),
             ("--devices", "0,0", "each once"),
             ("--pipeline-depth", "65", "from 1 to 64"),
-            ("--batch-timeout", "10", "or off"),
-            ("--inference-timeout", "0s", "greater than none"),
+            ("--batch-timeout", "10", "off or "),
+            ("--inference-timeout", "0s", "greater than 0"),
             ("--on-invalid", "tag:", "tag:NAME"),
-            ("--on-failure", "retry", "nack, drop and abort"),
+            ("--on-failure", "retry", "nack, drop or abort"),
         ] {
             let error = Cli::try_parse_from(["beamflow", flag, value]).unwrap_err();
             assert!(error.to_string().contains(allowed), "{error}");

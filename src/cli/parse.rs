@@ -1,6 +1,6 @@
-//! Parsers for numbers, times and answers. Each error is the allowed values as text; the message puts "allowed"
-//! in front.
+//! Readers of numbers, times and answers.
 
+use crate::frame::BadValue;
 use crate::inference::model::OrAuto;
 use crate::inference::policy::{OnFailure, OnInvalid};
 use std::net::SocketAddr;
@@ -13,92 +13,105 @@ pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
 /// A whole number from `MIN` to `MAX`.
 ///
 /// # Errors
-/// The allowed values, as text.
+/// [`BadValue`] for every other text.
 pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
     text: &str,
-) -> Result<usize, String> {
+) -> Result<usize, BadValue> {
     text.parse()
         .ok()
         .filter(|n| (MIN..=MAX).contains(n))
-        .ok_or_else(|| format!("a whole number from {MIN} to {MAX} is"))
+        .ok_or_else(|| BadValue::new(text, format!("a whole number from {MIN} to {MAX}")))
 }
 
 /// A whole number from `MIN` to `MAX`, or `auto`.
 ///
 /// # Errors
-/// The allowed values, as text.
+/// [`BadValue`] for every other text.
 pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
-) -> Result<OrAuto, String> {
+) -> Result<OrAuto, BadValue> {
     if text == "auto" {
         return Ok(OrAuto::Auto);
     }
     whole_number::<MIN, MAX>(text)
         .map(OrAuto::Exactly)
-        .map_err(|allowed| format!("auto or {allowed}"))
+        .map_err(|wrong| wrong.or("auto"))
 }
 
 /// A time greater than zero, such as `30s` or `100ms`.
 ///
 /// # Errors
-/// The allowed values, as text.
-pub(crate) fn time(text: &str) -> Result<Duration, String> {
+/// [`BadValue`] for every other text.
+pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
     humantime::parse_duration(text)
         .ok()
         .filter(|time| !time.is_zero())
-        .ok_or_else(|| "a time greater than none with its unit is, such as 30s or 100ms".to_owned())
+        .ok_or_else(|| {
+            BadValue::new(
+                text,
+                "a time greater than 0 with its unit, such as 30s or 100ms",
+            )
+        })
 }
 
 /// A time greater than zero, or `off`.
 ///
 /// # Errors
-/// The allowed values, as text.
-pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
+/// [`BadValue`] for every other text.
+pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
     if text == "off" {
         return Ok(TimeOrOff(None));
     }
     time(text)
         .map(|time| TimeOrOff(Some(time)))
-        .map_err(|allowed| format!("{allowed}; or off"))
+        .map_err(|wrong| wrong.or("off"))
 }
 
 /// An address to listen on, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressOrOff(pub(crate) Option<SocketAddr>);
 
-pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, String> {
+pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, BadValue> {
     if text == "off" {
         return Ok(AddressOrOff(None));
     }
     text.parse()
         .map(|address| AddressOrOff(Some(address)))
-        .map_err(|_| "an address with its port, such as 0.0.0.0:9100, is; or off".to_owned())
+        .map_err(|_| {
+            BadValue::new(
+                text,
+                "off or an address with its port, such as 0.0.0.0:9100",
+            )
+        })
 }
 
-pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, String> {
+pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, BadValue> {
     match text.split_once(':') {
         None if text == "drop" => Ok(OnInvalid::Drop),
         Some(("tag", name)) if !name.is_empty() => Ok(OnInvalid::Tag(name.to_owned())),
-        _ => Err("drop is, or tag:NAME, such as tag:rejected".to_owned()),
+        _ => Err(BadValue::new(
+            text,
+            "drop or tag:NAME, such as tag:rejected",
+        )),
     }
 }
 
-pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
+pub(super) fn on_failure(text: &str) -> Result<OnFailure, BadValue> {
     match text {
         "nack" => Ok(OnFailure::Nack),
         "drop" => Ok(OnFailure::Drop),
         "abort" => Ok(OnFailure::Abort),
-        _ => Err("nack, drop and abort are".to_owned()),
+        _ => Err(BadValue::new(text, "nack, drop or abort")),
     }
 }
 
 /// A rate in frames per second.
 ///
 /// # Errors
-/// The allowed values, as text.
-pub(crate) fn rate(text: &str) -> Result<f64, String> {
+/// [`BadValue`] for every other text.
+pub(crate) fn rate(text: &str) -> Result<f64, BadValue> {
     text.parse()
         .ok()
         .filter(|rate: &f64| (0.001..=1e6).contains(rate))
-        .ok_or_else(|| "frames per second from 0.001 to 1000000 are".to_owned())
+        .ok_or_else(|| BadValue::new(text, "frames per second from 0.001 to 1000000"))
 }

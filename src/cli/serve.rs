@@ -250,7 +250,7 @@ impl TryFrom<ServeArgs> for Config {
             return Err(ConfigError {
                 flag: "--server-info-path",
                 given: server_info_path.display().to_string(),
-                allowed: "a path other than that of --sock-path is".to_owned(),
+                reason: "expected a path other than that of --sock-path".to_owned(),
             });
         }
         Ok(Self {

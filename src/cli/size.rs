@@ -2,7 +2,7 @@
 
 use super::parse::{rate, time, whole_number};
 use crate::engine::options::Precision;
-use crate::frame::{Dtype, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::frame::{BadValue, Dtype, FrameShape, OutputDtype, OutputFormat, OutputSize};
 use clap::Args;
 use std::time::Duration;
 
@@ -80,15 +80,15 @@ pub struct SizeArgs {
 }
 
 /// A frame of at most 65536 × 65536 pixels, so that nothing here overflows.
-fn frame_size(text: &str) -> Result<FrameShape, String> {
+fn frame_size(text: &str) -> Result<FrameShape, BadValue> {
     text.parse()
         .ok()
         .filter(|shape: &FrameShape| shape.height.max(shape.width) <= 1 << 16)
-        .ok_or_else(|| "HEIGHTxWIDTH, such as 512x512, up to 65536x65536, is".to_owned())
+        .ok_or_else(|| BadValue::new(text, "HEIGHTxWIDTH, such as 512x512, up to 65536x65536"))
 }
 
 /// A number of bytes, or of KiB or MiB.
-fn size_in_bytes(text: &str) -> Result<usize, String> {
+fn size_in_bytes(text: &str) -> Result<usize, BadValue> {
     let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
         (Some(number), _) => (number, 1 << 10),
         (_, Some(number)) => (number, 1 << 20),
@@ -98,7 +98,7 @@ fn size_in_bytes(text: &str) -> Result<usize, String> {
     number
         .and_then(|number| number.checked_mul(unit))
         .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "a number of bytes, such as 1048576, 1024KiB or 1MiB, is".to_owned())
+        .ok_or_else(|| BadValue::new(text, "a number of bytes, such as 1048576, 1024KiB or 1MiB"))
 }
 
 #[cfg(test)]

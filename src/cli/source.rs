@@ -1,53 +1,54 @@
 //! `beamflow simulate-source`.
 
 use super::parse::{TimeOrOff, rate, time_or_off, whole_number};
-use crate::frame::FrameShape;
+use crate::frame::{BadValue, FrameShape};
 use clap::Args;
 use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR};
 use std::path::PathBuf;
 
 /// Flags of `beamflow simulate-source`.
 #[derive(Args, Debug)]
+#[command(mut_args = |arg| arg.hide_env_values(true))]
 pub struct SimulateSourceArgs {
     /// Frames per second that the detector takes, whether they are read or not.
-    #[arg(long, env = "SOURCE_FPS", default_value = "100", value_name = "RATE", value_parser = rate, hide_env_values = true)]
+    #[arg(long, env = "SOURCE_FPS", default_value = "100", value_name = "RATE", value_parser = rate)]
     pub(crate) fps: f64,
 
     /// The detector stops after so many frames; if not given, it never stops.
-    #[arg(long, env = "SOURCE_FRAMES", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000_000>, hide_env_values = true)]
+    #[arg(long, env = "SOURCE_FRAMES", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000_000>)]
     pub(crate) frames: Option<usize>,
 
     /// The frames' size in pixels: a square from 16x16 to 1024x1024. The models of this project take 64x64.
-    #[arg(long, env = "SOURCE_FRAME_SIZE", default_value = "64x64", value_name = "HEIGHTxWIDTH", value_parser = square, hide_env_values = true)]
+    #[arg(long, env = "SOURCE_FRAME_SIZE", default_value = "64x64", value_name = "HEIGHTxWIDTH", value_parser = square)]
     pub(crate) frame_size: FrameShape,
 
     /// Scan points along each side; the number of frames is its square. The scan is kept in memory and repeats
     /// without end.
-    #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>, hide_env_values = true)]
+    #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>)]
     pub(crate) points: usize,
 
     /// Frames not yet read that are kept; when one more is taken, the oldest is dropped.
-    #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>, hide_env_values = true)]
+    #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>)]
     pub(crate) buffer: usize,
 
     /// A read frame without an ack is delivered again after this time; off: never.
-    #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off, hide_env_values = true)]
+    #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) ack_timeout: TimeOrOff,
 
     /// The Unix socket that numa connects to.
-    #[arg(long, env = "SOURCE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH", hide_env_values = true)]
+    #[arg(long, env = "SOURCE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
 
     /// The server-info file, which announces the socket to numa; written last.
-    #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH", hide_env_values = true)]
+    #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH")]
     pub(crate) server_info_path: PathBuf,
 }
 
 /// A square size that the detector supports.
-fn square(text: &str) -> Result<FrameShape, String> {
+fn square(text: &str) -> Result<FrameShape, BadValue> {
     text.parse()
         .ok()
         .filter(|shape: &FrameShape| shape.height == shape.width)
         .filter(|shape| (16..=1024).contains(&shape.height))
-        .ok_or_else(|| "a square from 16x16 to 1024x1024 is".to_owned())
+        .ok_or_else(|| BadValue::new(text, "a square from 16x16 to 1024x1024"))
 }

@@ -3,6 +3,7 @@
 //! clap explains a mistake over several lines, which a pod's log separates. This module makes one line: the
 //! flag, the given value, the allowed values.
 
+use crate::frame::BadValue;
 use crate::telemetry::text::escaped;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
@@ -19,16 +20,20 @@ fn told(error: &Error) -> String {
     let flag = context(error, ContextKind::InvalidArg)
         .map(|flag| flag.split(' ').next().unwrap_or_default().to_owned());
     let given = context(error, ContextKind::InvalidValue);
-    let allowed = context(error, ContextKind::ValidValue)
-        .map(|values| format!("{values} are"))
-        .or_else(|| std::error::Error::source(error).map(ToString::to_string));
-    match (error.kind(), flag, given, allowed) {
+    let expected = context(error, ContextKind::ValidValue).or_else(|| {
+        let source = std::error::Error::source(error)?;
+        Some(match source.downcast_ref::<BadValue>() {
+            Some(bad) => bad.expected().to_owned(),
+            None => source.to_string(),
+        })
+    });
+    match (error.kind(), flag, given, expected) {
         (
             ErrorKind::InvalidValue | ErrorKind::ValueValidation,
             Some(flag),
             Some(given),
-            Some(allowed),
-        ) if !given.is_empty() => format!("{flag}: '{given}' is not allowed: {allowed}"),
+            Some(expected),
+        ) if !given.is_empty() => format!("{flag}: '{given}' is not allowed: expected {expected}"),
         (ErrorKind::InvalidValue, Some(flag), _, _) => {
             format!("{flag}: a value is missing; see beamflow --help")
         }
@@ -57,7 +62,7 @@ fn context(error: &Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
         ContextValue::Strings(texts) => Some(match texts.as_slice() {
-            [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+            [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
             other => other.join(", "),
         }),
         other => Some(other.to_string()),
@@ -78,11 +83,11 @@ mod tests {
     fn a_mistake_is_one_line_with_flag_value_and_what_is_allowed() {
         assert_eq!(
             line(&["--mode", "parallel"]),
-            "--mode: 'parallel' is not allowed: sequential, concurrent and pipelined are"
+            "--mode: 'parallel' is not allowed: expected sequential, concurrent or pipelined"
         );
         assert_eq!(
             line(&["--bsz-size", "many"]),
-            "--bsz-size: 'many' is not allowed: auto or a whole number from 1 to 4096 is"
+            "--bsz-size: 'many' is not allowed: expected auto or a whole number from 1 to 4096"
         );
         assert_eq!(
             line(&["--pipline-depth", "3"]),
@@ -108,7 +113,7 @@ mod tests {
     fn a_given_value_breaks_no_line() {
         assert_eq!(
             line(&["--bsz-size", "8\n"]),
-            r"--bsz-size: '8\n' is not allowed: auto or a whole number from 1 to 4096 is"
+            r"--bsz-size: '8\n' is not allowed: expected auto or a whole number from 1 to 4096"
         );
         assert!(line(&["se\x1bnd"]).starts_with(r"'se\u{1b}nd'"));
     }

@@ -72,7 +72,7 @@ impl Config {
             EngineError::Simulated(_) | EngineError::UnknownFile => FitError::Config(ConfigError {
                 flag: "--model-path",
                 given: path.clone(),
-                allowed: error.to_string(),
+                reason: error.to_string(),
             }),
             error => FitError::Engine(error),
         })

@@ -45,14 +45,14 @@ pub struct Config {
 
 /// A setting that does not fit the model or another setting.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag}: '{}' is not allowed: {allowed}", escaped(.given))]
+#[error("{flag}: '{}' is not allowed: {reason}", escaped(.given))]
 pub struct ConfigError {
     /// The flag.
     pub(crate) flag: &'static str,
     /// What was given.
     pub(crate) given: String,
-    /// What is allowed.
-    pub(crate) allowed: String,
+    /// Why, or what is expected.
+    pub(crate) reason: String,
 }
 
 /// The settings, compared with one model.
@@ -142,8 +142,8 @@ impl Config {
             return Err(ConfigError {
                 flag: "--bsz-size",
                 given: batch_size.to_string(),
-                allowed: format!(
-                    "this model's batch is {}, so at most {most} is",
+                reason: format!(
+                    "expected at most {most}, as this model's batch is {}",
                     model.batch
                 ),
             });
@@ -170,7 +170,7 @@ impl Config {
                 .map_err(|error| ConfigError {
                     flag: "--output-size",
                     given: self.model.output_size.to_string(),
-                    allowed: format!("output '{}': {error}", output.name),
+                    reason: format!("output '{}': {error}", output.name),
                 })?;
                 Ok(SelectedOutput {
                     index,
@@ -196,7 +196,7 @@ impl Config {
                 ConfigError {
                     flag: "--output",
                     given: name.to_owned(),
-                    allowed: format!("this model's outputs are {}", names.join(", ")),
+                    reason: format!("this model's outputs are {}", names.join(", ")),
                 }
             })
     }
@@ -211,7 +211,7 @@ impl Config {
             _ => Err(ConfigError {
                 flag: "--model-path",
                 given: self.model.path.clone(),
-                allowed: format!(
+                reason: format!(
                     "its input {} is no image of one channel, as detector frames are",
                     model.input
                 ),

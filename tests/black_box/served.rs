@@ -1,11 +1,13 @@
 //! A sidecar with its HTTP server, and requests to it.
 
 use crate::black_box::common::NEVER;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use beamflow::commands::child::ChildSidecar;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// A sidecar with its HTTP server on a free port.
 pub struct Served {
@@ -47,7 +49,7 @@ impl Served {
         }
     }
 
-    /// Status line and body of the answer for `path`.
+    /// Status and body of the answer for `path`.
     pub async fn ask(&self, method: &str, path: &str) -> (String, String) {
         ask(&self.address, method, path).await
     }
@@ -93,21 +95,25 @@ impl Served {
     }
 }
 
-/// Status line and body of the answer of `address`.
+/// Status and body of the answer of `address`.
 pub async fn ask(address: &str, method: &str, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://{address}{path}"))
+        .body(Body::empty())
+        .unwrap();
+    let answer = client.request(request).await.unwrap();
+    let status = answer.status().to_string();
+    let body = to_bytes(Body::new(answer.into_body()), usize::MAX)
+        .await
+        .unwrap();
+    (status, String::from_utf8_lossy(&body).into_owned())
 }
 
 /// The body of an answer that must be found.
 pub async fn get(address: &str, path: &str) -> String {
     let (status, body) = ask(address, "GET", path).await;
-    assert_eq!(status, "HTTP/1.1 200 OK", "{path}");
+    assert_eq!(status, "200 OK", "{path}");
     body
 }

@@ -92,7 +92,7 @@ pub enum EngineError {
     },
     /// The name does not say which engine is to run it.
     #[error(
-        "a name that ends in .onnx (CPU) or .engine, .plan, .trt (TensorRT), or begins with sim: (simulated device) is"
+        "expected a name that ends in .onnx (CPU) or .engine, .plan, .trt (TensorRT), or begins with sim: (simulated device)"
     )]
     UnknownFile,
     /// A `sim:` description is wrong.

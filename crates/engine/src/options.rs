@@ -1,5 +1,6 @@
 //! Options for loading an engine and opening its sessions.
 
+use beamflow_frame::BadValue;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -53,20 +54,20 @@ impl Default for DeviceSelection {
 }
 
 impl FromStr for DeviceSelection {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let allowed = || "all is, or GPU numbers, each once, such as 0,1".to_owned();
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let wrong = || BadValue::new(text, "all, or GPU numbers, each once, such as 0,1");
         if text == "all" {
             return Ok(Self::All);
         }
         let ordinals: Vec<usize> = text
             .split(',')
-            .map(|n| n.trim().parse().map_err(|_| allowed()))
+            .map(|n| n.trim().parse().map_err(|_| wrong()))
             .collect::<Result<_, _>>()?;
         let distinct: std::collections::BTreeSet<_> = ordinals.iter().collect();
         if distinct.len() != ordinals.len() {
-            return Err(allowed());
+            return Err(wrong());
         }
         Ok(Self::Some(ordinals))
     }
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!("0, 2".parse(), Ok(DeviceSelection::Some(vec![0, 2])));
         for text in ["", "0,0", "gpu0", "-1", "0,"] {
             let error = text.parse::<DeviceSelection>().unwrap_err();
-            assert!(error.contains("such as 0,1"), "{text}");
+            assert!(error.expected().contains("such as 0,1"), "{text}");
         }
     }
 }

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use super::bad_value::quoted;
 use super::npy::{Array, MAGIC};
-use super::shape::quoted;
-use super::{Dtype, FrameShape, ParseError, Pixels, Rejection};
+use super::{BadValue, Dtype, FrameShape, Pixels, Rejection};
 
 /// The header that names a frame; see [`frame_id`].
 pub const FRAME_ID_HEADER: &str = "x-txn-id";
@@ -62,11 +62,11 @@ impl Decoder {
             given: quoted(given),
             remedy: "name the type as numpy does",
         })?;
-        let shape = read(headers, SHAPE_HEADER, |given, error: ParseError| {
+        let shape = read(headers, SHAPE_HEADER, |given, error: BadValue| {
             Rejection::BadHeader {
                 header: SHAPE_HEADER,
                 given: quoted(given),
-                why: format!("which cannot be read: {}", error.allowed()),
+                why: format!("expected {}", error.expected()),
             }
         })?;
         if value.starts_with(MAGIC) {
@@ -163,7 +163,7 @@ fn contradiction(header: &'static str, given: &str, array: &str) -> Rejection {
 /// A shape as it was written, without quotes. It has only digits and punctuation, and is cut like all quoted
 /// text.
 fn cut(shape: &str) -> String {
-    quoted(shape).replace('"', "")
+    quoted(shape).replace('\'', "")
 }
 
 /// The header `name` as a `T`: `None` where it is absent.

@@ -10,7 +10,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::ParseError;
+use super::BadValue;
 
 /// The type of a frame's pixels, little-endian where it is wider than a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,11 +118,11 @@ impl fmt::Display for Dtype {
 /// Reads `int16`, `i16` or `<i2`; case and surrounding spaces are ignored.
 ///
 /// # Errors
-/// [`ParseError`] for every other text, with the names that are allowed.
+/// [`BadValue`] for every other text, with the names that are allowed.
 impl FromStr for Dtype {
-    type Err = ParseError;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, ParseError> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         let name = text.trim();
         Self::ALL
             .into_iter()
@@ -131,10 +131,9 @@ impl FromStr for Dtype {
             })
             .or_else(|| Self::from_descr(name))
             .ok_or_else(|| {
-                ParseError::new(
+                BadValue::new(
                     text,
-                    "a pixel type",
-                    "use one of uint8, int8, uint16, int16, uint32, int32, float32, float64",
+                    "one of uint8, int8, uint16, int16, uint32, int32, float32, float64",
                 )
             })
     }
@@ -180,7 +179,7 @@ mod tests {
         ] {
             let error = name.parse::<Dtype>().expect_err(name).to_string();
             assert!(error.contains(Dtype::ALLOWED), "{error}");
-            assert!(error.contains(&format!("{name:?}")), "{error}");
+            assert!(error.contains(&format!("'{name}'")), "{error}");
         }
     }
 

@@ -75,6 +75,8 @@
 #![forbid(unsafe_code)]
 #![deny(unreachable_pub)]
 
+/// The error of every reader of a value.
+mod bad_value;
 /// Payload and headers to [`Pixels`] or a [`Rejection`].
 mod decode;
 /// The eight pixel types.
@@ -96,6 +98,7 @@ mod shape;
 /// Values in single or half precision.
 pub mod values;
 
+pub use bad_value::BadValue;
 pub use decode::DTYPE_HEADER;
 pub use decode::{Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
 
@@ -109,4 +112,3 @@ pub use pixels::Pixels;
 pub use position::Position;
 pub use rejection::Rejection;
 pub use shape::FrameShape;
-pub(crate) use shape::ParseError;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::ParseError;
+use super::BadValue;
 use super::shape::extents;
 
 /// The type of the values in a result (`--output-dtype`).
@@ -84,19 +84,15 @@ impl fmt::Display for OutputSize {
 /// Reads `float32` or `int16`.
 ///
 /// # Errors
-/// [`ParseError`] for every other text.
+/// [`BadValue`] for every other text.
 impl FromStr for OutputDtype {
-    type Err = ParseError;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, ParseError> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         match text.trim() {
             "float32" => Ok(Self::Float32),
             "int16" => Ok(Self::Int16),
-            _ => Err(ParseError::new(
-                text,
-                "an output type",
-                "use float32 or int16",
-            )),
+            _ => Err(BadValue::new(text, "float32 or int16")),
         }
     }
 }
@@ -104,15 +100,15 @@ impl FromStr for OutputDtype {
 /// Reads `npy` or `raw`.
 ///
 /// # Errors
-/// [`ParseError`] for every other text.
+/// [`BadValue`] for every other text.
 impl FromStr for OutputFormat {
-    type Err = ParseError;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, ParseError> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         match text.trim() {
             "npy" => Ok(Self::Npy),
             "raw" => Ok(Self::Raw),
-            _ => Err(ParseError::new(text, "an output format", "use npy or raw")),
+            _ => Err(BadValue::new(text, "npy or raw")),
         }
     }
 }
@@ -120,23 +116,17 @@ impl FromStr for OutputFormat {
 /// Reads `WIDTHxHEIGHT`, width first, or `full`.
 ///
 /// # Errors
-/// [`ParseError`] where it is neither, or a number is 0.
+/// [`BadValue`] where it is neither, or a number is 0.
 impl FromStr for OutputSize {
-    type Err = ParseError;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, ParseError> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         if text.trim() == "full" {
             return Ok(Self::Full);
         }
         extents(text)
             .map(|(width, height)| Self::Size { width, height })
-            .ok_or_else(|| {
-                ParseError::new(
-                    text,
-                    "an output size",
-                    "use WIDTHxHEIGHT, for example 64x64, or full",
-                )
-            })
+            .ok_or_else(|| BadValue::new(text, "WIDTHxHEIGHT, for example 64x64, or full"))
     }
 }
 

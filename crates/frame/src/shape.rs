@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Dtype;
+use super::{BadValue, Dtype};
 
 /// The shape of a frame in pixels: `height` rows of `width`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,20 +43,14 @@ impl fmt::Display for FrameShape {
 /// Reads `HEIGHTxWIDTH`, for instance `128x256` for 128 rows of 256 pixels.
 ///
 /// # Errors
-/// [`ParseError`] where there are not two numbers of at least 1, or more pixels than can be addressed.
+/// [`BadValue`] where there are not two numbers of at least 1, or more pixels than can be addressed.
 impl FromStr for FrameShape {
-    type Err = ParseError;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, ParseError> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         extents(text)
             .map(|(height, width)| Self { height, width })
-            .ok_or_else(|| {
-                ParseError::new(
-                    text,
-                    "a frame shape",
-                    "use HEIGHTxWIDTH, for example 128x128",
-                )
-            })
+            .ok_or_else(|| BadValue::new(text, "HEIGHTxWIDTH, for example 128x128"))
     }
 }
 
@@ -74,40 +68,6 @@ fn extent(text: &str) -> Option<usize> {
     text.parse()
         .ok()
         .filter(|&extent: &usize| digits && extent > 0)
-}
-
-/// A text that cannot be read: what was given, and what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given} is not {what}: {allowed}")]
-pub struct ParseError {
-    given: String,
-    what: &'static str,
-    allowed: &'static str,
-}
-
-impl ParseError {
-    /// What to write instead.
-    pub(super) const fn allowed(&self) -> &'static str {
-        self.allowed
-    }
-
-    /// `given` is quoted, and cut if it is long; `allowed` says what to write instead.
-    pub(super) fn new(given: &str, what: &'static str, allowed: &'static str) -> Self {
-        Self {
-            given: quoted(given),
-            what,
-            allowed,
-        }
-    }
-}
-
-/// `text` in quotes, escaped, and cut after 60 characters, because foreign text ends up in logs.
-pub(super) fn quoted(text: &str) -> String {
-    const MOST: usize = 60;
-    match text.char_indices().nth(MOST) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
-    }
 }
 
 #[cfg(test)]
@@ -158,16 +118,5 @@ mod tests {
         assert_eq!(square(1 << 31).pixels(), Some(1 << 62));
         assert_eq!(square(1 << 31).bytes(Dtype::I16), Some(1 << 63));
         assert_eq!(square(1 << 31).bytes(Dtype::F32), None);
-    }
-
-    #[test]
-    fn a_long_text_is_cut_and_control_characters_are_escaped() {
-        assert_eq!(quoted("a\nb"), r#""a\nb""#);
-        let cut = quoted(&"é".repeat(1000));
-        assert_eq!(
-            cut.chars().count(),
-            63,
-            "60 characters, two quotes, an ellipsis"
-        );
     }
 }

@@ -4,8 +4,9 @@
 //! optional; the table of keys is in the essay of `crate::simulated`. A script that parses is one the device can
 //! follow: nothing is checked again later. `Display` writes a script that parses to an equal one.
 
-use super::value::{AllowedText, batch, duration, fraction, number, ordinals, size};
+use super::value::{batch, duration, fraction, number, ordinals, size};
 use crate::BatchDimension;
+use beamflow_frame::BadValue;
 use beamflow_frame::values::Element;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -156,13 +157,11 @@ pub enum ScriptError {
     #[error("sim: {key} is given twice")]
     Duplicate { key: String },
     /// A value is not one the key allows.
-    #[error("sim: {key} is {given:?}, but must be {allowed}")]
+    #[error("sim: {key}: {source}")]
     Value {
         key: String,
-        /// The value as given.
-        given: String,
-        /// What the key allows.
-        allowed: AllowedText,
+        /// The value as given, and what is expected.
+        source: BadValue,
     },
 }
 
@@ -198,7 +197,7 @@ impl Script {
             "input" => match value {
                 "f32" => Ok(Element::F32),
                 "f16" => Ok(Element::F16),
-                _ => Err("f32 or f16".into()),
+                _ => Err(BadValue::new(value, "f32 or f16")),
             }
             .map(|v| self.input = v),
             "batch" => batch(value).map(|v| self.batch = v),
@@ -212,7 +211,7 @@ impl Script {
             "clock" => match value {
                 "real" => Ok(Clock::Real),
                 "virtual" => Ok(Clock::Virtual),
-                _ => Err("real or virtual".into()),
+                _ => Err(BadValue::new(value, "real or virtual")),
             }
             .map(|v| self.clock = v),
             "error" => ordinals(value).map(|v| faults.error = v),
@@ -232,10 +231,9 @@ impl Script {
                 });
             }
         };
-        result.map_err(|allowed| ScriptError::Value {
+        result.map_err(|source| ScriptError::Value {
             key: key.to_owned(),
-            given: value.to_owned(),
-            allowed,
+            source,
         })
     }
 

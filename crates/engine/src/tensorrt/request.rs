@@ -1,6 +1,7 @@
 //! What is to be built.
 
 use crate::options::{DeviceSelection, Precision};
+use beamflow_frame::BadValue;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -53,9 +54,9 @@ impl BatchRequest {
 
 /// Reads `8` or `1:8:16`.
 impl FromStr for BatchRequest {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         let numbers: Vec<usize> = text
             .split(':')
             .filter_map(|n| n.parse().ok().filter(|n| (1..=65_536).contains(n)))
@@ -67,10 +68,10 @@ impl FromStr for BatchRequest {
             {
                 Ok(Self { least, best, most })
             }
-            _ => Err(
-                "a number of rows such as 8, or least:best:most such as 1:8:16, up to 65536, is"
-                    .to_owned(),
-            ),
+            _ => Err(BadValue::new(
+                text,
+                "a number of rows such as 8, or least:best:most such as 1:8:16, up to 65536",
+            )),
         }
     }
 }
@@ -91,9 +92,9 @@ impl std::fmt::Display for ComputeCapability {
 }
 
 impl FromStr for ComputeCapability {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         text.split_once('.')
             .and_then(|(major, minor)| {
                 Some(Self {
@@ -101,7 +102,7 @@ impl FromStr for ComputeCapability {
                     minor: minor.parse().ok()?,
                 })
             })
-            .ok_or_else(|| "two numbers with a point, such as 8.9, are".to_owned())
+            .ok_or_else(|| BadValue::new(text, "two numbers with a point, such as 8.9"))
     }
 }
 

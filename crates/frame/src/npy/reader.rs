@@ -5,8 +5,8 @@
 //! (a dict of a string, a bool and a tuple), in any order and spacing, and refuses all other Python.
 
 use super::MAGIC;
+use crate::bad_value::quoted;
 use crate::rejection::Rejection;
-use crate::shape::quoted;
 use crate::{Dtype, FrameShape};
 
 /// The array of a payload: its declared type and shape, and the bytes after the header.

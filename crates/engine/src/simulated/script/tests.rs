@@ -61,53 +61,59 @@ fn a_mistake_names_the_key_the_value_and_what_is_allowed() {
         ("seed=1,seed=1", "sim: seed is given twice"),
         (
             "size=0",
-            r#"sim: size is "0", but must be HxW or N, each from 1 to 8192"#,
+            r#"sim: size: '0' is not allowed: expected HxW or N, each from 1 to 8192"#,
         ),
-        ("size=64x", r#"sim: size is "64x", but must be HxW or N"#),
+        (
+            "size=64x",
+            r#"sim: size: '64x' is not allowed: expected HxW or N"#,
+        ),
         (
             "outputs=8",
-            r#"sim: outputs is "8", but must be a whole number from 1 to 7"#,
+            r#"sim: outputs: '8' is not allowed: expected a whole number from 1 to 7"#,
         ),
         (
             "batch=0",
-            r#"sim: batch is "0", but must be dynamic, a whole number from 1"#,
+            r#"sim: batch: '0' is not allowed: expected dynamic, a whole number from 1"#,
         ),
         (
             "compute=2",
-            r#"sim: compute is "2", but must be a time up to 24h such as 2ms"#,
+            r#"sim: compute: '2' is not allowed: expected a time up to 24h such as 2ms"#,
         ),
-        ("h2d=-1ms", r#"sim: h2d is "-1ms", but must be a time"#),
+        (
+            "h2d=-1ms",
+            r#"sim: h2d: '-1ms' is not allowed: expected a time"#,
+        ),
         (
             "d2h=25h",
-            r#"sim: d2h is "25h", but must be a time up to 24h"#,
+            r#"sim: d2h: '25h' is not allowed: expected a time up to 24h"#,
         ),
         (
             "d2h=1.2.3ms",
-            r#"sim: d2h is "1.2.3ms", but must be a time"#,
+            r#"sim: d2h: '1.2.3ms' is not allowed: expected a time"#,
         ),
         (
             "jitter=1.5",
-            r#"sim: jitter is "1.5", but must be a number from 0 to 1"#,
+            r#"sim: jitter: '1.5' is not allowed: expected a number from 0 to 1"#,
         ),
         (
             "jitter=nan",
-            r#"sim: jitter is "nan", but must be a number from 0 to 1"#,
+            r#"sim: jitter: 'nan' is not allowed: expected a number from 0 to 1"#,
         ),
         (
             "clock=atomic",
-            r#"sim: clock is "atomic", but must be real or virtual"#,
+            r#"sim: clock: 'atomic' is not allowed: expected real or virtual"#,
         ),
         (
             "error=0",
-            r#"sim: error is "0", but must be ordinals of batches from 1"#,
+            r#"sim: error: '0' is not allowed: expected ordinals of batches from 1"#,
         ),
         (
             "panic=3+",
-            r#"sim: panic is "3+", but must be ordinals of batches from 1"#,
+            r#"sim: panic: '3+' is not allowed: expected ordinals of batches from 1"#,
         ),
         (
             "error-every=0",
-            r#"sim: error-every is "0", but must be a whole number from 1"#,
+            r#"sim: error-every: '0' is not allowed: expected a whole number from 1"#,
         ),
     ];
     for (text, start) in cases {

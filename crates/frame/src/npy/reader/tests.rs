@@ -118,7 +118,7 @@ fn garbage_is_refused_with_the_reason() {
         ),
         (
             "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), 'x': 1}",
-            "unknown entry \"x\"",
+            "unknown entry 'x'",
         ),
         ("{'descr': '<i2', 'shape': (2, 3), }", "lacks"),
         (

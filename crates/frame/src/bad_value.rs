@@ -1,0 +1,61 @@
+//! A text that is no value of its kind.
+
+use std::borrow::Cow;
+
+/// A text that is no value of its kind: what was given, and what is expected instead.
+///
+/// Every reader of a value in this program has this error, so that all messages have one form: the name of the
+/// setting or header, the text that was given, what is expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given} is not allowed: expected {expected}")]
+pub struct BadValue {
+    given: String,
+    expected: Cow<'static, str>,
+}
+
+impl BadValue {
+    /// `given` is quoted, and cut if it is long; `expected` follows the word "expected", such as "npy or raw".
+    #[must_use]
+    pub fn new(given: &str, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            given: quoted(given),
+            expected: expected.into(),
+        }
+    }
+
+    /// What is expected, without the word "expected".
+    #[must_use]
+    pub fn expected(&self) -> &str {
+        &self.expected
+    }
+
+    /// The same text, where `other` is expected too.
+    #[must_use]
+    pub fn or(self, other: &str) -> Self {
+        let expected = format!("{other} or {}", self.expected).into();
+        Self { expected, ..self }
+    }
+}
+
+/// `text` in quotes, escaped, and cut after 60 characters, because foreign text ends up in logs.
+pub(super) fn quoted(text: &str) -> String {
+    const MOST: usize = 60;
+    let quoted = |text: &str| format!("'{}'", text.escape_debug());
+    match text.char_indices().nth(MOST) {
+        None => quoted(text),
+        Some((end, _)) => format!("{}…", quoted(text.get(..end).unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_and_control_characters_are_escaped() {
+        assert_eq!(quoted("a\nb"), r"'a\nb'");
+        let cut = quoted(&"é".repeat(1000));
+        let characters = cut.chars().count();
+        assert_eq!(characters, 63, "60 characters, two quotes, an ellipsis");
+    }
+}
