@@ -8,7 +8,7 @@
 //! read does not exist, and nothing here fails.
 
 use bytesize::ByteSize;
-use procfs::process::{LimitValue, Process};
+use rustix::process::{Resource, getrlimit};
 use std::path::{Path, PathBuf};
 
 /// Memory of the program without slots, frames and answers: code, threads, and the read-ahead of gRPC.
@@ -50,7 +50,7 @@ impl Limit {
             Some(Self {
                 bytes: read(&file)?,
                 // Others in the group are not counted, nor files in memory, which the kernel gives up before anything else.
-                taken: status(|status| status.rssanon),
+                taken: status("RssAnon"),
                 place: file.display().to_string(),
             })
         });
@@ -61,22 +61,16 @@ impl Limit {
 
     /// What `ulimit` sets: 2 MiB of each thread's stack count as data.
     fn of_the_process() -> impl Iterator<Item = Self> {
-        let limits = Process::myself().and_then(|process| process.limits()).ok();
-        let of = |limit, taken, place: &str| match limit {
-            LimitValue::Value(bytes) => Some(Self {
-                bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-                taken,
+        let of = |resource, field, place: &str| {
+            Some(Self {
+                bytes: usize::try_from(getrlimit(resource).current?).unwrap_or(usize::MAX),
+                taken: status(field),
                 place: place.to_owned(),
-            }),
-            LimitValue::Unlimited => None,
+            })
         };
-        limits.into_iter().flat_map(move |limits| {
-            let data = status(|status| status.vmdata);
-            let addresses = status(|status| status.vmsize);
-            let data = of(limits.max_data_size.soft_limit, data, "ulimit -d");
-            let addresses = of(limits.max_address_space.soft_limit, addresses, "ulimit -v");
-            data.into_iter().chain(addresses)
-        })
+        let data = of(Resource::Data, "VmData", "ulimit -d");
+        let addresses = of(Resource::As, "VmSize", "ulimit -v");
+        data.into_iter().chain(addresses)
     }
 
     /// Bytes that this process may still take.
@@ -91,11 +85,14 @@ fn read(file: &Path) -> Option<usize> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// The use of one kind of memory by this process, in bytes; the kernel counts in KiB.
-fn status(of: impl Fn(&procfs::process::Status) -> Option<u64>) -> usize {
-    let status = Process::myself().and_then(|process| process.status());
-    let taken = status.ok().and_then(|status| of(&status)).unwrap_or(0);
-    usize::try_from(taken << 10).unwrap_or(usize::MAX)
+/// The use of one kind of memory by this process, in bytes: a field of `/proc/self/status`, which counts in KiB.
+fn status(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib: Option<usize> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0).saturating_mul(1 << 10)
 }
 
 impl std::fmt::Display for Limit {

@@ -14,8 +14,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
+use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
@@ -69,15 +73,21 @@ pub(crate) fn say(line: &str) {
 /// The text of `RUST_LOG` that cannot be read, with the reason.
 pub(crate) fn start(format: LogFormat, debug: bool) -> Result<LogGuard, String> {
     let filter = match std::env::var("RUST_LOG") {
-        Ok(directives) if !directives.trim().is_empty() => EnvFilter::try_new(&directives)
+        Ok(directives) if !directives.trim().is_empty() => directives
+            .parse::<Targets>()
             .map_err(|error| {
                 format!(
                     "RUST_LOG: '{directives}' is not allowed ({error}); give a level such as debug, or \
                      module=level pairs such as beamflow=debug"
                 )
             })?,
-        _ if debug => EnvFilter::new("info,trtx=warn,beamflow=debug"),
-        _ => EnvFilter::new("info,trtx=warn"),
+        _ => {
+            let of_ours = if debug { Level::DEBUG } else { Level::INFO };
+            Targets::new()
+                .with_default(Level::INFO)
+                .with_target("trtx", Level::WARN)
+                .with_target("beamflow", of_ours)
+        }
     };
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
@@ -85,16 +95,17 @@ pub(crate) fn start(format: LogFormat, debug: bool) -> Result<LogGuard, String> 
         .thread_name("log")
         .finish(std::io::stderr());
     let _ = DROPPED.set(writer.error_counter());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_target(debug);
-    let started = match format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let layer = match format {
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
+    let started = tracing_subscriber::registry()
+        .with(filter)
+        .with(layer)
+        .try_init();
     if started.is_err() {
         tracing::debug!("Logging is started already.");
     }

@@ -63,7 +63,7 @@ pub(crate) enum BenchError {
     #[error("cannot read what {subject} has used of the machine: {source}")]
     Usage {
         subject: String,
-        source: procfs::ProcError,
+        source: std::io::Error,
     },
     /// A file of figures is none.
     #[error("{}: {source}; give a file written with --json", path.display())]

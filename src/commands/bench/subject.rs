@@ -9,7 +9,6 @@ use crate::inference::model::OrAuto;
 use crate::inference::schedule::Mode;
 use crate::vertex::client::Driver;
 use clap::Parser;
-use procfs::process::Process;
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -35,6 +34,20 @@ pub(crate) struct Used {
     pub(crate) cpu: f64,
     /// Memory that it holds now, in bytes.
     pub(crate) resident: u64,
+}
+
+impl Used {
+    /// From `/proc/PID/stat` (proc_pid_stat(5)): fields 14 and 15 are ticks on CPUs, for the program and the kernel, and
+    /// field 24 is its pages in memory. The name, field 2, is in parentheses and may hold anything.
+    fn read(stat: &str) -> Option<Self> {
+        let (_, fields) = stat.rsplit_once(')')?;
+        let fields: Vec<_> = fields.split_whitespace().collect();
+        let field = |n: usize| fields.get(n - 3)?.parse::<u64>().ok();
+        Some(Self {
+            cpu: (field(14)? + field(15)?) as f64 / rustix::param::clock_ticks_per_second() as f64,
+            resident: field(24)? * rustix::param::page_size() as u64,
+        })
+    }
 }
 
 /// A running program that is measured.
@@ -102,11 +115,8 @@ impl Subject {
             source,
         };
         let pid = self.child.pid().unwrap_or_default();
-        let stat = Process::new(pid).and_then(|p| p.stat()).map_err(failed)?;
-        Ok(Used {
-            cpu: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
-            resident: stat.rss * procfs::page_size(),
-        })
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
+        Used::read(&stat).ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))
     }
 
     /// Ends it.
@@ -168,4 +178,21 @@ fn sidecars(plan: &Plan<'_>, stage: &Stage) -> Vec<(String, Vec<String>)> {
         }
     }
     sidecars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_has_used_is_read_from_its_stat() {
+        let numbers = (3..30).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let used = Used::read(&format!("1 (a ) b) {numbers}")).unwrap();
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        assert_eq!(used.cpu, 29.0 / ticks);
+        assert_eq!(used.resident, 24 * rustix::param::page_size() as u64);
+        let own = std::fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(Used::read(&own).unwrap().resident > 0);
+        assert!(Used::read("1 (a) R 1").is_none());
+    }
 }
