@@ -151,8 +151,7 @@ impl Graph {
             outputs,
             options,
         };
-        // Two rows if the batch dimension is dynamic, because an output without a batch dimension often begins with a
-        // 1.
+        // Two rows if the batch dimension is dynamic: an output without a batch dimension often begins with a 1.
         let rows = batch.rows(2);
         let values = rows * graph.spec.input.elements(); // suitability::input checks that this does not overflow
         let mut zeros = Vec::new();

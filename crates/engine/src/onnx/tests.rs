@@ -210,7 +210,7 @@ fn a_batch_that_does_not_fit_the_model_is_an_error() {
     let said = run(&engine, 2, &[0.0; 2 * H * W]).unwrap_err().to_string();
     assert_eq!(
         said,
-        "the engine failed: a batch of 2 rows, where the model's batch dimension is fixed at 3"
+        "the engine failed: a batch of 2 rows, but the model's batch dimension is fixed at 3"
     );
     assert!(run(&engine, 3, &[0.0; 2 * H * W]).is_err());
     assert!(run(&engine, 3, &[0.0; 3 * H * W]).is_ok());
