@@ -1,32 +1,32 @@
-//! Parsers for numbers, times and answers. Each error is the allowed values as text; the message puts "allowed"
-//! in front.
+//! Parsers for numbers, times, addresses and policies. Each error is a text that says what to use instead; the message
+//! puts the flag and the given value in front.
 
 use crate::inference::model::OrAuto;
 use crate::inference::policy::{OnFailure, OnInvalid};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A time, or none.
+/// A time, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
 
 /// A whole number from `MIN` to `MAX`.
 ///
 /// # Errors
-/// The allowed values, as text.
+/// The values to use instead, as text.
 pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|n| (MIN..=MAX).contains(n))
-        .ok_or_else(|| format!("a whole number from {MIN} to {MAX} is"))
+        .ok_or_else(|| format!("use a whole number from {MIN} to {MAX}"))
 }
 
 /// A whole number from `MIN` to `MAX`, or `auto`.
 ///
 /// # Errors
-/// The allowed values, as text.
+/// The values to use instead, as text.
 pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<OrAuto, String> {
@@ -35,34 +35,34 @@ pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     }
     whole_number::<MIN, MAX>(text)
         .map(OrAuto::Exactly)
-        .map_err(|allowed| format!("auto or {allowed}"))
+        .map_err(|_| format!("use auto or a whole number from {MIN} to {MAX}"))
 }
 
 /// A time greater than zero, such as `30s` or `100ms`.
 ///
 /// # Errors
-/// The allowed values, as text.
+/// The values to use instead, as text.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()
         .filter(|time| !time.is_zero())
-        .ok_or_else(|| "a time greater than none with its unit is, such as 30s or 100ms".to_owned())
+        .ok_or_else(|| "use a time above 0 with its unit, such as 30s or 100ms".to_owned())
 }
 
 /// A time greater than zero, or `off`.
 ///
 /// # Errors
-/// The allowed values, as text.
+/// The values to use instead, as text.
 pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
     if text == "off" {
         return Ok(TimeOrOff(None));
     }
     time(text)
         .map(|time| TimeOrOff(Some(time)))
-        .map_err(|allowed| format!("{allowed}; or off"))
+        .map_err(|allowed| format!("{allowed}, or off"))
 }
 
-/// An address to listen on, or none.
+/// An address to listen on, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressOrOff(pub(crate) Option<SocketAddr>);
 
@@ -72,14 +72,14 @@ pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, String> {
     }
     text.parse()
         .map(|address| AddressOrOff(Some(address)))
-        .map_err(|_| "an address with its port, such as 0.0.0.0:9100, is; or off".to_owned())
+        .map_err(|_| "use an address with its port, such as 0.0.0.0:9100, or off".to_owned())
 }
 
 pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, String> {
     match text.split_once(':') {
         None if text == "drop" => Ok(OnInvalid::Drop),
         Some(("tag", name)) if !name.is_empty() => Ok(OnInvalid::Tag(name.to_owned())),
-        _ => Err("drop is, or tag:NAME, such as tag:rejected".to_owned()),
+        _ => Err("use drop, or tag:NAME, such as tag:rejected".to_owned()),
     }
 }
 
@@ -88,17 +88,17 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
         "nack" => Ok(OnFailure::Nack),
         "drop" => Ok(OnFailure::Drop),
         "abort" => Ok(OnFailure::Abort),
-        _ => Err("nack, drop and abort are".to_owned()),
+        _ => Err("use nack, drop or abort".to_owned()),
     }
 }
 
 /// A rate in frames per second.
 ///
 /// # Errors
-/// The allowed values, as text.
+/// The values to use instead, as text.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|rate: &f64| (0.001..=1e6).contains(rate))
-        .ok_or_else(|| "frames per second from 0.001 to 1000000 are".to_owned())
+        .ok_or_else(|| "use a number of frames per second from 0.001 to 1000000".to_owned())
 }

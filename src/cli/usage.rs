@@ -1,7 +1,7 @@
 //! A mistake on the command line as one line of text.
 //!
-//! clap explains a mistake over several lines, which a pod's log separates. This module makes one line: the
-//! flag, the given value, the allowed values.
+//! clap reports a mistake in several lines, which the log of a pod separates. This module makes one line: the flag, the
+//! given value, and the values to use instead.
 
 use crate::telemetry::text::escaped;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
@@ -20,7 +20,7 @@ fn told(error: &Error) -> String {
         .map(|flag| flag.split(' ').next().unwrap_or_default().to_owned());
     let given = context(error, ContextKind::InvalidValue);
     let allowed = context(error, ContextKind::ValidValue)
-        .map(|values| format!("{values} are"))
+        .map(|values| format!("use {values}"))
         .or_else(|| std::error::Error::source(error).map(ToString::to_string));
     match (error.kind(), flag, given, allowed) {
         (
@@ -33,7 +33,7 @@ fn told(error: &Error) -> String {
             format!("{flag}: a value is missing; see beamflow --help")
         }
         (ErrorKind::MissingRequiredArgument, Some(flag), ..) => {
-            format!("{flag}: it is required; see the --help of the command")
+            format!("{flag} is required; see the --help of the command")
         }
         (ErrorKind::UnknownArgument, Some(flag), ..) => {
             let similar = context(error, ContextKind::SuggestedArg)
@@ -57,7 +57,7 @@ fn context(error: &Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
         ContextValue::Strings(texts) => Some(match texts.as_slice() {
-            [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+            [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
             other => other.join(", "),
         }),
         other => Some(other.to_string()),
@@ -75,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_one_line_with_flag_value_and_what_is_allowed() {
+    fn a_mistake_is_one_line_with_flag_value_and_allowed_values() {
         assert_eq!(
             line(&["--mode", "parallel"]),
-            "--mode: 'parallel' is not allowed: sequential, concurrent and pipelined are"
+            "--mode: 'parallel' is not allowed: use sequential, concurrent or pipelined"
         );
         assert_eq!(
             line(&["--bsz-size", "many"]),
-            "--bsz-size: 'many' is not allowed: auto or a whole number from 1 to 4096 is"
+            "--bsz-size: 'many' is not allowed: use auto or a whole number from 1 to 4096"
         );
         assert_eq!(
             line(&["--pipline-depth", "3"]),
@@ -92,7 +92,7 @@ mod tests {
             line(&["serv"]),
             "'serv': there is no such command (beamflow --help lists them)"
         );
-        assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time: it is required"));
+        assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time is required"));
         assert!(line(&["--mode"]).starts_with("--mode: a value is missing"));
         for args in [&["--output-size", "64"][..], &["--frame-dtype", "int12"]] {
             let line = line(args);
@@ -105,10 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn a_given_value_breaks_no_line() {
+    fn a_given_value_cannot_break_the_line() {
         assert_eq!(
             line(&["--bsz-size", "8\n"]),
-            r"--bsz-size: '8\n' is not allowed: auto or a whole number from 1 to 4096 is"
+            r"--bsz-size: '8\n' is not allowed: use auto or a whole number from 1 to 4096"
         );
         assert!(line(&["se\x1bnd"]).starts_with(r"'se\u{1b}nd'"));
     }

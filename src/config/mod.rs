@@ -51,7 +51,7 @@ pub struct ConfigError {
     pub(crate) flag: &'static str,
     /// What was given.
     pub(crate) given: String,
-    /// What is allowed.
+    /// What to use instead, or why the value is not allowed.
     pub(crate) allowed: String,
 }
 
@@ -142,10 +142,7 @@ impl Config {
             return Err(ConfigError {
                 flag: "--bsz-size",
                 given: batch_size.to_string(),
-                allowed: format!(
-                    "this model's batch is {}, so at most {most} is",
-                    model.batch
-                ),
+                allowed: format!("this model's batch is {}; use at most {most}", model.batch),
             });
         }
         let selected = if self.model.outputs.is_empty() {

@@ -45,7 +45,7 @@ pub struct NoRoom {
     pub fit: usize,
     /// Rows in a batch.
     pub rows: usize,
-    /// The largest number of lanes that fits on all devices together; `None` if not even one lane fits.
+    /// The largest number of lanes on all devices that fits, less than requested; `None` if not even one lane fits.
     pub fewer: Option<usize>,
 }
 
