@@ -25,7 +25,7 @@ pub struct Converted {
 /// float16; its outputs keep their types.
 ///
 /// # Errors
-/// [`HalfError`]: why the model cannot be rewritten, and the remedy.
+/// A [`HalfError`] that says why the model cannot be rewritten, and names the remedy.
 pub fn to_half(model: &[u8]) -> Result<Converted, HalfError> {
     let mut model = Model::decode(model)?;
     if !model.training_info.is_empty() {

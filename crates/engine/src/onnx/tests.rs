@@ -143,7 +143,7 @@ fn every_row_matches_a_reference_computation() {
 }
 
 /// Runs the engine twice, and again with all rows but one replaced. The results of the row must be bit-identical.
-fn assert_rows_are_independent(engine: &OnnxEngine, rows: usize) {
+fn assert_rows_stand_alone(engine: &OnnxEngine, rows: usize) {
     let frame = engine.model().input.elements();
     let input = counts(rows * frame);
     let first = run(engine, rows, &input).unwrap();
@@ -171,13 +171,13 @@ fn assert_rows_are_independent(engine: &OnnxEngine, rows: usize) {
 
 #[test]
 fn results_do_not_depend_on_the_run_or_on_other_rows() {
-    assert_rows_are_independent(&load(&small_model("N")).unwrap(), 7);
+    assert_rows_stand_alone(&load(&small_model("N")).unwrap(), 7);
 }
 
 #[test]
 fn ptychonn_results_do_not_depend_on_the_run_or_on_other_rows() {
     if let Some(engine) = ptychonn() {
-        assert_rows_are_independent(&engine, 8);
+        assert_rows_stand_alone(&engine, 8);
     }
 }
 
