@@ -31,7 +31,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(crate) enum SourceError {
     /// The scan does not fit into a reasonable amount of memory.
     #[error(
-        "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB, expected fewer points or a smaller --frame-size"
+        "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB; use fewer points or a smaller --frame-size"
     )]
     TooLarge {
         /// Scan points along each side.

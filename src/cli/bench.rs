@@ -28,11 +28,11 @@ pub struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "8", value_name = "FRAMES", value_parser = whole_number::<1, 4096>)]
     pub(crate) bsz_sizes: Vec<usize>,
 
-    /// Sizes of int16 frames to measure, each with an engine that costs nothing.
+    /// Sizes of int16 frames to measure, with a simulated engine that takes no time.
     #[arg(long, value_delimiter = ',', default_value = "128x128,512x512,1024x1024", value_name = "HEIGHTxWIDTH", conflicts_with_all = ["model_path", "frames"])]
     pub(crate) frame_sizes: Vec<FrameShape>,
 
-    /// A model to measure with instead, on the frames of --frames.
+    /// A model to measure instead, with the frames of --frames.
     #[arg(long, value_name = "PATH", requires = "frames")]
     pub(crate) model_path: Option<String>,
 
@@ -40,8 +40,9 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE", requires = "model_path")]
     pub(crate) frames: Option<PathBuf>,
 
-    /// Another program to measure, as NAME=COMMAND: it is started with --sock-path and --server-info-path added, and
-    /// serves a batch map there. Ratios relate to the first one; without any, to the first sidecar.
+    /// Another program to measure, as NAME=COMMAND. It is started with --sock-path and --server-info-path added, and
+    /// must serve a batch map there. Ratios are relative to the first such program, or to the first sidecar if there is
+    /// none.
     #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
     pub(crate) peers: Vec<Peer>,
 
@@ -49,19 +50,19 @@ pub struct BenchArgs {
     #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
 
-    /// Rounds of measurement for each subject.
+    /// Rounds of measurement of each sidecar or program.
     #[arg(long, default_value = "7", value_name = "ROUNDS", value_parser = whole_number::<1, 10_000>)]
     pub(crate) rounds: usize,
 
-    /// How long a subject is measured in each round.
+    /// How long each sidecar or program is measured in a round.
     #[arg(long, default_value = "2s", value_name = "TIME", value_parser = time)]
     pub(crate) turn: Duration,
 
-    /// A file for the same figures as JSON.
+    /// A file to which the same figures are written as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// A file with the figures of an earlier bench, for comparison.
+    /// A file that an earlier bench wrote with --json, for comparison.
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
 }
@@ -74,7 +75,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// From `NAME=COMMAND`; the command's words are split at blanks.
+    /// Reads `NAME=COMMAND`. The command is split into words at whitespace.
     ///
     /// # Errors
     /// [`BadValue`] for every other text.
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(peer.command, ["target/noop", "--reply", "9"]);
         for text in ["noop", "=noop", "noop=", "noop= "] {
             let error = Peer::parse(text).unwrap_err();
-            assert!(error.expected().starts_with("NAME=COMMAND"));
+            assert!(error.instead().starts_with("NAME=COMMAND"));
         }
     }
 }

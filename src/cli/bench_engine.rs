@@ -14,11 +14,11 @@ pub struct BenchEngineArgs {
     #[arg(value_name = "FILE")]
     pub(crate) model: String,
 
-    /// The most lanes; 1, 2, … up to it are measured.
+    /// Maximum number of lanes. 1, 2, … up to this number are measured.
     #[arg(long, default_value = "4", value_name = "LANES", value_parser = whole_number::<1, 64>)]
     pub(crate) lanes: usize,
 
-    /// Frames per batch; auto: what the engine is best at.
+    /// Frames per batch; auto: the engine's best batch.
     #[arg(long, default_value = "auto", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>)]
     pub(crate) bsz_size: OrAuto,
 
@@ -26,16 +26,17 @@ pub struct BenchEngineArgs {
     #[arg(long, default_value = "300", value_name = "BATCHES", value_parser = whole_number::<1, 10_000_000>)]
     pub(crate) batches: usize,
 
-    /// The part of each output that is copied back, cut from its centre, as in the sidecar.
+    /// The part of each output that is copied back, cropped around its centre, as in the sidecar; full: the whole
+    /// output.
     #[arg(long, default_value = "full", value_name = "WIDTHxHEIGHT")]
     pub(crate) output_size: OutputSize,
 
-    /// A file for the same figures as JSON.
+    /// A file to which the same figures are written as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
     // Last: arguments after it would be listed under its heading.
-    /// How the engine is run.
+    /// Options of the engine.
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 }

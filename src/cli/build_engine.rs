@@ -14,7 +14,7 @@ pub struct BuildEngineArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
 
-    /// The engine file. A description of it is written to the same folder, with .json at the end of its name.
+    /// The engine file to write. Its description is written to the same folder, with .json appended to the file name.
     #[arg(
         short,
         long,
@@ -23,16 +23,16 @@ pub struct BuildEngineArgs {
     )]
     pub(crate) output: Option<PathBuf>,
 
-    /// The cache of a sidecar with --device cuda, instead of a file: the engine is built there unless it is there
-    /// already, and opened once. Give --precision, --bsz-size and --devices as to the sidecar.
+    /// Instead of a file: the engine cache of a sidecar with --device cuda. The engine is built into the cache, unless
+    /// it is already there, and opened once. Use the same --precision, --bsz-size and --devices as for the sidecar.
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "batch", "compute_capability"])]
     pub(crate) engine_cache: Option<PathBuf>,
 
-    /// With --engine-cache: frames per batch, as the sidecar's.
+    /// With --engine-cache: frames per batch, as for the sidecar.
     #[arg(long, default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>, requires = "engine_cache")]
     pub(crate) bsz_size: OrAuto,
 
-    /// With --engine-cache: the GPUs that the sidecar is to use.
+    /// With --engine-cache: the GPUs that the sidecar uses.
     #[arg(
         long,
         default_value = "0",
@@ -41,16 +41,17 @@ pub struct BuildEngineArgs {
     )]
     pub(crate) devices: DeviceSelection,
 
-    /// The rows of a run: a number, or least:best:most. Default: as the model says, or 8 where it leaves them open.
+    /// Rows per run: a number, or least:best:most. Default: the model's batch size, or 8 if that is dynamic.
     #[arg(long, value_name = "ROWS")]
     pub(crate) batch: Option<BatchRequest>,
 
-    /// fp16: weights, input and most operations in half precision; sensitive operations and the results stay single.
+    /// fp16: weights, input and most operations in half precision; sensitive operations and results in single
+    /// precision.
     #[arg(long, value_enum, default_value = "fp32", value_name = "PRECISION")]
     pub(crate) precision: Precision,
 
-    /// The compute capability of the GPU that will run it, where there is none here: 7.5, 8.0, 8.6, 8.9, 12.0 or
-    /// 12.1 (TensorRT-RTX only).
+    /// The compute capability of the target GPU, if the target is not a GPU of this machine: 7.5, 8.0, 8.6, 8.9, 12.0
+    /// or 12.1 (TensorRT-RTX only).
     #[arg(long, value_name = "MAJOR.MINOR")]
     pub(crate) compute_capability: Option<ComputeCapability>,
 

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 /// Flags of `beamflow demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Scan points along each side; the scan has as many frames as the square of it.
+    /// Scan points along each side; the number of frames is the square of this.
     #[arg(long, default_value = "30", value_name = "POINTS", value_parser = whole_number::<2, 100>)]
     pub(crate) points: usize,
 
-    /// Frames per second that the detector delivers; if not given, as fast as they are answered.
+    /// Frames per second that the detector delivers; if not given, as fast as the responses arrive.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) fps: Option<f64>,
 
@@ -19,11 +19,11 @@ pub struct DemoArgs {
     #[arg(long, default_value = "64", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
 
-    /// Where to write the picture.
+    /// The file to which the picture is written.
     #[arg(long, default_value = "beamflow-demo.png", value_name = "FILE")]
     pub(crate) picture: PathBuf,
 
-    /// Decides the jitter of the scan and the shot noise.
+    /// The seed for the jitter of the scan and for the shot noise.
     #[arg(long, default_value = "1", value_name = "SEED")]
     pub(crate) seed: u64,
 }

@@ -1,4 +1,4 @@
-//! Flags of the engine: those shared by several commands, and those of the sidecar alone.
+//! Flags of the engine: flags shared by several commands, and flags of the sidecar alone.
 
 use crate::engine::EngineOptions;
 use crate::engine::options::{DeviceKind, DeviceSelection, Precision};
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "GPU", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct EngineArgs {
-    /// What .onnx models run on: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH); or cuda,
-    /// where a TensorRT engine is built at start and cached.
+    /// Where .onnx models run: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH); or cuda,
+    /// with a TensorRT engine that is built at start and cached.
     #[arg(
         long,
         env = "DEVICE",
@@ -23,12 +23,12 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) device: DeviceKind,
 
-    /// The GPUs to use: numbers, comma-separated, or all.
+    /// The GPUs to use: numbers, separated by commas, or all.
     #[arg(long, env = "DEVICES", default_value = "0", value_name = "NUMBERS")]
     pub(crate) devices: DeviceSelection,
 
-    /// The precision of engines built from .onnx. fp16 halves the bytes to the GPU; sensitive operations
-    /// and the results stay in single precision.
+    /// The precision of engines built from .onnx. fp16 halves the bytes copied to the GPU; sensitive operations and
+    /// results stay in single precision.
     #[arg(
         long,
         env = "PRECISION",
@@ -38,15 +38,15 @@ pub(crate) struct EngineArgs {
     )]
     pub(crate) precision: Precision,
 
-    /// Waits for the GPU by spinning instead of sleeping: a little faster, and a CPU core for each lane.
+    /// Lanes wait for the GPU by spinning instead of sleeping: a little faster, but each lane occupies a CPU core.
     #[arg(long, env = "SPIN", value_parser = FalseyValueParser::new())]
     pub(crate) spin: bool,
 
-    /// Launches every batch by itself, even where a CUDA graph works.
+    /// Launches every batch without a CUDA graph, even if one can be captured.
     #[arg(long, env = "NO_CUDA_GRAPHS", value_parser = FalseyValueParser::new())]
     pub(crate) no_cuda_graphs: bool,
 
-    /// The folder in which engines built from .onnx are kept.
+    /// The folder for engines built from .onnx.
     #[arg(
         long,
         env = "ENGINE_CACHE",
@@ -68,7 +68,7 @@ pub(crate) struct GpuArgs {
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 
-    /// How batches are spread over several GPUs: to the one with the fewest, or to each in turn.
+    /// How batches are distributed over several GPUs: to the GPU with the fewest batches, or to each in turn.
     #[arg(
         long,
         env = "BALANCE",
@@ -80,7 +80,7 @@ pub(crate) struct GpuArgs {
 }
 
 impl EngineArgs {
-    /// The options for batches of `rows` rows.
+    /// The options of the engine, for batches of `rows` rows.
     #[must_use]
     pub(crate) fn options(&self, rows: OrAuto) -> EngineOptions {
         let Self {

@@ -10,12 +10,12 @@ pub struct InspectArgs {
     #[arg(value_name = "FILE")]
     pub(crate) model: String,
 
-    /// Prints JSON instead.
+    /// Prints JSON instead of text.
     #[arg(long)]
     pub(crate) json: bool,
 
     // Last: arguments after it would be listed under its heading.
-    /// How the engine is run.
+    /// Options of the engine.
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 }

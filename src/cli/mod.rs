@@ -2,7 +2,7 @@
 //!
 //! The flags are those of the Python sidecars that this program replaces, so that their pod specs work
 //! unchanged. Each value is checked here, and their combination in `crate::config`; `usage` turns a mistake
-//! into one line. This room knows the settings that it fills, and nothing above them.
+//! into one line. This module depends on the settings that it fills, and on nothing above them.
 
 /// `beamflow bench`.
 mod bench;
@@ -16,13 +16,13 @@ mod demo;
 mod gpu;
 /// `beamflow inspect`.
 mod inspect;
-/// Parsers for numbers, times and answers.
+/// Parsers for numbers, times, addresses and policies.
 mod parse;
 /// `beamflow send`.
 mod send;
 /// The flags for serving, and the configuration made from them.
 mod serve;
-/// The settings in force and the origin of each.
+/// The settings in effect and the origin of each.
 pub mod settings;
 /// `beamflow size`.
 mod size;
@@ -45,11 +45,11 @@ use clap::{Parser, Subcommand};
 
 /// Runs detector frames through a neural network, in batches, as a Numaflow batch-map sidecar.
 ///
-/// Without a command it serves: it loads the model, warms it up, listens on the socket and answers
-/// every datum of every read batch with exactly one response. Every flag can be given as
-/// the environment variable named with it; the flag takes precedence.
+/// Without a command, beamflow serves: it loads the model, warms it up, listens on the socket, and sends exactly one
+/// response for every datum of every read batch. Every flag can also be set by the environment variable shown with it;
+/// the flag takes precedence.
 ///
-/// Exit codes: 0 after a drained SIGTERM, 64 for a mistake in a flag, 1 for anything else.
+/// Exit codes: 0 after a drained SIGTERM, 64 for a wrong flag, 1 for any other error.
 #[derive(Debug, Parser)]
 #[command(name = "beamflow", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -61,24 +61,24 @@ pub struct Cli {
     pub serve: ServeArgs,
 }
 
-/// What the program can do besides serving.
+/// The commands other than serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Simulates a scan, reconstructs it through a sidecar in all three modes, and draws the result.
     Demo(DemoArgs),
-    /// Drives a running sidecar as Numaflow would, with frames from a file or the simulator.
+    /// Sends frames from a file or the simulator to a running sidecar, as Numaflow does.
     Send(SendArgs),
     /// Builds a TensorRT engine from an .onnx model.
     BuildEngine(BuildEngineArgs),
     /// Prints a model's tensors, shapes, batch range, memory and version.
     Inspect(InspectArgs),
-    /// Measures how fast a sidecar is, driven over its socket as Numaflow does, against other programs if named.
+    /// Measures the speed of sidecars, driven over their sockets as Numaflow does, and of other programs if named.
     Bench(BenchArgs),
-    /// Measures how fast an engine is by itself, without sockets, for 1 lane and more.
+    /// Measures the speed of an engine alone, without sockets, with 1 lane and more.
     BenchEngine(BenchEngineArgs),
     /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
     SimulateSource(SimulateSourceArgs),
-    /// Computes what a frame size, a rate and a batch's time need: devices, settings, memory, bytes.
+    /// Computes devices, settings, memory and bytes from a frame size, a frame rate and the time of a batch.
     Size(SizeArgs),
 }
 
@@ -119,13 +119,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_out_of_bounds_says_what_is_allowed() {
+    fn a_value_out_of_bounds_is_refused_with_the_allowed_values() {
         for (flag, value, allowed) in [
             ("--bsz-size", "0", "auto or a whole number from 1 to 4096"),
             ("--devices", "0,0", "each once"),
             ("--pipeline-depth", "65", "from 1 to 64"),
             ("--batch-timeout", "10", "off or "),
-            ("--inference-timeout", "0s", "greater than 0"),
+            ("--inference-timeout", "0s", "above 0"),
             ("--on-invalid", "tag:", "tag:NAME"),
             ("--on-failure", "retry", "nack, drop or abort"),
         ] {

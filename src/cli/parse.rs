@@ -6,7 +6,7 @@ use crate::inference::policy::{OnFailure, OnInvalid};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A time, or none.
+/// A time, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
 
@@ -46,12 +46,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
     humantime::parse_duration(text)
         .ok()
         .filter(|time| !time.is_zero())
-        .ok_or_else(|| {
-            BadValue::new(
-                text,
-                "a time greater than 0 with its unit, such as 30s or 100ms",
-            )
-        })
+        .ok_or_else(|| BadValue::new(text, "a time above 0 with its unit, such as 30s or 100ms"))
 }
 
 /// A time greater than zero, or `off`.
@@ -67,7 +62,7 @@ pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
         .map_err(|wrong| wrong.or("off"))
 }
 
-/// An address to listen on, or none.
+/// An address to listen on, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressOrOff(pub(crate) Option<SocketAddr>);
 

@@ -11,16 +11,16 @@ pub struct SendArgs {
     #[arg(long, default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
 
-    /// A .npy file with the frames to send, shape (frames, height, width); without it, a simulated scan of
-    /// 64×64 frames is sent.
+    /// A .npy file with the frames to send, shape (frames, height, width); if not given, a simulated scan of 64×64
+    /// frames is sent.
     #[arg(long, value_name = "FILE")]
     pub(crate) frames: Option<PathBuf>,
 
-    /// How many frames to send; after its end the stack starts again. Default: the stack once.
+    /// Number of frames to send. After the last frame of the stack, the first follows. Default: the stack once.
     #[arg(long, value_name = "FRAMES", value_parser = whole_number::<1, 100_000_000>)]
     pub(crate) count: Option<usize>,
 
-    /// Frames per second that the detector delivers; if not given, as fast as they are answered.
+    /// Frames per second that the detector delivers; if not given, as fast as the responses arrive.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) fps: Option<f64>,
 
@@ -28,7 +28,8 @@ pub struct SendArgs {
     #[arg(long, default_value = "500", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
 
-    /// A folder for the results, one file per message: frame.npy, or frame.TAG.npy if it is tagged. The folder is created if absent.
+    /// A folder for the results, one file per message: frame.npy, or frame.TAG.npy if the message is tagged. The folder
+    /// is created if it does not exist.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) save: Option<PathBuf>,
 }

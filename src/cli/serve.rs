@@ -22,19 +22,19 @@ pub struct ServeArgs {
     /// The model, and how frames become batches.
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// How an engine is run.
+    /// The engine and the GPUs.
     #[command(flatten)]
     pub(crate) gpu: GpuArgs,
-    /// What comes in and what goes out.
+    /// Frames and results.
     #[command(flatten)]
     pub(crate) frames: FrameArgs,
-    /// What is answered where there is no result.
+    /// Responses for frames without a result.
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
-    /// Where numa is met.
+    /// The connection to numa.
     #[command(flatten)]
     pub(crate) numaflow: NumaflowArgs,
-    /// What is told of the program.
+    /// Logs and metrics.
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
 }
@@ -47,8 +47,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, env = "MODE", value_enum, default_value = "pipelined")]
     pub(crate) mode: Mode,
 
-    /// The model: .onnx runs on the CPU; .engine, .plan and .trt are TensorRT's; sim:compute=2ms,h2d=0.3ms,…
-    /// is a simulated device for tests and sizing.
+    /// The model: .onnx runs on the CPU by default; .engine, .plan and .trt run with TensorRT;
+    /// sim:compute=2ms,h2d=0.3ms,… is a simulated device for tests and sizing.
     #[arg(
         long,
         env = "MODEL_PATH",
@@ -57,7 +57,7 @@ pub(crate) struct ModelArgs {
     )]
     pub(crate) model_path: String,
 
-    /// Frames per batch; auto: what the engine is best at, or the most that fits into the GPU's memory.
+    /// Frames per batch; auto: the engine's best batch, or the largest that fits into the GPU's memory.
     #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>)]
     pub(crate) bsz_size: OrAuto,
 
@@ -70,7 +70,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, env = "MAX_CONCURRENT_BATCHES", default_value = "4", value_name = "BATCHES", value_parser = whole_number::<1, 64>)]
     pub(crate) max_concurrent_batches: usize,
 
-    /// How long a batch's oldest frame waits for the batch to fill before it is computed short; off: until the read batch ends, and a stream that stalls holds its slot.
+    /// How long a batch's oldest frame waits for the batch to fill before the batch is computed short; off: until the
+    /// read batch ends, and a stalled stream keeps its slot.
     #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) batch_timeout: TimeOrOff,
 
@@ -79,12 +80,12 @@ pub(crate) struct ModelArgs {
     pub(crate) inference_timeout: Duration,
 }
 
-/// What comes in and what goes out.
+/// Frames and results.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Frames and results", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct FrameArgs {
     /// The dtype of raw frames: uint8, int8, uint16, int16, uint32, int32, float32 or float64. The header
-    /// x-frame-dtype overrides it; .npy frames name their own.
+    /// x-frame-dtype overrides it; .npy frames contain their own.
     #[arg(
         long,
         env = "FRAME_DTYPE",
@@ -93,7 +94,7 @@ pub(crate) struct FrameArgs {
     )]
     pub(crate) frame_dtype: Dtype,
 
-    /// The part of each output that is sent on, cut from its centre; full for all of it.
+    /// The part of each output that is sent, cropped around its centre; full: the whole output.
     #[arg(
         long,
         env = "OUTPUT_SIZE",
@@ -102,8 +103,8 @@ pub(crate) struct FrameArgs {
     )]
     pub(crate) output_size: OutputSize,
 
-    /// The outputs to send on, by name, comma-separated or repeated; if not given, all outputs of the model. Several
-    /// outputs are several messages, each tagged with its name.
+    /// The names of the outputs to send, separated by commas or repeated; if not given, all outputs of the model. If
+    /// there are several, each is sent as one message, tagged with its name.
     #[arg(
         long = "output",
         env = "OUTPUT_NAMES",
@@ -121,7 +122,8 @@ pub(crate) struct FrameArgs {
     )]
     pub(crate) output_dtype: OutputDtype,
 
-    /// The format of results: npy carries dtype and shape and is read with numpy.load; raw has only the little-endian values.
+    /// The format of results: npy includes dtype and shape and is read with numpy.load; raw has only the little-endian
+    /// values.
     #[arg(
         long,
         env = "OUTPUT_FORMAT",
@@ -131,22 +133,21 @@ pub(crate) struct FrameArgs {
     pub(crate) output_format: OutputFormat,
 }
 
-/// What is answered where there is no result.
+/// Responses for frames without a result.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "When something is wrong", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct PolicyArgs {
-    /// The answer to an invalid frame: drop, or tag:NAME to forward the original payload with
-    /// that tag (dead letter).
+    /// The response to an invalid frame: drop, or tag:NAME to forward the original payload with that tag (dead letter).
     #[arg(long, env = "ON_INVALID", default_value = "drop", value_name = "drop|tag:NAME", value_parser = on_invalid)]
     pub(crate) on_invalid: OnInvalid,
 
-    /// The answer to a frame on which the engine failed twice, or that timed out: nack (delivered again; needs Numaflow ≥ 1.8.2), drop,
-    /// or abort (the process ends with code 1, and the whole read batch is delivered again).
+    /// The response to a frame on which the engine failed twice, or that timed out: nack (delivered again; needs
+    /// Numaflow ≥ 1.8.2), drop, or abort (the process exits with code 1, and the whole read batch is delivered again).
     #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|drop|abort", value_parser = on_failure)]
     pub(crate) on_failure: OnFailure,
 }
 
-/// Where numa is met.
+/// The connection to numa.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Numaflow", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct NumaflowArgs {
@@ -154,17 +155,17 @@ pub(crate) struct NumaflowArgs {
     #[arg(long, env = "SOCK_PATH", default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
 
-    /// The server-info file, which announces the socket to numa; written last.
+    /// The server-info file, through which numa finds the socket; written last.
     #[arg(long, env = "SERVER_INFO_PATH", default_value = numaflow::batchmap::SERVER_INFO_FILE, value_name = "PATH")]
     pub(crate) server_info_path: PathBuf,
 
-    /// Unused. Accepted so that pod specs of the Python sidecars work unchanged; here the queue is the ring of
-    /// slots: one batch more than may be in flight.
+    /// Unused; accepted so that pod specs of the Python sidecars work unchanged. This program queues frames in a ring
+    /// of slots, one more than batches may be in flight.
     #[arg(long, env = "PVA_QUEUE_SIZE", value_name = "ANY")]
     pub(crate) queue_size: Option<String>,
 }
 
-/// What is told of the program.
+/// Logs and metrics.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Logs and metrics", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct TelemetryArgs {
@@ -178,7 +179,7 @@ pub(crate) struct TelemetryArgs {
     )]
     pub(crate) http_address: AddressOrOff,
 
-    /// The status page shows no frames: a client of the HTTP address sees numbers only.
+    /// The status page shows numbers only, no frames.
     #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new())]
     pub(crate) no_pictures: bool,
 
@@ -192,11 +193,11 @@ pub(crate) struct TelemetryArgs {
     )]
     pub(crate) log_format: LogFormat,
 
-    /// Logs more. RUST_LOG, where set, decides instead (for example RUST_LOG=beamflow=debug).
+    /// Logs more; RUST_LOG, if set, takes precedence (for example RUST_LOG=beamflow=debug).
     #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new())]
     pub(crate) debug: bool,
 
-    /// Checks the settings, prints them with where each came from, and ends.
+    /// Checks the settings, prints each with its origin, and exits.
     #[arg(long)]
     pub(crate) print_config: bool,
 }
@@ -204,7 +205,7 @@ pub(crate) struct TelemetryArgs {
 impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
-    /// Destructures all flags by name, so that a forgotten new flag does not compile.
+    /// Destructures all flags by name, so that the program does not compile if a new flag is forgotten here.
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
         let ServeArgs {
             model,
@@ -250,7 +251,7 @@ impl TryFrom<ServeArgs> for Config {
             return Err(ConfigError {
                 flag: "--server-info-path",
                 given: server_info_path.display().to_string(),
-                reason: "expected a path other than that of --sock-path".to_owned(),
+                reason: "use a path other than that of --sock-path".to_owned(),
             });
         }
         Ok(Self {

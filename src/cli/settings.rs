@@ -1,4 +1,4 @@
-//! The settings in force and the origin of each: `--print-config`, and `/stats`.
+//! The settings in effect and the origin of each, for `--print-config` and `/stats`.
 
 use crate::telemetry::setting::Setting;
 use clap::parser::ValueSource;

@@ -17,8 +17,8 @@ pub struct SizeArgs {
     #[arg(long, required = true, value_name = "TIME", value_parser = time)]
     pub(crate) batch_time: Duration,
 
-    /// How long numa takes to hand a batch to a sidecar: collection_ms ÷ batches of the sidecar's log. If not given, batches are
-    /// assumed to arrive at the detector's rate, which is slower and needs less depth.
+    /// How long numa takes to hand over a batch to a sidecar: collection_ms ÷ batches of the sidecar's log. If not
+    /// given, batches are assumed to arrive at the detector's rate, which is slower and needs less depth.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) collection_time: Option<Duration>,
 
@@ -26,7 +26,7 @@ pub struct SizeArgs {
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = time)]
     pub(crate) read_timeout: Duration,
 
-    /// limits.readBatchSize of the vertex: for the memory figures. If not given, the smallest sufficient value.
+    /// limits.readBatchSize of the vertex, for the memory figures; if not given, the smallest sufficient value.
     #[arg(long, value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: Option<usize>,
 
@@ -42,11 +42,11 @@ pub struct SizeArgs {
     #[arg(long, default_value = "int16", value_name = "DTYPE")]
     pub(crate) frame_dtype: Dtype,
 
-    /// Outputs that are sent on: results per frame.
+    /// Results per frame: the number of outputs that are sent.
     #[arg(long, default_value = "2", value_name = "RESULTS", value_parser = whole_number::<1, 100>)]
     pub(crate) outputs: usize,
 
-    /// The part of each output that is sent on, cut from its centre; full for all of it.
+    /// The part of each output that is sent, cropped around its centre; full: the whole output.
     #[arg(long, default_value = "64x64", value_name = "WIDTHxHEIGHT")]
     pub(crate) output_size: OutputSize,
 
@@ -58,7 +58,7 @@ pub struct SizeArgs {
     #[arg(long, default_value = "npy", value_name = "FORMAT")]
     pub(crate) output_format: OutputFormat,
 
-    /// The model's precision: with fp16 its input takes half the memory.
+    /// The model's precision. With fp16 the model's input takes half the memory.
     #[arg(long, value_enum, default_value = "fp32", value_name = "PRECISION")]
     pub(crate) precision: Precision,
 
@@ -66,20 +66,20 @@ pub struct SizeArgs {
     #[arg(long, default_value = "1", value_name = "DEVICES", value_parser = whole_number::<1, 8>)]
     pub(crate) devices_per_replica: usize,
 
-    /// The share of the time that a device may be busy, in percent; the rest is head room.
+    /// The share of the time that a device may be busy, in percent; the rest is reserve.
     #[arg(long, default_value = "80", value_name = "PERCENT", value_parser = whole_number::<1, 100>)]
     pub(crate) utilization: usize,
 
-    /// JetStream's max_payload: the largest message, in bytes, or in KiB or MiB.
+    /// JetStream's largest message (max_payload), in bytes, KiB or MiB.
     #[arg(long, default_value = "1MiB", value_name = "BYTES", value_parser = size_in_bytes)]
     pub(crate) max_payload: usize,
 
-    /// Prints JSON instead.
+    /// Prints JSON instead of text.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// A frame of at most 65536 × 65536 pixels, so that nothing here overflows.
+/// Reads a frame size of at most 65536 × 65536 pixels, so that no figure overflows.
 fn frame_size(text: &str) -> Result<FrameShape, BadValue> {
     text.parse()
         .ok()
@@ -87,7 +87,7 @@ fn frame_size(text: &str) -> Result<FrameShape, BadValue> {
         .ok_or_else(|| BadValue::new(text, "HEIGHTxWIDTH, such as 512x512, up to 65536x65536"))
 }
 
-/// A number of bytes, or of KiB or MiB.
+/// Reads a number of bytes, KiB or MiB.
 fn size_in_bytes(text: &str) -> Result<usize, BadValue> {
     let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
         (Some(number), _) => (number, 1 << 10),

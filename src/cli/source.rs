@@ -10,11 +10,11 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 #[command(mut_args = |arg| arg.hide_env_values(true))]
 pub struct SimulateSourceArgs {
-    /// Frames per second that the detector takes, whether they are read or not.
+    /// Frames per second that the detector takes, even if they are not read.
     #[arg(long, env = "SOURCE_FPS", default_value = "100", value_name = "RATE", value_parser = rate)]
     pub(crate) fps: f64,
 
-    /// The detector stops after so many frames; if not given, it never stops.
+    /// Number of frames after which the detector stops; if not given, it never stops.
     #[arg(long, env = "SOURCE_FRAMES", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000_000>)]
     pub(crate) frames: Option<usize>,
 
@@ -22,16 +22,16 @@ pub struct SimulateSourceArgs {
     #[arg(long, env = "SOURCE_FRAME_SIZE", default_value = "64x64", value_name = "HEIGHTxWIDTH", value_parser = square)]
     pub(crate) frame_size: FrameShape,
 
-    /// Scan points along each side; the number of frames is its square. The scan is kept in memory and repeats
+    /// Scan points along each side; the number of frames is the square of this. The scan is kept in memory and repeated
     /// without end.
     #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>)]
     pub(crate) points: usize,
 
-    /// Frames not yet read that are kept; when one more is taken, the oldest is dropped.
+    /// Maximum number of unread frames to keep. If one more is taken, the oldest is dropped.
     #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>)]
     pub(crate) buffer: usize,
 
-    /// A read frame without an ack is delivered again after this time; off: never.
+    /// How long to wait for an ack before a read frame is delivered again; off: never.
     #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) ack_timeout: TimeOrOff,
 
@@ -39,12 +39,12 @@ pub struct SimulateSourceArgs {
     #[arg(long, env = "SOURCE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
 
-    /// The server-info file, which announces the socket to numa; written last.
+    /// The server-info file, through which numa finds the socket; written last.
     #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH")]
     pub(crate) server_info_path: PathBuf,
 }
 
-/// A square size that the detector supports.
+/// Reads a square size that the detector supports.
 fn square(text: &str) -> Result<FrameShape, BadValue> {
     text.parse()
         .ok()

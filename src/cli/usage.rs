@@ -1,7 +1,7 @@
 //! A mistake on the command line as one line of text.
 //!
-//! clap explains a mistake over several lines, which a pod's log separates. This module makes one line: the
-//! flag, the given value, the allowed values.
+//! clap reports a mistake in several lines, which the log of a pod separates. This module makes one line: the flag, the
+//! given value, and the values to use instead.
 
 use crate::frame::BadValue;
 use crate::telemetry::text::escaped;
@@ -20,25 +20,25 @@ fn told(error: &Error) -> String {
     let flag = context(error, ContextKind::InvalidArg)
         .map(|flag| flag.split(' ').next().unwrap_or_default().to_owned());
     let given = context(error, ContextKind::InvalidValue);
-    let expected = context(error, ContextKind::ValidValue).or_else(|| {
+    let instead = context(error, ContextKind::ValidValue).or_else(|| {
         let source = std::error::Error::source(error)?;
         Some(match source.downcast_ref::<BadValue>() {
-            Some(bad) => bad.expected().to_owned(),
+            Some(bad) => bad.instead().to_owned(),
             None => source.to_string(),
         })
     });
-    match (error.kind(), flag, given, expected) {
+    match (error.kind(), flag, given, instead) {
         (
             ErrorKind::InvalidValue | ErrorKind::ValueValidation,
             Some(flag),
             Some(given),
-            Some(expected),
-        ) if !given.is_empty() => format!("{flag}: '{given}' is not allowed: expected {expected}"),
+            Some(instead),
+        ) if !given.is_empty() => format!("{flag}: '{given}' is not allowed: use {instead}"),
         (ErrorKind::InvalidValue, Some(flag), _, _) => {
             format!("{flag}: a value is missing; see beamflow --help")
         }
         (ErrorKind::MissingRequiredArgument, Some(flag), ..) => {
-            format!("{flag}: it is required; see the --help of the command")
+            format!("{flag} is required; see the --help of the command")
         }
         (ErrorKind::UnknownArgument, Some(flag), ..) => {
             let similar = context(error, ContextKind::SuggestedArg)
@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_one_line_with_flag_value_and_what_is_allowed() {
+    fn a_mistake_is_one_line_with_flag_value_and_allowed_values() {
         assert_eq!(
             line(&["--mode", "parallel"]),
-            "--mode: 'parallel' is not allowed: expected sequential, concurrent or pipelined"
+            "--mode: 'parallel' is not allowed: use sequential, concurrent or pipelined"
         );
         assert_eq!(
             line(&["--bsz-size", "many"]),
-            "--bsz-size: 'many' is not allowed: expected auto or a whole number from 1 to 4096"
+            "--bsz-size: 'many' is not allowed: use auto or a whole number from 1 to 4096"
         );
         assert_eq!(
             line(&["--pipline-depth", "3"]),
@@ -97,7 +97,7 @@ mod tests {
             line(&["serv"]),
             "'serv': there is no such command (beamflow --help lists them)"
         );
-        assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time: it is required"));
+        assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time is required"));
         assert!(line(&["--mode"]).starts_with("--mode: a value is missing"));
         for args in [&["--output-size", "64"][..], &["--frame-dtype", "int12"]] {
             let line = line(args);
@@ -110,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn a_given_value_breaks_no_line() {
+    fn a_given_value_cannot_break_the_line() {
         assert_eq!(
             line(&["--bsz-size", "8\n"]),
-            r"--bsz-size: '8\n' is not allowed: expected auto or a whole number from 1 to 4096"
+            r"--bsz-size: '8\n' is not allowed: use auto or a whole number from 1 to 4096"
         );
         assert!(line(&["se\x1bnd"]).starts_with(r"'se\u{1b}nd'"));
     }

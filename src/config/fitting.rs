@@ -34,7 +34,7 @@ pub enum FitError {
     },
     /// The memory limit leaves no room for the slots.
     #[error(
-        "{fit} of the {asked} slots asked for fit into host memory ({limit} leaves no room): {LESS_MEMORY}"
+        "{fit} of the {asked} requested slots fit into host memory ({limit} leaves no room): {LESS_MEMORY}"
     )]
     Limit {
         /// Slots that fit.

@@ -45,13 +45,13 @@ pub struct Config {
 
 /// A setting that does not fit the model or another setting.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag}: '{}' is not allowed: {reason}", escaped(.given))]
+#[error("{flag}: '{}' is not reason: {reason}", escaped(.given))]
 pub struct ConfigError {
     /// The flag.
     pub(crate) flag: &'static str,
     /// What was given.
     pub(crate) given: String,
-    /// Why, or what is expected.
+    /// Why the value is not allowed, or what to use instead.
     pub(crate) reason: String,
 }
 
@@ -142,10 +142,7 @@ impl Config {
             return Err(ConfigError {
                 flag: "--bsz-size",
                 given: batch_size.to_string(),
-                reason: format!(
-                    "expected at most {most}, as this model's batch is {}",
-                    model.batch
-                ),
+                reason: format!("this model's batch is {}; use at most {most}", model.batch),
             });
         }
         let selected = if self.model.outputs.is_empty() {

@@ -139,7 +139,7 @@ fn lanes_beyond_the_devices_memory_are_refused_at_start() {
     let refused = load(&[&model[..], &["--pipeline-depth", "3"]].concat());
     let text = refused.err().unwrap().to_string();
     assert!(
-        text.starts_with("2 of the 3 lanes asked for fit on sim-0"),
+        text.starts_with("2 of the 3 requested lanes fit on sim-0"),
         "{text}"
     );
     assert!(text.contains("--pipeline-depth to 2"), "{text}");

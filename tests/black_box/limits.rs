@@ -257,7 +257,7 @@ async fn slots_beyond_the_memory_limit_are_refused() {
     let group = Group::with_limit(64 * MIB);
     let said = refused(group.command()).await;
     for words in [
-        "1 of the 4 slots",
+        "1 of the 4 requested slots",
         "the memory limit of 64.0 MiB",
         "lower --pipeline-depth",
     ] {
@@ -295,7 +295,7 @@ async fn slots_beyond_the_process_limit_are_refused() {
             .arg(PROGRAM);
         let said = refused(command).await;
         assert!(
-            said.contains("of the 4 slots asked for fit"),
+            said.contains("of the 4 requested slots fit"),
             "{limit}: {said}"
         );
     }

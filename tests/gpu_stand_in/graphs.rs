@@ -72,7 +72,7 @@ async fn failed_capture_is_logged_and_batches_run_without_graph() {
     assert_results(&sidecar.call(FRAMES).await, FRAMES);
     let log = sidecar.log();
     assert!(
-        log.contains("Every batch is launched by itself, not as a CUDA graph"),
+        log.contains("Every batch is launched without a CUDA graph"),
         "no such line: {log}"
     );
     if let Some(report) = sidecar.stop().await {

@@ -21,7 +21,7 @@ fn lanes_that_do_not_fit_are_refused_with_the_remedy() {
     ] {
         let bench = Bench::new(&hungry()).with("STAND_IN_MEMORY", WORKSPACE * 5 / 2);
         let said = bench.refused(&["--output-size", "full", "--mode", mode]);
-        let fit = format!("2 of the {lanes} lanes asked for fit on gpu-0");
+        let fit = format!("2 of the {lanes} requested lanes fit on gpu-0");
         assert!(said.contains(&fit), "{said}");
         let lower = format!("lower {flag} to 2, or use an engine with a smaller batch");
         assert!(said.contains(&lower), "{said}");

@@ -57,7 +57,7 @@ fn a_missing_gpu_is_named_in_the_error() {
 fn a_gpu_that_is_not_there_is_named_with_how_many_there_are() {
     needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual());
-    let words = ["GPU 3 is asked for (--devices)", "there are 1"];
+    let words = ["--devices selects GPU 3", "this machine has 1"];
     assert_refused(&bench, &["--devices", "3"], &words);
     assert_refused(&bench, &["--devices", "0,3"], &words);
 }
@@ -136,7 +136,7 @@ fn engine_of_another_version_is_refused_with_the_remedy() {
     describe(&bench, &usual(), "1.6.0");
     let words = [
         "it was built by TensorRT-RTX 1.6.0",
-        "here is TensorRT-RTX 1.7",
+        "this machine has TensorRT-RTX 1.7",
         "build it again from the_model.onnx",
     ];
     assert_refused(&bench, &[], &words);
@@ -146,7 +146,7 @@ fn engine_of_another_version_is_refused_with_the_remedy() {
 fn a_description_of_another_file_is_refused() {
     let bench = Bench::new(&usual());
     describe(&bench, "another file", "1.7.1");
-    assert_refused(&bench, &[], &["of another file"]);
+    assert_refused(&bench, &[], &["describes another file"]);
 }
 
 #[test]

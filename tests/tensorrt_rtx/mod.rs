@@ -131,7 +131,7 @@ fn a_failed_build_names_the_reason() {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     for (model, capability, words) in [
         (OWN, "9.0", &["not for 9.0", "on the GPU itself"][..]),
-        (manifest, "8.0", &["Cargo.toml", "TensorRT says:"]),
+        (manifest, "8.0", &["Cargo.toml", "TensorRT's log:"]),
         ("absent.onnx", "8.0", &["absent.onnx", "No such file"]),
     ] {
         let args = ["build-engine", model, "-o", engine];
@@ -154,7 +154,7 @@ fn a_damaged_engine_does_not_match_its_description() {
     bytes[1000] ^= 1;
     std::fs::write(&engine, bytes).unwrap();
     let error = refused(&["inspect", engine.to_str().unwrap()]);
-    assert!(error.contains("of another file"), "{error}");
+    assert!(error.contains("describes another file"), "{error}");
 }
 
 #[needs(tensorrt, no_gpu)]

@@ -90,9 +90,9 @@ pub enum EngineError {
         #[source]
         reason: Cause,
     },
-    /// The name does not say which engine is to run it.
+    /// The name does not determine an engine.
     #[error(
-        "expected a name that ends in .onnx (CPU) or .engine, .plan, .trt (TensorRT), or begins with sim: (simulated device)"
+        "use a name that ends in .onnx (CPU) or .engine, .plan, .trt (TensorRT), or begins with sim: (simulated device)"
     )]
     UnknownFile,
     /// A `sim:` description is wrong.

@@ -16,22 +16,22 @@
 
 /// What can go wrong.
 mod error;
-/// `.onnx` models rewritten in half precision.
+/// Rewrites `.onnx` models in half precision.
 pub mod fp16;
-/// From the name of a model to its engine.
+/// Loads the engine for a model's name.
 mod load;
-/// What a model takes and gives.
+/// A model's input and outputs.
 mod model;
 /// `.onnx` files on the CPU, in pure Rust.
 pub mod onnx;
-/// `.onnx` files on the CPU by way of onnxruntime.
+/// `.onnx` files on the CPU, with onnxruntime.
 #[cfg(feature = "onnxruntime")]
 pub mod onnxruntime;
 /// Options for loading an engine and opening its sessions.
 pub mod options;
 /// Whether the lanes fit into the devices' memory.
 pub mod room;
-/// The rows of a batch, and the host memory they lie in.
+/// The rows of a batch, and the host memory that holds them.
 mod rows;
 /// A device with given times and scripted faults, for tests, benches and sizing.
 pub mod simulated;

@@ -1,4 +1,4 @@
-//! From the name of a model to its engine.
+//! Loads the engine for a model's name.
 
 #[cfg(feature = "onnxruntime")]
 use super::onnxruntime;
@@ -7,13 +7,14 @@ use super::{Engine, EngineError, EngineOptions, onnx, simulated, tensorrt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Loads the engine that suits `model_path`: the name decides which, and for `.onnx` the device kind.
+/// Loads the engine for `model_path`. Its name decides which one:
 ///
-/// `sim:…` is the simulated device, `.onnx` the CPU engine, onnxruntime's or, with [`DeviceKind::Cuda`], a TensorRT engine
-/// built from it; `.engine`, `.plan` and `.trt` are TensorRT's.
+/// - `sim:…`: the simulated device;
+/// - `.onnx`: by [`DeviceKind`], the CPU engine, onnxruntime, or a TensorRT engine that is built from the file;
+/// - `.engine`, `.plan`, `.trt`: TensorRT.
 ///
 /// # Errors
-/// [`EngineError`] naming the file and the remedy.
+/// [`EngineError`] that names the file and the remedy.
 pub fn load(model_path: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     if let Some(script) = model_path.strip_prefix("sim:") {
         return Ok(Arc::new(simulated::SimulatedEngine::new(script.parse()?)));

@@ -1,8 +1,8 @@
-//! What a model takes and gives: names, shapes, element types, batch dimension.
+//! A model's input and outputs: names, shapes, element types, batch dimension.
 
 use beamflow_frame::values::Element;
 
-/// Name, shape and type of a tensor, for one frame: the batch dimension is left out.
+/// Name, shape and type of a tensor for one frame, without the batch dimension.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TensorSpec {
     /// The tensor's name in the model.
@@ -35,7 +35,7 @@ impl std::fmt::Display for TensorSpec {
     }
 }
 
-/// Rows in a batch when neither the user nor the model has a preference.
+/// Rows in a batch if neither the settings nor the model define it.
 const USUAL_BATCH: usize = 8;
 
 /// The model's batch dimension.
@@ -50,7 +50,7 @@ pub enum BatchDimension {
     Within {
         /// The fewest rows that a run takes; shorter batches are padded.
         least: usize,
-        /// The number of rows that the engine was tuned for.
+        /// The number of rows that the engine is tuned for.
         best: usize,
         /// The most rows that a run takes.
         most: usize,
@@ -58,7 +58,7 @@ pub enum BatchDimension {
 }
 
 impl BatchDimension {
-    /// Any number of rows in a range; where that is one number, it is fixed.
+    /// Any number of rows in a range. If the range is a single number, the dimension is static.
     #[must_use]
     pub const fn within(least: usize, best: usize, most: usize) -> Self {
         if least == most {
@@ -98,7 +98,7 @@ impl BatchDimension {
         }
     }
 
-    /// The batch size that suits the model best.
+    /// The best batch size for the model.
     #[must_use]
     pub fn best(self) -> usize {
         match self {
@@ -129,14 +129,14 @@ impl std::fmt::Display for BatchDimension {
     }
 }
 
-/// What a model takes and gives.
+/// A model's input, outputs and batch dimension.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ModelSpec {
-    /// The one input: frames.
+    /// The only input: frames.
     pub input: TensorSpec,
     /// The outputs, in the model's order; at least one.
     pub outputs: Vec<TensorSpec>,
-    /// How many rows a run takes.
+    /// The number of rows that a run takes.
     pub batch: BatchDimension,
 }
 

@@ -1,27 +1,27 @@
-//! `.onnx` files on the CPU, in pure Rust (rten): the engine that runs anywhere with nothing installed.
+//! `.onnx` files on the CPU, in pure Rust (rten). This engine needs no installed library.
 //!
-//! A model that loads here can take frames: one float32 input of N×H×W or N×1×H×W with H and W fixed, and
-//! float32 outputs whose first dimension is the batch. What the file declares of its outputs is not
-//! believed: [`OnnxEngine::load`] runs one batch of zeros and takes their shapes from what comes back.
+//! A model that loads here can take frames: it has one float32 input of N×H×W or N×1×H×W with H and W fixed, and
+//! float32 outputs whose first dimension is the batch. The output shapes that the file declares are not used:
+//! [`OnnxEngine::load`] runs one batch of zeros and takes the shapes of its results.
 //!
 //! What always holds:
-//! - an unreadable or corrupt file is an error that names it, not a panic, even where rten panics;
-//! - a run takes and gives exactly the lengths that `ModelSpec` says, or fails with `EngineError::Run`;
-//! - results are bit-identical from run to run, and a row's do not depend on its neighbours;
-//! - all sessions share one pool of threads, sized to the CPUs this process may use. rten would size it to
-//!   the machine's cores, whatever share of them a pod is given.
+//! - an unreadable or corrupt file is an error that names the file, not a panic, even if rten panics;
+//! - input and outputs of a run have exactly the lengths in `ModelSpec`, or the run fails with `EngineError::Run`;
+//! - results are bit-identical from run to run, and the results of a row do not depend on other rows;
+//! - all sessions share one thread pool, with as many threads as this process may use CPUs. By default, rten would use
+//!   as many threads as the machine has cores, even if a pod has fewer CPUs.
 //!
-//! Measured on PtychoNN, 8 frames of 128×128 a batch, two cores with AVX-512 (found at run time, no build
-//! flag needed), best of many because other work ran beside: rten 58 ms, or 104 ms on one thread;
-//! tract-onnx 0.23 177 ms on its one. In CPU time a batch, 121 ms against 231 ms: a ratio of 1.9. onnxruntime
-//! 1.31, which is no pure Rust, needs 37 ms of it. One lane on two threads and two lanes on one thread each
-//! gave the same 147 frames a second.
+//! Measured on PtychoNN with batches of 8 frames of 128×128, on two cores with AVX-512 (detected at run time, without a
+//! build flag); the best of many runs, because other work ran at the same time. Wall time per batch: rten 58 ms on two
+//! threads and 104 ms on one; tract-onnx 0.23 177 ms on its only thread. CPU time per batch: rten 121 ms, tract-onnx
+//! 231 ms (a ratio of 1.9), and onnxruntime 1.31, which is not pure Rust, 37 ms. One lane with two threads and two
+//! lanes with one thread each gave the same 147 frames per second.
 //!
 //! [`OnnxEngine::load`]: crate::onnx::OnnxEngine::load
 
-/// The file's framing.
+/// Checks the framing of a file.
 mod framing;
-/// The model's tensors.
+/// Checks the tensors of a model.
 mod suitability;
 
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes, TensorSpec};
@@ -34,14 +34,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A loaded `.onnx` file. See the module's essay.
+/// A loaded `.onnx` file. See the module documentation.
 pub(crate) struct OnnxEngine {
     path: PathBuf,
     threads: usize,
     graph: Arc<Graph>,
 }
 
-/// What the sessions share.
+/// The part of the engine that sessions share.
 struct Graph {
     model: Model,
     spec: ModelSpec,
@@ -54,8 +54,8 @@ impl OnnxEngine {
     /// Loads the file at `path`, checks that frames can be run through it, and runs one batch of zeros.
     ///
     /// # Errors
-    /// [`EngineError::Load`] where the file cannot be read or is no ONNX model, [`EngineError::Unsuitable`]
-    /// where it is one that frames cannot be run through; each says what is wrong, and with which tensor.
+    /// [`EngineError::Load`] if the file cannot be read or is not an ONNX model, [`EngineError::Unsuitable`] if frames
+    /// cannot be run through the model. Each says what is wrong, and with which tensor.
     pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
         Self::load_with_threads(path, available_threads())
     }
@@ -69,13 +69,13 @@ impl OnnxEngine {
             .map_err(Cause::of)
             .and_then(|file| framing::check(&file).map_err(Cause::from))
             .map_err(fail)?;
-        // Read anew by its path, because weights may lie in files beside it.
+        // Read again by path, because weights may be in files next to it.
         let model = contained(|| Model::load_file(path))
             .map_err(|panic| fail(panic.into()))?
             .map_err(|error| fail(Cause::of(error)))?;
         // An empty file parses as a model without a graph.
         if model.input_ids().is_empty() && model.output_ids().is_empty() {
-            return Err(fail("there is no graph in it".into()));
+            return Err(fail("it contains no graph".into()));
         }
         let options = RunOptions::default()
             .with_thread_pool(Some(Arc::new(ThreadPool::with_num_threads(threads))));
@@ -102,7 +102,7 @@ impl Engine for OnnxEngine {
         format!("ONNX on the CPU (rten 0.27, {threads} thread{plural}), {path}")
     }
 
-    /// One: it already uses every CPU, and a second lane gave no more frames a second.
+    /// One lane: it already uses every CPU, and a second lane gave no more frames per second.
     fn useful_lanes(&self) -> Option<usize> {
         Some(1)
     }
@@ -114,18 +114,18 @@ impl Engine for OnnxEngine {
     }
 }
 
-/// The CPUs this process may use: affinity and, on Linux, the cgroup's quota counted.
+/// The number of CPUs that this process may use, from its affinity and, on Linux, its cgroup's quota.
 pub(super) fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Calls into rten; a panic there becomes an error text.
+/// Calls rten. A panic in rten becomes an error text.
 fn contained<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call))
         .map_err(|panic| format!("rten panicked: {}", panic_text(panic.as_ref())))
 }
 
-/// A panic's message, if it has one in words.
+/// The message of a panic, if it is text.
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
@@ -133,7 +133,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl Graph {
-    /// Reads the input from the model, and the outputs from a run of it.
+    /// Reads the input's spec from the model, and the outputs' specs from a run of the model.
     fn new(model: Model, options: RunOptions) -> Result<Self, Cause> {
         let (input, spec, batch) = suitability::input(&model)?;
         let outputs = model.output_ids().to_vec();
@@ -151,9 +151,9 @@ impl Graph {
             outputs,
             options,
         };
-        // Two rows, where we may choose: an output without a batch dimension may well begin with a 1.
+        // Two rows if the batch dimension is dynamic: an output without a batch dimension often begins with a 1.
         let rows = batch.rows(2);
-        let values = rows * graph.spec.input.elements(); // suitability::input has checked the product
+        let values = rows * graph.spec.input.elements(); // suitability::input checks that this does not overflow
         let mut zeros = Vec::new();
         zeros.try_reserve_exact(values).map_err(|error| {
             let words = format!("{rows} frames of it do not fit into memory: {error}");
@@ -202,7 +202,7 @@ impl Session for OnnxSession {
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         let spec = &self.graph.spec;
         batch.check(spec)?;
-        let single = || EngineError::Run("this engine takes and gives f32 only".into());
+        let single = || EngineError::Run("this engine supports only f32 values".into());
         let input = batch.input.single().ok_or_else(single)?;
         let start = Instant::now();
         let values = self
@@ -220,7 +220,7 @@ impl Session for OnnxSession {
             )?;
         }
         Ok(StageTimes {
-            // rten reads the batch where it lies.
+            // rten reads the batch in place, without a copy.
             copy_in: Duration::ZERO,
             compute,
             copy_out: start.elapsed().saturating_sub(compute),
@@ -234,8 +234,9 @@ fn copy_out(
     value: &Value,
     room: &mut [f32],
 ) -> Result<(), EngineError> {
-    let wrong =
-        |got: String| EngineError::Run(format!("{rows} rows of {tensor} came out as {got}").into());
+    let wrong = |got: String| {
+        EngineError::Run(format!("the result of {rows} rows of {tensor} is {got}").into())
+    };
     let Value::FloatTensor(values) = value else {
         return Err(wrong(value.dtype().to_string()));
     };

@@ -1,10 +1,12 @@
-//! `.onnx` files on the CPU by way of Microsoft's onnxruntime, where it is installed: faster than the pure-Rust engine.
+//! `.onnx` files on the CPU with Microsoft's onnxruntime, if it is installed. Faster than the pure-Rust engine.
 //!
-//! The library is opened at run time: where `ORT_DYLIB_PATH` says, else wherever the system finds `libonnxruntime.so`.
-//! Whether frames can be run through a model is judged by the pure-Rust engine, so a model that serves here serves there.
+//! The library is opened at run time, from the path in `ORT_DYLIB_PATH`, or otherwise as `libonnxruntime.so` on the
+//! system's library path. The pure-Rust engine checks whether frames can be run through a model, so both engines accept
+//! the same models.
 //!
-//! What always holds: a run takes and gives exactly the lengths that `ModelSpec` says, or fails with `EngineError::Run`; a
-//! missing library, or one that is too old, is an error that names it.
+//! What always holds:
+//! - input and outputs of a run have exactly the lengths in `ModelSpec`, or the run fails with `EngineError::Run`;
+//! - a library that is missing or too old is an error that names the library.
 
 use super::onnx::{OnnxEngine, available_threads};
 use super::{Batch, Engine, EngineError, ModelSpec, Place, Session, StageTimes};
@@ -15,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The library, unless `ORT_DYLIB_PATH` says otherwise.
+/// The file name of the library, unless `ORT_DYLIB_PATH` names another.
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// The opened library: there can be one of it in a process.
+/// The opened library. A process can open only one.
 static ENVIRONMENT: OnceLock<Result<Environment, Cause>> = OnceLock::new();
 
 fn open_library() -> Result<Environment, Cause> {
@@ -27,7 +29,7 @@ fn open_library() -> Result<Environment, Cause> {
     builder.build().map_err(Cause::of)
 }
 
-/// A loaded `.onnx` file. See the module's essay.
+/// A loaded `.onnx` file. See the module documentation.
 pub(crate) struct OnnxRuntimeEngine {
     path: PathBuf,
     threads: usize,
@@ -36,10 +38,10 @@ pub(crate) struct OnnxRuntimeEngine {
 }
 
 impl OnnxRuntimeEngine {
-    /// Opens the library and judges the file at `path`.
+    /// Opens the library and checks the file at `path`.
     ///
     /// # Errors
-    /// [`EngineError::NoEngine`] where the library cannot be opened; otherwise as the pure-Rust engine.
+    /// [`EngineError::NoEngine`] if the library cannot be opened; otherwise those of the pure-Rust engine.
     pub(crate) fn load(path: &Path) -> Result<Self, EngineError> {
         let missing = |cause: &Cause| {
             EngineError::NoEngine {
@@ -62,7 +64,7 @@ impl OnnxRuntimeEngine {
     fn open(&self) -> ort::Result<ort::session::Session> {
         ort::session::Session::builder(&self.environment)?
             .with_intra_threads(self.threads)?
-            // Threads that spin while they wait take the CPU from those that bring the frames.
+            // Threads that spin while they wait take CPU time from the threads that receive frames.
             .with_intra_op_spinning(false)?
             .commit_from_file(&self.path)
     }
@@ -79,7 +81,7 @@ impl Engine for OnnxRuntimeEngine {
         format!("ONNX on the CPU (onnxruntime, {threads} thread{plural}), {path}")
     }
 
-    /// One: it already uses every CPU.
+    /// One lane: it already uses every CPU.
     fn useful_lanes(&self) -> Option<usize> {
         Some(1)
     }
@@ -106,7 +108,7 @@ impl Session for OnnxRuntimeSession {
     fn run(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         batch.check(&self.spec)?;
         let failed = |error: ort::Error| EngineError::Run(Cause::of(error));
-        let single = || EngineError::Run("this engine takes and gives f32 only".into());
+        let single = || EngineError::Run("this engine supports only f32 values".into());
         let input = batch.input.single().ok_or_else(single)?;
         let mut shape = vec![batch.rows];
         shape.extend(&self.spec.input.shape);
@@ -116,15 +118,15 @@ impl Session for OnnxRuntimeSession {
         let results = self.session.run(inputs).map_err(failed)?;
         let compute = start.elapsed();
         for (tensor, room) in self.spec.outputs.iter().zip(batch.outputs) {
-            let value = results
-                .get(&tensor.name)
-                .ok_or_else(|| EngineError::Run(format!("there is no output {tensor}").into()))?;
+            let value = results.get(&tensor.name).ok_or_else(|| {
+                EngineError::Run(format!("onnxruntime returned no output {tensor}").into())
+            })?;
             let (_, values) = value.try_extract_tensor::<f32>().map_err(failed)?;
             let room = room.values.single().ok_or_else(single)?;
             if values.len() != room.len() {
                 return Err(EngineError::Run(
                     format!(
-                        "{} rows of {tensor} came out as {} values",
+                        "the result of {} rows of {tensor} has {} values",
                         batch.rows,
                         values.len()
                     )
@@ -134,7 +136,7 @@ impl Session for OnnxRuntimeSession {
             room.copy_from_slice(values);
         }
         Ok(StageTimes {
-            // The batch is read where it lies.
+            // onnxruntime reads the batch in place, without a copy.
             copy_in: Duration::ZERO,
             compute,
             copy_out: start.elapsed().saturating_sub(compute),

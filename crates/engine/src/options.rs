@@ -4,16 +4,16 @@ use beamflow_frame::BadValue;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What `.onnx` files run on.
+/// The engine that runs `.onnx` files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum DeviceKind {
-    /// The CPU engine.
+    /// The CPU, in pure Rust.
     #[default]
     Cpu,
-    /// onnxruntime on the CPU; its library is loaded at run time.
+    /// The CPU, with onnxruntime; its library is loaded at run time.
     Onnxruntime,
-    /// A TensorRT engine, built at start and cached.
+    /// An NVIDIA GPU, with a TensorRT engine that is built at start and cached.
     Cuda,
 }
 
@@ -22,10 +22,10 @@ pub enum DeviceKind {
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// As in the model.
+    /// The types of the model.
     #[default]
     Fp32,
-    /// Weights, input and most operations in half precision; sensitive operations and outputs in single.
+    /// Weights, input and most operations in half precision; sensitive operations and outputs in single precision.
     Fp16,
 }
 
@@ -38,12 +38,12 @@ impl std::fmt::Display for Precision {
     }
 }
 
-/// Which of the machine's GPUs to use.
+/// The GPUs of the machine to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceSelection {
-    /// Every one there is.
+    /// Every GPU of the machine.
     All,
-    /// These, by CUDA ordinal.
+    /// The GPUs with these CUDA ordinals.
     Some(Vec<usize>),
 }
 
@@ -76,23 +76,23 @@ impl FromStr for DeviceSelection {
 /// Options for loading an engine and opening its sessions.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// What `.onnx` files run on.
+    /// The engine that runs `.onnx` files.
     pub device: DeviceKind,
-    /// Which GPUs to use.
+    /// The GPUs to use.
     pub devices: DeviceSelection,
     /// Whether a lane spins while it waits for the GPU, instead of sleeping.
     pub spin: bool,
-    /// Whether batches are launched as CUDA graphs where that works.
+    /// Whether full batches are launched as CUDA graphs, if one can be captured.
     pub cuda_graphs: bool,
-    /// The rows that an engine built from `.onnx` is built for; `None`: what suits the model best.
+    /// Rows per run of an engine that is built from `.onnx`; `None`: the best for the model.
     pub rows: Option<usize>,
-    /// The precision that an engine built from `.onnx` is built with.
+    /// The precision of an engine that is built from `.onnx`.
     pub precision: Precision,
-    /// Where engines built from `.onnx` are kept.
+    /// The cache folder for engines that are built from `.onnx`.
     pub cache: PathBuf,
-    /// Whether an engine that is built and cannot be kept there is an error, and not a warning.
+    /// Whether a built engine that cannot be written to the cache is an error instead of a warning.
     pub cache_needed: bool,
-    /// The folder with the TensorRT libraries; `None`: wherever the system finds them.
+    /// The folder with the TensorRT libraries; `None`: the system's library path.
     pub library_path: Option<PathBuf>,
 }
 
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!("0, 2".parse(), Ok(DeviceSelection::Some(vec![0, 2])));
         for text in ["", "0,0", "gpu0", "-1", "0,"] {
             let error = text.parse::<DeviceSelection>().unwrap_err();
-            assert!(error.expected().contains("such as 0,1"), "{text}");
+            assert!(error.instead().contains("such as 0,1"), "{text}");
         }
     }
 }

@@ -1,25 +1,25 @@
-//! Whether the lanes fit into the devices' memory, known before they are made.
+//! Checks whether the lanes fit into the devices' memory, before they are created.
 
-/// A device's memory, and what a session takes of it.
+/// The free memory of a device, and the memory that a session takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceMemory {
     /// The name of the device, such as `gpu-0`.
     pub device: String,
-    /// Bytes free now.
+    /// Free memory now, in bytes.
     pub free: usize,
-    /// Bytes that one session takes.
+    /// Memory that one session takes, in bytes.
     pub per_lane: usize,
 }
 
 impl DeviceMemory {
-    /// Sessions that fit.
+    /// Number of sessions that fit into the free memory.
     #[must_use]
     pub fn lanes(&self) -> usize {
         self.free.checked_div(self.per_lane).unwrap_or(usize::MAX)
     }
 }
 
-/// How many of `lanes` lanes device `device` of `devices` gets: they are dealt out one by one.
+/// Number of lanes on device `device` of `devices`, if `lanes` lanes are distributed over the devices one by one.
 #[must_use]
 pub fn lanes_on(device: usize, devices: usize, lanes: usize) -> usize {
     let devices = devices.max(1);
@@ -29,30 +29,30 @@ pub fn lanes_on(device: usize, devices: usize, lanes: usize) -> usize {
 /// The lanes do not fit into a device's memory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{fit} of the {asked} lanes asked for fit on {device}, which has {free} bytes of memory free, and a lane with \
-     a batch of {rows} takes {per_lane}"
+    "{fit} of the {asked} requested lanes fit on {device}: {free} bytes of its memory are free, and a lane with a \
+     batch of {rows} rows takes {per_lane} bytes"
 )]
 pub struct NoRoom {
-    /// The device.
+    /// The name of the device.
     pub device: String,
-    /// Free memory, bytes.
+    /// Free memory, in bytes.
     pub free: usize,
-    /// What a lane takes, bytes.
+    /// Memory that a lane takes, in bytes.
     pub per_lane: usize,
-    /// Lanes asked for on this device.
+    /// Lanes requested on this device.
     pub asked: usize,
     /// Lanes that fit on this device.
     pub fit: usize,
     /// Rows in a batch.
     pub rows: usize,
-    /// The most lanes on all devices that fit, fewer than were asked for; `None` if not even one does.
+    /// The largest number of lanes on all devices that fits, less than requested; `None` if not even one lane fits.
     pub fewer: Option<usize>,
 }
 
-/// Checks that `lanes` lanes with batches of `rows` rows, dealt out over the devices, fit into `memory`.
+/// Checks that `lanes` lanes with batches of `rows` rows, distributed over the devices, fit into `memory`.
 ///
 /// # Errors
-/// [`NoRoom`], saying how many fit.
+/// [`NoRoom`], with the number of lanes that fit.
 pub fn check(memory: &[DeviceMemory], lanes: usize, rows: usize) -> Result<(), NoRoom> {
     let too_full = |lanes: usize| {
         let asked = |n| lanes_on(n, memory.len(), lanes);
@@ -86,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_dealt_out_evenly_and_none_is_lost() {
+    fn lanes_are_distributed_evenly_and_completely() {
         let dealt: Vec<_> = (0..3).map(|device| lanes_on(device, 3, 7)).collect();
         assert_eq!(dealt, [3, 2, 2]);
     }
 
-    /// What fits, of `lanes` lanes with batches of 8 rows.
+    /// The error for `lanes` lanes with batches of 8 rows, if they do not fit.
     fn refused(memory: &[DeviceMemory], lanes: usize) -> Option<NoRoom> {
         check(memory, lanes, 8).err()
     }
@@ -101,7 +101,9 @@ mod tests {
         assert_eq!(refused(&[device(100, 30)], 3), None);
         let refused = refused(&[device(100, 30)], 5).unwrap();
         assert!(
-            refused.to_string().starts_with("3 of the 5 lanes"),
+            refused
+                .to_string()
+                .starts_with("3 of the 5 requested lanes fit"),
             "{refused}"
         );
         assert_eq!(refused.fewer, Some(3));

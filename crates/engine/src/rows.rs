@@ -1,7 +1,7 @@
-//! The rows of a batch, and the host memory they lie in.
+//! The rows of a batch, and the host memory that holds them.
 //!
-//! A row is one frame's values of one tensor. Rows lie one after another in a buffer that outlives many
-//! batches; the engine chooses the memory (page-locked for a GPU) and the model the type of the values.
+//! A row holds the values of one frame for one tensor. Rows are contiguous in a buffer that is reused for many batches.
+//! The engine chooses the kind of memory (page-locked for a GPU). The model defines the type of the values.
 
 use super::{EngineError, ModelSpec};
 use crate::Cause;
@@ -13,11 +13,11 @@ use std::ops::Range;
 pub trait HostMemory: Send {
     /// The values.
     fn values(&self) -> Values<'_>;
-    /// The values, to be written.
+    /// The values, for writing.
     fn values_mut(&mut self) -> ValuesMut<'_>;
 }
 
-/// Some engine's [`HostMemory`].
+/// [`HostMemory`] of any engine.
 pub type HostBuffer = Box<dyn HostMemory>;
 
 impl HostMemory for Vec<f32> {
@@ -43,7 +43,7 @@ impl HostMemory for Vec<f16> {
 /// Ordinary memory for `elements` values, zeroed.
 ///
 /// # Errors
-/// [`EngineError::Memory`] when it cannot be had.
+/// [`EngineError::Memory`] if the memory cannot be allocated.
 pub fn ordinary_memory(element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
     fn zeros<T: Clone>(zero: T, elements: usize) -> Result<Vec<T>, EngineError> {
         let bytes = elements.saturating_mul(size_of::<T>());
@@ -61,10 +61,10 @@ pub fn ordinary_memory(element: Element, elements: usize) -> Result<HostBuffer, 
     })
 }
 
-/// One batch as a session sees it.
+/// One batch, as it is passed to a session.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    /// Rows to compute: the frames in it, or the model's fixed batch where it has one.
+    /// Rows to compute: the frames in the batch, and padding if the model needs more rows.
     pub rows: usize,
     /// `rows × model.input.elements()` values.
     pub input: Values<'a>,
@@ -101,7 +101,7 @@ impl Batch<'_> {
         if !model.batch.allows(self.rows) {
             return Err(EngineError::Run(
                 format!(
-                    "a batch of {} rows, where the model's batch dimension is {}",
+                    "a batch of {} rows, but the model's batch dimension is {}",
                     self.rows, model.batch
                 )
                 .into(),
@@ -110,7 +110,7 @@ impl Batch<'_> {
         if self.outputs.len() != model.outputs.len() {
             return Err(EngineError::Run(
                 format!(
-                    "room for {} outputs, where the model has {}",
+                    "room for {} outputs, but the model has {}",
                     self.outputs.len(),
                     model.outputs.len()
                 )
@@ -128,12 +128,15 @@ impl Batch<'_> {
                 || element != tensor.element
                 || wanted > tensor.elements()
             {
-                return Err(EngineError::Run(format!(
-                    "{values} {element} values for {} rows of {tensor}, where a row has {} of {}",
-                    self.rows,
-                    tensor.elements(),
-                    tensor.element
-                ).into()));
+                return Err(EngineError::Run(
+                    format!(
+                        "{values} {element} values for {} rows of {tensor}, but a row has {} of {}",
+                        self.rows,
+                        tensor.elements(),
+                        tensor.element
+                    )
+                    .into(),
+                ));
             }
         }
         Ok(())

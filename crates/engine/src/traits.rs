@@ -7,12 +7,12 @@ use super::rows::{Batch, HostBuffer, OutputRows, ordinary_memory};
 use beamflow_frame::values::Element;
 use std::time::Duration;
 
-/// A loaded model: the shapes it takes and gives, and a way to open sessions on it.
+/// A loaded model: it describes its input and outputs, and opens sessions.
 pub trait Engine: Send + Sync + 'static {
     /// The model's tensors and its batch dimension.
     fn model(&self) -> &ModelSpec;
 
-    /// One line for people: which runtime, which device, which file.
+    /// One line of text for the log: runtime, device and file.
     fn description(&self) -> String;
 
     /// The names of the devices that sessions can be opened on: short, unique, at least one.
@@ -20,7 +20,7 @@ pub trait Engine: Send + Sync + 'static {
         vec!["cpu".to_owned()]
     }
 
-    /// The number of lanes a device that still gains speed on this engine, if it knows one.
+    /// The number of lanes per device beyond which this engine gets no faster, if known.
     fn useful_lanes(&self) -> Option<usize> {
         None
     }
@@ -30,32 +30,32 @@ pub trait Engine: Send + Sync + 'static {
         false
     }
 
-    /// Whether a session's first run costs more than the later ones, so that one batch of zeros should be
-    /// run before the sidecar says it is ready.
+    /// Whether the first run of a session takes longer than later runs. If so, a batch of zeros should be run before
+    /// the sidecar reports that it is ready.
     fn needs_warm_up(&self) -> bool {
         true
     }
 
-    /// For each device, the memory it has free and what a session with batches of `rows` rows takes of it;
-    /// `None` where an engine has no memory of its own.
+    /// For each device: its free memory, and the memory that a session with batches of `rows` rows takes. `None` if the
+    /// engine has no device memory.
     ///
     /// # Errors
-    /// [`EngineError::DeviceLost`] when a device does not answer.
+    /// [`EngineError::DeviceLost`] if a device does not respond.
     fn memory(&self, _rows: usize) -> Result<Option<Vec<DeviceMemory>>, EngineError> {
         Ok(None)
     }
 
-    /// Opens a session. Called on the lane's own thread; the session never leaves it.
+    /// Opens a session. Called on the lane's own thread; the session never leaves that thread.
     ///
     /// # Errors
-    /// [`EngineError::Session`] when the device refuses another session.
+    /// [`EngineError::Session`] if the device refuses another session.
     fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError>;
 
-    /// Host memory for `elements` values, zeroed, of the kind the engine copies from fastest
-    /// (page-locked for a GPU; ordinary memory unless overridden). Called on any thread.
+    /// Host memory for `elements` values, zeroed, of the kind from which the engine copies fastest (page-locked for a
+    /// GPU; ordinary memory by default). Called on any thread.
     ///
     /// # Errors
-    /// [`EngineError::Memory`] when the memory cannot be allocated.
+    /// [`EngineError::Memory`] if the memory cannot be allocated.
     fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
         ordinary_memory(element, elements)
     }
@@ -68,7 +68,7 @@ pub struct Place {
     pub lane: usize,
     /// An index into [`Engine::devices`].
     pub device: usize,
-    /// The rows of a full batch, the usual one.
+    /// The rows of a full batch.
     pub rows: usize,
 }
 
@@ -85,26 +85,26 @@ pub trait Session {
 /// The times of one batch on its lane, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
-    /// Host to device.
+    /// Copy from host to device.
     pub copy_in: Duration,
-    /// The model itself.
+    /// Computation of the model.
     pub compute: Duration,
-    /// Device to host.
+    /// Copy from device to host.
     pub copy_out: Duration,
 }
 
 impl StageTimes {
-    /// All three stages.
+    /// The sum of the three stages.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.copy_in + self.compute + self.copy_out
     }
 }
 
-/// Runs a batch of zeros, so that first-use costs are paid before the sidecar says it is ready.
+/// Runs a batch of zeros, so that the first real batch is not slowed down by initialisation.
 ///
 /// # Errors
-/// The error of the session.
+/// Those of [`Engine::allocate`] and [`Session::run`].
 pub fn warm_up(
     engine: &dyn Engine,
     session: &mut dyn Session,

@@ -2,38 +2,38 @@
 
 use std::borrow::Cow;
 
-/// A text that is no value of its kind: what was given, and what is expected instead.
+/// A text that is no value of its kind: what was given, and what to use instead.
 ///
 /// Every reader of a value in this program has this error, so that all messages have one form: the name of the
-/// setting or header, the text that was given, what is expected.
+/// setting or header, the text that was given, what to use instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given} is not allowed: expected {expected}")]
+#[error("{given} is not allowed: use {instead}")]
 pub struct BadValue {
     given: String,
-    expected: Cow<'static, str>,
+    instead: Cow<'static, str>,
 }
 
 impl BadValue {
-    /// `given` is quoted, and cut if it is long; `expected` follows the word "expected", such as "npy or raw".
+    /// `given` is quoted, and cut if it is long; `instead` follows the word "use", such as "npy or raw".
     #[must_use]
-    pub fn new(given: &str, expected: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(given: &str, instead: impl Into<Cow<'static, str>>) -> Self {
         Self {
             given: quoted(given),
-            expected: expected.into(),
+            instead: instead.into(),
         }
     }
 
-    /// What is expected, without the word "expected".
+    /// The values to use instead.
     #[must_use]
-    pub fn expected(&self) -> &str {
-        &self.expected
+    pub fn instead(&self) -> &str {
+        &self.instead
     }
 
-    /// The same text, where `other` is expected too.
+    /// The same text, where `other` may be used too.
     #[must_use]
     pub fn or(self, other: &str) -> Self {
-        let expected = format!("{other} or {}", self.expected).into();
-        Self { expected, ..self }
+        let instead = format!("{other} or {}", self.instead).into();
+        Self { instead, ..self }
     }
 }
 

@@ -66,7 +66,7 @@ impl Decoder {
             Rejection::BadHeader {
                 header: SHAPE_HEADER,
                 given: quoted(given),
-                why: format!("expected {}", error.expected()),
+                why: format!("use {}", error.instead()),
             }
         })?;
         if value.starts_with(MAGIC) {
@@ -155,7 +155,7 @@ fn contradiction(header: &'static str, given: &str, array: &str) -> Rejection {
         header,
         given: quoted(given),
         why: format!(
-            "but the npy array in the payload is {array}: leave the header out, or correct it"
+            "the npy array in the payload is {array}; leave the header out, or correct it"
         ),
     }
 }

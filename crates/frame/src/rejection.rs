@@ -65,7 +65,7 @@ pub enum Rejection {
         remedy: &'static str,
     },
     /// A header cannot be read, or contradicts the `.npy` array it came with.
-    #[error("header {header} is {given}, {why}")]
+    #[error("header {header} is {given}: {why}")]
     BadHeader {
         /// The header's name.
         header: &'static str,

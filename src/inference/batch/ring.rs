@@ -31,7 +31,7 @@ impl Shared {
 
 /// The slots do not fit into the host's memory.
 #[derive(Debug, thiserror::Error)]
-#[error("{fit} of the {asked} slots asked for fit into host memory ({source})")]
+#[error("{fit} of the {asked} requested slots fit into host memory ({source})")]
 pub struct NoSlots {
     /// Slots that fit.
     pub(crate) fit: usize,

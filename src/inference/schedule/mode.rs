@@ -3,11 +3,11 @@
 /// When batches are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
-    /// Collect all datums of a read batch, then compute batch after batch.
+    /// Collects all datums of a read batch, then computes batch after batch.
     Sequential,
-    /// Collector, queue and workers, side by side.
+    /// A collector fills batches and queues them, while workers compute.
     Concurrent,
-    /// Compute each batch the moment it fills.
+    /// Computes each batch as soon as it is full.
     Pipelined,
 }
 

@@ -1,43 +1,43 @@
-//! What a model cannot be rewritten for.
+//! Why a model cannot be rewritten.
 
-/// Why a model cannot be rewritten for half precision. Each message names the thing and the remedy.
+/// Why a model cannot be rewritten in half precision. Each message names the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HalfError {
-    /// The bytes are no ONNX model.
-    #[error("it is no ONNX model, or damaged: {0}")]
+    /// The bytes are not an ONNX model.
+    #[error("it is not an ONNX model, or it is damaged: {0}")]
     NotAModel(#[from] prost::DecodeError),
     /// The model has no graph.
-    #[error("it is no ONNX model, or damaged: it has no graph")]
+    #[error("it is not an ONNX model, or it is damaged: it has no graph")]
     NoGraph,
-    /// Nothing in the graph would become half: it has no float32, or was rewritten before.
+    /// No value of the graph would become half: it has no float32, or was rewritten before.
     #[error(
-        "nothing in the model would become float16: it has no float32, or was rewritten before; build it with \
+        "no value of the model would become float16: it has no float32, or was rewritten before; build it with \
          --precision fp32, which keeps its types"
     )]
     NothingToHalve,
-    /// A weight is beyond the range of half precision.
+    /// A weight is outside the range of half precision.
     #[error(
-        "the weight {tensor} has the value {value}, beyond ±65504, the range of half precision; build the \
+        "the weight {tensor} has the value {value}, outside ±65504, the range of half precision; build the \
          model with --precision fp32, or rescale it"
     )]
     WeightTooLarge {
         /// The tensor's name.
         tensor: String,
-        /// The first value beyond the range.
+        /// The first value outside the range.
         value: f32,
     },
     /// A tensor holds more or fewer bytes than its shape says.
     #[error(
-        "the tensor {tensor} holds {held} bytes, but its shape {shape:?} is not of that many; the file is \
-         damaged: export it again"
+        "the tensor {tensor} holds {held} bytes, but its shape {shape:?} requires another number of bytes; the \
+         file is damaged: export it again"
     )]
     TensorLength {
         /// The tensor's name.
         tensor: String,
         /// The declared shape.
         shape: Vec<i64>,
-        /// Bytes of its data, 4 a value.
+        /// Bytes of its data, 4 per value.
         held: usize,
     },
     /// A tensor's data is in another file.
@@ -51,45 +51,45 @@ pub enum HalfError {
     },
     /// The model stores weights as sparse tensors.
     #[error(
-        "{holder} has sparse tensors; export the model with dense ones, or build it with --precision fp32"
+        "{holder} has sparse tensors; export the model with dense tensors, or build it with --precision fp32"
     )]
     Sparse {
         /// The node, or the graph.
         holder: String,
     },
-    /// The model is quantised already.
+    /// The model is quantised.
     #[error("the model is quantised ({by}); build it with --precision fp32, which keeps its types")]
     Quantised {
-        /// The node, or the part of the graph, that says so.
+        /// The node, or the part of the graph, that shows this.
         by: String,
     },
-    /// A node holds graphs of its own: a branch or a loop.
+    /// A node contains subgraphs: a branch or a loop.
     #[error(
-        "{node} holds a graph of its own, and control flow is not rewritten; simplify the model (onnxsim), or \
-         build it with --precision fp32"
+        "{node} contains a subgraph, and control flow is not rewritten; simplify the model (onnxsim), or build it \
+         with --precision fp32"
     )]
     Subgraph {
         /// The node.
         node: String,
     },
-    /// The model defines operators of its own.
+    /// The model defines operators as functions.
     #[error(
-        "the model defines {count} operators of its own (functions); inline them (onnx.inliner), or build it \
-         with --precision fp32"
+        "the model defines {count} operators as functions; inline them (onnx.inliner), or build it with --precision \
+         fp32"
     )]
     Functions {
-        /// How many.
+        /// Number of functions.
         count: usize,
     },
-    /// The model holds a training graph.
+    /// The model contains a training graph.
     #[error(
-        "the model holds its training; export it for inference, or build it with --precision fp32"
+        "the model contains a training graph; export it for inference, or build it with --precision fp32"
     )]
     Training,
-    /// It is not known whether a result is float32.
+    /// The type of a result is unknown: it may be float32 or not.
     #[error(
-        "it is not known here whether {value}, which {node} writes, is float32; declare it with \
-         onnx.shape_inference, or build the model with --precision fp32"
+        "the type of {value}, an output of {node}, is unknown; declare it with onnx.shape_inference, or build the \
+         model with --precision fp32"
     )]
     UnknownType {
         /// The node.
@@ -99,7 +99,7 @@ pub enum HalfError {
     },
     /// A value is read before it is written, or never written.
     #[error(
-        "{reader} needs {value}, but nothing before it writes that; the file is damaged: export it again"
+        "{reader} needs {value}, but no node before it writes {value}; the file is damaged: export it again"
     )]
     NotWritten {
         /// The node, or the graph.
@@ -107,27 +107,27 @@ pub enum HalfError {
         /// The value's name.
         value: String,
     },
-    /// Two things have the same name.
+    /// Two values have the same name.
     #[error("the value {value} is written twice; the file is damaged: export it again")]
     WrittenTwice {
         /// The value's name.
         value: String,
     },
-    /// A node lacks what its operator needs.
+    /// A node lacks a part that its operator needs.
     #[error("{node} has no {lacks}; the file is damaged: export it again")]
     Incomplete {
         /// The node.
         node: String,
-        /// The attribute, input or output.
+        /// The missing attribute, input or output.
         lacks: &'static str,
     },
-    /// A float32 input is passed on as an output.
+    /// A float32 input is also an output.
     #[error(
-        "the graph passes its input {value} on as an output, which cannot be half and single at once; drop \
+        "the graph returns its input {value} as an output, which cannot be float16 and float32 at once; remove \
          that output, or build the model with --precision fp32"
     )]
     InputIsOutput {
-        /// The name of both.
+        /// The name of the input and the output.
         value: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The rewriting of the graph: its inputs, weights and outputs.
+//! Rewrites the graph: its inputs, weights and outputs.
 
 use super::error::HalfError;
 use super::proto::{Attribute, FLOAT, FLOAT16, Graph, Node};
@@ -9,25 +9,25 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// `AttributeProto.AttributeType.INT`.
 const INT: i32 = 2;
 
-/// A graph on its way: what is known between two nodes.
+/// The state of a rewriting between two nodes.
 pub(crate) struct Rewriting {
-    /// By their names in the given model.
+    /// The values so far, by their names in the given model.
     pub values: BTreeMap<String, Value>,
-    /// Second names of weights.
+    /// Second names of weights, each with the weight's first name.
     pub(crate) aliases: HashMap<String, String>,
-    /// The graph's outputs.
+    /// The names of the graph's outputs.
     pub outputs: HashSet<String>,
     /// The element types that the given model declares.
     pub(crate) declared: HashMap<String, i32>,
-    /// The nodes so far.
+    /// The rewritten nodes so far.
     pub(crate) nodes: Vec<Node>,
-    /// The count so far.
+    /// The counts so far.
     pub summary: Summary,
     names: Names,
 }
 
 impl Rewriting {
-    /// Takes nodes and weights out of the graph, and makes its inputs half.
+    /// Takes nodes and weights out of the graph, rewrites them, and makes the graph's inputs half.
     pub(crate) fn start(graph: &mut Graph) -> Result<Self, HalfError> {
         let mut this = Self {
             values: BTreeMap::new(),
@@ -72,7 +72,7 @@ impl Rewriting {
         Ok(this)
     }
 
-    /// Puts nodes and weights back.
+    /// Puts the rewritten nodes and weights into the graph.
     pub(crate) fn finish(mut self, mut graph: Graph) -> Result<(Graph, Summary), HalfError> {
         for output in &graph.output {
             self.read(output.name(), Form::Single, || "the graph".to_owned())?;
@@ -82,9 +82,9 @@ impl Rewriting {
         }
         graph.value_info.retain_mut(|info| {
             let stays = match self.values.get(info.name()) {
-                // A weight's name is that of its float32 tensor, which may be gone.
+                // The name of a weight is the name of its float32 tensor, which may have been removed.
                 Some(Value::Weight(weight)) => weight.single,
-                // An output that was computed in half keeps its name for what it is converted to.
+                // If an output was computed in half, its name is the name of the converted value.
                 Some(Value::Computed(value)) if value.form == Form::Half => {
                     if value.name == info.name()
                         && let Some(element) = info.element()
@@ -109,7 +109,7 @@ impl Rewriting {
         Ok((graph, self.summary))
     }
 
-    /// Notes what a name stands for.
+    /// Records the value that a name stands for.
     pub(crate) fn write(&mut self, name: String, value: Value) -> Result<(), HalfError> {
         if self.aliases.contains_key(&name) || self.values.contains_key(&name) {
             return Err(HalfError::WrittenTwice { value: name });
@@ -118,7 +118,8 @@ impl Rewriting {
         Ok(())
     }
 
-    /// The name of a value in the form that a reader needs; one that was not float32 has only one.
+    /// The name of a value in the form that a reader needs; the value is converted if necessary. A value that was not
+    /// float32 has only one form.
     pub(crate) fn read(
         &mut self,
         name: &str,
@@ -161,7 +162,7 @@ impl Rewriting {
         }
     }
 
-    /// Notes that a node computes a value in a form, and gives the name to compute it under.
+    /// Records that a node computes a value in `form`, and returns the name for the node's output.
     pub(crate) fn compute(&mut self, name: &str, form: Form) -> Result<String, HalfError> {
         let computed = if form == Form::Half && self.outputs.contains(name) {
             self.names.fresh(name, form)
@@ -173,7 +174,7 @@ impl Rewriting {
     }
 }
 
-/// The node that converts a value.
+/// The node that converts `value` to the form `to`, under the name `converted`.
 fn cast(value: &Computed, converted: String, to: Form) -> Node {
     Node {
         input: vec![value.name.clone()],

@@ -1,30 +1,30 @@
-//! ONNX models rewritten to compute in half precision (float16).
+//! Rewrites ONNX models to compute in half precision (float16).
 //!
-//! TensorRT computes in the types that the model declares, so an engine of half precision needs a model of
-//! half precision. [`to_half`](crate::fp16::to_half) makes one from a model of single precision (float32):
+//! TensorRT computes in the types that the model declares, so an engine with half precision needs a model with half
+//! precision. [`to_half`](crate::fp16::to_half) makes one from a model with single precision (float32). In this module,
+//! "half" means float16 and "single" means float32.
 //!
-//! - The inputs become half, so frames take half the bytes on their way to the device. The outputs stay
-//!   single.
+//! - The inputs become half, so a frame takes half as many bytes on its way to the device. The outputs stay single.
 //! - Convolutions and matrix products, nearly all the work, compute in half.
-//! - Operators whose sums, powers or quotients leave half's range or lose its few digits (sums, means, norms,
-//!   exponentials, divisions, …) stay single, and so does every operator that is not known here.
-//! - All others (additions, activations, slices, …) take the type of what they are given, single where it is
-//!   mixed: what was computed in single is not rounded before the next convolution.
+//! - Operators whose sums, powers or quotients leave the range of half or lose too many digits in half (sums, means,
+//!   norms, exponentials, divisions, …) stay single. So does every operator that this module does not know.
+//! - All other operators (additions, activations, slices, …) take the type of their inputs, and single if the inputs
+//!   are mixed. So a value that was computed in single is not rounded before the next convolution.
 //!
 //! What always holds:
 //!
-//! 1. A value is converted only where its type on hand is not the one needed, and at most once.
-//! 2. No weight overflows: one beyond half's range is an error that names it. Weights that lose digits or
-//!    become 0 are counted. An operator that only follows its input, and has a constant that would become 0 or
-//!    overflow, stays single: an epsilon keeps guarding its division.
-//! 3. Weights that an operator needs in single are not rounded: they are kept beside their half copy.
-//! 4. Integers, truth values, texts and shapes pass untouched, and so does what the model says about itself.
-//! 5. What cannot be rewritten with certainty is refused by name: control flow, functions, quantised and
-//!    sparse models, weights in other files, results whose type is not known.
+//! 1. A value is converted only if its type is not the type needed, and at most once.
+//! 2. No weight overflows: a weight outside the range of half is an error that names it. Weights that lose digits or
+//!    become 0 are counted. An operator that takes the type of its inputs stays single if one of its constants would
+//!    become 0 or overflow. So an epsilon still protects its division.
+//! 3. Weights that an operator needs in single are not rounded: they are kept in addition to their half copy.
+//! 4. Integers, booleans, strings and shapes do not change. Neither does the model's metadata.
+//! 5. A model that cannot be rewritten with certainty is refused, and the error names the reason: control flow,
+//!    functions, quantised and sparse models, weights in other files, results of unknown type.
 //!
-//! What cannot be seen in a model is how large its values become: a convolution's sum, a product, or a sum in
-//! single that the next convolution needs may be beyond 65504, the largest half, and is infinite then. Compare
-//! the engine's results with those of single precision.
+//! A model does not show how large its values become. The sum of a convolution, a product, or a sum in single that the
+//! next convolution needs may exceed 65504, the largest half, and is then infinite. Compare the engine's results with
+//! those of single precision.
 //!
 //! ```
 //! use beamflow_engine::fp16::{HalfError, to_half};
@@ -32,23 +32,23 @@
 //! assert!(matches!(to_half(b"not a model"), Err(HalfError::NotAModel(_))));
 //! ```
 
-/// What a model cannot be rewritten for.
+/// Why a model cannot be rewritten.
 mod error;
-/// The rewriting of the graph: its inputs, weights and outputs.
+/// Rewrites the graph: its inputs, weights and outputs.
 mod graph;
-/// The rewriting of its nodes.
+/// Rewrites the nodes.
 mod node;
 /// Which operators compute in half, and which do not.
 mod operator;
 /// The messages of onnx.proto.
 mod proto;
-/// The rewriting of a whole model.
+/// Rewrites a whole model.
 mod rewrite;
-/// What was done, for people.
+/// Counts of what a rewriting changed.
 mod summary;
 #[cfg(test)]
 mod tests;
-/// What the names of a model stand for.
+/// The values that a model's names stand for.
 mod value;
 /// Weights and their half copies.
 mod weight;

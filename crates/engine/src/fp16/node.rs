@@ -1,4 +1,4 @@
-//! The rewriting of nodes, one after another in the order of computation.
+//! Rewrites nodes, one after another in the order of computation.
 
 use super::error::HalfError;
 use super::graph::Rewriting;
@@ -7,7 +7,7 @@ use super::proto::{FLOAT, Node, Tensor};
 use super::value::{Form, Value};
 
 impl Rewriting {
-    /// Rewrites a node, with the conversions that it needs before it.
+    /// Rewrites a node, and adds the conversions that it needs before it.
     pub(crate) fn node(&mut self, mut node: Node) -> Result<(), HalfError> {
         for input in &mut node.input {
             if let Some(weight) = self.aliases.get(input) {
@@ -33,7 +33,7 @@ impl Rewriting {
         self.apply(node, rule)
     }
 
-    /// Rewrites a node by its operator's rule.
+    /// Rewrites a node according to its operator's rule.
     fn apply(&mut self, mut node: Node, rule: Rule) -> Result<(), HalfError> {
         let mut inputs = node.input.iter().enumerate();
         let is_float = inputs.any(|(i, name)| rule.is_data(i) && self.is_float(name));
@@ -92,8 +92,8 @@ impl Rewriting {
         Ok(())
     }
 
-    /// The form of an operator that follows its data: half if all of it was computed in half. Weights have no
-    /// say, as they are at hand in both forms, unless nothing would be left of one.
+    /// The form of an operator that follows its data: half if all data was computed in half. Weights do not count,
+    /// because they are available in both forms; but a weight that half cannot hold makes the operator single.
     fn followed(&self, node: &Node, rule: Rule) -> Form {
         let mut form = Form::Single;
         for (i, name) in node.input.iter().enumerate() {
@@ -109,7 +109,7 @@ impl Rewriting {
         form
     }
 
-    /// A constant is a weight like any other, if it is float32.
+    /// Rewrites a constant. A float32 constant is treated like any other weight.
     fn constant(&mut self, node: Node) -> Result<(), HalfError> {
         let name = output(&node)?;
         let weight = if let Some(value) = node.attribute("value") {
@@ -153,7 +153,7 @@ impl Rewriting {
         }
     }
 
-    /// `ConstantOfShape` writes the type of its `value`, float32 where it has none.
+    /// Rewrites `ConstantOfShape`. Its result has the type of its attribute `value`, or float32 if it has none.
     fn filled(&mut self, node: Node) -> Result<(), HalfError> {
         let element = match node.attribute("value") {
             Some(value) => match &value.t {
@@ -165,7 +165,7 @@ impl Rewriting {
         self.typed(node, element)
     }
 
-    /// A conversion that the model asks for is kept as it is, so what it makes float32 is single.
+    /// Keeps a conversion of the given model as it is. If it converts to float32, its result is single.
     fn cast(&mut self, node: Node) -> Result<(), HalfError> {
         let to = node
             .attribute("to")
@@ -175,7 +175,7 @@ impl Rewriting {
         self.typed(node, to)
     }
 
-    /// Rewrites a node that takes its input as it comes and states the type of its result.
+    /// Rewrites a node that takes its input in any form and defines the type of its result.
     fn typed(&mut self, mut node: Node, element: i32) -> Result<(), HalfError> {
         let name = output(&node)?;
         let [input] = node.input.as_slice() else {
@@ -191,7 +191,7 @@ impl Rewriting {
         Ok(())
     }
 
-    /// `Identity` of a weight, which exporters write where two layers share one: a second name.
+    /// Records a second name of a weight. Exporters write `Identity` of a weight where two layers share it.
     fn second_name(&mut self, weight: &str, name: &str, node: &Node) -> Result<(), HalfError> {
         if self.outputs.contains(name) {
             return self.apply(node.clone(), Rule::of("Identity"));
@@ -204,7 +204,7 @@ impl Rewriting {
         Ok(())
     }
 
-    /// The form in which a value comes about.
+    /// The form in which a value is computed.
     fn on_hand(&self, name: &str) -> Form {
         match self.values.get(name) {
             Some(Value::Computed(value)) => value.form,

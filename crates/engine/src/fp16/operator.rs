@@ -1,62 +1,61 @@
-//! Which of ONNX's operators compute in half, and what their results are.
+//! Which of ONNX's operators compute in half, and the types of their results.
 //!
 //! The division follows PyTorch's autocast for CUDA (its lists "can autocast to float16", "autocast to
-//! float32" and "promote to the widest input type"), with ONNX's names, and stays on the side of single where
-//! the two have no common name. Opsets 7 to 28 were looked at: each operator named under `Half` or
-//! `Following` takes float16 in all of them.
+//! float32" and "promote to the widest input type"), with ONNX's names. Where the two have no common name, single is
+//! preferred. In each of the opsets 7 to 28, every operator listed under `Half` or `Following` accepts float16.
 
-/// In which precision an operator computes.
+/// The precision in which an operator computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Precision {
-    /// In half, always: what takes the time, and adds up in more than half on the device.
+    /// Always in half. These operators take most of the time, and the device sums them in more than half precision.
     Half,
-    /// In half if all that it is given was computed in half, else in single.
+    /// In half if all its inputs were computed in half, otherwise in single.
     Following,
-    /// In single, always.
+    /// Always in single.
     Single,
-    /// Looks at shapes only.
+    /// In any: the operator reads shapes only.
     Any,
 }
 
-/// Which results are of the type of the data.
+/// Which results have the type of the data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Results {
-    /// All.
+    /// All results.
     All,
-    /// The first; the others are indices or masks.
+    /// The first result; the others are indices or masks.
     First,
-    /// None: they are indices, counts or truth values.
+    /// None: the results are indices, counts or booleans.
     None,
-    /// Not known here: as the model declares.
+    /// Unknown: the model must declare the types.
     Declared,
 }
 
 /// How an operator is rewritten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rule {
-    /// In which precision it computes.
+    /// The precision in which it computes.
     pub precision: Precision,
-    /// Which results are of the type of the data.
+    /// Which results have the type of the data.
     pub results: Results,
-    /// Whether only the first input is data. Others that are float32 stay so, by the operator's definition.
+    /// Whether only the first input is data. By the operator's definition, other float32 inputs stay float32.
     pub(crate) first_only: bool,
 }
 
 impl Rule {
-    /// The rule for an operator of ONNX's own, by its name. One that is not known computes in single.
+    /// The rule for a standard operator of ONNX, by its name. An unknown operator computes in single.
     pub(crate) fn of(operator: &str) -> Self {
         let (precision, results) = match operator {
             "Conv" | "ConvTranspose" | "MatMul" | "Gemm" | "Einsum" => {
                 (Precision::Half, Results::All)
             }
 
-            // Arithmetic and activations, element by element: a product may leave the range, but so may a
-            // convolution's sum; the essay says what to do.
+            // Arithmetic and activations, element by element. A product may leave the range of half, but so may the sum
+            // of a convolution; see the module documentation of `fp16`.
             "Add" | "Sub" | "Mul" | "Max" | "Min" | "Abs" | "Neg" | "Sign" | "Floor" | "Ceil"
             | "Round" | "Clip" | "Relu" | "LeakyRelu" | "PRelu" | "ThresholdedRelu" | "Elu"
             | "Selu" | "Gelu" | "Swish" | "HardSigmoid" | "HardSwish" | "Sigmoid" | "Tanh"
             | "Erf" | "AveragePool" | "GlobalMaxPool" | "ReduceMax" | "ReduceMin"
-            // Moving values about. Resize takes its region and its scales in float32 whatever its data.
+            // Operators that move values. Resize takes its region and its scales in float32, whatever its data type.
             | "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose"
             | "Concat" | "Split" | "Slice" | "Gather" | "GatherElements" | "GatherND"
             | "ScatterElements" | "ScatterND" | "Expand" | "Tile" | "Pad" | "Where"
@@ -64,8 +63,8 @@ impl Rule {
             | "Resize" | "Upsample" => (Precision::Following, Results::All),
             "MaxPool" | "Dropout" => (Precision::Following, Results::First),
 
-            // Large sums, and what is made of them. BatchNormalization: the variance of counts may be beyond
-            // half, and that of a dead channel becomes 0.
+            // Large sums, and operators that use them. BatchNormalization: the variance of counts may exceed the range
+            // of half, and the variance of a dead channel becomes 0.
             "ReduceSum" | "ReduceMean" | "ReduceProd" | "ReduceL1" | "ReduceL2"
             | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceSumSquare" | "Sum" | "Mean"
             | "CumSum" | "CumProd" | "GlobalAveragePool" | "GlobalLpPool" | "LpPool"
@@ -73,11 +72,11 @@ impl Rule {
             | "InstanceNormalization" | "LayerNormalization" | "GroupNormalization"
             | "RMSNormalization" | "LpNormalization" | "MeanVarianceNormalization" | "LRN"
             | "LSTM" | "GRU" | "RNN" | "DFT" | "STFT" | "Det"
-            // Functions that are steep somewhere.
+            // Functions with a steep part.
             | "Exp" | "Log" | "Pow" | "Sqrt" | "Reciprocal" | "Div" | "Mod" | "Softplus"
             | "Softsign" | "Mish" | "Sin" | "Cos" | "Tan" | "Asin" | "Acos" | "Atan" | "Sinh"
             | "Cosh" | "Asinh" | "Acosh" | "Atanh"
-            // Coordinates, which half rounds to 1/16 of a pixel at pixel 128; and Celu, which has no half.
+            // Coordinates, which half rounds to 1/16 of a pixel at pixel 128. Celu does not accept float16.
             | "Range" | "GridSample" | "RoiAlign" | "MaxRoiPool" | "AffineGrid" | "MaxUnpool"
             | "DeformConv" | "Celu" => (Precision::Single, Results::All),
             "TopK" | "Unique" => (Precision::Single, Results::First),
@@ -96,20 +95,20 @@ impl Rule {
         }
     }
 
-    /// For an operator of which nothing is known.
+    /// The rule for an unknown operator.
     pub(crate) const UNKNOWN: Self = Self {
         precision: Precision::Single,
         results: Results::Declared,
         first_only: false,
     };
 
-    /// Whether an input may be half.
+    /// Whether an input, by its index, is data and may be half.
     pub(crate) fn is_data(self, input: usize) -> bool {
         input == 0 || !self.first_only
     }
 }
 
-/// Whether an operator computes with quantised numbers.
+/// Whether an operator computes with quantised values.
 pub(crate) fn is_quantised(operator: &str) -> bool {
     operator.starts_with("QLinear")
         || operator.ends_with("QuantizeLinear")

@@ -1,8 +1,8 @@
-//! The messages of onnx.proto (onnx 1.23, IR version 14), as far as they are looked into.
+//! The messages of onnx.proto (onnx 1.23, IR version 14) that the rewriting reads.
 //!
-//! Always: every field that the format has is listed, since one that is not would be dropped. A field that is
-//! not looked into is kept as its bytes, whatever message it holds, so it passes untouched. Fields that the
-//! format says may be absent stay absent.
+//! Every field of the format must be listed, because prost drops unlisted fields. A field that the rewriting does not
+//! read is kept as bytes, whatever message it holds, so it does not change. Optional fields that are absent stay
+//! absent.
 
 /// `TensorProto.DataType.FLOAT`: float32.
 pub(crate) const FLOAT: i32 = 1;
@@ -11,7 +11,7 @@ pub(crate) const FLOAT16: i32 = 10;
 /// `TensorProto.DataLocation.EXTERNAL`: the data is in another file.
 pub(crate) const EXTERNAL: i32 = 1;
 
-/// A message as its bytes.
+/// The encoded bytes of a message.
 type Opaque = Vec<u8>;
 
 /// `ModelProto`: a whole file.
@@ -68,7 +68,7 @@ pub(crate) struct Graph {
     pub(crate) metadata_props: Vec<Opaque>,
 }
 
-/// `NodeProto`: one operator at work. An empty name of an input or output stands for one left out.
+/// `NodeProto`: one application of an operator. An empty name means that the input or output is omitted.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Node {
     #[prost(string, repeated, tag = 1)]
@@ -93,7 +93,7 @@ pub(crate) struct Node {
     pub(crate) device_configurations: Vec<Opaque>,
 }
 
-/// `AttributeProto`: a setting of a node.
+/// `AttributeProto`: a parameter of a node.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Attribute {
     #[prost(string, optional, tag = 1)]
@@ -134,8 +134,7 @@ pub(crate) struct Attribute {
     pub(crate) sparse_tensors: Vec<Opaque>,
 }
 
-/// `TensorProto`: numbers and their shape. Its numbers are in `raw_data`, lowest byte first, or in the list
-/// for their type.
+/// `TensorProto`: values and their shape. The values are in `raw_data`, little-endian, or in the list for their type.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Tensor {
     #[prost(int64, repeated, packed = "false", tag = 1)]
@@ -183,7 +182,7 @@ pub(crate) struct ValueInfo {
     pub(crate) metadata_props: Vec<Opaque>,
 }
 
-/// `TypeProto`: a tensor, or one of the kinds that are not looked into.
+/// `TypeProto`: a tensor, or one of the kinds that the rewriting does not read.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Type {
     #[prost(message, optional, tag = 1)]
@@ -212,7 +211,7 @@ pub(crate) struct TensorType {
 }
 
 impl ValueInfo {
-    /// The element type, where the value is a tensor.
+    /// The element type, if the value is a tensor.
     pub(crate) fn element(&mut self) -> Option<&mut i32> {
         self.r#type
             .as_mut()?
@@ -229,14 +228,14 @@ impl Node {
         matches!(self.domain(), "" | "ai.onnx")
     }
 
-    /// The attribute of a name.
+    /// The attribute with this name.
     pub(crate) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attribute
             .iter()
             .find(|attribute| attribute.name() == name)
     }
 
-    /// What a message calls the node.
+    /// The node's label in messages.
     pub(crate) fn label(&self) -> String {
         let name = match (self.name(), self.output.first()) {
             ("", Some(output)) => format!("that writes {output}"),

@@ -1,4 +1,4 @@
-//! The rewriting of a whole model.
+//! Rewrites a whole model.
 
 use super::error::HalfError;
 use super::graph::Rewriting;
@@ -8,7 +8,7 @@ use super::summary::Summary;
 use prost::Message;
 use std::collections::HashSet;
 
-/// The first version of the format in which weights need not be among the inputs.
+/// The first IR version in which weights need not be inputs.
 const WEIGHTS_ARE_NO_INPUTS: i64 = 4;
 
 /// A rewritten model.
@@ -17,15 +17,15 @@ const WEIGHTS_ARE_NO_INPUTS: i64 = 4;
 pub struct Converted {
     /// The bytes of the ONNX file.
     pub model: Vec<u8>,
-    /// What was done.
+    /// Counts of what was changed.
     pub summary: Summary,
 }
 
-/// Rewrites a model of single precision (the bytes of an ONNX file) to compute in half. Its float32 inputs
-/// become float16, its outputs keep their types.
+/// Rewrites a model with single precision (the bytes of an ONNX file) to compute in half. Its float32 inputs become
+/// float16; its outputs keep their types.
 ///
 /// # Errors
-/// What the model cannot be rewritten for, with the remedy.
+/// A [`HalfError`] that says why the model cannot be rewritten, and names the remedy.
 pub fn to_half(model: &[u8]) -> Result<Converted, HalfError> {
     let mut model = Model::decode(model)?;
     if !model.training_info.is_empty() {
@@ -39,7 +39,7 @@ pub fn to_half(model: &[u8]) -> Result<Converted, HalfError> {
     let mut graph = model.graph.take().ok_or(HalfError::NoGraph)?;
     refuse(&graph)?;
 
-    // Weights among the inputs are defaults that a caller may replace. Here they are fixed.
+    // A weight that is also an input is a default that a caller may replace. Here it becomes fixed.
     let fixed: HashSet<_> = graph.initializer.iter().map(Tensor::name).collect();
     let inputs = graph.input.len();
     graph.input.retain(|input| !fixed.contains(input.name()));
@@ -57,7 +57,7 @@ pub fn to_half(model: &[u8]) -> Result<Converted, HalfError> {
     })
 }
 
-/// Whether some of a model's weights lie in files beside it. False for what is no model.
+/// Whether some of a model's weights are in separate files. False if the bytes are not a model.
 #[must_use]
 pub fn has_side_files(model: &[u8]) -> bool {
     let graph = Model::decode(model).ok().and_then(|model| model.graph);
@@ -72,7 +72,7 @@ fn is_outside(tensor: &Tensor) -> bool {
     tensor.data_location() == EXTERNAL || !tensor.external_data.is_empty()
 }
 
-/// Refuses what no node's rewriting would notice.
+/// Refuses a graph for the reasons that the rewriting of single nodes does not detect.
 fn refuse(graph: &Graph) -> Result<(), HalfError> {
     if !graph.sparse_initializer.is_empty() {
         let holder = "the graph".to_owned();

@@ -1,23 +1,23 @@
-//! What a rewriting did, for people.
+//! Counts of what a rewriting changed, as text for the log.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter, Result};
 
-/// What a rewriting did.
+/// Counts of what a rewriting changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
     /// Weight tensors that have a half copy.
     pub weights: usize,
-    /// Values in these.
+    /// Values in these tensors.
     pub values: usize,
-    /// Values among these that became 0 and were not.
+    /// Values that became 0 and were not 0 before.
     pub underflowed: usize,
-    /// Values among these that are so small (below 6.1e-5) that half keeps fewer than its 11 bits of them.
+    /// Values so small (below 6.1e-5) that half keeps fewer than its 11 significant bits.
     pub subnormal: usize,
-    /// Cast nodes put in.
+    /// Inserted Cast nodes.
     pub casts: usize,
-    /// How many nodes of each operator compute in single, of those that are given float32 data.
+    /// Nodes with float32 data that still compute in single: their number by operator.
     pub kept_single: BTreeMap<String, usize>,
 }
 
@@ -33,8 +33,8 @@ impl Display for Summary {
         } = self;
         write!(
             f,
-            "{weights} weight tensors ({values} values) are float16 now; {underflowed} of the values were too \
-             small and became 0, {subnormal} are so small that they lost digits. "
+            "{weights} weight tensors ({values} values) are now float16: {underflowed} values were too small and \
+             became 0, {subnormal} values are so small that they lost digits. "
         )?;
         if kept_single.is_empty() {
             write!(f, "All nodes compute in float16; ")?;
@@ -43,8 +43,8 @@ impl Display for Summary {
                 .iter()
                 .map(|(operator, nodes)| format!("{nodes} {operator}"))
                 .collect();
-            write!(f, "In float32 as before: {}; ", kept.join(", "))?;
+            write!(f, "Still in float32: {}; ", kept.join(", "))?;
         }
-        write!(f, "{casts} conversions were put in.")
+        write!(f, "{casts} conversions were inserted.")
     }
 }

@@ -1,4 +1,4 @@
-//! Small graphs, and what the tests ask of rewritten ones.
+//! Small graphs, and checks of rewritten graphs.
 
 mod graphs;
 mod models;
@@ -108,9 +108,9 @@ fn lines(graph: &Graph) -> Vec<String> {
     graph.node.iter().map(line).collect()
 }
 
-/// Follows the types through a rewritten graph, as a strongly typed engine does: each name is written once and
-/// before it is read, the data of each node is of one type, single where the operator asks for it, and the
-/// outputs are of the type that they declare.
+/// Checks the types in a rewritten graph, as a strongly typed engine does: each name is written once and before it is
+/// read, all data of a node has one type, which is single if the operator requires it, and each output has its declared
+/// type. Returns the type of each name.
 fn assert_types_fit(graph: &Graph) -> HashMap<String, i32> {
     let mut types = HashMap::new();
     for input in graph.input.clone() {

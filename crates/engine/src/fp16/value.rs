@@ -1,4 +1,4 @@
-//! What the names of a model stand for.
+//! The values that a model's names stand for.
 
 use super::error::HalfError;
 use super::proto::{FLOAT, FLOAT16, Graph, Tensor, ValueInfo};
@@ -24,9 +24,9 @@ impl Form {
     }
 }
 
-/// What a name stands for.
+/// The value that a name stands for.
 pub(crate) enum Value {
-    /// Anything but float32: it passes untouched.
+    /// Not float32: does not change.
     Other,
     /// A float32 input, or the result of a node.
     Computed(Computed),
@@ -34,18 +34,18 @@ pub(crate) enum Value {
     Weight(Box<Weight>),
 }
 
-/// A value that is known only when the model runs.
+/// A float32 value that is known only when the model runs.
 pub(crate) struct Computed {
-    /// In which form it comes about.
+    /// The form in which it is computed.
     pub form: Form,
     /// Its name in that form.
     pub name: String,
-    /// Its name in the other form, once that was needed.
+    /// Its name in the other form, once a reader has needed that.
     pub converted: Option<String>,
 }
 
 impl Value {
-    /// A value that is known only when the model runs.
+    /// A float32 value that is known only when the model runs.
     pub(crate) fn computed(form: Form, name: String) -> Self {
         Self::Computed(Computed {
             form,
@@ -59,7 +59,7 @@ impl Value {
         Ok(Self::Weight(Box::new(Weight::new(tensor)?)))
     }
 
-    /// Whether it is half anywhere in the rewritten model.
+    /// Whether the rewritten model has the value in half.
     pub(crate) fn is_halved(&self) -> bool {
         match self {
             Self::Other => false,
@@ -69,7 +69,7 @@ impl Value {
     }
 }
 
-/// All names in use, for new ones to differ.
+/// All names in use, so that new names differ from them.
 pub(crate) struct Names(HashSet<String>);
 
 impl Names {

@@ -10,17 +10,17 @@ use std::num::FpCategory;
 pub(crate) struct Weight {
     tensor: Tensor,
     unfit: bool,
-    /// Whether anything needs the tensor in single.
+    /// Whether a reader needs the tensor in single.
     pub single: bool,
-    /// The half copy, made when first needed.
+    /// The half copy, made when it is first needed.
     pub half: Option<Tensor>,
 }
 
 impl Weight {
-    /// Takes a tensor of type float32.
+    /// Makes a weight from a float32 tensor.
     ///
     /// # Errors
-    /// [`HalfError::TensorLength`] if its data and its shape do not fit.
+    /// [`HalfError::TensorLength`] if the size of its data does not match its shape.
     pub(crate) fn new(tensor: Tensor) -> Result<Self, HalfError> {
         let raw = tensor.raw_data().len();
         let held = raw.saturating_add(tensor.float_data.len().saturating_mul(4));
@@ -46,7 +46,7 @@ impl Weight {
         })
     }
 
-    /// Whether half cannot hold it: all of it would become 0 and is not 0, or some of it is beyond the range.
+    /// Whether half cannot hold the weight: all nonzero values would become 0, or some values are outside the range.
     pub(crate) fn is_unfit_for_half(&self) -> bool {
         self.unfit
     }
@@ -56,10 +56,10 @@ impl Weight {
         self.tensor
     }
 
-    /// Makes the half copy, rounded to the nearest.
+    /// Makes the half copy. Values are rounded to the nearest half.
     ///
     /// # Errors
-    /// [`HalfError::WeightTooLarge`] if a value is beyond half's range. What is infinite already stays so.
+    /// [`HalfError::WeightTooLarge`] if a finite value is outside the range of half. Infinite values stay infinite.
     pub(crate) fn halve(&mut self, name: String, summary: &mut Summary) -> Result<(), HalfError> {
         let mut bytes = Vec::new();
         for value in values(&self.tensor) {
@@ -92,12 +92,12 @@ impl Weight {
     }
 }
 
-/// Whether a finite value is beyond half's range.
+/// Whether a finite value is outside the range of half.
 fn overflows(value: f32) -> bool {
     value.is_finite() && value.abs() > f16::MAX.to_f32()
 }
 
-/// A float32 tensor's values. Its data is in one of two places.
+/// The values of a float32 tensor, from whichever of the two fields holds them.
 fn values(tensor: &Tensor) -> impl Iterator<Item = f32> {
     let (raw, _) = tensor.raw_data().as_chunks();
     let raw = raw.iter().map(|bytes| f32::from_le_bytes(*bytes));

@@ -1,16 +1,15 @@
-//! A look at an `.onnx` file's framing before rten reads it.
+//! Checks the framing of an `.onnx` file before rten reads the file.
 //!
-//! rten 0.27 trusts two things that a damaged file does not keep: it loops for ever on a number of more
-//! than ten bytes, and it allocates whatever length a field declares, where a failed allocation ends the
-//! process (rten issue 1218). So this walks the file by the messages of onnx.proto, and lets through only
-//! files in which every number ends, every field lies within its message, and messages are nested no
-//! deeper than any model's. What the fields mean is rten's business.
+//! rten 0.27 does not detect two kinds of damage: it loops forever on a number of more than ten bytes, and it allocates
+//! whatever length a field declares, and a failed allocation ends the process (rten issue 1218). So this module walks
+//! the file by the messages of onnx.proto. It accepts only files in which every number ends, every field lies within
+//! its message, and messages are not nested deeper than in any model. It does not interpret the fields; rten does.
 
-/// How deep messages may be nested. A model without control flow needs 7, each loop or branch adds 3; rten
-/// recurses, so a limit keeps it on its stack.
+/// The maximum depth of nested messages. A model without control flow needs 7, and each loop or branch adds 3. rten
+/// reads messages recursively, so the limit prevents a stack overflow.
 const DEEPEST: u32 = 64;
 
-/// The messages of onnx.proto that rten reads, as far as they hold others.
+/// The messages of onnx.proto that rten reads and that contain other messages.
 #[derive(Clone, Copy)]
 enum Message {
     Model,
@@ -23,11 +22,11 @@ enum Message {
     TensorType,
     SequenceType,
     Shape,
-    /// Numbers and texts only.
+    /// Any message that contains only numbers and strings.
     Flat,
 }
 
-/// What is in a field that declares its length.
+/// The content of a field that declares its length.
 enum Content {
     Message(Message),
     Numbers,
@@ -61,7 +60,7 @@ impl Message {
 /// Checks a whole file.
 ///
 /// # Errors
-/// What is wrong, in words that follow the file's name.
+/// What is wrong, as text to follow the file's name.
 pub(crate) fn check(file: &[u8]) -> Result<(), &'static str> {
     message(Message::Model, file, DEEPEST)
 }
@@ -69,7 +68,7 @@ pub(crate) fn check(file: &[u8]) -> Result<(), &'static str> {
 fn message(kind: Message, mut rest: &[u8], depth: u32) -> Result<(), &'static str> {
     let depth = depth
         .checked_sub(1)
-        .ok_or("it is no ONNX model, or damaged: its messages are nested too deep")?;
+        .ok_or("it is not an ONNX model, or it is damaged: its messages are nested too deep")?;
     while !rest.is_empty() {
         let tag = number(&mut rest)?;
         // The wire types of Protocol Buffers; ONNX uses no others.
@@ -90,7 +89,11 @@ fn message(kind: Message, mut rest: &[u8], depth: u32) -> Result<(), &'static st
                 }
             }
             5 => drop(take(&mut rest, 4)?),
-            _ => return Err("it is no ONNX model, or damaged: a field is of no known kind"),
+            _ => {
+                return Err(
+                    "it is not an ONNX model, or it is damaged: a field has an unknown wire type",
+                );
+            }
         }
     }
     Ok(())
@@ -107,7 +110,7 @@ fn number(rest: &mut &[u8]) -> Result<u64, &'static str> {
             return Ok(value);
         }
     }
-    Err("it is no ONNX model, or damaged: a number does not end")
+    Err("it is not an ONNX model, or it is damaged: a number does not end")
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], &'static str> {
@@ -117,36 +120,37 @@ fn take<'a>(rest: &mut &'a [u8], length: u64) -> Result<&'a [u8], &'static str> 
     Ok(field)
 }
 
-const CUT_SHORT: &str = "it is no ONNX model, or cut short: a field is longer than what holds it";
+const CUT_SHORT: &str =
+    "it is not an ONNX model, or it is cut short: a field is longer than its message";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_fields_that_do_not_end_are_found() {
+    fn numbers_and_fields_that_do_not_end_are_detected() {
         assert_eq!(
             check(&[0xff; 100]).unwrap_err(),
-            "it is no ONNX model, or damaged: a number does not end"
+            "it is not an ONNX model, or it is damaged: a number does not end"
         );
         assert_eq!(check(&[0x08]).unwrap_err(), CUT_SHORT);
-        // Field 2, declared to be of a terabyte.
+        // Field 2, which declares a length of a terabyte.
         assert_eq!(
             check(&[0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20]).unwrap_err(),
             CUT_SHORT
         );
-        // Nested in the graph: a node (field 1) longer than the graph, though not than the file.
+        // Nested in the graph: a node (field 1) that is longer than the graph, but not longer than the file.
         assert_eq!(
             check(&[0x3a, 2, 0x0a, 3, 0x08, 1, 0x08, 1]).unwrap_err(),
             CUT_SHORT
         );
         assert_eq!(check(b"").map_err(str::len), Ok(()));
-        // What a checkout without Git LFS leaves in the model's place.
+        // A checkout without Git LFS has this text instead of the model.
         let pointer = b"version https://git-lfs.github.com/spec/v1\n";
         assert!(
             check(pointer)
                 .unwrap_err()
-                .ends_with("a field is of no known kind")
+                .ends_with("a field has an unknown wire type")
         );
     }
 

@@ -26,7 +26,7 @@ fn small_model(batch: &str) -> Vec<u8> {
     ])
 }
 
-/// The attributes of a plain convolution. rten 0.27 wants them all written out, though ONNX has defaults.
+/// The attributes of a plain convolution. ONNX has defaults for them, but rten 0.27 requires all of them.
 fn conv(pad: u64) -> [Vec<u8>; 3] {
     [
         ints("pads", &[pad; 4]),
@@ -35,7 +35,7 @@ fn conv(pad: u64) -> [Vec<u8>; 3] {
     ]
 }
 
-/// A model that hands its input `x` on as `y`, with the given tensors declared.
+/// A model with one node, from its input `x` to its output `y`, and with the given tensors declared.
 fn pass(input: Vec<u8>, output: Vec<u8>) -> Vec<u8> {
     model(&[node("Relu", &["x"], &["y"], &[]), input, output])
 }
@@ -69,7 +69,7 @@ fn run(engine: &OnnxEngine, rows: usize, input: &[f32]) -> Result<Vec<Vec<f32>>,
     Ok(outputs)
 }
 
-/// Whole numbers from 0 to 255, over 8: the same as in the script that made the reference values.
+/// Whole numbers from 0 to 255, divided by 8: the same as in the script that made the reference values.
 fn counts(n: usize) -> Vec<f32> {
     (0..n)
         .map(|i| ((i * 2_654_435_761) >> 7 & 0xff) as f32 / 8.0)
@@ -90,7 +90,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn tensors_are_found_whether_the_model_declares_them_or_not() {
+fn tensors_are_found_with_and_without_declarations() {
     let tensor = |name: &str| TensorSpec {
         name: name.to_owned(),
         shape: vec![1, H, W],
@@ -118,7 +118,7 @@ fn tensor3(name: &str, field: u64) -> Vec<u8> {
 }
 
 #[test]
-fn every_row_comes_out_as_the_model_computes_it() {
+fn every_row_matches_a_reference_computation() {
     let rows = 5;
     let input = counts(rows * H * W);
     let outputs = run(&load(&small_model("N")).unwrap(), rows, &input).unwrap();
@@ -142,7 +142,7 @@ fn every_row_comes_out_as_the_model_computes_it() {
     }
 }
 
-/// Runs the engine twice, and again with every row but one replaced: rows must not change by a bit.
+/// Runs the engine twice, and again with all rows but one replaced. The results of the row must be bit-identical.
 fn assert_rows_stand_alone(engine: &OnnxEngine, rows: usize) {
     let frame = engine.model().input.elements();
     let input = counts(rows * frame);
@@ -159,30 +159,30 @@ fn assert_rows_stand_alone(engine: &OnnxEngine, rows: usize) {
         for (k, tensor) in engine.model().outputs.iter().enumerate() {
             let values = kept * tensor.elements()..(kept + 1) * tensor.elements();
             let (a, b) = (&first[k][values.clone()], &among_others[k][values]);
-            assert_eq!(bits(a), bits(b), "row {kept} depends on its neighbours");
+            assert_eq!(bits(a), bits(b), "row {kept} depends on other rows");
             assert_ne!(
                 bits(&first[k]),
                 bits(&among_others[k]),
-                "the neighbours did not change"
+                "the other rows did not change"
             );
         }
     }
 }
 
 #[test]
-fn runs_repeat_to_the_bit_in_any_neighbourhood() {
+fn results_do_not_depend_on_the_run_or_on_other_rows() {
     assert_rows_stand_alone(&load(&small_model("N")).unwrap(), 7);
 }
 
 #[test]
-fn ptychonn_runs_repeat_to_the_bit_in_any_neighbourhood() {
+fn ptychonn_results_do_not_depend_on_the_run_or_on_other_rows() {
     if let Some(engine) = ptychonn() {
         assert_rows_stand_alone(&engine, 8);
     }
 }
 
 #[test]
-fn ptychonn_gives_what_onnxruntime_gives() {
+fn ptychonn_results_agree_with_onnxruntime() {
     let Some(engine) = ptychonn() else { return };
     assert_eq!(engine.model().batch, BatchDimension::Static(8));
     assert_eq!(engine.model().outputs[0].shape, [1, 128, 128]);
@@ -196,7 +196,7 @@ fn ptychonn_gives_what_onnxruntime_gives() {
     }
 }
 
-/// Every 4093rd value of what onnxruntime 1.31.1 gives for `counts` on ptychoNN_8.onnx.
+/// Every 4093rd value of the result of onnxruntime 1.31.1 for `counts` on ptychoNN_8.onnx.
 const ONNXRUNTIME: [f32; 33] = [
     -0.680676, -0.011922, -0.210563, -0.470687, 0.356547, -0.865274, -1.107924, -1.173789,
     0.452874, -1.362232, -1.362553, -1.366619, 0.445299, -1.353293, -1.391304, -1.357832, 0.174482,
@@ -210,7 +210,7 @@ fn a_batch_that_does_not_fit_the_model_is_an_error() {
     let said = run(&engine, 2, &[0.0; 2 * H * W]).unwrap_err().to_string();
     assert_eq!(
         said,
-        "the engine failed: a batch of 2 rows, where the model's batch dimension is fixed at 3"
+        "the engine failed: a batch of 2 rows, but the model's batch dimension is fixed at 3"
     );
     assert!(run(&engine, 3, &[0.0; 2 * H * W]).is_err());
     assert!(run(&engine, 3, &[0.0; 3 * H * W]).is_ok());

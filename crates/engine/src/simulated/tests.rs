@@ -258,21 +258,21 @@ fn a_batch_of_the_wrong_size_never_reaches_the_device() {
             1,
             4,
             &[4, 4][..],
-            "a batch of 1 rows, where the model's batch dimension is fixed at 2",
+            "a batch of 1 rows, but the model's batch dimension is fixed at 2",
         ),
         (
             2,
             7,
             &[8, 8],
-            "7 f32 values for 2 rows of input[N×1×2×2], where a row has 4 of f32",
+            "7 f32 values for 2 rows of input[N×1×2×2], but a row has 4 of f32",
         ),
         (
             2,
             8,
             &[8, 9],
-            "9 f32 values for 2 rows of output_1[N×1×2×2], where a row has 4 of f32",
+            "9 f32 values for 2 rows of output_1[N×1×2×2], but a row has 4 of f32",
         ),
-        (2, 8, &[8], "room for 1 outputs, where the model has 2"),
+        (2, 8, &[8], "room for 1 outputs, but the model has 2"),
     ] {
         assert_eq!(
             attempt(rows, input, outputs).unwrap_err(),

@@ -1,4 +1,4 @@
-//! This build has no TensorRT: engine files are refused, saying what to use instead.
+//! Used in a build without TensorRT: every function returns an error that says what to use instead.
 
 use super::BuildProgress;
 use super::description::{Description, Inspection};
@@ -13,14 +13,14 @@ const REMEDY: &str = "this build of beamflow has no TensorRT: build it with --fe
 fn refusal(path: &Path, what: &str) -> EngineError {
     EngineError::NoEngine {
         path: path.to_owned(),
-        reason: format!("{what}, and {REMEDY}").into(),
+        reason: format!("{what}; {REMEDY}").into(),
     }
 }
 
 pub(crate) fn load(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     Err(refusal(
         path,
-        "it is a TensorRT engine file; the model's .onnx file runs on the CPU",
+        "it is a TensorRT engine file (the model's .onnx file runs on the CPU)",
     ))
 }
 
@@ -32,10 +32,10 @@ pub(crate) fn build(
     request: &BuildRequest,
     _: Box<dyn BuildProgress>,
 ) -> Result<Description, EngineError> {
-    Err(refusal(&request.model, "an engine is built by TensorRT"))
+    Err(refusal(&request.model, "building an engine needs TensorRT"))
 }
 
 pub(crate) fn inspect(path: &Path, _: &EngineOptions) -> Result<Inspection, EngineError> {
     Inspection::from_description(path, REMEDY.to_owned())?
-        .ok_or_else(|| refusal(path, "there is no description beside the engine file"))
+        .ok_or_else(|| refusal(path, "there is no description next to the engine file"))
 }

@@ -1,8 +1,8 @@
-//! What an engine file holds, as written beside it when it was built.
+//! The description of an engine file, written next to it when it is built.
 //!
-//! An engine file can be opened only by the TensorRT it was built with, on a GPU. `model.engine.json` tells a
-//! person, and this program on a machine without a GPU, what is in `model.engine`. It holds the file's SHA-256, so that
-//! it is never believed of another file.
+//! An engine file can be opened only by the TensorRT it was built with, on a GPU. `model.engine.json` describes
+//! `model.engine` for people, and for this program on a machine without a GPU. It contains the SHA-256 of the engine
+//! file, so that it is never used for another file.
 
 use crate::Cause;
 use crate::options::Precision;
@@ -12,33 +12,33 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What an engine file holds.
+/// The description of an engine file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// `TensorRT` or `TensorRT-RTX`.
     pub flavour: String,
-    /// The version of the library that built it.
+    /// The version of the library that built the engine.
     pub version: String,
-    /// The GPU generation it was built for, such as `8.9`.
+    /// The GPU generation the engine was built for, such as `8.9`.
     pub compute_capability: String,
-    /// The precision it was built with.
+    /// The precision the engine was built with.
     pub precision: Precision,
     /// Tensors and batch dimension.
     pub model: ModelSpec,
-    /// How many layers of each kind the network had before TensorRT fused them.
+    /// Number of layers of each kind, before TensorRT fused them.
     pub layers: BTreeMap<String, usize>,
     /// The name of the `.onnx` file.
     pub source: String,
-    /// Its SHA-256.
+    /// SHA-256 of the `.onnx` file, in hexadecimal.
     pub source_sha256: String,
-    /// The engine file's SHA-256.
+    /// SHA-256 of the engine file, in hexadecimal.
     pub engine_sha256: String,
-    /// The engine file's size.
+    /// Size of the engine file, in bytes.
     pub engine_bytes: usize,
 }
 
 impl Description {
-    /// The description's place beside the engine file.
+    /// The path of the description of the engine file at `engine`.
     #[must_use]
     pub fn path(engine: &Path) -> PathBuf {
         let mut name = engine.as_os_str().to_owned();
@@ -46,10 +46,10 @@ impl Description {
         name.into()
     }
 
-    /// The description of the engine file at `path`, which holds `engine`; `None` if there is none.
+    /// Reads the description of the engine file at `path`, whose content is `engine`; `None` if there is none.
     ///
     /// # Errors
-    /// What is wrong with it, in words, where it cannot be read or is of another file.
+    /// The reason as text, if the description cannot be read or describes another file.
     pub fn read(path: &Path, engine: &[u8]) -> Result<Option<Self>, String> {
         let place = Self::path(path);
         let wrong = |reason: String| format!("its description {}: {reason}", place.display());
@@ -62,7 +62,7 @@ impl Description {
             serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         if description.engine_sha256 != sha256(engine) {
             return Err(wrong(
-                "it is of another file; remove it, or build the engine again".to_owned(),
+                "it describes another file; remove it, or build the engine again".to_owned(),
             ));
         }
         Ok(Some(description))
@@ -78,40 +78,40 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// What was found out about an engine file.
+/// What is known about an engine file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// Tensors and batch dimension.
     pub model: ModelSpec,
-    /// What was written when it was built, if there is such a file.
+    /// The description next to the file, if there is one.
     pub description: Option<Description>,
-    /// The library that opened it, such as `TensorRT-RTX 1.7.1`.
+    /// The library that opened the file, such as `TensorRT-RTX 1.7.1`.
     pub opened_with: Option<String>,
-    /// The GPUs on which it was opened.
+    /// The GPUs on which the file was opened.
     pub opened_on: Vec<OpenedOn>,
-    /// Why it was not opened; what is known then comes from the description alone.
+    /// Why the file was not opened. The information then comes from the description alone.
     pub not_opened: Option<String>,
-    /// The file's size, in bytes.
+    /// Size of the file, in bytes.
     pub bytes: usize,
 }
 
 /// A GPU on which an engine file was opened.
 #[derive(Clone, Debug, Serialize)]
 pub struct OpenedOn {
-    /// The GPU.
+    /// Name, model and compute capability of the GPU.
     pub device: String,
-    /// Its free memory, in bytes.
+    /// Free device memory, in bytes.
     pub free: usize,
-    /// What a lane takes of it with a full batch, in bytes.
+    /// Device memory that a lane with a full batch takes, in bytes.
     pub per_lane: usize,
 }
 
 impl Inspection {
-    /// What the description beside the engine file at `path` says, which cannot be opened because of `reason`;
-    /// `None` if there is none.
+    /// The content of the description next to the engine file at `path`, which cannot be opened because of `reason`;
+    /// `None` if there is no description.
     ///
     /// # Errors
-    /// [`EngineError::Load`] where the file or its description cannot be read.
+    /// [`EngineError::Load`] if the file or its description cannot be read.
     pub(crate) fn from_description(
         path: &Path,
         reason: String,
@@ -194,11 +194,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = write(folder.path(), b"plan", b"another plan");
         let error = Description::read(&path, b"plan").unwrap_err();
-        assert!(error.contains("of another file"), "{error}");
+        assert!(error.contains("describes another file"), "{error}");
     }
 
     #[test]
-    fn no_description_is_no_error() {
+    fn a_missing_description_is_not_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.engine");
         assert_eq!(Description::read(&path, b""), Ok(None));

@@ -1,25 +1,25 @@
 //! NVIDIA TensorRT engines.
 //!
-//! Two flavours, by Cargo feature: `tensorrt` (TensorRT 11) and `tensorrt-rtx` (TensorRT-RTX 1.7). A build has one of
-//! them or none. The libraries and the NVIDIA driver are opened when the first engine file is loaded, so one
-//! binary runs everywhere. If a library is missing, the error says what was found and what is needed.
+//! There are two flavours, selected by Cargo feature: `tensorrt` (TensorRT 11) and `tensorrt-rtx` (TensorRT-RTX 1.7). A
+//! build has one of them or none. The libraries and the NVIDIA driver are opened when the first engine file is loaded,
+//! so one binary runs on every machine. If a library is missing, the error says what was found and what is needed.
 //!
 //! ```text
 //!  model.onnx ── build ──▶ model.engine + model.engine.json ── load ──▶ Engine ── open_session ──▶ lane
-//!                              (description: what is in it, and for which TensorRT and GPU)
+//!                              (description: tensors, TensorRT version, GPU generation)
 //! ```
 //!
 //! What always holds:
-//! - everything a session uses (runtime, engine, execution context, stream, device buffers, graph) is made on its
-//!   lane's thread and dropped there;
+//! - everything a session uses (runtime, engine, execution context, stream, device buffers, graph) is created and
+//!   dropped on its lane's thread;
 //! - a run returns only when the GPU no longer uses the memory of the batch, also after an error;
-//! - an error of the CUDA driver in a run is `EngineError::DeviceLost`, because the context cannot be trusted after it.
-//!   The exception is a refused launch on a stream that still answers;
-//! - `native` is the only module of the program with `unsafe`.
+//! - an error of the CUDA driver during a run is `EngineError::DeviceLost`, because the context is unreliable after it.
+//!   The exception is a refused launch on a stream that still works;
+//! - `native` is the only module of the program that contains `unsafe`.
 
-/// What an engine file holds, as written beside it.
+/// The description of an engine file, stored next to it.
 pub mod description;
-/// What is to be built.
+/// Requests to build an engine.
 pub mod request;
 
 #[cfg(not(any(feature = "tensorrt", feature = "tensorrt-rtx")))]
@@ -30,7 +30,7 @@ mod native;
 
 #[cfg(all(feature = "tensorrt", feature = "tensorrt-rtx"))]
 compile_error!(
-    "the features tensorrt and tensorrt-rtx exclude each other: the binding is compiled against the headers of one"
+    "the features tensorrt and tensorrt-rtx cannot be combined: the binding is compiled against the headers of one"
 );
 
 #[cfg(not(any(feature = "tensorrt", feature = "tensorrt-rtx")))]
@@ -47,25 +47,25 @@ use std::sync::Arc;
 /// Loads the engine file at `path`.
 ///
 /// # Errors
-/// [`EngineError::NoEngine`] where TensorRT, the driver or a GPU is missing or of the wrong version,
-/// [`EngineError::Load`] and [`EngineError::Unsuitable`] where the file is not one that frames can be run through.
+/// [`EngineError::NoEngine`] if TensorRT, the driver or a GPU is missing or has the wrong version,
+/// [`EngineError::Load`] if the file cannot be opened as an engine, [`EngineError::Unsuitable`] if frames cannot be run
+/// through it.
 pub fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     flavour::load(path, options)
 }
 
-/// Loads the engine built from the `.onnx` file at `path` for the GPU at hand, building it first if the cache
-/// has none.
+/// Loads the engine for the `.onnx` file at `path` and the GPUs of this machine. Builds it first if the cache has none.
 ///
 /// # Errors
-/// As [`load`], and [`EngineError::Build`].
+/// Those of [`load`], and [`EngineError::Build`].
 pub fn load_onnx(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     flavour::load_onnx(path, options)
 }
 
-/// Builds an engine file, and the description beside it.
+/// Builds an engine file and the description next to it.
 ///
 /// # Errors
-/// [`EngineError::NoEngine`] where TensorRT is missing, [`EngineError::Build`] where it cannot build this.
+/// [`EngineError::NoEngine`] if TensorRT is missing, [`EngineError::Build`] if TensorRT cannot build the engine.
 pub fn build(
     request: &BuildRequest,
     progress: Box<dyn BuildProgress>,
@@ -73,17 +73,17 @@ pub fn build(
     flavour::build(request, progress)
 }
 
-/// What the engine file at `path` holds: from the engine itself where there is a GPU, else from the description
-/// beside it.
+/// Inspects the engine file at `path`: from the engine itself if there is a GPU, otherwise from the description next to
+/// it.
 ///
 /// # Errors
-/// As [`load`], where there is neither.
+/// Those of [`load`], if there is neither.
 pub fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
     flavour::inspect(path, options)
 }
 
-/// The observer of a build.
+/// Receives the progress of a build.
 pub trait BuildProgress: Send + Sync {
-    /// `step` of the `steps` steps of `phase` are done.
+    /// `step` of the `steps` steps of `phase` are complete.
     fn step(&self, phase: &str, step: usize, steps: usize);
 }

@@ -1,47 +1,47 @@
-//! What is to be built.
+//! Requests to build an engine.
 
 use crate::options::{DeviceSelection, Precision};
 use beamflow_frame::BadValue;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// An engine to be built.
+/// A request to build an engine.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
     /// The `.onnx` file.
     pub model: PathBuf,
-    /// Where the engine goes.
+    /// The path of the engine file to write.
     pub engine: PathBuf,
-    /// The rows of a run; `None`: as the model says, or `rows_if_open`.
+    /// Rows per run; `None`: the model's batch size, or `rows_if_open` if that is dynamic.
     pub batch: Option<BatchRequest>,
-    /// The rows of a run where neither the model nor `batch` says.
+    /// Rows per run if the model's batch dimension is dynamic and `batch` is `None`.
     pub rows_if_open: usize,
-    /// The precision.
+    /// The precision to build with.
     pub precision: Precision,
-    /// The GPU's compute capability, where it is not the one at hand.
+    /// The compute capability of the target GPU, if the target is not a GPU of this machine.
     pub compute_capability: Option<ComputeCapability>,
-    /// Where there is no `compute_capability`: the GPUs, of which the first is built for.
+    /// The GPUs of this machine. Without `compute_capability`, the engine is built for the first of them.
     pub devices: DeviceSelection,
-    /// The folder with the TensorRT libraries.
+    /// The folder with the TensorRT libraries; `None`: the system's library path.
     pub library_path: Option<PathBuf>,
 }
 
-/// The rows of a run if neither the model nor a flag says.
+/// Rows per run if neither the model nor a flag sets them.
 pub const USUAL_ROWS: usize = 8;
 
-/// The rows that an engine is built for, as in a TensorRT optimization profile.
+/// The rows per run that an engine is built for, as in a TensorRT optimization profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchRequest {
     /// The fewest rows that a run takes.
     pub least: usize,
-    /// The number it is tuned for.
+    /// The number of rows that the engine is tuned for.
     pub best: usize,
-    /// The most.
+    /// The most rows that a run takes.
     pub most: usize,
 }
 
 impl BatchRequest {
-    /// Exactly `rows`.
+    /// A range of exactly `rows` rows.
     #[must_use]
     pub const fn exactly(rows: usize) -> Self {
         Self {
@@ -79,9 +79,9 @@ impl FromStr for BatchRequest {
 /// A GPU generation: 8.0 is an A100, 8.9 an L4, 9.0 an H100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComputeCapability {
-    /// Before the point.
+    /// The number before the point.
     pub major: u32,
-    /// After it.
+    /// The number after the point.
     pub minor: u32,
 }
 
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_a_number_or_a_range_in_order() {
+    fn a_batch_is_a_number_or_an_ordered_range() {
         assert_eq!("8".parse(), Ok(BatchRequest::exactly(8)));
         assert_eq!(
             "1:8:16".parse(),

@@ -93,7 +93,7 @@ fn the_shape_header_must_be_the_models_shape() {
     let bad = INT16.decode(&[0; 12], &headers(&[(SHAPE_HEADER, "big")]));
     assert_eq!(
         text(bad),
-        "header x-frame-shape is 'big', expected HEIGHTxWIDTH, for example 128x128"
+        "header x-frame-shape is 'big': use HEIGHTxWIDTH, for example 128x128"
     );
 }
 
@@ -158,7 +158,7 @@ fn a_header_may_repeat_but_not_contradict_an_npy_image() {
     let told = text(with(DTYPE_HEADER, "uint16"));
     assert!(
         told.starts_with(
-            "header x-frame-dtype is 'uint16', but the npy array in the payload is int16: "
+            "header x-frame-dtype is 'uint16': the npy array in the payload is int16; "
         ),
         "{told}"
     );

@@ -1,4 +1,4 @@
-//! What becomes of small graphs.
+//! How small graphs are rewritten.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn inputs_become_half_and_outputs_stay_single() {
 }
 
 #[test]
-fn a_value_is_converted_once_however_many_need_it() {
+fn a_value_with_several_readers_is_converted_once() {
     let (graph, summary) = halved(graph(
         vec![
             node("Exp", &["x"], &["a"]),
@@ -88,13 +88,13 @@ fn single_results_are_not_rounded_before_a_convolution() {
     );
     assert_eq!(
         summary.to_string(),
-        "1 weight tensors (1 values) are float16 now; 0 of the values were too small and became 0, 0 are so small \
-         that they lost digits. In float32 as before: 1 Mul, 1 ReduceMean, 1 Slice; 3 conversions were put in."
+        "1 weight tensors (1 values) are now float16: 0 values were too small and became 0, 0 values are so small \
+         that they lost digits. Still in float32: 1 Mul, 1 ReduceMean, 1 Slice; 3 conversions were inserted."
     );
 }
 
 #[test]
-fn a_weight_that_single_and_half_both_need_is_kept_in_both() {
+fn a_weight_read_in_single_and_in_half_is_kept_in_both() {
     let third = 1.0_f32 / 3.0;
     let (graph, _) = halved(graph(
         vec![
@@ -118,7 +118,7 @@ fn a_weight_that_single_and_half_both_need_is_kept_in_both() {
 }
 
 #[test]
-fn an_epsilon_that_half_cannot_hold_keeps_its_operator_single() {
+fn an_epsilon_too_small_for_half_keeps_its_operator_single() {
     let small = |value| {
         let (graph, summary) = halved(graph(
             vec![
@@ -135,7 +135,7 @@ fn an_epsilon_that_half_cannot_hold_keeps_its_operator_single() {
     let (nodes, summary) = small(1e-7);
     assert_eq!(nodes[1], "Add a,epsilon_float16 > y_float16");
     assert_eq!((summary.underflowed, summary.subnormal), (0, 1));
-    // A mask of -1e9 is no reason to refuse a model.
+    // A mask of -1e9 does not make the model refused.
     let (nodes, summary) = small(-1e9);
     assert_eq!(nodes[2], "Add a_float32,epsilon > y");
     assert_eq!(summary.kept_single["Add"], 1);
@@ -172,7 +172,7 @@ fn halves_are_rounded_to_the_nearest_even() {
         vec![node("Conv", &["x", "w"], &["y"])],
         vec![weight("w", &[2049.0, 2051.0])],
     ));
-    // 2048 and 2052: half's steps are of 2 here.
+    // 2048 and 2052: the step of half is 2 here.
     assert_eq!(graph.initializer[0].raw_data(), [0x00, 0x68, 0x02, 0x68]);
 }
 
@@ -204,7 +204,7 @@ fn resize_keeps_its_region_and_scales_single() {
 }
 
 #[test]
-fn constants_are_weights_whatever_way_they_are_written() {
+fn constants_are_weights_in_every_notation() {
     let constant = |name: &str, value: Attribute| with(node("Constant", &[], &["c"]), name, value);
     let nodes = |c| {
         let (graph, _) = halved(graph(vec![c, node("Mul", &["x", "c"], &["y"])], vec![]));
@@ -240,7 +240,7 @@ fn constants_are_weights_whatever_way_they_are_written() {
 }
 
 #[test]
-fn conversions_that_the_model_asks_for_stay() {
+fn conversions_of_the_given_model_are_kept() {
     let mut counts = graph(
         vec![
             with(node("Cast", &["n"], &["a"]), "to", number(1)),
@@ -268,7 +268,7 @@ fn conversions_that_the_model_asks_for_stay() {
 }
 
 #[test]
-fn integers_shapes_and_filled_tensors_pass_untouched() {
+fn integers_shapes_and_filled_tensors_do_not_change() {
     let (graph, summary) = halved(graph(
         vec![
             node("Shape", &["x"], &["shape"]),
@@ -307,7 +307,7 @@ fn declared_types_follow_their_values() {
     declared.value_info = ["a", "b", "v", "w", "y"]
         .map(|name| info(name, FLOAT))
         .to_vec();
-    // That the types fit is seen by `halved`; here, that they are still declared.
+    // `halved` checks the types. This checks that they are still declared.
     let (graph, _) = halved(declared);
     assert_eq!(
         graph.value_info,
@@ -316,7 +316,7 @@ fn declared_types_follow_their_values() {
 }
 
 #[test]
-fn new_names_differ_from_those_in_use() {
+fn new_names_differ_from_names_in_use() {
     let (graph, _) = halved(graph(
         vec![
             node("Relu", &["x"], &["x_float32"]),
@@ -362,9 +362,8 @@ fn unknown_operators_compute_in_single() {
     );
     let error = refused(given.clone()).to_string();
     assert!(
-        error.starts_with(
-            "it is not known here whether b, which the Unwrap node that writes b writes"
-        ) && error.contains("onnx.shape_inference"),
+        error.starts_with("the type of b, an output of the Unwrap node that writes b, is unknown;")
+            && error.contains("onnx.shape_inference"),
         "{error}"
     );
     given.value_info.push(info("b", FLOAT));

@@ -1,4 +1,4 @@
-//! Whole models, and the format itself.
+//! Whole models, and the format.
 
 use super::*;
 
@@ -10,7 +10,7 @@ const PUBLISHED: &str = concat!(
     "/../../../shared/models/ptychoNN_8.onnx"
 );
 
-/// The published model's bytes, or nothing where it is absent.
+/// The bytes of the published model, or `None` if the file is absent.
 fn published() -> Option<Vec<u8>> {
     let bytes = std::fs::read(PUBLISHED).ok();
     if bytes.is_none() {
@@ -28,7 +28,7 @@ fn rewritten(bytes: &[u8]) -> (Model, Graph, Summary) {
 }
 
 #[test]
-fn the_own_network_is_rewritten() {
+fn the_network_of_this_project_is_rewritten() {
     let bytes = std::fs::read(OWN).unwrap();
     let (model, graph, summary) = rewritten(&bytes);
     let given = Model::decode(bytes.as_slice()).unwrap();
@@ -52,15 +52,15 @@ fn the_published_network_is_rewritten() {
 }
 
 #[test]
-fn a_model_read_and_written_is_the_same_model() {
+fn decoding_and_encoding_keeps_every_byte_of_a_model() {
     for bytes in [std::fs::read(OWN).ok(), published()].into_iter().flatten() {
         let model = Model::decode(bytes.as_slice()).unwrap();
         assert!(model.encode_to_vec() == bytes);
     }
 }
 
-/// Reads and writes a message made of the given fields, each of the given kind: 0 for a number, 2 for bytes
-/// or a message, 5 for a float32.
+/// Decodes and encodes a message with the given fields, each with its wire type: 0 for a number, 2 for bytes or a
+/// message, 5 for a float32.
 fn passes<M: Message + Default>(fields: &[(u8, u8)]) {
     let mut bytes = Vec::new();
     for (field, kind) in fields {
@@ -75,7 +75,7 @@ fn passes<M: Message + Default>(fields: &[(u8, u8)]) {
 }
 
 #[test]
-fn every_field_of_the_format_passes() {
+fn every_field_of_the_format_is_kept() {
     let bytes = |fields: std::ops::RangeInclusive<u8>| fields.map(|field| (field, 2));
     let join = |fields: &[&[(u8, u8)]]| fields.concat();
     passes::<Model>(&join(&[
@@ -125,7 +125,7 @@ fn every_field_of_the_format_passes() {
     let kinds = [1, 4, 5, 6, 7, 8, 9].map(|field| (field, 2));
     passes::<Type>(&kinds);
     passes::<TensorType>(&[(1, 0), (2, 2)]);
-    // The lists of numbers, which are packed: an empty one is not written.
+    // The lists of numbers, which are packed. An empty list is not written.
     let lists = Tensor {
         float_data: vec![1.0],
         int32_data: vec![1],

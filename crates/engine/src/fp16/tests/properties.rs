@@ -1,9 +1,9 @@
-//! What holds for every file and every graph.
+//! Properties of every file and every graph.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Operators of every rule, with how many inputs each takes.
+/// Operators of every rule, each with its number of inputs.
 const OPERATORS: [(&str, usize); 14] = [
     ("Conv", 2),
     ("MatMul", 2),
@@ -29,7 +29,7 @@ fn weights() -> Vec<Tensor> {
     ]
 }
 
-/// A graph in which each node reads any of what is before it, and one or two values are outputs.
+/// A graph in which each node reads any of the values before it, and one or two values are outputs.
 fn any_graph() -> impl Strategy<Value = Graph> {
     let node = (
         0..OPERATORS.len(),
@@ -65,7 +65,7 @@ fn any_graph() -> impl Strategy<Value = Graph> {
 
 proptest! {
     #[test]
-    fn every_graph_fits_in_its_types_when_rewritten(given in any_graph()) {
+    fn the_types_of_every_rewritten_graph_fit(given in any_graph()) {
         let outputs = given.output.clone();
         let operators = |graph: &Graph| {
             let mut all: Vec<_> = graph.node.iter().map(|n| n.op_type().to_owned()).collect();
@@ -90,12 +90,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         drop(to_half(&bytes));
     }
 
     #[test]
-    fn no_damage_makes_it_panic(
+    fn damaged_models_do_not_panic(
         given in any_graph(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),

@@ -1,8 +1,8 @@
-//! What is refused, by what name, and with what remedy.
+//! Models that are refused. The error names the cause and the remedy.
 
 use super::*;
 
-/// The graph of one convolution, changed.
+/// The error for the graph of one convolution after `change`.
 fn changed(change: impl FnOnce(&mut Graph)) -> String {
     let mut graph = graph(
         vec![node("Conv", &["x", "w"], &["y"])],
@@ -12,13 +12,13 @@ fn changed(change: impl FnOnce(&mut Graph)) -> String {
     refused(graph).to_string()
 }
 
-/// Checks that an error names the thing and the remedy.
+/// Checks that an error names the cause and the remedy.
 fn assert_says(error: &str, name: &str, remedy: &str) {
     assert!(error.contains(name) && error.contains(remedy), "{error}");
 }
 
 #[test]
-fn a_weight_beyond_half_is_named_with_its_value() {
+fn a_weight_outside_the_range_of_half_is_named_with_its_value() {
     let error = changed(|g| g.initializer = vec![weight("w", &[1.0, -65505.0])]);
     assert_says(&error, "weight w has the value -65505,", "--precision fp32");
     let (_, summary) = halved(graph(
@@ -44,7 +44,7 @@ fn control_flow_functions_and_training_are_refused() {
         ..Model::default()
     };
     let error = to_half(&model.encode_to_vec()).unwrap_err().to_string();
-    assert_says(&error, "2 operators of its own", "onnx.inliner");
+    assert_says(&error, "2 operators as functions", "onnx.inliner");
     let model = Model {
         training_info: vec![vec![]],
         ..Model::default()
@@ -95,7 +95,7 @@ fn weights_in_other_files_are_refused() {
 }
 
 #[test]
-fn side_files_are_noticed_wherever_the_weight_is() {
+fn weights_in_separate_files_are_detected() {
     let model = |weight: Tensor| Model {
         graph: Some(Graph {
             initializer: vec![weight],
@@ -118,7 +118,7 @@ fn side_files_are_noticed_wherever_the_weight_is() {
 }
 
 #[test]
-fn tensors_of_another_length_than_their_shape_are_refused() {
+fn tensors_whose_length_does_not_match_their_shape_are_refused() {
     for dims in [vec![2], vec![-1], vec![i64::MAX, i64::MAX], vec![0]] {
         let error = changed(|g| g.initializer[0].dims = dims.clone());
         assert_says(&error, "tensor w holds 4 bytes", &format!("shape {dims:?}"));
@@ -153,13 +153,13 @@ fn damaged_graphs_are_refused() {
 }
 
 #[test]
-fn an_input_passed_on_as_an_output_is_refused() {
+fn an_input_that_is_also_an_output_is_refused() {
     let error = changed(|g| g.output.push(info("x", FLOAT)));
     assert_says(&error, "its input x", "--precision fp32");
 }
 
 #[test]
-fn a_model_in_which_nothing_would_become_half_is_refused() {
+fn a_model_with_nothing_to_rewrite_is_refused() {
     let (once, _) = halved(graph(
         vec![node("Conv", &["x", "w"], &["y"])],
         vec![weight("w", &[1.0])],
@@ -179,13 +179,13 @@ fn a_model_in_which_nothing_would_become_half_is_refused() {
 }
 
 #[test]
-fn lengths_beyond_the_file_are_refused_before_allocating() {
-    // Field 7, the graph, and within a graph field 5, a tensor: each declared to be of a terabyte.
+fn lengths_beyond_the_file_are_refused_without_allocating() {
+    // Field 7, the graph, and in a graph field 5, a tensor: each declares a length of a terabyte.
     for start in [&[0x3a][..], &[0x3a, 7, 0x2a]] {
         let file = [start, &[0x80, 0x80, 0x80, 0x80, 0x80, 0x20]].concat();
         assert_says(
             &to_half(&file).unwrap_err().to_string(),
-            "no ONNX model",
+            "not an ONNX model",
             "damaged",
         );
     }

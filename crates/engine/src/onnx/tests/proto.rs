@@ -1,4 +1,4 @@
-//! Just enough of protobuf and of ONNX to write small models, sound and unsound.
+//! The part of protobuf and ONNX that is needed to write small models, valid and invalid.
 
 pub(crate) fn varint(mut n: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -31,7 +31,7 @@ pub(crate) const F32: u64 = 1;
 pub(crate) const I32: u64 = 6;
 pub(crate) const STRING: u64 = 8;
 
-/// A graph's input (field 11) or output (12); `"N"` is a symbolic dimension, `"?"` an undeclared shape.
+/// An input (field 11) or output (field 12) of a graph. `"N"` is a symbolic dimension, `"?"` an undeclared shape.
 pub(crate) fn tensor(field: u64, name: &str, dtype: u64, shape: &[&str]) -> Vec<u8> {
     let dims: Vec<_> = shape
         .iter()

@@ -1,4 +1,4 @@
-//! What is refused, and with which words: unsuitable models, damaged files.
+//! Refused files and their errors: unsuitable models, damaged files.
 
 use super::proto::{F32, I32, STRING, ints, model, node, number, tensor, weights};
 use super::*;
@@ -16,7 +16,7 @@ fn an_unsuitable_model_is_refused_with_tensor_and_reason() {
                 tensor(11, "z", F32, &image),
                 y.clone(),
             ]),
-            "it has 2 inputs (x, z); one is needed",
+            "it has 2 inputs (x, z), but must have exactly one",
         ),
         (
             model(&[node("Relu", &["x"], &["y"], &[]), x.clone()]),
@@ -24,16 +24,16 @@ fn an_unsuitable_model_is_refused_with_tensor_and_reason() {
         ),
         (
             pass(tensor(11, "x", I32, &image), y.clone()),
-            "its input x is tensor(i32); float32 is needed",
+            "its input x is tensor(i32), but must be float32",
         ),
         (
             pass(tensor(11, "x", STRING, &image), y.clone()),
-            "its input x is of a type that rten does not know",
+            "its input x has a type that rten does not know",
         ),
         (with(&["?"]), "its input x has no declared shape"),
         (
             with(&["N", "4096"]),
-            "its input x is N×4096: N×H×W or N×1×H×W is needed",
+            "its input x is N×4096: must be N×H×W or N×1×H×W",
         ),
         (
             with(&["N", "3", "6", "5"]),
@@ -41,11 +41,11 @@ fn an_unsuitable_model_is_refused_with_tensor_and_reason() {
         ),
         (
             with(&["N", "1", "H", "5"]),
-            "its input x is N×1×H×5: every dimension but the first",
+            "its input x is N×1×H×5: every dimension except the first",
         ),
         (
             with(&["N", "1", "0", "5"]),
-            "its input x is N×1×0×5: every dimension but the first",
+            "its input x is N×1×0×5: every dimension except the first",
         ),
         (
             with(&["0", "1", "6", "5"]),
@@ -65,16 +65,16 @@ fn an_unsuitable_model_is_refused_with_tensor_and_reason() {
                 x.clone(),
                 y.clone(),
             ]),
-            "its output y is tensor(i32); float32 is needed",
+            "its output y is tensor(i32), but must be float32",
         ),
         (
-            // A sum over the batch: declared as N×1×6×5, it comes out as 1×1×6×5.
+            // A maximum over the batch: declared as N×1×6×5, but its result is 1×1×6×5.
             model(&[
                 node("ReduceMax", &["x"], &["y"], &[ints("axes", &[0])]),
                 x.clone(),
                 tensor(12, "y", F32, &image),
             ]),
-            "its output y came out as [1×1×6×5] for 2 frames; its first dimension must be the batch",
+            "its output y is [1×1×6×5] for 2 frames; its first dimension must be the batch",
         ),
         (
             model(&[
@@ -104,7 +104,7 @@ fn load_error(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_file_that_is_no_model_is_an_error_that_names_it() {
+fn a_file_that_is_not_a_model_is_an_error_that_names_it() {
     let missing = OnnxEngine::load(Path::new("/nowhere/x.onnx"))
         .err()
         .unwrap();
@@ -114,7 +114,7 @@ fn a_file_that_is_no_model_is_an_error_that_names_it() {
         "{said}"
     );
     assert!(matches!(missing, EngineError::Load { .. }));
-    assert!(load_error(b"").ends_with("there is no graph in it"));
+    assert!(load_error(b"").ends_with("it contains no graph"));
     load_error(b"This is a text, not a model.");
     load_error(&[0xff; 4096]);
 }
@@ -154,7 +154,7 @@ fn a_panic_in_rten_becomes_a_reason() {
 }
 
 #[test]
-fn the_error_of_the_system_stays_below_the_engines() {
+fn the_system_error_is_a_source_of_the_engine_error() {
     let error = OnnxEngine::load(Path::new("/none/m.onnx")).err().unwrap();
     let mut below = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
     let kind = below.find_map(|e| Some(e.downcast_ref::<std::io::Error>()?.kind()));

@@ -61,59 +61,56 @@ fn a_mistake_names_the_key_the_value_and_what_is_allowed() {
         ("seed=1,seed=1", "sim: seed is given twice"),
         (
             "size=0",
-            r#"sim: size: '0' is not allowed: expected HxW or N, each from 1 to 8192"#,
+            r#"sim: size: '0' is not allowed: use HxW or N, each from 1 to 8192"#,
         ),
         (
             "size=64x",
-            r#"sim: size: '64x' is not allowed: expected HxW or N"#,
+            r#"sim: size: '64x' is not allowed: use HxW or N"#,
         ),
         (
             "outputs=8",
-            r#"sim: outputs: '8' is not allowed: expected a whole number from 1 to 7"#,
+            r#"sim: outputs: '8' is not allowed: use a whole number from 1 to 7"#,
         ),
         (
             "batch=0",
-            r#"sim: batch: '0' is not allowed: expected dynamic, a whole number from 1"#,
+            r#"sim: batch: '0' is not allowed: use dynamic, a whole number from 1"#,
         ),
         (
             "compute=2",
-            r#"sim: compute: '2' is not allowed: expected a time up to 24h such as 2ms"#,
+            r#"sim: compute: '2' is not allowed: use a time up to 24h such as 2ms"#,
         ),
-        (
-            "h2d=-1ms",
-            r#"sim: h2d: '-1ms' is not allowed: expected a time"#,
-        ),
+        ("h2d=-1ms", r#"sim: h2d: '-1ms' is not allowed: use a time"#),
         (
             "d2h=25h",
-            r#"sim: d2h: '25h' is not allowed: expected a time up to 24h"#,
+            r#"sim: d2h: '25h' is not allowed: use a time up to 24h"#,
         ),
         (
             "d2h=1.2.3ms",
-            r#"sim: d2h: '1.2.3ms' is not allowed: expected a time"#,
+            r#"sim: d2h: '1.2.3ms' is not allowed: use a time"#,
         ),
         (
             "jitter=1.5",
-            r#"sim: jitter: '1.5' is not allowed: expected a number from 0 to 1"#,
+            r#"sim: jitter: '1.5' is not allowed: use a number from 0 to 1"#,
         ),
         (
             "jitter=nan",
-            r#"sim: jitter: 'nan' is not allowed: expected a number from 0 to 1"#,
+            r#"sim: jitter: 'nan' is not allowed: use a number from 0 to 1"#,
         ),
         (
             "clock=atomic",
-            r#"sim: clock: 'atomic' is not allowed: expected real or virtual"#,
+            r#"sim: clock: 'atomic' is not allowed: use real or virtual"#,
         ),
         (
             "error=0",
-            r#"sim: error: '0' is not allowed: expected ordinals of batches from 1"#,
+            r#"sim: error: '0' is not allowed: use ordinals of batches from 1"#,
         ),
         (
             "panic=3+",
-            r#"sim: panic: '3+' is not allowed: expected ordinals of batches from 1"#,
+            r#"sim: panic: '3+' is not allowed: use ordinals of batches from 1"#,
         ),
         (
             "error-every=0",
-            r#"sim: error-every: '0' is not allowed: expected a whole number from 1"#,
+            r#"sim: error-every: '0' is not allowed: use a whole number from 1"#,
         ),
     ];
     for (text, start) in cases {

@@ -1,4 +1,4 @@
-//! From an `.onnx` file to an engine file and its description.
+//! Builds an engine file and its description from an `.onnx` file.
 
 use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Missing};
@@ -21,25 +21,25 @@ use trtx::{
     Builder, BuilderConfig, DataType, NetworkDefinition, OnnxParser, OptProfileSelector, Tensor,
 };
 
-/// An engine and what it holds, in no file yet.
+/// An engine and its description, not yet written to files.
 pub(crate) struct BuiltEngine {
-    /// The engine file's content.
+    /// Content of the engine file.
     pub plan: Vec<u8>,
-    /// What stands beside it.
+    /// Content of the description, which is written next to the engine file.
     pub description: Description,
 }
 
 impl BuiltEngine {
-    /// Writes both files, or leaves none of them half-written.
+    /// Writes both files. A failed write leaves no partial file.
     pub(crate) fn keep(&self, engine: &Path) -> std::io::Result<()> {
         let text = serde_json::to_vec_pretty(&self.description)?;
-        // The description first: an engine without one is taken for another program's.
+        // The description is written first: an engine file without one counts as built by another program.
         write(&Description::path(engine), &text)?;
         write(engine, &self.plan)
     }
 }
 
-/// Builds the engine file and writes its description beside it.
+/// Builds the engine file, and writes its description next to it.
 pub(crate) fn build(
     request: &BuildRequest,
     progress: Box<dyn BuildProgress>,
@@ -51,7 +51,7 @@ pub(crate) fn build(
     Ok(built.description)
 }
 
-/// The error where an engine was built and cannot be written.
+/// The error for an engine that was built but cannot be written.
 pub(crate) fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> EngineError {
     EngineError::Build {
         path: request.model.clone(),
@@ -59,7 +59,7 @@ pub(crate) fn cannot_keep(request: &BuildRequest, error: &std::io::Error) -> Eng
     }
 }
 
-/// Builds the engine and writes nothing.
+/// Builds the engine without writing it.
 pub(crate) fn build_unkept(
     request: &BuildRequest,
     progress: Box<dyn BuildProgress>,
@@ -97,12 +97,12 @@ pub(crate) fn build_unkept(
     })
 }
 
-/// The GPU generation that is built for.
+/// The GPU generation to build for.
 struct Target {
     compute_capability: String,
-    /// Set where it is not that of the GPU at hand.
+    /// Set if the request names a compute capability instead of a GPU of this machine.
     chosen: Option<ComputeCapability>,
-    /// The GPU at hand. Kept until the engine is built: TensorRT builds in its context.
+    /// The GPU of this machine. Kept until the engine is built, because TensorRT builds in its context.
     gpu: Option<Gpu>,
 }
 
@@ -133,8 +133,8 @@ impl Target {
         }
         let gpus = gpu::open(&request.devices).map_err(|missing| match missing {
             Missing::Driver if cfg!(feature = "tensorrt-rtx") => NoTarget::Unknown(
-                "there is no GPU here to build for: name the one that will run it, with --compute-capability 8.0 \
-                 for an A100, 8.9 for an L4"
+                "this machine has no GPU to build for: name the target GPU with --compute-capability (8.0 for an \
+                 A100, 8.9 for an L4)"
                     .into(),
             ),
             missing => NoTarget::Missing(missing),
@@ -151,14 +151,13 @@ impl Target {
     }
 }
 
-/// A built engine.
 struct Built {
     plan: Vec<u8>,
     model: ModelSpec,
     layers: BTreeMap<String, usize>,
 }
 
-/// An error is the reason.
+/// Builds the engine in memory. The error is the reason of the failure.
 fn build_plan(
     request: &BuildRequest,
     source: &[u8],
@@ -171,13 +170,13 @@ fn build_plan(
     if let Some(gpu) = &target.gpu {
         gpu.context.bind_to_thread().map_err(Cause::of)?;
     }
-    // Dropped in the opposite order: what the builder made goes before the builder.
+    // Drop order is the reverse of this order: everything that the builder made must be dropped before the builder.
     let mut builder = Builder::new(logger).map_err(explain)?;
     let network = builder.create_network(0).map_err(explain)?;
     let mut config = builder.create_config().map_err(explain)?;
     let mut parser = OnnxParser::new(network, logger).map_err(explain)?;
     match request.precision {
-        // By its path, because weights may lie in files beside it.
+        // Parsed by path, because weights may be in files next to it.
         Precision::Fp32 => parser.parse_from_file(&request.model.to_string_lossy(), 2),
         Precision::Fp16 => {
             let half = crate::fp16::to_half(source).map_err(Cause::of)?;
@@ -215,7 +214,7 @@ fn build_plan(
         set_capability(&mut config, chosen)?;
     }
     if request.precision == Precision::Fp32 {
-        // On by default, TF32 rounds the factors of products to the digits of half precision.
+        // TF32 is on by default. It rounds the factors of products to as many digits as half precision has.
         config.clear_flag(trtx::BuilderFlag::kTF32);
     }
     config
@@ -241,11 +240,11 @@ fn build_plan(
 fn single_input<'a>(network: &'a NetworkDefinition<'_>) -> Result<Tensor<'a>, Cause> {
     match network.nb_inputs() {
         1 => network.input(0).map_err(Cause::of),
-        n => Err(format!("it has {n} inputs; a model for frames has exactly one").into()),
+        n => Err(format!("it has {n} inputs, but must have exactly one").into()),
     }
 }
 
-/// A tensor's rows (-1 where they are open) and what is left of it for one frame.
+/// A tensor's batch dimension (-1 if dynamic), and the tensor for one frame.
 fn tensor(
     network: &NetworkDefinition<'_>,
     tensor: &Tensor<'_>,
@@ -257,7 +256,7 @@ fn tensor(
         DataType::kFLOAT => Element::F32,
         DataType::kHALF => Element::F16,
         other => {
-            return Err(format!("its tensor {name} is {other:?}; f32 or f16 is needed").into());
+            return Err(format!("its tensor {name} is {other:?}, but must be f32 or f16").into());
         }
     };
     let fixed = |n: &i64| usize::try_from(*n).ok().filter(|n| *n > 0);
@@ -275,11 +274,11 @@ fn tensor(
             (rows, tensor)
         })
         .ok_or_else(|| {
-            format!("its tensor {name} is {shape:?}: every dimension but the first must be fixed and above 0").into()
+            format!("its tensor {name} is {shape:?}: every dimension except the first must be fixed and above 0").into()
         })
 }
 
-/// The engine's batch dimension, from the model's rows (-1 where they are open) and what was asked for.
+/// The engine's batch dimension, from the model's batch dimension (-1 if dynamic) and the request.
 fn settle_batch(rows: i64, request: &BuildRequest) -> Result<BatchDimension, Cause> {
     match (usize::try_from(rows), request.batch) {
         (Ok(rows), None) => Ok(BatchDimension::Static(rows)),
@@ -287,7 +286,7 @@ fn settle_batch(rows: i64, request: &BuildRequest) -> Result<BatchDimension, Cau
             Ok(BatchDimension::Static(rows))
         }
         (Ok(rows), Some(_)) => Err(format!(
-            "the model's batch is fixed at {rows}: use --batch {rows}, or export the model with an open batch dimension"
+            "the model's batch is fixed at {rows}: use --batch {rows}, or export the model with a dynamic batch dimension"
         )
         .into()),
         (Err(_), asked) => {
@@ -334,8 +333,8 @@ fn capability(chosen: ComputeCapability) -> Result<trtx::ComputeCapability, Caus
         (12, 0) => Ok(kSM120),
         (12, 1) => Ok(kSM121),
         _ => Err(format!(
-            "{FLAVOUR} builds for the compute capabilities 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1 from afar, not for \
-             {chosen}: build on the GPU itself, without --compute-capability"
+            "without the GPU, {FLAVOUR} builds only for the compute capabilities 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1, \
+             not for {chosen}: build on the GPU itself, without --compute-capability"
         ).into()),
     }
 }
@@ -352,8 +351,8 @@ fn set_capability(config: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> 
 #[cfg(not(feature = "tensorrt-rtx"))]
 fn capability(chosen: ComputeCapability) -> Result<(), Cause> {
     Err(format!(
-        "{FLAVOUR} builds for the GPU at hand only, not for compute capability {chosen}: leave out \
-         --compute-capability, or use a build with TensorRT-RTX"
+        "{FLAVOUR} builds only for a GPU of this machine, not for compute capability {chosen}: omit \
+         --compute-capability, or use a build of beamflow with TensorRT-RTX"
     )
     .into())
 }
@@ -363,7 +362,7 @@ fn set_capability(_: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Resul
     capability(chosen)
 }
 
-/// How many layers of each kind there are.
+/// Number of layers of each kind.
 fn layers(network: &NetworkDefinition<'_>) -> BTreeMap<String, usize> {
     let mut layers = BTreeMap::new();
     for index in 0..network.nb_layers() {
@@ -381,7 +380,7 @@ fn file_name(path: &Path) -> String {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// Writes a file so that a reader finds all of it or nothing.
+/// Writes a file atomically: a reader finds the whole file or none.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path
         .parent()

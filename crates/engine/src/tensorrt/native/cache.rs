@@ -1,10 +1,11 @@
-//! Engines built at start from `.onnx` files, kept for the next start.
+//! Engines built at start from `.onnx` files, cached for the next start.
 //!
-//! An engine is good for one model, one TensorRT, one kind of GPU, one batch and one precision; all of them are in its
-//! name. A file that does not match the description beside it, such as half a file, is built anew.
+//! A cached engine fits one model, one TensorRT version, one kind of GPU, one batch size and one precision. Its file
+//! name contains all of them. A file that does not match the description next to it, such as a partial file, is built
+//! again.
 //!
-//! The cache saves time and is not needed to serve: an engine that is built and for which the disk has no room is used all the same,
-//! with a warning, unless the cache is what was asked for.
+//! The cache saves time, but serving does not depend on it. If an engine is built and the disk has no room for it, the
+//! engine is used from memory and a warning is logged. With `EngineOptions::cache_needed` this is an error instead.
 
 use super::build::{build_unkept, cannot_keep};
 use super::engine::TensorRtEngine;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Loads the engine of the `.onnx` file at `path`, building it if the cache has none.
+/// Loads the engine for the `.onnx` file at `path`. Builds it first if the cache has none.
 #[allow(clippy::disallowed_methods, reason = "synchronous code")]
 pub(crate) fn load_onnx(
     path: &Path,
@@ -38,8 +39,8 @@ pub(crate) fn load_onnx(
     let model = std::fs::read(path).map_err(|error| fail(Cause::of(error)))?;
     if crate::fp16::has_side_files(&model) {
         return Err(fail(
-            "its weights lie in files beside it, and the cache would not see them change: build the engine with \
-             beamflow build-engine, or save the model in one file"
+            "its weights are in separate files, and the cache cannot detect a change of these: build the engine with \
+             beamflow build-engine, or save the model as one file"
                 .into(),
         ));
     }
@@ -50,7 +51,7 @@ pub(crate) fn load_onnx(
     };
     if let Some(other) = gpus.iter().find(|gpu| gpu.model != first.model) {
         return Err(fail(format!(
-            "one engine is built for all GPUs, and {} is a {}, {} a {}: choose GPUs of one kind with --devices",
+            "one engine is built for all GPUs, but {} is a {} and {} is a {}: select GPUs of one kind with --devices",
             first.name, first.model, other.name, other.model
         ).into()));
     }
@@ -64,14 +65,14 @@ pub(crate) fn load_onnx(
     let engine = options.cache.join(key.file_name(path));
     let unusable = |error: std::io::Error| {
         let words = format!(
-            "the engine cache {} cannot be used ({error}): name a folder that can be written with --engine-cache",
+            "cannot use the engine cache {} ({error}): name a writable folder with --engine-cache",
             options.cache.display()
         );
         fail(Cause::of(error).in_words(words))
     };
-    // Held until the engine is loaded: sidecars that start together build it once.
+    // The lock is held until the engine is loaded, so that sidecars that start together build the engine once.
     let _lock = match lock(&options.cache) {
-        // Not even room for that: then each builds its own.
+        // The disk has no room for the lock file: each sidecar builds its own engine.
         Err(error) if is_full(error.kind()) && !options.cache_needed => None,
         lock => Some(lock.map_err(unusable)?),
     };
@@ -79,7 +80,7 @@ pub(crate) fn load_onnx(
         return super::load(&engine, options);
     }
     let begun = Instant::now();
-    tracing::info!(model = %path.display(), engine = %engine.display(), "The cache has no engine for this; one is built.");
+    tracing::info!(model = %path.display(), engine = %engine.display(), "The cache has no engine for this model; it is built now.");
     let request = BuildRequest {
         model: path.to_owned(),
         engine,
@@ -93,14 +94,14 @@ pub(crate) fn load_onnx(
     let built = build_unkept(&request, Box::new(Unwatched))?;
     let seconds = begun.elapsed().as_secs_f32();
     match built.keep(&request.engine) {
-        Ok(()) => tracing::info!(seconds, "The engine is built and kept."),
+        Ok(()) => tracing::info!(seconds, "The engine is built and cached."),
         Err(error) if options.cache_needed => return Err(cannot_keep(&request, &error)),
         Err(error) => tracing::warn!(
             seconds,
             engine = %request.engine.display(),
             %error,
-            "The engine is built and cannot be kept: it is used all the same, and the next start builds it again. Make room in the \
-             engine cache, or name another folder with --engine-cache."
+            "The engine is built but cannot be cached: it is used from memory, and the next start builds it again. Free \
+             space in the engine cache, or name another folder with --engine-cache."
         ),
     }
     let (plan, description) = (built.plan, Some(built.description));
@@ -108,12 +109,12 @@ pub(crate) fn load_onnx(
     Ok(Arc::new(engine))
 }
 
-/// Whether a disk, or somebody's share of it, has no room left.
+/// Whether the disk or the user's quota is full.
 fn is_full(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-/// Waits until no other process holds the cache.
+/// Locks the cache. Blocks while another process holds the lock.
 fn lock(cache: &Path) -> std::io::Result<File> {
     std::fs::create_dir_all(cache)?;
     let lock = File::create(cache.join("lock"))?;
@@ -121,7 +122,7 @@ fn lock(cache: &Path) -> std::io::Result<File> {
     Ok(lock)
 }
 
-/// Whether there is an engine file that its description knows.
+/// Whether there is an engine file that matches its description.
 fn is_whole(engine: &Path) -> bool {
     std::fs::read(engine).is_ok_and(|file| match Description::read(engine, &file) {
         Ok(description) => description.is_some(),
@@ -132,7 +133,7 @@ fn is_whole(engine: &Path) -> bool {
     })
 }
 
-/// What an engine is good for.
+/// Everything that a cached engine depends on.
 struct Key<'a> {
     model: &'a str,
     version: &'a str,
@@ -159,12 +160,12 @@ impl Key<'_> {
     }
 }
 
-/// A build without an observer: the log says when it begins and ends.
+/// Progress of a build at start: single steps are logged at DEBUG only.
 struct Unwatched;
 
 impl BuildProgress for Unwatched {
     fn step(&self, phase: &str, step: usize, steps: usize) {
-        tracing::debug!(phase, step, steps, "The build goes on.");
+        tracing::debug!(phase, step, steps, "A step of the build is complete.");
     }
 }
 
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_file_is_never_taken_for_a_whole_one() {
+    fn partial_and_damaged_files_are_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let engine = folder.path().join("model.engine");
         assert!(!is_whole(&engine), "there is none");
@@ -214,7 +215,7 @@ mod tests {
             assert!(!is_whole(&engine), "{half:?}");
         }
         built(b"another engine").keep(&engine).unwrap();
-        assert!(is_whole(&engine), "it is built anew");
+        assert!(is_whole(&engine), "it is built again");
         std::fs::write(Description::path(&engine), "{\"flavour\":").unwrap();
         assert!(!is_whole(&engine), "half a description");
         std::fs::remove_file(Description::path(&engine)).unwrap();
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file_only() {
+    fn a_failed_write_leaves_no_partial_file() {
         let folder = tempfile::tempdir().unwrap();
         let engine = folder.path().join("model.engine");
         // A folder in the engine's place: nothing can be renamed onto it.

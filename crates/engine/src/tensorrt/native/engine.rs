@@ -1,4 +1,4 @@
-//! A loaded engine file: the GPUs it runs on, its tensors, what a session takes of their memory.
+//! A loaded engine file: its GPUs, its tensors, and the device memory that a session takes.
 
 use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Version};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// See the module's essay.
+/// A loaded engine file. See the module documentation.
 pub(crate) struct TensorRtEngine {
     path: PathBuf,
     file: Arc<[u8]>,
@@ -22,18 +22,18 @@ pub(crate) struct TensorRtEngine {
     gpus: Vec<Gpu>,
     model: Arc<ModelSpec>,
     manner: Manner,
-    /// For each GPU, kernels that its sessions have compiled, for the next ones; held while one opens: capturing a
-    /// graph does not go with another session's allocating on the same GPU.
+    /// For each GPU: kernels that its sessions have compiled, for the next sessions. The lock is held while a session
+    /// opens, because a graph cannot be captured while another session allocates on the same GPU.
     kernels: Vec<Mutex<Option<Vec<u8>>>>,
-    /// For each GPU, what a session takes beside its batch's rows, in bytes.
+    /// For each GPU: the memory that a session takes in addition to its batch's rows, in bytes.
     overhead: Vec<usize>,
     description: Option<Description>,
-    /// Whether the log has been told how batches are launched.
+    /// Whether the log already says how batches are launched.
     told: AtomicBool,
 }
 
 impl TensorRtEngine {
-    /// Opens the file at `path` once on every GPU asked for, to see what is in it and what it takes.
+    /// Opens the file at `path` once on every selected GPU, to read its tensors and to measure its memory.
     pub(crate) fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
         let fail = |reason: Cause| EngineError::Load {
             path: path.to_owned(),
@@ -44,7 +44,7 @@ impl TensorRtEngine {
         Self::open(path, file, description, options)
     }
 
-    /// The same with the file's content at hand; `path` is its name.
+    /// Like `load`, for a file whose content is already in memory. `path` is its name.
     pub(crate) fn open(
         path: &Path,
         file: Vec<u8>,
@@ -88,8 +88,8 @@ impl TensorRtEngine {
         Ok(engine)
     }
 
-    /// What a session on GPU `device` takes beside its batch's rows. The first session loads what all share, so
-    /// it is the second that is measured, if there is room for it.
+    /// The memory that a session on GPU `device` takes in addition to its batch's rows, in bytes. The first session
+    /// loads what all sessions share, so the second one is measured, if there is room for it.
     fn measure(&self, device: usize) -> Result<usize, EngineError> {
         let Some(gpu) = self.gpus.get(device) else {
             return Ok(0);
@@ -125,7 +125,7 @@ impl TensorRtEngine {
         Ok(session)
     }
 
-    /// The description beside the file.
+    /// The description next to the file.
     pub(crate) fn into_description(self) -> Option<Description> {
         self.description
     }
@@ -135,7 +135,7 @@ impl TensorRtEngine {
         format!("{FLAVOUR} {}", self.version)
     }
 
-    /// The GPUs it was opened on, with what a lane takes.
+    /// The GPUs it was opened on, with the memory that a lane takes.
     pub(crate) fn opened_on(&self) -> Result<Vec<OpenedOn>, EngineError> {
         let memory = self.memory(self.model.batch.best())?.unwrap_or_default();
         let opened = |(gpu, memory): (&Gpu, DeviceMemory)| OpenedOn {
@@ -147,12 +147,12 @@ impl TensorRtEngine {
     }
 }
 
-/// Why an engine file with this description cannot be opened by TensorRT of `version`; `None` if it may be.
+/// Why TensorRT of `version` cannot open an engine file with this description; `None` if it can.
 fn mismatch(description: &Description, version: Version) -> Option<String> {
     let found = version.to_string();
     (description.flavour != FLAVOUR || description.version != found).then(|| {
         format!(
-            "it was built by {} {}, and here is {FLAVOUR} {found}: build it again from {} with beamflow build-engine",
+            "it was built by {} {}, but this machine has {FLAVOUR} {found}: build it again from {} with beamflow build-engine",
             description.flavour, description.version, description.source
         )
     })
@@ -208,7 +208,7 @@ impl Engine for TensorRtEngine {
         true
     }
 
-    /// No: opening a session runs a batch.
+    /// False, because opening a session already runs a batch.
     fn needs_warm_up(&self) -> bool {
         false
     }
@@ -236,10 +236,12 @@ impl Engine for TensorRtEngine {
             Some(reason) if self.manner.cuda_graphs => tracing::warn!(
                 lane = place.lane,
                 reason,
-                "Every batch is launched by itself, not as a CUDA graph."
+                "Every batch is launched without a CUDA graph."
             ),
             Some(_) if first => {
-                tracing::info!("Every batch is launched by itself, as --no-cuda-graphs says.");
+                tracing::info!(
+                    "Every batch is launched without a CUDA graph, because of --no-cuda-graphs."
+                );
             }
             None if first => tracing::info!("Full batches are launched as CUDA graphs."),
             _ => {}
@@ -248,7 +250,8 @@ impl Engine for TensorRtEngine {
     }
 
     fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
-        // Page-locked memory serves all GPUs, whichever it comes from; one that is lost gives none.
+        // Page-locked memory works for all GPUs, regardless of which one allocates it. A lost GPU cannot allocate, so
+        // the next one is tried.
         let mut gpus = self.gpus.iter();
         let Some(first) = gpus.next() else {
             return crate::ordinary_memory(element, elements);

@@ -1,4 +1,4 @@
-//! The CUDA driver's side: GPUs, their memory, page-locked host memory.
+//! The CUDA driver: GPUs, device memory, page-locked host memory.
 
 use super::library::Missing;
 use crate::options::DeviceSelection;
@@ -22,13 +22,13 @@ pub(crate) struct Gpu {
     pub compute_capability: String,
 }
 
-/// Whether there is a driver library at all.
+/// Whether the driver library is installed.
 pub(crate) fn has_driver() -> bool {
-    // SAFETY: it only tries to open the driver's library, by its usual names, and closes it again.
+    // SAFETY: this only tries to open the driver's library by its usual names, and closes it again.
     unsafe { sys::is_culib_present() }
 }
 
-/// Opens the GPUs that are asked for.
+/// Opens the selected GPUs.
 pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
     if !has_driver() {
         return Err(Missing::Driver);
@@ -61,8 +61,8 @@ pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
 impl Gpu {
     fn open(ordinal: usize) -> Result<Self, DriverError> {
         let context = CudaContext::new(ordinal)?;
-        // SAFETY: tracking orders accesses to cudarc's own slices between streams. We use none: every session has
-        // its own buffers and one stream.
+        // SAFETY: tracking orders accesses to cudarc's own slices between streams. This program uses no such slices:
+        // every session has its own buffers and one stream.
         unsafe { context.disable_event_tracking() };
         let attribute = |of| context.attribute(of);
         let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
@@ -75,7 +75,7 @@ impl Gpu {
         })
     }
 
-    /// Bytes of its memory that are free.
+    /// Free device memory, in bytes.
     pub(crate) fn free_memory(&self) -> Result<usize, EngineError> {
         self.context
             .mem_get_info()
@@ -84,15 +84,15 @@ impl Gpu {
     }
 }
 
-/// A driver call failed: the context is not to be trusted any more.
+/// The error for a failed driver call: the context is unreliable after it.
 pub(crate) fn lost(error: DriverError) -> EngineError {
-    EngineError::DeviceLost(Cause::of(error).in_words(format!("the CUDA driver says: {error}")))
+    EngineError::DeviceLost(Cause::of(error).in_words(format!("CUDA driver error: {error}")))
 }
 
-/// Makes `context` current on this thread, to give something back. `bind_to_thread` would first report an error that
-/// another object's drop has left with the context, and what is to be given back would be kept.
+/// Makes `context` current on this thread, to free memory. `bind_to_thread` would first report an error that the drop
+/// of another object left in the context, and the memory would not be freed.
 fn make_current(context: &CudaContext) -> Result<(), DriverError> {
-    // SAFETY: the context is alive for as long as the reference to it.
+    // SAFETY: the reference keeps the context alive.
     unsafe { result::ctx::set_current(context.cu_ctx()) }
 }
 
@@ -104,12 +104,12 @@ pub(crate) struct DeviceBuffer {
 }
 
 impl DeviceBuffer {
-    /// `bytes` bytes, zeroed before anything that is put on `stream` later.
+    /// Allocates `bytes` bytes. They are zeroed before any work that is enqueued on `stream` later.
     pub(crate) fn new(stream: &CudaStream, bytes: usize) -> Result<Self, DriverError> {
         let context = stream.context();
         context.bind_to_thread()?;
-        // SAFETY: the context is current. The driver refuses a size of 0, so there is always at least a byte. Only
-        // work on this stream uses the memory, and the memset below comes first there.
+        // SAFETY: the context is current. The driver refuses a size of 0, so at least one byte is allocated. Only work
+        // on this stream uses the memory, and the memset below is the first such work.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }?;
         let buffer = Self {
             address,
@@ -133,16 +133,17 @@ impl DeviceBuffer {
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         // SAFETY: the address came from malloc_sync in this context and is freed once. A session waits for its stream
-        // before it goes; one that could not be opened has enqueued nothing but the memset, which the driver waits for.
+        // before it is dropped. A session that failed to open has enqueued only the memset, and the driver waits for
+        // that.
         let freed =
             make_current(&self.context).and_then(|()| unsafe { result::free_sync(self.address) });
         if let Err(error) = freed {
-            tracing::debug!(%error, "Device memory could not be freed; it goes with its context.");
+            tracing::debug!(%error, "Cannot free device memory; it is freed with its context.");
         }
     }
 }
 
-/// Page-locked host memory for `elements` values, zeroed, which every GPU copies from at full speed.
+/// Page-locked host memory for `elements` values, zeroed. Every GPU copies from it at full speed.
 pub(crate) fn page_locked(
     gpu: &Gpu,
     element: Element,
@@ -167,12 +168,12 @@ impl<T> PageLocked<T> {
         gpu.context
             .bind_to_thread()
             .map_err(|error| refused(Cause::of(error)))?;
-        // SAFETY: the context is current. PORTABLE makes it page-locked for all contexts, so that one slot serves the
-        // lanes of every GPU.
+        // SAFETY: the context is current. PORTABLE makes the memory page-locked for all contexts, so that the lanes of
+        // every GPU can use one slot.
         let pointer = unsafe { result::malloc_host(bytes.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) }
             .map_err(|error| refused(Cause::of(error)))?;
         let values = NonNull::new(pointer.cast::<T>())
-            .ok_or_else(|| refused("the driver gave no address".into()))?;
+            .ok_or_else(|| refused("the driver returned no address".into()))?;
         // SAFETY: `bytes` bytes were just allocated, page-aligned; all zeros is a valid f32 and a valid f16.
         unsafe { std::ptr::write_bytes(pointer.cast::<u8>(), 0, bytes) };
         Ok(Self {
@@ -183,27 +184,27 @@ impl<T> PageLocked<T> {
     }
 
     fn slice(&self) -> &[T] {
-        // SAFETY: `elements` initialised values live there for as long as `self`, and `&self` keeps writers away. The
-        // GPU writes to them in a run only, which holds `&mut` and returns when the GPU is done.
+        // SAFETY: the memory holds `elements` initialised values for as long as `self` lives, and `&self` excludes
+        // writers. The GPU writes to it only during a run, which holds `&mut` and returns when the GPU is done.
         unsafe { std::slice::from_raw_parts(self.values.as_ptr(), self.elements) }
     }
 
     fn slice_mut(&mut self) -> &mut [T] {
-        // SAFETY: as in `slice`, and `&mut self` keeps everybody else away.
+        // SAFETY: as in `slice`, and `&mut self` excludes all other accesses.
         unsafe { std::slice::from_raw_parts_mut(self.values.as_ptr(), self.elements) }
     }
 }
 
-// SAFETY: it is plain memory with one owner; page-locked memory belongs to no thread.
+// SAFETY: this is plain memory with one owner; page-locked memory is not bound to a thread.
 unsafe impl<T: Send> Send for PageLocked<T> {}
 
 impl<T> Drop for PageLocked<T> {
     fn drop(&mut self) {
-        // SAFETY: the address came from malloc_host and is freed once. All copies from and to it have returned.
+        // SAFETY: the address came from malloc_host and is freed once. All copies from and to it are complete.
         let freed = make_current(&self.context)
             .and_then(|()| unsafe { result::free_host(self.values.as_ptr().cast()) });
         if let Err(error) = freed {
-            tracing::debug!(%error, "Page-locked memory could not be freed; it goes with the process.");
+            tracing::debug!(%error, "Cannot free page-locked memory; it is freed when the process ends.");
         }
     }
 }

@@ -1,15 +1,16 @@
-//! How an engine's kernels come to be compiled.
+//! Compilation of an engine's kernels.
 //!
-//! TensorRT-RTX compiles kernels on the machine they run on. Left to itself, with open shapes, it starts with
-//! general kernels and exchanges them for better ones in the background: results would change in their last bits while
-//! the sidecar runs, and a CUDA graph would keep the general ones for ever. So they are compiled when a context first meets
-//! a shape (`kEAGER`), which for full batches is when the session opens; a short batch of a new size waits for its own.
-//! What one session has compiled the next need not compile again. TensorRT compiles when it builds; there is nothing
-//! to do.
+//! TensorRT-RTX compiles kernels on the machine they run on. By default, for dynamic shapes, it starts with general
+//! kernels and replaces them with better ones in the background. Results would then change in their last bits while the
+//! sidecar runs, and a CUDA graph would keep the general kernels forever. Therefore kernels are compiled when a
+//! context first gets a shape (`kEAGER`). For full batches this is when the session opens; a short batch of a new size
+//! waits for its kernels. Later sessions reuse the kernels that earlier ones compiled.
+//!
+//! TensorRT compiles kernels when it builds the engine, so with that flavour this module does nothing.
 
 use trtx::{CudaEngine, ExecutionContext};
 
-/// What execution contexts of one engine are created with. It must outlive them.
+/// The settings and kernels with which an engine's execution contexts are created. Must outlive the contexts.
 #[cfg(feature = "tensorrt-rtx")]
 pub(crate) struct Kernels {
     config: std::rc::Rc<trtx::RuntimeConfig<'static>>,
@@ -18,7 +19,7 @@ pub(crate) struct Kernels {
 
 #[cfg(feature = "tensorrt-rtx")]
 impl Kernels {
-    /// Kernels for `engine`, beginning with those in `known`.
+    /// Kernels for `engine`. `known` are kernels that were compiled before.
     pub(crate) fn new(
         engine: &mut CudaEngine<'static>,
         known: Option<&[u8]>,
@@ -29,7 +30,7 @@ impl Kernels {
         );
         let cache = std::sync::Arc::new(config.create_runtime_cache()?);
         if let Some(Err(error)) = known.map(|known| cache.deserialize(known)) {
-            tracing::debug!(%error, "Kernels compiled before cannot be read; they are compiled again.");
+            tracing::debug!(%error, "Cannot read the kernels that were compiled before; they are compiled again.");
         }
         config.set_runtime_cache(std::sync::Arc::clone(&cache))?;
         Ok(Self {
@@ -52,7 +53,7 @@ impl Kernels {
     }
 }
 
-/// What execution contexts of one engine are created with: nothing.
+/// Empty: TensorRT needs neither settings nor kernels for an execution context.
 #[cfg(not(feature = "tensorrt-rtx"))]
 pub(crate) struct Kernels;
 

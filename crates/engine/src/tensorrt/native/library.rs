@@ -1,7 +1,7 @@
 //! The libraries that are opened at run time: TensorRT, its ONNX parser, the CUDA driver.
 //!
-//! A TensorRT library is used only if its version is one that this build's binding was compiled for: the same major
-//! version and at least the same minor one. NVIDIA adds methods with a minor version and removes none.
+//! A TensorRT library is used only if its version fits the headers that the binding was compiled with: the same major
+//! version, and the same minor version or a later one. NVIDIA adds methods in minor versions and removes none.
 
 use crate::Cause;
 use libloading::{Library, Symbol};
@@ -15,13 +15,13 @@ pub(crate) const FLAVOUR: &str = "TensorRT-RTX";
 #[cfg(not(feature = "tensorrt-rtx"))]
 pub(crate) const FLAVOUR: &str = "TensorRT";
 
-/// Names of the library, the usual one first.
+/// File names of the library, the usual one first.
 #[cfg(feature = "tensorrt-rtx")]
 const LIBRARY: [&str; 2] = ["libtensorrt_rtx.so.1", "libtensorrt_rtx.so"];
 #[cfg(not(feature = "tensorrt-rtx"))]
 const LIBRARY: [&str; 2] = ["libnvinfer.so.11", "libnvinfer.so"];
 
-/// Names of its ONNX parser.
+/// File names of its ONNX parser.
 #[cfg(feature = "tensorrt-rtx")]
 const PARSER: [&str; 2] = [
     "libtensorrt_onnxparser_rtx.so.1",
@@ -30,7 +30,7 @@ const PARSER: [&str; 2] = [
 #[cfg(not(feature = "tensorrt-rtx"))]
 const PARSER: [&str; 2] = ["libnvonnxparser.so.11", "libnvonnxparser.so"];
 
-/// A library's version.
+/// The version of a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
     pub major: u32,
@@ -44,7 +44,7 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// What this machine lacks.
+/// What is missing on this machine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Missing {
     #[error(
@@ -52,9 +52,9 @@ pub(crate) enum Missing {
          in the container's limits and runtimeClassName: nvidia"
     )]
     Driver,
-    #[error("the NVIDIA driver does not start: {0}")]
+    #[error("cannot initialise the NVIDIA driver: {0}")]
     DriverRefuses(#[source] Cause),
-    #[error("GPU {ordinal} is asked for (--devices), and there are {count}, counted from 0")]
+    #[error("--devices selects GPU {ordinal}, but this machine has {count}, numbered from 0")]
     Gpu { ordinal: usize, count: usize },
     #[error("there is a driver, but no NVIDIA GPU")]
     NoGpu,
@@ -68,7 +68,7 @@ pub(crate) enum Missing {
         reason: Cause,
     },
     #[error(
-        "{name} is {FLAVOUR} {found}, and this build needs {}.{} or a later {}.x: install that, or name its folder \
+        "{name} is {FLAVOUR} {found}, but this build needs {}.{} or a later {}.x: install that, or name its folder \
          with --tensorrt-path",
         needed().major, needed().minor, needed().major
     )]
@@ -83,7 +83,7 @@ pub(crate) enum Missing {
 
 /// The version whose headers the binding was compiled with.
 pub(crate) fn needed() -> Version {
-    // SAFETY: these functions of the binding return constants of its headers and touch no library.
+    // SAFETY: these functions of the binding return constants of its headers and call no library.
     unsafe {
         Version {
             major: trtx::trtx_sys::get_tensorrt_major_version(),
@@ -93,10 +93,10 @@ pub(crate) fn needed() -> Version {
     }
 }
 
-/// The library that this process uses, once one was found.
+/// The version of the library that this process has opened.
 static LOADED: Mutex<Option<Version>> = Mutex::new(None);
 
-/// Opens TensorRT, if it is not open yet, and tells its version.
+/// Opens TensorRT, if it is not open yet, and returns its version.
 pub(crate) fn load(folder: Option<&Path>) -> Result<Version, Missing> {
     let mut loaded = LOADED.lock();
     if let Some(version) = *loaded {
@@ -128,17 +128,18 @@ pub(crate) fn load_parser(folder: Option<&Path>) -> Result<(), Missing> {
     })
 }
 
-/// The first of `names` that can be opened, in `folder` or wherever the system finds it.
+/// Opens the first of `names` that can be opened, in `folder` or on the system's library path.
 fn open(names: &[&str], folder: Option<&Path>) -> Result<(Library, PathBuf), Missing> {
     let mut first_failure = None;
     for name in names {
         let path = folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
-        // SAFETY: opening a library runs its initialisers. These are NVIDIA's own libraries, by their own names, from
-        // where the system or the operator says; the operator answers for what lies there, as for any library.
+        // SAFETY: opening a library runs its initialisers. These are NVIDIA's own libraries, opened by their own names
+        // from the folder that the system or the operator names. The operator is responsible for the files there, as
+        // for any library.
         match unsafe { Library::new(&path) } {
             Ok(library) => return Ok((library, path)),
             Err(error) => {
-                // The loader's own words are in the source.
+                // The loader's message is in the error's source.
                 let words = std::error::Error::source(&error)
                     .map_or_else(|| error.to_string(), ToString::to_string);
                 first_failure.get_or_insert((path, Cause::of(error).in_words(words)));

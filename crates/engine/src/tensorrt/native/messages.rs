@@ -1,7 +1,8 @@
-//! What TensorRT says. Its calls fail without a reason; the reason is in its log.
+//! TensorRT's log lines. A failed call of TensorRT returns no reason; the reason is in its log.
 //!
-//! The latest warnings and errors are kept, to be attached to the error they explain: that error is logged where it is
-//! known what it cost. TensorRT's own lines go to this program's log at DEBUG, all of them.
+//! The latest warnings and errors are kept and attached to the error that they explain. The caller logs that error,
+//! because only the caller knows its consequence. TensorRT's own lines go to this program's log at DEBUG, verbose ones
+//! at TRACE.
 
 use crate::Cause;
 use parking_lot::Mutex;
@@ -10,15 +11,15 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 use trtx::{LogHandler, Logger, Severity};
 
-/// Lines kept.
+/// Number of lines kept.
 const KEPT: usize = 6;
 
 thread_local! {
-    /// What was said on this thread: a lane is not to take another lane's trouble for its own.
+    /// Lines logged on this thread. A lane must not report the errors of another lane as its own.
     static HERE: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// What was said on any thread: a build is spread over several.
+/// Lines logged on any thread. A build uses several threads.
 static ANYWHERE: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 struct Listener;
@@ -47,7 +48,7 @@ fn keep(message: &str) {
     push(&mut ANYWHERE.lock());
 }
 
-/// The one logger of this process. TensorRT keeps a pointer to it for as long as anything of TensorRT lives.
+/// The only logger of this process. TensorRT keeps a pointer to it for as long as any TensorRT object lives.
 pub(crate) fn logger() -> Result<&'static Logger, Cause> {
     static LOGGER: OnceLock<Result<Logger, Cause>> = OnceLock::new();
     LOGGER
@@ -56,22 +57,22 @@ pub(crate) fn logger() -> Result<&'static Logger, Cause> {
         .map_err(Clone::clone)
 }
 
-/// Forgets what was said on this thread before the call whose failure is to be explained.
+/// Discards the lines of this thread. Call this before a call whose failure [`explain`] is to explain.
 pub(crate) fn forget() {
     HERE.with_borrow_mut(VecDeque::clear);
 }
 
-/// `error`, with what TensorRT said of it on this thread.
+/// `error`, with the lines that TensorRT logged on this thread.
 pub(crate) fn explain(error: trtx::Error) -> Cause {
     said(Cause::of(error), HERE.with_borrow_mut(std::mem::take))
 }
 
-/// Forgets what was said on all threads.
+/// Discards the lines of all threads.
 pub(crate) fn forget_all() {
     ANYWHERE.lock().clear();
 }
 
-/// `cause`, with what TensorRT said of it on any thread.
+/// `cause`, with the lines that TensorRT logged on any thread.
 pub(crate) fn explain_all(cause: Cause) -> Cause {
     said(cause, std::mem::take(&mut ANYWHERE.lock()))
 }
@@ -81,6 +82,6 @@ fn said(cause: Cause, lines: VecDeque<String>) -> Cause {
         return cause;
     }
     let lines: Vec<_> = lines.into();
-    let words = format!("{cause}; TensorRT says: {}", lines.join(" | "));
+    let words = format!("{cause}; TensorRT's log: {}", lines.join(" | "));
     cause.in_words(words)
 }

@@ -1,22 +1,22 @@
-//! TensorRT and CUDA, by way of their libraries. The only place of this program with `unsafe` in it.
+//! TensorRT and CUDA, through their libraries. The only module of this program that contains `unsafe`.
 
-/// From `.onnx` to an engine file.
+/// Builds an engine file from an `.onnx` file.
 mod build;
-/// Engines built at start.
+/// Engines built at start, and their cache.
 mod cache;
 /// A loaded engine file.
 mod engine;
-/// The CUDA driver's side.
+/// The CUDA driver: GPUs and memory.
 mod gpu;
-/// How an engine's kernels come to be compiled.
+/// Compilation of an engine's kernels.
 mod kernels;
 /// The libraries that are opened at run time.
 mod library;
-/// What TensorRT says.
+/// TensorRT's log lines, kept to explain errors.
 mod messages;
 /// An engine file opened on one thread.
 mod plan;
-/// How far a build has come.
+/// Progress of a build.
 mod progress;
 /// A lane's session.
 mod session;
@@ -37,7 +37,7 @@ pub(crate) fn load(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engin
 pub(crate) fn inspect(path: &Path, options: &EngineOptions) -> Result<Inspection, EngineError> {
     let engine = match TensorRtEngine::load(path, options) {
         Ok(engine) => engine,
-        // Without a GPU or TensorRT, or with others than the engine is for, the description has to do.
+        // Without the GPU and the TensorRT version that the engine is for, use the description.
         Err(error) => {
             let described = match &error {
                 EngineError::NoEngine { reason, .. } | EngineError::Load { reason, .. } => {

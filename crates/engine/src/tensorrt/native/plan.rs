@@ -1,4 +1,4 @@
-//! An engine file opened: runtime, engine and execution contexts, together, on one thread.
+//! An opened engine file: runtime, engine and execution contexts, on one thread.
 
 use super::kernels::Kernels;
 use super::messages;
@@ -10,35 +10,36 @@ use trtx::{
     CudaEngine, DataType, ExecutionContext, Runtime, TensorFormat, TensorIOMode, TensorLocation,
 };
 
-/// Rows that are tried one by one when looking for a batch that an engine takes; beyond it powers of two.
+/// The search for a batch size that an engine accepts tries every number up to this one, then powers of two.
 const SMALL_BATCHES: i64 = 64;
-/// The most rows that are tried.
+/// The largest batch size that the search tries.
 const LARGEST_BATCH: i64 = 65_536;
 
 /// An opened engine file.
 ///
-/// The fields are in the order in which TensorRT wants them gone: the binding's lifetimes are the logger's, so nothing
-/// but this order keeps a context from outliving its engine.
+/// Field order is drop order: contexts must be dropped before the engine, and the engine before the runtime. The
+/// compiler does not check this, because the binding's lifetimes are those of the logger.
 pub(crate) struct Plan {
-    /// For full batches; and for short ones, until there is a context of their own.
+    /// For full batches, and for short batches while `short` is `None`.
     full: Context,
-    /// For short batches, once full ones are launched as a graph: that is void when its context's shape changes.
+    /// For short batches, if full ones are launched as a graph: a graph becomes invalid when its context's shape
+    /// changes.
     short: Option<Context>,
     kernels: Kernels,
     engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
 }
 
-/// An execution context and the rows it is set to.
+/// An execution context and the number of rows it is set to.
 struct Context {
     context: ExecutionContext<'static>,
-    /// `None` where the engine leaves nothing open.
+    /// `None` if the engine's batch dimension is static.
     rows: Option<usize>,
 }
 
 impl Plan {
-    /// Opens `file`, on the GPU whose context is current on this thread. `known` are kernels compiled for it before.
-    /// An error is the reason.
+    /// Opens `file` on the GPU whose context is current on this thread. `known` are kernels that were compiled for this
+    /// file before. The error is the reason of the failure.
     pub(crate) fn open(file: &[u8], known: Option<&[u8]>) -> Result<Self, Cause> {
         messages::forget();
         let explain = messages::explain;
@@ -62,10 +63,11 @@ impl Plan {
         })
     }
 
-    /// Gives short batches a context of their own, where the engine takes any; its tensors lie at `addresses`.
+    /// Creates a separate context for short batches, if the engine's batch dimension is dynamic. Its tensors are at
+    /// `addresses`.
     ///
     /// # Safety
-    /// As [`Plan::place`].
+    /// The conditions of [`Plan::place`].
     pub(crate) unsafe fn part_short_batches(
         &mut self,
         addresses: &[(&str, u64)],
@@ -76,40 +78,40 @@ impl Plan {
                 context,
                 rows: Some(0),
             };
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller guarantees it.
             unsafe { short.place(addresses) }?;
             self.short = Some(short);
         }
         Ok(())
     }
 
-    /// Says where the tensors lie in device memory, by name.
+    /// Sets the addresses of the tensors in device memory, by name.
     ///
     /// # Safety
     /// Each address must have room for the largest batch that is ever enqueued, for as long as this plan lives.
     pub(crate) unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { self.full.place(addresses) }
     }
 
-    /// Puts the computing of a full batch of `rows` rows on `stream`.
+    /// Enqueues the computation of a full batch of `rows` rows on `stream`.
     ///
     /// # Safety
-    /// The stream must be of the context that was current when the plan was opened, and outlive what is put on it.
+    /// The stream must belong to the context that was current when the plan was opened, and outlive the enqueued work.
     pub(crate) unsafe fn enqueue_full(
         &mut self,
         input: &TensorSpec,
         rows: usize,
         stream: &CudaStream,
     ) -> Result<(), trtx::Error> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { self.full.enqueue(input, rows, stream) }
     }
 
-    /// Puts the computing of a short batch of `rows` rows on `stream`.
+    /// Enqueues the computation of a short batch of `rows` rows on `stream`.
     ///
     /// # Safety
-    /// As [`Plan::enqueue_full`].
+    /// The conditions of [`Plan::enqueue_full`].
     pub(crate) unsafe fn enqueue_short(
         &mut self,
         input: &TensorSpec,
@@ -117,17 +119,17 @@ impl Plan {
         stream: &CudaStream,
     ) -> Result<(), trtx::Error> {
         let context = self.short.as_mut().unwrap_or(&mut self.full);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { context.enqueue(input, rows, stream) }
     }
 
-    /// The kernels compiled so far, to be given to the next that opens the file.
+    /// The kernels compiled so far, to pass to the next [`Plan::open`] of the file.
     pub(crate) fn kernels(&self) -> Option<Vec<u8>> {
         self.kernels.save()
     }
 
-    /// The engine's tensors and batch dimension, if frames can be run through it; else why not. `best` is the
-    /// batch it was tuned for, if that is known.
+    /// The engine's tensors and batch dimension. The error is the reason why frames cannot be run through the engine.
+    /// `best` is the batch size that the engine was tuned for, if known.
     pub(crate) fn spec(&mut self, best: Option<usize>) -> Result<ModelSpec, Cause> {
         let names: Vec<String> = self.engine.io_tensor_names().map_err(Cause::of)?.collect();
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
@@ -139,14 +141,14 @@ impl Plan {
             }
         }
         let Ok([(rows, input)]) = <[_; 1]>::try_from(inputs) else {
-            return Err("an engine for frames has exactly one input".into());
+            return Err("it must have exactly one input".into());
         };
         if outputs.is_empty() {
             return Err("it has no output".into());
         }
         if let Some((other, output)) = outputs.iter().find(|(other, _)| *other != rows) {
             return Err(format!(
-                "its input has {rows} rows and its output {output} {other}: the first dimension of both must be the batch"
+                "its input has {rows} rows, but its output {output} has {other}: the first dimension of both must be the batch"
             ).into());
         }
         let batch = match usize::try_from(rows) {
@@ -160,7 +162,7 @@ impl Plan {
         })
     }
 
-    /// A tensor, its direction, and its rows (-1 where they are open).
+    /// A tensor's direction, its batch dimension (-1 if dynamic), and the tensor for one frame.
     fn tensor(&self, name: String) -> Result<(TensorIOMode, i64, TensorSpec), Cause> {
         let said = |error: trtx::Error| {
             let words = format!("its tensor {name}: {error}");
@@ -171,14 +173,16 @@ impl Plan {
             DataType::kFLOAT => Element::F32,
             DataType::kHALF => Element::F16,
             other => {
-                return Err(format!("its tensor {name} is {other:?}; f32 or f16 is needed").into());
+                return Err(
+                    format!("its tensor {name} is {other:?}, but must be f32 or f16").into(),
+                );
             }
         };
         if engine.tensor_format(&name).map_err(said)? != TensorFormat::kLINEAR {
             return Err(format!("its tensor {name} is not in linear (row-major) format").into());
         }
         if engine.tensor_location(&name).map_err(said)? != TensorLocation::kDEVICE {
-            return Err(format!("its tensor {name} does not lie in the GPU's memory").into());
+            return Err(format!("its tensor {name} is not in the GPU's memory").into());
         }
         let shape = engine.tensor_shape(&name).map_err(said)?;
         let fixed = |n: &i64| usize::try_from(*n).ok().filter(|n| *n > 0);
@@ -188,7 +192,7 @@ impl Plan {
         });
         let Some((rows, frame)) = parts else {
             return Err(format!(
-                "its tensor {name} is {shape:?}: every dimension but the first must be fixed and above 0"
+                "its tensor {name} is {shape:?}: every dimension except the first must be fixed and above 0"
             ).into());
         };
         let kind = engine.tensor_io_mode(&name).map_err(said)?;
@@ -200,8 +204,8 @@ impl Plan {
         Ok((kind, rows, tensor))
     }
 
-    /// The rows that the engine's optimization profile allows. The binding cannot ask for them, so they are found by
-    /// trying: a profile is a range, and a context refuses a shape outside of it.
+    /// The numbers of rows that the engine's optimization profile allows. The binding has no function that returns
+    /// them, so they are found by trial: a profile is a range, and a context refuses a shape outside it.
     fn profile(
         &mut self,
         input: &TensorSpec,
@@ -217,7 +221,7 @@ impl Plan {
                 .take_while(|n| *n <= LARGEST_BATCH),
         );
         let Some(inside) = candidates.into_iter().find(|rows| takes(*rows)) else {
-            return Err("no batch size could be found that its optimization profile takes".into());
+            return Err("found no batch size that its optimization profile allows".into());
         };
         let least = edge(inside, 0, &mut takes);
         let most = edge(inside, LARGEST_BATCH + 1, &mut takes);
@@ -232,7 +236,7 @@ impl Context {
     /// See [`Plan::place`].
     unsafe fn place(&mut self, addresses: &[(&str, u64)]) -> Result<(), trtx::Error> {
         for (name, address) in addresses {
-            // SAFETY: the caller promises room for the largest batch.
+            // SAFETY: the caller guarantees that the address has room for the largest batch.
             unsafe {
                 self.context
                     .set_tensor_address(name, *address as *mut std::ffi::c_void)
@@ -260,12 +264,12 @@ impl Context {
         stream: &CudaStream,
     ) -> Result<(), trtx::Error> {
         self.set_rows(input, rows)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees it.
         unsafe { self.context.enqueue_v3(stream.cu_stream().cast()) }
     }
 }
 
-/// The last number that `takes` takes, from `inside`, which it takes, towards `outside`, which it does not.
+/// The last number that `takes` accepts on the way from `inside`, which it accepts, to `outside`, which it does not.
 fn edge(mut inside: i64, mut outside: i64, takes: &mut impl FnMut(i64) -> bool) -> i64 {
     while (outside - inside).abs() > 1 {
         let middle = i64::midpoint(inside, outside);

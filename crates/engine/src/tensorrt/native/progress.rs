@@ -1,4 +1,4 @@
-//! How far a build has come.
+//! Progress of a build.
 
 use crate::tensorrt::BuildProgress;
 use parking_lot::Mutex;
@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use trtx::interfaces::MonitorProgress;
 
-/// TensorRT's progress. Phases lie within phases; only the outermost are passed on.
+/// Passes on TensorRT's progress. Phases are nested; only the outermost phases are passed on.
 pub(crate) struct Monitor {
     watcher: Box<dyn BuildProgress>,
-    /// The outermost phases under way, with their steps.
+    /// The outermost phases in progress, with their numbers of steps.
     phases: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -25,7 +25,7 @@ impl Monitor {
 impl MonitorProgress for Monitor {
     fn phase_start(&self, phase_name: &str, parent_phase: Option<&str>, num_steps: i32) {
         let steps = usize::try_from(num_steps).unwrap_or_default();
-        tracing::debug!(phase = phase_name, steps, "A build phase begins.");
+        tracing::debug!(phase = phase_name, steps, "A phase of the build starts.");
         if parent_phase.is_none() {
             self.phases.lock().insert(phase_name.to_owned(), steps);
             self.watcher.step(phase_name, 0, steps);
@@ -41,7 +41,7 @@ impl MonitorProgress for Monitor {
     }
 
     fn phase_finish(&self, phase_name: &str) {
-        tracing::debug!(phase = phase_name, "A build phase is done.");
+        tracing::debug!(phase = phase_name, "A phase of the build is complete.");
         self.phases.lock().remove(phase_name);
     }
 }

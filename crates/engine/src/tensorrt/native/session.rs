@@ -4,12 +4,12 @@
 //! stream   ─ started ─ copy in ─ copied ─ compute (graph, or enqueue) ─ computed ─ copy out ─ done
 //! ```
 //!
-//! Where the engine leaves the rows open and full batches are launched as a graph, short ones have an execution context
-//! of their own: a graph is void when the shape of its context changes.
+//! If the engine's batch dimension is dynamic and full batches are launched as a graph, short batches use a separate
+//! execution context: a graph becomes invalid when the shape of its context changes.
 //!
-//! The four events give the times of the stages; the last is what the lane waits for. A graph holds the computing
-//! alone. Its addresses are the session's own device buffers, which never change, so one graph serves every slot;
-//! the slots' addresses are in the copies, which are outside of it.
+//! The four events measure the stages; the lane waits for the last one. A graph contains only the computation. It uses
+//! the addresses of the session's own device buffers, which never change, so one graph works for every slot. Only the
+//! copies use the addresses of the slots, and the copies are outside the graph.
 
 use super::gpu::{DeviceBuffer, Gpu, lost};
 use super::messages;
@@ -22,16 +22,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a session is to be like.
+/// Options for opening a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
-    /// Whether the lane spins while it waits.
+    /// Whether the lane spins while it waits, instead of sleeping.
     pub spin: bool,
-    /// Whether full batches are launched as a graph, where capture works.
+    /// Whether full batches are launched as a graph, if one can be captured.
     pub cuda_graphs: bool,
 }
 
-/// See the module's essay. The fields are in the order in which they are dropped: what uses comes before what is used.
+/// A lane's session. See the module documentation.
+///
+/// Field order is drop order: a field must be dropped before the fields that it uses.
 pub(crate) struct TensorRtSession {
     graph: Option<CudaGraph>,
     no_graph: Option<String>,
@@ -44,12 +46,12 @@ pub(crate) struct TensorRtSession {
     done: CudaEvent,
     stream: Arc<CudaStream>,
     model: Arc<ModelSpec>,
-    /// Rows of a full batch: what the buffers hold, and the graph computes.
+    /// Rows of a full batch. The buffers hold this many, and the graph computes this many.
     capacity: usize,
 }
 
 impl TensorRtSession {
-    /// Opens `file` on `gpu` for batches of up to `place.rows` rows, runs one of zeros, and captures it as a graph.
+    /// Opens `file` on `gpu` for batches of up to `place.rows` rows, runs a batch of zeros, and captures it as a graph.
     pub(crate) fn open(
         gpu: &Gpu,
         file: &[u8],
@@ -62,8 +64,7 @@ impl TensorRtSession {
             lane: place.lane,
             reason: prefixed(&gpu.name, reason),
         };
-        let driver =
-            |error: DriverError| refused(prefixed("the CUDA driver says", Cause::of(error)));
+        let driver = |error: DriverError| refused(prefixed("CUDA driver error", Cause::of(error)));
         let capacity = model.batch.rows(place.rows);
         let context = &gpu.context;
         context.bind_to_thread().map_err(driver)?;
@@ -106,12 +107,12 @@ impl TensorRtSession {
             model: Arc::clone(model),
             capacity,
         };
-        // The first run allocates what it needs; a capture in which that happens fails.
+        // The first run allocates memory. A capture during which that happens fails.
         session.enqueue_full().and_then(|()| session.wait())?;
         if manner.cuda_graphs {
             session.capture()?;
         } else {
-            session.no_graph = Some("none was asked for".to_owned());
+            session.no_graph = Some("not requested".to_owned());
         }
         if session.graph.is_some() {
             // SAFETY: as above.
@@ -125,9 +126,10 @@ impl TensorRtSession {
         Ok(session)
     }
 
-    /// Puts the computing of a full batch on the stream.
+    /// Enqueues the computation of a full batch.
     fn enqueue_full(&mut self) -> Result<(), EngineError> {
-        // SAFETY: the stream is this session's, of the same context, and a session waits for it before it goes.
+        // SAFETY: the stream belongs to this session and to the same context, and the session waits for it before it is
+        // dropped.
         unsafe {
             self.plan
                 .enqueue_full(&self.model.input, self.capacity, &self.stream)
@@ -135,7 +137,7 @@ impl TensorRtSession {
         .map_err(|error| EngineError::Run(messages::explain(error)))
     }
 
-    /// Puts the computing of `rows` rows, fewer than a full batch has, on the stream.
+    /// Enqueues the computation of `rows` rows, fewer than a full batch has.
     fn enqueue_short(&mut self, rows: usize) -> Result<(), EngineError> {
         // SAFETY: as for full batches.
         unsafe {
@@ -147,12 +149,12 @@ impl TensorRtSession {
         })
     }
 
-    /// Waits until the stream has nothing left to do.
+    /// Waits until all work on the stream is complete.
     fn wait(&self) -> Result<(), EngineError> {
-        // Binding may fail with an error that another lane left in the context, and then it has bound nothing; this
-        // thread is bound already. Synchronising must be tried all the same.
+        // Binding may fail with an error that another lane left in the context. It then has no effect, but this thread
+        // is already bound. So the stream is synchronised in any case.
         let _ = self.stream.context().bind_to_thread();
-        // SAFETY: the stream is this session's.
+        // SAFETY: the stream belongs to this session.
         unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(lost)
     }
 
@@ -166,26 +168,26 @@ impl TensorRtSession {
         self.no_graph.as_deref()
     }
 
-    /// Captures the computing of a full batch as a graph, or takes note of why it cannot be.
+    /// Captures the computation of a full batch as a graph, or records why that failed.
     fn capture(&mut self) -> Result<(), EngineError> {
-        // Other lanes may allocate while this one captures; only this thread's calls are held to the rules.
+        // Other lanes may allocate while this lane captures; the rules of capturing apply to this thread's calls only.
         let begun = self
             .stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
         let captured = begun.map_err(|error| error.to_string()).and_then(|()| {
             let enqueued = self.enqueue_full();
-            // A capture that was begun must be ended, whatever came of it.
+            // A capture that was started must be ended, also after an error.
             let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
             enqueued.map_err(|error| error.to_string())?;
             graph
                 .map_err(|error| error.to_string())?
-                .ok_or_else(|| "the driver gave no graph".to_owned())
+                .ok_or_else(|| "the driver returned no graph".to_owned())
         });
         match captured {
             Ok(graph) => self.graph = Some(graph),
             Err(reason) => {
                 self.no_graph = Some(reason);
-                // Only if the stream still works is that all there is to it.
+                // The session is usable without a graph only if the stream still works.
                 self.enqueue_full()?;
                 self.wait()?;
             }
@@ -193,7 +195,7 @@ impl TensorRtSession {
         Ok(())
     }
 
-    /// Puts the whole batch on the stream and waits for it.
+    /// Enqueues the copies and the computation of a batch, and waits for them.
     fn pass(&mut self, batch: Batch<'_>) -> Result<StageTimes, EngineError> {
         let driver = lost;
         let rows = batch.rows;
@@ -201,12 +203,9 @@ impl TensorRtSession {
         copy_in(&self.input, batch.input, &self.stream).map_err(driver)?;
         self.copied.record(&self.stream).map_err(driver)?;
         match &self.graph {
-            // As a refused enqueue: if the device is lost, waiting for the stream will tell.
+            // Not fatal, like a refused enqueue: if the device is lost, the wait for the stream returns an error.
             Some(graph) if rows == self.capacity => graph.launch().map_err(|error| {
-                EngineError::Run(prefixed(
-                    "a CUDA graph could not be launched",
-                    Cause::of(error),
-                ))
+                EngineError::Run(prefixed("cannot launch the CUDA graph", Cause::of(error)))
             })?,
             _ if rows == self.capacity => self.enqueue_full()?,
             _ => self.enqueue_short(rows)?,
@@ -232,7 +231,7 @@ impl Session for TensorRtSession {
         if batch.rows > self.capacity {
             return Err(EngineError::Run(
                 format!(
-                    "a batch of {} rows on a session made for {}",
+                    "a batch of {} rows, but the session was opened for {}",
                     batch.rows, self.capacity
                 )
                 .into(),
@@ -241,8 +240,8 @@ impl Session for TensorRtSession {
         messages::forget();
         match self.pass(batch) {
             Ok(times) => Ok(times),
-            // What is on the stream may still use the batch's memory: it is waited for before the batch is given
-            // back. If even that fails, the device is lost, and does nothing any more.
+            // The work on the stream may still use the batch's memory, so wait for it before the batch is returned. If
+            // the wait fails too, the device is lost and does no more work.
             Err(error) => self.wait().and(Err(error)),
         }
     }
@@ -250,14 +249,14 @@ impl Session for TensorRtSession {
 
 impl Drop for TensorRtSession {
     fn drop(&mut self) {
-        // Nothing of this may be freed while the GPU is at work on it.
+        // No field may be freed while the GPU still uses it.
         if let Err(error) = self.wait() {
-            tracing::debug!(%error, "A session ends on a device that does not answer.");
+            tracing::debug!(%error, "Cannot wait for the stream of a session that ends.");
         }
     }
 }
 
-/// `cause`, with what it is of before it.
+/// `cause`, with `what` in front of its text.
 fn prefixed(what: &str, cause: Cause) -> Cause {
     let words = format!("{what}: {cause}");
     cause.in_words(words)
@@ -266,15 +265,15 @@ fn prefixed(what: &str, cause: Cause) -> Cause {
 fn copy_in(to: &DeviceBuffer, from: Values<'_>, stream: &CudaStream) -> Result<(), DriverError> {
     let bytes = from.len() * from.element().size();
     debug_assert!(bytes <= to.bytes());
-    // SAFETY: Batch::check has seen to it that `from` holds the rows' values and no more than the buffer takes. The
-    // caller keeps `from` until the stream has been waited for.
+    // SAFETY: Batch::check ensures that `from` holds the rows' values, and no more than fit into the buffer. The caller
+    // keeps `from` until it has waited for the stream.
     unsafe {
         let from = std::slice::from_raw_parts(from.address(), bytes);
         result::memcpy_htod_async(to.address(), from, stream.cu_stream())
     }
 }
 
-/// Copies the wanted part of every row, and nothing where nothing is wanted.
+/// Copies the wanted part of every row. Copies nothing if that part is empty.
 fn copy_out(
     from: &DeviceBuffer,
     mut to: ValuesMut<'_>,
@@ -307,8 +306,8 @@ fn copy_out(
         Height: rows,
     };
     debug_assert!(row * rows <= from.bytes());
-    // SAFETY: both sides hold `rows` rows of `row` bytes, and `wanted` lies within a row: Batch::check has seen to it.
-    // The caller keeps `to` until the stream has been waited for.
+    // SAFETY: both sides hold `rows` rows of `row` bytes, and `wanted` is within a row; Batch::check ensures this. The
+    // caller keeps `to` until it has waited for the stream.
     unsafe { sys::cuMemcpy2DAsync_v2(&copy, stream.cu_stream()) }.result()
 }
 
