@@ -3,12 +3,15 @@
 //! The reference is `memcpy` of the payload, which reads what the conversion reads and writes as many bytes. A
 //! row of `f32` is twice as long as an int16 payload, so `fill` is shown too: it writes the row and reads
 //! nothing. `streamed` cycles through 64 frames, more than most caches hold, like a read batch. `cached`
-//! repeats one frame, which shows the arithmetic. The cases alternate; the results are medians of the rounds.
+//! repeats one frame, which shows the arithmetic. `max` and `above` look for bad pixels, of which there are none, where the
+//! type can hold one. The cases alternate; the results are medians of the rounds.
 //!
 //! `cargo bench --bench conversion`
 
 use beamflow::frame::values::{Element, ValuesMut};
-use beamflow::frame::{Decoder, Dtype, FrameShape};
+use beamflow::frame::{
+    BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels, Decoder, Dtype, FrameShape,
+};
 use half::f16;
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -25,16 +28,22 @@ const PIXELS: usize = SHAPE.height * SHAPE.width;
 enum Subject {
     Copy,
     Fill(Element),
-    Convert(Element),
+    /// With this rule for bad pixels.
+    Convert(Element, &'static str),
 }
 
 impl Subject {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 7] = [
         ("memcpy", Self::Copy),
         ("fill f32", Self::Fill(Element::F32)),
-        ("to f32", Self::Convert(Element::F32)),
+        ("to f32", Self::Convert(Element::F32, "nan")),
+        ("to f32, max", Self::Convert(Element::F32, "max")),
         ("fill f16", Self::Fill(Element::F16)),
-        ("to f16", Self::Convert(Element::F16)),
+        ("to f16", Self::Convert(Element::F16, "nan")),
+        (
+            "f32, above",
+            Self::Convert(Element::F32, "negative,above=119"),
+        ),
     ];
 }
 
@@ -75,6 +84,12 @@ impl Frames {
     fn time(&mut self, subject: Subject) -> Result<f64, Box<dyn std::error::Error>> {
         let headers = HashMap::new();
         let decoder = Decoder::new(self.dtype, SHAPE);
+        let rule = match subject {
+            Subject::Convert(_, rule) => rule.parse()?,
+            _ => BadPixelRule::default(),
+        };
+        let (fill, limit) = (BadPixelFill::default(), BadPixelLimit::default());
+        let bad = &BadPixels::new(Some(rule), fill, limit, None);
         let rows = self.singles.iter_mut().zip(&mut self.halves);
         let places = self.payloads.iter().zip(&mut self.copies).zip(rows);
         let frames = places.len();
@@ -85,12 +100,12 @@ impl Frames {
                 Subject::Copy => black_box(copy).copy_from_slice(payload),
                 Subject::Fill(Element::F32) => black_box(single).fill(black_box(1.0)),
                 Subject::Fill(Element::F16) => black_box(half).fill(black_box(f16::ONE)),
-                Subject::Convert(element) => {
+                Subject::Convert(element, _) => {
                     let row = match element {
                         Element::F32 => ValuesMut::F32(black_box(single)),
                         Element::F16 => ValuesMut::F16(black_box(half)),
                     };
-                    decoder.decode(payload, &headers)?.write_to(row)?;
+                    decoder.decode(payload, &headers)?.write_to(row, bad)?;
                 }
             }
         }

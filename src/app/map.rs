@@ -6,28 +6,28 @@
 use crate::app::signals;
 use crate::cli::ServeArgs;
 use crate::config::fitting::FitError;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, MAX_MESSAGE_SIZE};
+use crate::engine;
 use crate::inference::handler::FrameHandler;
 use crate::inference::lane::Health;
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::Running;
-use crate::inference::model::Model;
+use crate::inference::model::{Model, SelectedOutput};
 use crate::inference::newest::Newest;
-use crate::inference::policy::{AnswerPolicy, OnFailure};
+use crate::inference::policy::{AnswerPolicy, AnsweredOutput, OnFailure, Response};
 use crate::inference::read_batch::ReadBatchWatch;
 use crate::inference::schedule::{Concurrent, Depth, Mode, Pipelined, Schedule, Sequential};
 use crate::status::Status;
 use crate::status::http;
 use crate::telemetry::setting::Setting;
-use crate::vertex::map::{Server, ServerConfig, ServerError};
+use crate::vertex::map::{Mapped, Mapper, Server, ServerConfig, ServerError, Why};
+use numaflow::batchmap::Datum;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// The largest gRPC message in either direction, in bytes: numa's own limit.
-const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 
 /// The least time that open calls get after the last lane is lost.
 const LOST_DRAIN: Duration = Duration::from_secs(10);
@@ -127,6 +127,7 @@ impl Sidecar {
         let engine = config.load_engine()?;
         let plan = config.plan(Arc::clone(&engine))?;
         let loading = begun.elapsed();
+        let version = engine::version(&config.model.path).map_err(FitError::from)?;
         let (batch_size, lanes) = (plan.batch_size, plan.lanes);
         let model =
             Arc::new(Model::start(plan, status.counts(), status.newest()).map_err(FitError::from)?);
@@ -148,8 +149,9 @@ impl Sidecar {
         );
         let policy = AnswerPolicy {
             on_invalid: config.on_invalid.clone(),
+            on_nonfinite: config.on_nonfinite(),
             on_failure: config.on_failure,
-            tags: model.tags(),
+            outputs: answered(&model.outputs, &config.model.name, &version),
         };
         let counts = Arc::clone(status.counts());
         let abort = CancellationToken::new();
@@ -203,8 +205,10 @@ impl Sidecar {
             read_ahead: self.batch_size,
             max_message_size: MAX_MESSAGE_SIZE,
         };
-        let (policy, abort) = (self.policy, self.abort.clone());
-        let server = Server::new(self.handler, server_config, move |id| {
+        let (policy, abort, counts) = (self.policy, self.abort.clone(), Arc::clone(&self.counts));
+        let handler = Arc::new(Hosted(self.handler));
+        let server = Server::new(handler, server_config, move |id, why| {
+            counts.replaced(why == Why::TooLarge);
             if policy.on_failure == OnFailure::Abort {
                 abort.cancel();
             }
@@ -231,6 +235,7 @@ impl Sidecar {
             calls = totals.calls,
             frames = totals.frames,
             done = totals.done,
+            not_finite = totals.not_finite,
             rejected = totals.rejected,
             failed = totals.failed,
             batches = totals.batches,
@@ -245,6 +250,36 @@ impl Sidecar {
             return Err(AppError::DeviceLost);
         }
         Ok(())
+    }
+}
+
+/// The outputs as their messages name them: with tags where there are several, and with what made them: the output, the model
+/// and its version.
+fn answered(outputs: &[SelectedOutput], model: &str, version: &str) -> Vec<AnsweredOutput> {
+    let several = outputs.len() > 1;
+    let answered = |output: &SelectedOutput| AnsweredOutput {
+        tag: several.then(|| output.name.clone()),
+        notes: Arc::new([
+            ("output", output.name.clone()),
+            ("model", model.to_owned()),
+            ("version", version.to_owned()),
+        ]),
+    };
+    outputs.iter().map(answered).collect()
+}
+
+/// The handler as the host's trait has it, with the metadata of its messages.
+struct Hosted(Arc<FrameHandler>);
+
+#[tonic::async_trait]
+impl Mapper for Hosted {
+    async fn map(&self, datums: mpsc::Receiver<Datum>) -> Vec<Mapped> {
+        let responses = self.0.run(datums).await.into_iter();
+        let mapped = |response: Response| Mapped {
+            response: response.messages,
+            notes: response.notes,
+        };
+        responses.map(mapped).collect()
     }
 }
 

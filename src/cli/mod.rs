@@ -127,7 +127,7 @@ mod tests {
             ("--batch-timeout", "10", "off or "),
             ("--inference-timeout", "0s", "above 0"),
             ("--on-invalid", "tag:", "tag:NAME"),
-            ("--on-failure", "retry", "nack, drop or abort"),
+            ("--on-failure", "retry", "nack, fail, drop or abort"),
         ] {
             let error = Cli::try_parse_from(["beamflow", flag, value]).unwrap_err();
             assert!(error.to_string().contains(allowed), "{error}");

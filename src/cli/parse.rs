@@ -1,8 +1,8 @@
 //! Readers of numbers, times and answers.
 
-use crate::frame::BadValue;
+use crate::frame::{BadPixelRule, BadValue};
 use crate::inference::model::OrAuto;
-use crate::inference::policy::{OnFailure, OnInvalid};
+use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -91,12 +91,36 @@ pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, BadValue> {
     }
 }
 
+pub(super) fn on_nonfinite(text: &str) -> Result<OnNonfinite, BadValue> {
+    match text.split_once(':') {
+        None if text == "send" => Ok(OnNonfinite::Send),
+        None if text == "drop" => Ok(OnNonfinite::Drop),
+        Some(("tag", name)) if !name.is_empty() => Ok(OnNonfinite::Tag(name.to_owned())),
+        _ => Err(BadValue::new(
+            text,
+            "send, drop or tag:NAME, such as tag:odd",
+        )),
+    }
+}
+
+/// A rule for bad pixels, or none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RuleOrOff(pub(crate) Option<BadPixelRule>);
+
+pub(super) fn bad_pixels(text: &str) -> Result<RuleOrOff, BadValue> {
+    if text == "off" {
+        return Ok(RuleOrOff(None));
+    }
+    text.parse().map(|rule| RuleOrOff(Some(rule)))
+}
+
 pub(super) fn on_failure(text: &str) -> Result<OnFailure, BadValue> {
     match text {
         "nack" => Ok(OnFailure::Nack),
+        "fail" => Ok(OnFailure::Fail),
         "drop" => Ok(OnFailure::Drop),
         "abort" => Ok(OnFailure::Abort),
-        _ => Err(BadValue::new(text, "nack, drop or abort")),
+        _ => Err(BadValue::new(text, "nack, fail, drop or abort")),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::gpu::GpuArgs;
 use super::parse::{
-    AddressOrOff, TimeOrOff, address_or_off, on_failure, on_invalid, time, time_or_off,
-    whole_number, whole_number_or_auto,
+    AddressOrOff, RuleOrOff, TimeOrOff, address_or_off, bad_pixels, on_failure, on_invalid,
+    on_nonfinite, time, time_or_off, whole_number, whole_number_or_auto,
 };
 use crate::config::{Config, ConfigError};
-use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
-use crate::inference::model::{self, Limits, ModelSettings, OrAuto};
-use crate::inference::policy::{OnFailure, OnInvalid};
+use crate::frame::{BadPixelFill, BadPixelLimit, Dtype, OutputDtype, OutputFormat, OutputSize};
+use crate::inference::model::{self, BadPixelSettings, Limits, ModelSettings, OrAuto};
+use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
 use crate::inference::schedule::Mode;
 use crate::telemetry::logs::LogFormat;
 use clap::Args;
@@ -75,6 +75,11 @@ pub(crate) struct ModelArgs {
     #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) batch_timeout: TimeOrOff,
 
+    /// Serves a model even if the result of a frame depends on the other frames of its batch. If not given, such a model is
+    /// refused at the start.
+    #[arg(long, env = "ALLOW_MIXED_ROWS", value_parser = FalseyValueParser::new())]
+    pub(crate) allow_mixed_rows: bool,
+
     /// How long a lane may take for one batch; after that, the batch's frames fail and the lane is replaced.
     #[arg(long, env = "INFERENCE_TIMEOUT", default_value = "30s", value_name = "TIME", value_parser = time)]
     pub(crate) inference_timeout: Duration,
@@ -93,6 +98,35 @@ pub(crate) struct FrameArgs {
         value_name = "DTYPE"
     )]
     pub(crate) frame_dtype: Dtype,
+
+    /// Which values mark a bad pixel: max, the largest value of an unsigned integer dtype; negative; above=N; several of
+    /// these, separated by commas; nan, none of these. NaN and infinities always do. off: no pixel is bad, and a frame
+    /// with NaN or infinities is rejected.
+    #[arg(long, env = "BAD_PIXELS", default_value = "max", value_name = "RULE", value_parser = bad_pixels)]
+    pub(crate) bad_pixels: RuleOrOff,
+
+    /// What a bad pixel becomes: 0, or the median of its neighbours.
+    #[arg(
+        long,
+        env = "BAD_PIXEL_FILL",
+        default_value = "0",
+        value_name = "0|median"
+    )]
+    pub(crate) bad_pixel_fill: BadPixelFill,
+
+    /// How many pixels of a frame may be bad by their value, as a number or in percent. A frame with more is rejected.
+    #[arg(
+        long,
+        env = "MAX_BAD_PIXELS",
+        default_value = "50%",
+        value_name = "PIXELS"
+    )]
+    pub(crate) max_bad_pixels: BadPixelLimit,
+
+    /// A .npy image of bool or uint8, of the size of a frame: pixels that are not 0 in it are bad in every frame, and are
+    /// not counted.
+    #[arg(long, env = "MASK_PATH", value_name = "FILE")]
+    pub(crate) mask: Option<PathBuf>,
 
     /// The part of each output that is sent, cropped around its centre; full: the whole output.
     #[arg(
@@ -141,9 +175,15 @@ pub(crate) struct PolicyArgs {
     #[arg(long, env = "ON_INVALID", default_value = "drop", value_name = "drop|tag:NAME", value_parser = on_invalid)]
     pub(crate) on_invalid: OnInvalid,
 
+    /// The response to a frame whose results contain NaN or infinities: send, drop, or tag:NAME to send the results with
+    /// that tag. If not given: send, or drop with --output-dtype int16, which has no such values.
+    #[arg(long, env = "ON_NONFINITE", value_name = "send|drop|tag:NAME", value_parser = on_nonfinite)]
+    pub(crate) on_nonfinite: Option<OnNonfinite>,
+
     /// The response to a frame on which the engine failed twice, or that timed out: nack (delivered again; needs
-    /// Numaflow ≥ 1.8.2), drop, or abort (the process exits with code 1, and the whole read batch is delivered again).
-    #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|drop|abort", value_parser = on_failure)]
+    /// Numaflow ≥ 1.8.2), fail (delivered again by the vertex's retryStrategy; needs Numaflow after 1.8.3), drop, or abort
+    /// (the process exits with code 1, and the whole read batch is delivered again).
+    #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|fail|drop|abort", value_parser = on_failure)]
     pub(crate) on_failure: OnFailure,
 }
 
@@ -222,10 +262,15 @@ impl TryFrom<ServeArgs> for Config {
             pipeline_depth,
             max_concurrent_batches,
             batch_timeout,
+            allow_mixed_rows,
             inference_timeout,
         } = model;
         let FrameArgs {
             frame_dtype,
+            bad_pixels,
+            bad_pixel_fill,
+            max_bad_pixels,
+            mask,
             output_size,
             outputs,
             output_dtype,
@@ -233,6 +278,7 @@ impl TryFrom<ServeArgs> for Config {
         } = frames;
         let PolicyArgs {
             on_invalid,
+            on_nonfinite,
             on_failure,
         } = policy;
         let NumaflowArgs {
@@ -254,6 +300,14 @@ impl TryFrom<ServeArgs> for Config {
                 reason: "use a path other than that of --sock-path".to_owned(),
             });
         }
+        if on_nonfinite == Some(OnNonfinite::Send) && output_dtype == OutputDtype::Int16 {
+            return Err(ConfigError {
+                flag: "--on-nonfinite",
+                given: "send".to_owned(),
+                reason: "int16 has no value for NaN and infinities; use drop or tag:NAME, or --output-dtype float32"
+                    .to_owned(),
+            });
+        }
         Ok(Self {
             mode,
             model: ModelSettings {
@@ -263,6 +317,12 @@ impl TryFrom<ServeArgs> for Config {
                 balance,
                 batch_size: bsz_size,
                 frame_dtype,
+                bad_pixels: BadPixelSettings {
+                    rule: bad_pixels.0,
+                    fill: bad_pixel_fill,
+                    limit: max_bad_pixels,
+                    mask,
+                },
                 outputs,
                 output_size,
                 output_dtype,
@@ -271,10 +331,12 @@ impl TryFrom<ServeArgs> for Config {
                     batch_timeout: batch_timeout.0,
                     inference_timeout,
                 },
+                mixing: allow_mixed_rows,
             },
             pipeline_depth,
             max_concurrent_batches,
             on_invalid,
+            on_nonfinite,
             on_failure,
             http_address: http_address.0,
             no_pictures,

@@ -2,11 +2,11 @@
 //! expected.
 
 use crate::config::memory::{self, Limit};
-use crate::config::{Config, ConfigError, Suited};
+use crate::config::{Config, ConfigError, MAX_MESSAGE_SIZE, Suited};
 use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room::NoRoom;
 use crate::engine::{self, room};
-use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec};
+use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec, TrialError};
 use crate::frame::OutputDtype;
 use crate::frame::values::Element;
 use crate::inference::batch::NoSlots;
@@ -44,6 +44,17 @@ pub enum FitError {
         /// The limit, and where it is set.
         limit: String,
     },
+    /// The model cannot run the batches.
+    #[error(
+        "{0}; set --bsz-size to a size that the model runs, or export it with an open batch dimension"
+    )]
+    Trial(#[source] TrialError),
+    /// The model mixes the rows of a batch.
+    #[error(
+        "{0}: export it for inference (evaluation mode), without operations over the batch axis, or set --bsz-size 1; \
+         --allow-mixed-rows serves it as it is"
+    )]
+    Mixes(#[source] TrialError),
     /// The machine has no memory for the slots.
     #[error("{0}: {LESS_MEMORY}")]
     Slots(#[source] NoSlots),
@@ -57,6 +68,8 @@ impl From<StartError> for FitError {
         match error {
             StartError::Engine(error) => Self::Engine(error),
             StartError::Slots(error) => Self::Slots(error),
+            StartError::Trial(error @ TrialError::Mixes { .. }) => Self::Mixes(error),
+            StartError::Trial(error) => Self::Trial(error),
         }
     }
 }
@@ -88,6 +101,7 @@ impl Config {
         let devices = engine.devices().len();
         let lanes = self.lanes(devices, engine.useful_lanes());
         let batch_size = batch_size(self, engine.as_ref(), suited.batch_size, lanes)?;
+        messages(self, &suited)?;
         warn_of_costs(self, model, batch_size, devices);
         memory(self, model, &suited, batch_size)?;
         Ok(ModelPlan {
@@ -97,12 +111,52 @@ impl Config {
             slots: self.slots(),
             batch_size,
             decoder: suited.decoder,
+            bad_pixels: suited.bad_pixels,
             outputs: suited.outputs,
             limits: self.model.limits,
             keep_rejected: self.on_invalid != OnInvalid::Drop,
+            mixing: self.model.mixing,
             engine,
         })
     }
+}
+
+/// Compares the sizes of frames and results with what a gRPC message may hold.
+///
+/// # Errors
+/// [`ConfigError`] if no result could ever be sent. If raw frames could not come, a warning says so: `.npy` frames of a
+/// smaller type may.
+fn messages(config: &Config, suited: &Suited) -> Result<(), ConfigError> {
+    // Names, keys, metadata and the protocol's own fields.
+    const BESIDE: usize = 64 * 1024;
+    let limit = ByteSize(MAX_MESSAGE_SIZE as u64);
+    let results = suited
+        .outputs
+        .iter()
+        .map(|output| output.envelope.encoded_len());
+    let results = results.fold(BESIDE, usize::saturating_add);
+    if results > MAX_MESSAGE_SIZE {
+        return Err(ConfigError {
+            flag: "--output-size",
+            given: config.model.output_size.to_string(),
+            reason: format!(
+                "the results of a frame are {}, and Numaflow takes messages of up to {limit}; use a smaller size, fewer \
+                 outputs (--output), or --output-dtype int16",
+                ByteSize(results as u64)
+            ),
+        });
+    }
+    let frame = suited.decoder.raw_frame_bytes();
+    if frame.saturating_add(BESIDE) > MAX_MESSAGE_SIZE {
+        tracing::warn!(
+            "A raw frame of {} {} is {}, and Numaflow sends messages of up to {limit}: such frames never arrive. Send a \
+             smaller dtype.",
+            suited.decoder.shape(),
+            config.model.frame_dtype,
+            ByteSize(frame as u64)
+        );
+    }
+    Ok(())
 }
 
 /// The batch size whose lanes fit into the devices' memory: `batch_size`, or less if it is `auto`.

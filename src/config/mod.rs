@@ -9,14 +9,17 @@ pub(crate) mod fitting;
 pub mod memory;
 
 use crate::engine::ModelSpec;
-use crate::frame::{Decoder, Envelope, FrameShape};
-use crate::inference::model::{ModelSettings, OrAuto, SelectedOutput};
-use crate::inference::policy::{OnFailure, OnInvalid};
+use crate::frame::{BadPixels, Decoder, Envelope, FrameShape, Mask, OutputDtype};
+use crate::inference::model::{BadPixelSettings, ModelSettings, OrAuto, SelectedOutput};
+use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
 use crate::inference::schedule::Mode;
 use crate::inference::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
 use crate::telemetry::text::escaped;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The largest gRPC message in either direction, in bytes: numa's own limit (`DEFAULT_GRPC_MAX_MESSAGE_SIZE`).
+pub(crate) const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 
 /// The settings of a serving sidecar. See the module's essay.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Config {
     pub(crate) max_concurrent_batches: usize,
     /// The answer to a frame that is itself invalid.
     pub on_invalid: OnInvalid,
+    /// The answer to a frame whose results are not finite; `None`: as suits the dtype of results.
+    pub(crate) on_nonfinite: Option<OnNonfinite>,
     /// The answer to a frame that the engine failed on.
     pub on_failure: OnFailure,
     /// Where metrics, stats and health are served; `None`: nowhere.
@@ -62,6 +67,8 @@ pub struct Suited {
     pub batch_size: usize,
     /// What frames are.
     pub(crate) decoder: Decoder,
+    /// Which pixels are bad, and what becomes of them.
+    pub(crate) bad_pixels: BadPixels,
     /// The results sent on, in order.
     pub outputs: Vec<SelectedOutput>,
 }
@@ -176,11 +183,51 @@ impl Config {
                 })
             })
             .collect::<Result<_, ConfigError>>()?;
+        let shape = self.frame_shape(model)?;
         Ok(Suited {
             batch_size,
-            decoder: Decoder::new(self.model.frame_dtype, self.frame_shape(model)?),
+            decoder: Decoder::new(self.model.frame_dtype, shape),
+            bad_pixels: self.bad_pixels(shape)?,
             outputs,
         })
+    }
+
+    /// The answer to a frame whose results are not finite: int16 has no number for them.
+    #[must_use]
+    pub(crate) fn on_nonfinite(&self) -> OnNonfinite {
+        let suits = match self.model.output_dtype {
+            OutputDtype::Float32 => OnNonfinite::Send,
+            OutputDtype::Int16 => OnNonfinite::Drop,
+        };
+        self.on_nonfinite.clone().unwrap_or(suits)
+    }
+
+    /// Reads the mask, which has the shape of the frames.
+    fn bad_pixels(&self, shape: FrameShape) -> Result<BadPixels, ConfigError> {
+        let BadPixelSettings {
+            rule,
+            fill,
+            limit,
+            mask,
+        } = &self.model.bad_pixels;
+        let wrong = |path: &Path, reason| ConfigError {
+            flag: "--mask",
+            given: path.display().to_string(),
+            reason,
+        };
+        let read = |path: &PathBuf| {
+            let mask = Mask::read(path).map_err(|error| wrong(path, error.to_string()))?;
+            if mask.shape() != shape {
+                let reason = format!(
+                    "its shape is {}; use a mask of the model's frames, {shape}",
+                    mask.shape()
+                );
+                return Err(wrong(path, reason));
+            }
+            Ok(mask)
+        };
+        let mask = mask.as_ref().map(read).transpose()?;
+        Ok(BadPixels::new(*rule, *fill, *limit, mask))
     }
 
     fn find_output(&self, model: &ModelSpec, name: &str) -> Result<usize, ConfigError> {

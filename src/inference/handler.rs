@@ -4,7 +4,7 @@
 //! results gets a DROP message, because an empty list stalls Numaflow's sink.
 
 use crate::inference::metrics::counts::Counts;
-use crate::inference::policy::{AnswerPolicy, OnFailure};
+use crate::inference::policy::{AnswerPolicy, OnFailure, Response};
 use crate::inference::read_batch::ReadBatchWatch;
 use crate::inference::schedule::{Call, Schedule};
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
@@ -56,7 +56,7 @@ impl FrameHandler {
     }
 
     /// Logs and counts a call, and turns it into responses.
-    fn answer(&self, mut call: Call) -> Vec<BatchResponse> {
+    fn answer(&self, mut call: Call) -> Vec<Response> {
         let tally = call.ledger.tally();
         let times = call.times();
         call.intake.answered();
@@ -73,6 +73,7 @@ impl FrameHandler {
             tracing::info!(
                 frames = tally.frames,
                 batches = call.batches,
+                not_finite = tally.not_finite,
                 rejected = tally.rejected,
                 failed = tally.failed,
                 retried = call.retried,
@@ -86,16 +87,18 @@ impl FrameHandler {
         }
         let answers = call.ledger.finish().into_iter();
         let responses: Vec<_> = answers.map(|a| self.policy.respond(a)).collect();
-        let messages = responses.iter().flat_map(|response| &response.message);
+        let messages = responses
+            .iter()
+            .flat_map(|response| &response.messages.message);
         self.counts
             .sent(messages.map(|message| message.value.len()).sum());
         responses
     }
 }
 
-#[tonic::async_trait]
-impl BatchMapper for FrameHandler {
-    async fn batchmap(&self, input: mpsc::Receiver<Datum>) -> Vec<BatchResponse> {
+impl FrameHandler {
+    /// Answers a read batch: one response per datum, in order of arrival.
+    pub async fn run(&self, input: mpsc::Receiver<Datum>) -> Vec<Response> {
         let call = self.schedule.run(input).await;
         if self.policy.on_failure == OnFailure::Abort && call.ledger.tally().failed > 0 {
             tracing::error!(
@@ -108,5 +111,17 @@ impl BatchMapper for FrameHandler {
             return std::future::pending().await;
         }
         self.answer(call)
+    }
+}
+
+/// The SDK's messages have no metadata: they are left out.
+#[tonic::async_trait]
+impl BatchMapper for FrameHandler {
+    async fn batchmap(&self, input: mpsc::Receiver<Datum>) -> Vec<BatchResponse> {
+        let responses = self.run(input).await;
+        responses
+            .into_iter()
+            .map(|response| response.messages)
+            .collect()
     }
 }

@@ -44,6 +44,8 @@ pub type Results = SmallVec<[Vec<u8>; 2]>;
 pub enum Outcome {
     /// The results.
     Done(Results),
+    /// The results, of which some values are NaN or infinite.
+    NotFinite(Results),
     /// The frame itself is wrong; it would fail again. Carries the original payload if there is a dead
     /// letter to carry it, else nothing.
     Rejected(Rejection, Vec<u8>),
@@ -69,6 +71,8 @@ pub struct Tally {
     pub frames: usize,
     /// Settled as [`Outcome::Done`].
     pub done: usize,
+    /// Settled as [`Outcome::NotFinite`].
+    pub not_finite: usize,
     /// Settled as [`Outcome::Rejected`].
     pub rejected: usize,
     /// Settled as [`Outcome::Failed`], or not at all so far.
@@ -129,6 +133,7 @@ impl Ledger {
         for entry in &self.entries {
             match entry.outcome {
                 Some(Outcome::Done(_)) => tally.done += 1,
+                Some(Outcome::NotFinite(_)) => tally.not_finite += 1,
                 Some(Outcome::Rejected(..)) => tally.rejected += 1,
                 Some(Outcome::Failed(_)) | None => tally.failed += 1,
             }

@@ -21,9 +21,11 @@ use super::lane::{Balance, LanePlan, Lanes};
 use super::metrics::counts::Counts;
 use super::metrics::model::ModelCounts;
 use super::newest::Newest;
-use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::engine::{self, Engine, EngineError, EngineOptions, Trial, TrialError};
+use crate::frame::{BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels};
 use crate::frame::{Decoder, Dtype, Envelope, OutputDtype, OutputFormat, OutputSize};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +67,8 @@ pub struct ModelSettings {
     pub batch_size: OrAuto,
     /// The dtype of raw frames without a dtype header.
     pub(crate) frame_dtype: Dtype,
+    /// Which pixels are bad, and what becomes of them.
+    pub(crate) bad_pixels: BadPixelSettings,
     /// The outputs sent on, by name, in this order; all of the model's if empty.
     pub(crate) outputs: Vec<String>,
     /// The part of each output that is sent on.
@@ -75,6 +79,21 @@ pub struct ModelSettings {
     pub(crate) output_format: OutputFormat,
     /// The time-outs.
     pub limits: Limits,
+    /// Whether the model may mix the rows of a batch.
+    pub(crate) mixing: bool,
+}
+
+/// Which pixels are bad, and what becomes of them; the mask is not read yet.
+#[derive(Clone, Debug)]
+pub(crate) struct BadPixelSettings {
+    /// Which values mark a bad pixel; `None`: none does.
+    pub(crate) rule: Option<BadPixelRule>,
+    /// What a bad pixel becomes.
+    pub(crate) fill: BadPixelFill,
+    /// The most bad pixels in a frame.
+    pub(crate) limit: BadPixelLimit,
+    /// The file that names further bad pixels.
+    pub(crate) mask: Option<PathBuf>,
 }
 
 /// How long things may take.
@@ -107,11 +126,14 @@ pub(crate) struct ModelPlan {
     /// Frames per batch.
     pub(crate) batch_size: usize,
     pub(crate) decoder: Decoder,
+    pub(crate) bad_pixels: BadPixels,
     /// The results sent on, in order.
     pub(crate) outputs: Vec<SelectedOutput>,
     pub(crate) limits: Limits,
     /// Whether a rejected frame's payload is kept for a dead letter.
     pub(crate) keep_rejected: bool,
+    /// Whether a model that mixes the rows of a batch is served.
+    pub(crate) mixing: bool,
 }
 
 impl ModelPlan {
@@ -131,12 +153,16 @@ pub(crate) enum StartError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Slots(#[from] NoSlots),
+    #[error(transparent)]
+    Trial(#[from] TrialError),
 }
 
 /// A model being served. See the module's essay.
 pub(crate) struct Model {
     /// What frames are.
     pub(crate) decoder: Decoder,
+    /// Which pixels are bad, and what becomes of them.
+    pub(crate) bad_pixels: BadPixels,
     pub(crate) ring: Ring,
     pub(crate) lanes: Lanes<Lease>,
     /// The results sent on, in order.
@@ -155,10 +181,10 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Starts the lanes, warms them up and makes the slots. Blocks while it does.
+    /// Tries the model, starts the lanes, warms them up and makes the slots. Blocks while it does.
     ///
     /// # Errors
-    /// [`StartError`] if a lane cannot open its session or the slots do not fit into memory.
+    /// [`StartError`] if the model cannot run the batches or mixes their rows, a lane cannot open its session or the slots do not fit into memory.
     pub(crate) fn start(
         plan: ModelPlan,
         counts: &Arc<Counts>,
@@ -173,10 +199,13 @@ impl Model {
             slots,
             batch_size,
             decoder,
+            bad_pixels,
             outputs,
             limits,
             keep_rejected,
+            mixing,
         } = plan;
+        let Trial { short_batches } = engine::trial(engine.as_ref(), batch_size, mixing)?;
         let lanes = Lanes::start(
             Arc::clone(&engine),
             LanePlan {
@@ -186,10 +215,11 @@ impl Model {
             },
         )?;
         let input = engine.model().input.name.clone();
-        let make = move || Slot::new(engine.as_ref(), batch_size, &wanted);
+        let make = move || Slot::new(engine.as_ref(), batch_size, short_batches, &wanted);
         let ring = Ring::new(slots, make).inspect_err(|_| lanes.end())?;
         Ok(Self {
             decoder,
+            bad_pixels,
             ring,
             lanes,
             outputs,
@@ -200,13 +230,5 @@ impl Model {
             newest: Arc::clone(newest),
             input,
         })
-    }
-
-    /// The tags of its results, one per output; none where there is one output only.
-    pub(crate) fn tags(&self) -> Vec<String> {
-        match self.outputs.as_slice() {
-            [_] => Vec::new(),
-            several => several.iter().map(|output| output.name.clone()).collect(),
-        }
     }
 }

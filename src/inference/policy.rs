@@ -1,8 +1,13 @@
-//! From the outcome of a frame to the messages that answer its datum.
+//! From the outcome of a frame to the messages that answer its datum, and what their metadata say.
 
 use crate::inference::failure::Failure;
-use crate::inference::ledger::{Answer, Outcome};
+use crate::inference::ledger::{Answer, Outcome, Results};
 use numaflow::batchmap::{BatchResponse, Message};
+use std::sync::Arc;
+
+/// The tag by which a map asks Numaflow (releases after 1.8.3) for a retry by the vertex's `retryStrategy`. From
+/// `pkg/shared/util` of Numaflow's main; the SDK has no name for it yet.
+const FAIL: &str = "U+005C__FAIL__";
 
 /// What is answered for a frame that is wrong in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,15 +18,48 @@ pub enum OnInvalid {
     Tag(String),
 }
 
+/// What is answered for a frame whose results have values that are no finite numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnNonfinite {
+    /// The results, like others.
+    Send,
+    /// A DROP message.
+    Drop,
+    /// The results, with this tag instead of the outputs' names.
+    Tag(String),
+}
+
 /// What is answered for a frame that the engine failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// A NACK message: Numaflow ≥ 1.8.2 delivers the datum again.
     Nack,
+    /// A FAIL message: Numaflow after 1.8.3 delivers the datum again as the vertex's `retryStrategy` says.
+    Fail,
     /// A DROP message.
     Drop,
     /// Nothing: the process ends with code 1, and Numaflow delivers the whole read batch again.
     Abort,
+}
+
+/// What a message's metadata say, in Numaflow's user metadata: keys and values of the group `beamflow`.
+pub type Notes = Arc<[(&'static str, String)]>;
+
+/// What is answered to a datum.
+pub struct Response {
+    /// Its messages, at least one.
+    pub messages: BatchResponse,
+    /// What the metadata of each message say; none beyond its end.
+    pub notes: Vec<Notes>,
+}
+
+/// An output as its messages name it.
+#[derive(Clone, Debug)]
+pub(crate) struct AnsweredOutput {
+    /// The tag of its messages; none where there is one output only.
+    pub(crate) tag: Option<String>,
+    /// What the metadata of its messages say.
+    pub(crate) notes: Notes,
 }
 
 /// How outcomes become messages.
@@ -29,54 +67,81 @@ pub enum OnFailure {
 pub struct AnswerPolicy {
     /// For rejected frames.
     pub(crate) on_invalid: OnInvalid,
+    /// For frames with results that are not finite.
+    pub(crate) on_nonfinite: OnNonfinite,
     /// For failed frames.
     pub(crate) on_failure: OnFailure,
-    /// The tags of the results, one per selected output; empty where there is one output only.
-    pub(crate) tags: Vec<String>,
+    /// The outputs sent on, in order.
+    pub(crate) outputs: Vec<AnsweredOutput>,
 }
 
 impl AnswerPolicy {
     /// The response to one datum.
     #[must_use]
-    pub(crate) fn respond(&self, answer: Answer) -> BatchResponse {
+    pub(crate) fn respond(&self, answer: Answer) -> Response {
         let Answer { id, keys, outcome } = answer;
-        let mut response = BatchResponse::from_id(id);
+        let mut messages = BatchResponse::from_id(id);
+        let mut notes = Vec::new();
         match outcome {
-            Outcome::Done(outputs) => {
-                for (n, value) in outputs.into_iter().enumerate() {
-                    let message = Message::new(value).with_keys(keys.clone());
-                    response.append(match self.tags.get(n) {
-                        Some(tag) => message.with_tags(vec![tag.clone()]),
-                        None => message,
-                    });
-                }
+            Outcome::Done(results) => {
+                self.results(results, None, &keys, &mut messages, &mut notes);
             }
-            Outcome::Rejected(_, payload) => {
+            Outcome::NotFinite(results) => match &self.on_nonfinite {
+                OnNonfinite::Send => self.results(results, None, &keys, &mut messages, &mut notes),
+                OnNonfinite::Drop => {}
+                OnNonfinite::Tag(tag) => {
+                    self.results(results, Some(tag), &keys, &mut messages, &mut notes);
+                }
+            },
+            Outcome::Rejected(rejection, payload) => {
                 if let OnInvalid::Tag(tag) = &self.on_invalid {
                     let message = Message::new(payload).with_keys(keys);
-                    response.append(message.with_tags(vec![tag.clone()]));
+                    messages.append(message.with_tags(vec![tag.clone()]));
+                    notes.push(Notes::from([("reason", rejection.to_string())]));
                 }
             }
-            Outcome::Failed(_) => {
-                if self.on_failure == OnFailure::Nack {
-                    response.append(Message::message_to_nack(None));
+            Outcome::Failed(_) => match self.on_failure {
+                OnFailure::Nack => messages.append(Message::message_to_nack(None)),
+                OnFailure::Fail => {
+                    messages.append(Message::new(Vec::new()).with_tags(vec![FAIL.to_owned()]));
                 }
-            }
+                OnFailure::Drop | OnFailure::Abort => {}
+            },
         }
-        if response.message.is_empty() {
-            response.append(Message::message_to_drop());
+        if messages.message.is_empty() {
+            messages.append(Message::message_to_drop());
         }
-        response
+        Response { messages, notes }
+    }
+
+    /// Appends one message per output, with `tag` if there is one, else with the output's own.
+    fn results(
+        &self,
+        results: Results,
+        tag: Option<&String>,
+        keys: &[String],
+        messages: &mut BatchResponse,
+        notes: &mut Vec<Notes>,
+    ) {
+        for (value, output) in results.into_iter().zip(&self.outputs) {
+            let message = Message::new(value).with_keys(keys.to_vec());
+            messages.append(match tag.or(output.tag.as_ref()) {
+                Some(tag) => message.with_tags(vec![tag.clone()]),
+                None => message,
+            });
+            notes.push(Arc::clone(&output.notes));
+        }
     }
 
     /// The response to a datum whose call ended early because of a defect.
     #[must_use]
     pub fn unanswered(&self, id: String) -> BatchResponse {
-        self.respond(Answer {
+        let answer = Answer {
             id,
             keys: Vec::new(),
             outcome: Outcome::Failed(Failure::Unsettled),
-        })
+        };
+        self.respond(answer).messages
     }
 }
 
@@ -91,10 +156,16 @@ mod tests {
     const NACK: &str = "U+005C__NACK__";
 
     fn policy(on_invalid: OnInvalid, on_failure: OnFailure, tags: &[&str]) -> AnswerPolicy {
+        let output = |n: usize, name: &str| AnsweredOutput {
+            tag: tags.get(n).map(ToString::to_string),
+            notes: Notes::from([("output", name.to_owned())]),
+        };
+        let outputs = ["amplitude", "phase"].into_iter().enumerate();
         AnswerPolicy {
             on_invalid,
+            on_nonfinite: OnNonfinite::Send,
             on_failure,
-            tags: tags.iter().map(ToString::to_string).collect(),
+            outputs: outputs.map(|(n, name)| output(n, name)).collect(),
         }
     }
 
@@ -130,8 +201,8 @@ mod tests {
             Outcome::Done(smallvec![]),
         ] {
             let response = drop.respond(answer(outcome));
-            assert_eq!(response.message.len(), 1);
-            assert_eq!(tags(&response.message[0]), [DROP]);
+            assert_eq!(response.messages.message.len(), 1);
+            assert_eq!(tags(&response.messages.message[0]), [DROP]);
         }
     }
 
@@ -139,30 +210,84 @@ mod tests {
     fn a_failed_frame_is_nacked_when_so_configured() {
         let response = policy(OnInvalid::Drop, OnFailure::Nack, &[])
             .respond(answer(Outcome::Failed(Failure::NoLane)));
-        assert_eq!(tags(&response.message[0]), [NACK]);
+        assert_eq!(tags(&response.messages.message[0]), [NACK]);
     }
 
     #[test]
     fn a_rejected_frame_is_a_dead_letter_with_payload_and_keys() {
         let response =
             policy(OnInvalid::Tag("bad".into()), OnFailure::Nack, &[]).respond(answer(rejected()));
-        assert_eq!(response.message[0].value, b"short");
-        assert_eq!(tags(&response.message[0]), ["bad"]);
-        assert_eq!(response.message[0].keys, Some(vec!["k".into()]));
+        assert_eq!(response.messages.message[0].value, b"short");
+        assert_eq!(tags(&response.messages.message[0]), ["bad"]);
+        assert_eq!(response.messages.message[0].keys, Some(vec!["k".into()]));
     }
 
     #[test]
     fn only_several_outputs_are_tagged_with_their_names() {
         let one = policy(OnInvalid::Drop, OnFailure::Nack, &[])
             .respond(answer(Outcome::Done(smallvec![b"a".to_vec()])));
-        assert!(tags(&one.message[0]).is_empty());
+        assert!(tags(&one.messages.message[0]).is_empty());
 
         let two = policy(OnInvalid::Drop, OnFailure::Nack, &["amplitude", "phase"]).respond(
             answer(Outcome::Done(smallvec![b"a".to_vec(), b"p".to_vec()])),
         );
-        assert_eq!(tags(&two.message[0]), ["amplitude"]);
-        assert_eq!(tags(&two.message[1]), ["phase"]);
-        assert_eq!(two.message[1].value, b"p");
-        assert_eq!(two.message[1].keys, Some(vec!["k".into()]));
+        assert_eq!(tags(&two.messages.message[0]), ["amplitude"]);
+        assert_eq!(tags(&two.messages.message[1]), ["phase"]);
+        assert_eq!(two.messages.message[1].value, b"p");
+        assert_eq!(two.messages.message[1].keys, Some(vec!["k".into()]));
+    }
+
+    #[test]
+    fn a_retry_by_numaflows_strategy_is_asked_for_by_its_tag() {
+        let fail = policy(OnInvalid::Drop, OnFailure::Fail, &[]);
+        let response = fail.respond(answer(Outcome::Failed(Failure::NoLane)));
+        assert_eq!(tags(&response.messages.message[0]), ["U+005C__FAIL__"]);
+        assert!(response.messages.message[0].value.is_empty());
+    }
+
+    #[test]
+    fn results_that_are_not_finite_are_answered_as_configured() {
+        let mut policy = policy(OnInvalid::Drop, OnFailure::Nack, &["amplitude", "phase"]);
+        let mut answered = |on_nonfinite| {
+            policy.on_nonfinite = on_nonfinite;
+            let results = smallvec![b"a".to_vec(), b"p".to_vec()];
+            let response = policy.respond(answer(Outcome::NotFinite(results)));
+            let messages = response.messages.message;
+            let of = |m: &Message| (tags(m).join(","), m.value.clone());
+            (messages.iter().map(of).collect::<Vec<_>>(), response.notes)
+        };
+        let (sent, _) = answered(OnNonfinite::Send);
+        assert_eq!(
+            sent,
+            [
+                ("amplitude".into(), b"a".to_vec()),
+                ("phase".into(), b"p".to_vec())
+            ]
+        );
+        let (dropped, notes) = answered(OnNonfinite::Drop);
+        assert_eq!(dropped, [(DROP.to_owned(), Vec::new())]);
+        assert!(notes.is_empty());
+        let (tagged, notes) = answered(OnNonfinite::Tag("odd".into()));
+        assert_eq!(
+            tagged,
+            [("odd".into(), b"a".to_vec()), ("odd".into(), b"p".to_vec())]
+        );
+        assert_eq!(notes[1].as_ref(), [("output", "phase".to_owned())]);
+    }
+
+    #[test]
+    fn results_say_what_made_them_and_dead_letters_why() {
+        let policy = policy(OnInvalid::Tag("bad".into()), OnFailure::Nack, &[]);
+        let done = policy.respond(answer(Outcome::Done(smallvec![b"a".to_vec()])));
+        assert_eq!(
+            done.notes,
+            [Notes::from([("output", "amplitude".to_owned())])]
+        );
+        let letter = policy.respond(answer(rejected()));
+        let [(key, reason)] = letter.notes[0].as_ref() else {
+            panic!("one note: {:?}", letter.notes)
+        };
+        assert_eq!(*key, "reason");
+        assert!(reason.starts_with("the payload has 5 bytes"), "{reason}");
     }
 }

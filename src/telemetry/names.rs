@@ -35,6 +35,22 @@ pub(crate) const FRAMES_REJECTED: Name = name(
     "frames_rejected",
     "Frames that are wrong in themselves, by reason",
 );
+pub(crate) const FRAMES_WITH_BAD_PIXELS: Name = name(
+    "frames_with_bad_pixels",
+    "Frames in which bad pixels were replaced",
+);
+pub(crate) const BAD_PIXELS: Name = name(
+    "bad_pixels",
+    "Pixels that were replaced because of their value, without those of the mask",
+);
+pub(crate) const RESULTS_NOT_FINITE: Name = name(
+    "results_not_finite",
+    "Frames with results that have NaN or infinite values",
+);
+pub(crate) const RESPONSES_REPLACED: Name = name(
+    "responses_replaced",
+    "Responses that the host replaced, by reason",
+);
 pub(crate) const FRAME_GAPS: Name = name("frame_gaps", "Frame numbers that were left out upstream");
 pub(crate) const BATCHES: Name = name(
     "batches",

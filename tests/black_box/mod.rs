@@ -24,6 +24,8 @@ mod limits;
 mod logs;
 /// Metrics, stats and health over HTTP.
 mod metrics;
+/// Pixels that are no measurements, results that are no numbers, and metadata.
+mod numbers;
 /// The status page, in a browser.
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.

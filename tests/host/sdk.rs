@@ -59,7 +59,7 @@ fn ours(dir: &Path) -> tokio_util::sync::DropGuard {
         ..ServerConfig::default()
     };
     let shutdown = CancellationToken::new();
-    let server = Server::new(Arc::new(Two), config, BatchResponse::from_id);
+    let server = Server::new(Arc::new(Two), config, |id, _| BatchResponse::from_id(id));
     tokio::spawn(server.serve(shutdown.clone()));
     shutdown.drop_guard()
 }

@@ -131,7 +131,7 @@ where
     F: Fn(Receiver<batchmap::Datum>) -> R + Send + Sync + 'static,
     R: Future<Output = Vec<BatchResponse>> + Send + 'static,
 {
-    Server::new(Arc::new(By(handler)), config, |id| BatchResponse {
+    Server::new(Arc::new(By(handler)), config, |id, _| BatchResponse {
         id,
         message: vec![Message::new(Vec::new()).with_tags(vec![UNANSWERED.to_owned()])],
     })

@@ -19,7 +19,7 @@ fn ring() -> (Ring, Tallies) {
     let engine = Scripted::new(&[]);
     let tallies = engine.tallies.clone();
     (
-        Ring::new(SLOTS, move || Slot::new(&engine, 1, &[])).unwrap(),
+        Ring::new(SLOTS, move || Slot::new(&engine, 1, true, &[])).unwrap(),
         tallies,
     )
 }
@@ -99,7 +99,7 @@ pub fn a_slot_that_cannot_be_replaced_is_missed_until_it_comes_back() {
                 reason: "none".into(),
             });
         }
-        Slot::new(&engine, 1, &[])
+        Slot::new(&engine, 1, true, &[])
     })
     .unwrap();
     started.store(true, Ordering::SeqCst);

@@ -2,7 +2,9 @@
 //! is returned.
 
 use crate::engine::{Engine, EngineError};
-use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize};
+use crate::frame::{
+    BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize,
+};
 use crate::inference::batch::Ring;
 use crate::inference::batch::slot::Slot;
 use crate::inference::lane::{Balance, LanePlan, Lanes};
@@ -59,7 +61,7 @@ impl Subject {
                     reason: "just now".into(),
                 });
             }
-            Slot::new(engine.as_ref(), BATCH, std::slice::from_ref(&wanted))
+            Slot::new(engine.as_ref(), BATCH, true, std::slice::from_ref(&wanted))
         };
         let (height, width) = (1, 1);
         let envelope = Envelope::new(
@@ -71,6 +73,7 @@ impl Subject {
         let counts = Arc::new(Counts::new(&mut Registry::default(), mode));
         let model = Arc::new(Model {
             decoder: Decoder::new(Dtype::U8, FrameShape { height, width }),
+            bad_pixels: BadPixels::off(),
             ring: Ring::new(LANES + 1, slot).unwrap(),
             lanes,
             outputs: vec![SelectedOutput {
@@ -178,6 +181,7 @@ fn check(call: Call) -> Checked {
                 let expected = number as f32 + ADDED;
                 assert_eq!(results.as_slice(), [expected.to_le_bytes().to_vec()]);
             }
+            Outcome::NotFinite(_) => panic!("a sum of small numbers is not finite"),
             Outcome::Rejected(..) => assert_eq!(number, NO_FRAME),
             Outcome::Failed(failure) => {
                 assert_ne!(failure.kind(), "unsettled");

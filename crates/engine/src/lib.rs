@@ -39,9 +39,11 @@ pub mod simulated;
 pub mod tensorrt;
 /// The two traits, `Engine` and `Session`.
 mod traits;
+/// A trial of a model before it serves.
+mod trial;
 
 pub use error::{Cause, EngineError};
-pub use load::load;
+pub use load::{load, version};
 pub use model::BatchDimension;
 pub use model::{ModelSpec, TensorSpec};
 pub use options::EngineOptions;
@@ -50,3 +52,4 @@ pub use rows::{HostBuffer, HostMemory, OutputRows, ordinary_memory};
 pub use traits::Engine;
 pub use traits::Place;
 pub use traits::{Session, StageTimes, warm_up};
+pub use trial::{Trial, TrialError, trial};

@@ -3,7 +3,7 @@
 #[cfg(feature = "onnxruntime")]
 use super::onnxruntime;
 use super::options::DeviceKind;
-use super::{Engine, EngineError, EngineOptions, onnx, simulated, tensorrt};
+use super::{Cause, Engine, EngineError, EngineOptions, onnx, simulated, tensorrt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,4 +43,23 @@ fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
         reason: "this build of beamflow has no onnxruntime: build it with --features onnxruntime, or use --device cpu"
             .into(),
     })
+}
+
+/// A short name of a model's content: the first twelve digits of the file's SHA-256, or `sim` for a simulated device. Weights
+/// in other files are not part of it.
+///
+/// # Errors
+/// [`EngineError::Load`] if the file cannot be read.
+pub fn version(model: &str) -> Result<String, EngineError> {
+    const DIGITS: usize = 12;
+    if model.starts_with("sim:") {
+        return Ok("sim".to_owned());
+    }
+    let file = std::fs::read(model).map_err(|error| EngineError::Load {
+        path: model.into(),
+        reason: Cause::of(error),
+    })?;
+    let mut digits = tensorrt::description::sha256(&file);
+    digits.truncate(DIGITS);
+    Ok(digits)
 }

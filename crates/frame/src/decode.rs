@@ -94,7 +94,7 @@ impl Decoder {
                 shape: self.shape,
             });
         }
-        Ok(Pixels::new(dtype, bytes))
+        Ok(Pixels::new(dtype, self.shape, bytes))
     }
 
     fn npy<'a>(
@@ -132,7 +132,7 @@ impl Decoder {
         if bytes > expected {
             return Err(Rejection::NpyOversized { bytes, expected });
         }
-        Ok(Pixels::new(array.dtype, array.data))
+        Ok(Pixels::new(array.dtype, self.shape, array.data))
     }
 
     /// A shape whose size exceeds `usize` gives `usize::MAX`. No payload is that long: a slice has at most

@@ -8,6 +8,7 @@
 //! cannot hold exactly. float16 and bool are absent because no source sends them.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::BadValue;
@@ -88,6 +89,21 @@ impl Dtype {
             Self::F32 => "f32",
             Self::F64 => "f64",
         }
+    }
+
+    /// Whether every value of this type, as `f32`, lies within `range`.
+    pub(crate) fn lies_within(self, range: &RangeInclusive<f32>) -> bool {
+        let (least, most) = match self {
+            Self::U8 => (0.0, f32::from(u8::MAX)),
+            Self::I8 => (f32::from(i8::MIN), f32::from(i8::MAX)),
+            Self::U16 => (0.0, f32::from(u16::MAX)),
+            Self::I16 => (f32::from(i16::MIN), f32::from(i16::MAX)),
+            Self::U32 => (0.0, u32::MAX as f32),
+            Self::I32 => (i32::MIN as f32, i32::MAX as f32),
+            // NaN lies within no range.
+            Self::F32 | Self::F64 => return false,
+        };
+        range.contains(&least) && range.contains(&most)
     }
 
     /// The type that an `.npy` header describes as `descr` (numpy's array-interface type string),

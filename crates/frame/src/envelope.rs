@@ -33,6 +33,15 @@ struct Crop {
     width: usize,
 }
 
+/// A model's output as the bytes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The bytes.
+    pub message: Vec<u8>,
+    /// Values sent that are NaN or infinite.
+    pub not_finite: usize,
+}
+
 /// The configured output size does not fit the model's output, or the output cannot be sent at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
@@ -156,11 +165,11 @@ impl Envelope {
     /// The message for one frame's output: `row` in C order, of [`row_len`](Self::row_len) values.
     ///
     /// `float32` values are passed on bit for bit, half precision exactly. `int16` truncates toward zero and saturates at
-    /// −32,768 and 32,767; NaN becomes 0.
+    /// −32,768 and 32,767; NaN becomes 0. Values that are no finite numbers are counted.
     ///
     /// # Errors
     /// [`LengthMismatch`] where the row has another length.
-    pub fn encode(&self, row: Values<'_>) -> Result<Vec<u8>, LengthMismatch> {
+    pub fn encode(&self, row: Values<'_>) -> Result<Encoded, LengthMismatch> {
         match row {
             Values::F32(row) => self.encode_row(row),
             Values::F16(row) => self.encode_row(row),
@@ -181,19 +190,22 @@ impl Envelope {
         Ok((self.crop.height, self.crop.width, kept))
     }
 
-    fn encode_row<T: Copy + Into<f32>>(&self, row: &[T]) -> Result<Vec<u8>, LengthMismatch> {
+    fn encode_row<T: Copy + Into<f32>>(&self, row: &[T]) -> Result<Encoded, LengthMismatch> {
         LengthMismatch::check(row.len(), self.row_len)?;
         let mut message = vec![0; self.encoded_len];
         let (header, body) = message.split_at_mut(self.header.len());
         header.copy_from_slice(&self.header);
-        match self.dtype {
+        let not_finite = match self.dtype {
             OutputDtype::Float32 => self.crop.write(row, body, f32::to_le_bytes),
             // `as` does what the docs promise: toward zero, saturating, NaN to 0 (Rust reference, casts).
             OutputDtype::Int16 => self
                 .crop
                 .write(row, body, |value| (value as i16).to_le_bytes()),
-        }
-        Ok(message)
+        };
+        Ok(Encoded {
+            message,
+            not_finite,
+        })
     }
 }
 
@@ -247,20 +259,28 @@ impl Crop {
         lines.map(|value| (*value).into()).collect()
     }
 
-    /// Writes the window of every plane of `from` into `to`; `bytes` converts each value.
+    /// Writes the window of every plane of `from` into `to`; `bytes` converts each value. Returns how many of them are no
+    /// finite numbers.
     fn write<T: Copy + Into<f32>, const SIZE: usize>(
         &self,
         from: &[T],
         to: &mut [u8],
         bytes: impl Fn(f32) -> [u8; SIZE],
-    ) {
+    ) -> usize {
         let lines = self.lines(from);
         let (values, _) = to.as_chunks_mut::<SIZE>();
+        let mut not_finite = 0;
         for (line, values) in lines.zip(values.chunks_exact_mut(self.width)) {
+            // One count per line, in 32 bits: the loop has no branch and is vectorised.
+            let mut in_line = 0_u32;
             for (value, to) in line.iter().zip(values) {
-                *to = bytes((*value).into());
+                let value: f32 = (*value).into();
+                in_line = in_line.wrapping_add(u32::from(!value.is_finite()));
+                *to = bytes(value);
             }
+            not_finite += in_line as usize;
         }
+        not_finite
     }
 }
 

@@ -43,7 +43,7 @@
 //! ```
 //! use std::collections::HashMap;
 //! use beamflow_frame::{
-//!     Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, frame_id,
+//!     BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, frame_id,
 //! };
 //! use beamflow_frame::values::{Values, ValuesMut};
 //!
@@ -56,7 +56,7 @@
 //! assert_eq!(frame_id(&headers, "17-0"), "scan7/42");
 //! let pixels = decoder.decode(&payload, &headers)?;
 //! let mut row = vec![0.0; pixels.len()];
-//! pixels.write_to(ValuesMut::F32(&mut row))?;
+//! pixels.write_to(ValuesMut::F32(&mut row), &BadPixels::default())?;
 //! assert_eq!(row, [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
 //!
 //! // A frame of the wrong size is rejected with the reason.
@@ -67,7 +67,7 @@
 //! let size: OutputSize = "1x2".parse()?;
 //! let envelope = Envelope::new(&[1, 2, 3], size, OutputDtype::Float32, OutputFormat::Npy)?;
 //! assert_eq!(envelope.shape(), [2, 1]);
-//! assert_eq!(envelope.encode(Values::F32(&row))?.len(), 128 + 2 * 4);
+//! assert_eq!(envelope.encode(Values::F32(&row))?.message.len(), 128 + 2 * 4);
 //! # Ok(())
 //! # }
 //! ```
@@ -75,6 +75,8 @@
 #![forbid(unsafe_code)]
 #![deny(unreachable_pub)]
 
+/// Pixels that are no measurements.
+mod bad_pixels;
 /// The error of every reader of a value.
 mod bad_value;
 /// Payload and headers to [`Pixels`] or a [`Rejection`].
@@ -98,13 +100,14 @@ mod shape;
 /// Values in single or half precision.
 pub mod values;
 
+pub use bad_pixels::{BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels, Mask, MaskError};
 pub use bad_value::BadValue;
 pub use decode::DTYPE_HEADER;
 pub use decode::{Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
 
 pub use dtype::Dtype;
-pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
+pub use envelope::{Encoded, Envelope};
 pub use output::OutputDtype;
 pub use output::{OutputFormat, OutputSize};
 pub use pixels::LengthMismatch;

@@ -8,8 +8,9 @@ mod convert;
 
 use std::fmt;
 
-use super::{Dtype, Rejection};
-use crate::values::{Element, ValuesMut};
+use super::{BadPixels, Dtype, FrameShape, Rejection};
+use crate::values::ValuesMut;
+use convert::Good;
 
 /// The pixels of one frame, borrowed from its payload: exactly as many as the model takes.
 ///
@@ -17,6 +18,7 @@ use crate::values::{Element, ValuesMut};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Pixels<'a> {
     dtype: Dtype,
+    shape: FrameShape,
     bytes: &'a [u8],
 }
 
@@ -46,9 +48,13 @@ impl LengthMismatch {
 }
 
 impl<'a> Pixels<'a> {
-    /// The caller has checked that `bytes` is a whole number of pixels.
-    pub(super) const fn new(dtype: Dtype, bytes: &'a [u8]) -> Self {
-        Self { dtype, bytes }
+    /// The caller has checked that `bytes` is a frame of `shape` and `dtype`.
+    pub(super) const fn new(dtype: Dtype, shape: FrameShape, bytes: &'a [u8]) -> Self {
+        Self {
+            dtype,
+            shape,
+            bytes,
+        }
     }
 
     /// The type of the pixels in the payload.
@@ -69,40 +75,36 @@ impl<'a> Pixels<'a> {
         self.len() == 0
     }
 
-    /// Converts all pixels into `row`, in order.
+    /// Converts all pixels into `row`, in order, and replaces the bad ones. Returns the number of pixels that are bad by
+    /// their value, outside the mask.
     ///
     /// Into `f32`: every 8 and 16-bit value is exact. 32-bit integers and `float64` go to the nearest `f32`,
-    /// ties to even (IEEE 754), so integers beyond 2²⁴ may move by half a unit in the last place, and a
-    /// `float64` beyond `f32`'s range becomes infinite. `float32` is copied bit for bit, infinities and NaN
-    /// included: the model must deal with them.
+    /// ties to even (IEEE 754), so integers beyond 2²⁴ may move by half a unit in the last place. `float32` is copied bit
+    /// for bit. NaN, infinities and a `float64` beyond `f32`'s range are bad pixels.
     ///
     /// Into `f16`: the same, then to the nearest `f16`, ties to even: integers are exact to 2,048 and move by
-    /// at most 0.05 % up to 65,504. A finite value beyond that would become infinite and is refused.
+    /// at most 0.05 % up to 65,504. A good value beyond that would become infinite and is refused.
     ///
     /// # Errors
-    /// [`Rejection::WrongLength`] unless `row.len()` is [`len`](Self::len); the row is then untouched.
-    /// [`Rejection::OutOfRange`] for a pixel beyond `f16`; the row is then undefined.
-    pub fn write_to(&self, row: ValuesMut<'_>) -> Result<(), Rejection> {
+    /// [`Rejection::WrongLength`] unless `row.len()` is [`len`](Self::len); the row is then untouched. Otherwise the row is
+    /// undefined: [`Rejection::OutOfRange`] for a good pixel beyond `f16`, [`Rejection::NotFinite`] and
+    /// [`Rejection::TooManyBadPixels`] as `bad` says.
+    pub fn write_to(&self, mut row: ValuesMut<'_>, bad: &BadPixels) -> Result<usize, Rejection> {
         LengthMismatch::check(row.len(), self.len())?;
+        let found = self.convert_all(row.reborrow(), bad)?;
+        bad.finish(row, found, self.dtype, self.shape)
+    }
+
+    fn convert_all(&self, row: ValuesMut<'_>, bad: &BadPixels) -> Result<usize, Rejection> {
         match self.dtype {
-            Dtype::U8 => self.convert(row, |pixel| f32::from(u8::from_le_bytes(pixel))),
-            Dtype::I8 => self.convert(row, |pixel| f32::from(i8::from_le_bytes(pixel))),
-            Dtype::U16 => self.convert(row, |pixel| f32::from(u16::from_le_bytes(pixel))),
-            Dtype::I16 => self.convert(row, |pixel| f32::from(i16::from_le_bytes(pixel))),
-            Dtype::U32 => self.convert(row, |pixel| u32::from_le_bytes(pixel) as f32),
-            Dtype::I32 => self.convert(row, |pixel| i32::from_le_bytes(pixel) as f32),
-            Dtype::F32 => self.convert(row, f32::from_le_bytes),
-            Dtype::F64 if row.element() == Element::F16 => self.convert(row, |pixel| {
-                // Infinite as `f32` but finite in the payload: `f16` must refuse it and not pass it on.
-                let value = f64::from_le_bytes(pixel);
-                let narrow = value as f32;
-                if value.is_finite() && narrow.is_infinite() {
-                    f32::MAX
-                } else {
-                    narrow
-                }
-            }),
-            Dtype::F64 => self.convert(row, |pixel| f64::from_le_bytes(pixel) as f32),
+            Dtype::U8 => self.convert(row, bad, |pixel| f32::from(u8::from_le_bytes(pixel))),
+            Dtype::I8 => self.convert(row, bad, |pixel| f32::from(i8::from_le_bytes(pixel))),
+            Dtype::U16 => self.convert(row, bad, |pixel| f32::from(u16::from_le_bytes(pixel))),
+            Dtype::I16 => self.convert(row, bad, |pixel| f32::from(i16::from_le_bytes(pixel))),
+            Dtype::U32 => self.convert(row, bad, |pixel| u32::from_le_bytes(pixel) as f32),
+            Dtype::I32 => self.convert(row, bad, |pixel| i32::from_le_bytes(pixel) as f32),
+            Dtype::F32 => self.convert(row, bad, f32::from_le_bytes),
+            Dtype::F64 => self.convert(row, bad, |pixel| f64::from_le_bytes(pixel) as f32),
         }
     }
 
@@ -110,16 +112,24 @@ impl<'a> Pixels<'a> {
     fn convert<const SIZE: usize>(
         &self,
         row: ValuesMut<'_>,
+        bad: &BadPixels,
         value: impl Fn([u8; SIZE]) -> f32,
-    ) -> Result<(), Rejection> {
+    ) -> Result<usize, Rejection> {
         let (pixels, _) = self.bytes.as_chunks::<SIZE>();
+        let range = bad.good(self.dtype);
+        let good = Good {
+            least: *range.start(),
+            most: *range.end(),
+            marker: bad.marker(),
+        };
         match row {
-            ValuesMut::F32(row) => {
+            ValuesMut::F32(row) if self.dtype.lies_within(&range) => {
                 convert::to_single(pixels, row, value);
-                Ok(())
+                Ok(0)
             }
+            ValuesMut::F32(row) => Ok(convert::to_single_checked(pixels, row, good, value)),
             ValuesMut::F16(row) => {
-                convert::to_half(pixels, row, value).map_err(|value| Rejection::OutOfRange {
+                convert::to_half(pixels, row, good, value).map_err(|value| Rejection::OutOfRange {
                     value: format!("{value:e}"),
                     dtype: self.dtype,
                 })

@@ -38,6 +38,36 @@ pub enum Rejection {
         /// The pixel type.
         dtype: Dtype,
     },
+    /// Pixels are NaN or infinite, and no rule says what becomes of them.
+    #[error(
+        "{found} of {pixels} pixels of the {dtype} frame are no finite numbers, and --bad-pixels is off: set --bad-pixels \
+         nan, or correct the producer"
+    )]
+    NotFinite {
+        /// Such pixels.
+        found: usize,
+        /// Pixels in the frame.
+        pixels: usize,
+        /// The pixel type.
+        dtype: Dtype,
+    },
+    /// More pixels are bad than may be.
+    #[error(
+        "{found} of {pixels} pixels of the {dtype} frame are bad (--bad-pixels {rule}), and --max-bad-pixels allows {most}: \
+         look at the detector (shutter, threshold, saturation), and whether the frame's type is {dtype}"
+    )]
+    TooManyBadPixels {
+        /// Pixels that are bad by their value.
+        found: usize,
+        /// Pixels in the frame.
+        pixels: usize,
+        /// The limit.
+        most: usize,
+        /// The rule, as in `--bad-pixels`.
+        rule: String,
+        /// The pixel type.
+        dtype: Dtype,
+    },
     /// A header or an `.npy` array names a shape that is not the model's.
     #[error(
         "{origin} has shape {given}, the model takes {expected}: send one image of that shape per datum, \
@@ -106,9 +136,11 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every [`kind`](Self::kind), so that metrics can start all of them at zero.
-    pub const KINDS: [&'static str; 8] = [
+    pub const KINDS: [&'static str; 10] = [
         "wrong_size",
         "out_of_range",
+        "not_finite",
+        "bad_pixels",
         "wrong_shape",
         "unknown_dtype",
         "bad_header",
@@ -123,6 +155,8 @@ impl Rejection {
         match self {
             Self::WrongSize { .. } | Self::WrongLength(_) => "wrong_size",
             Self::OutOfRange { .. } => "out_of_range",
+            Self::NotFinite { .. } => "not_finite",
+            Self::TooManyBadPixels { .. } => "bad_pixels",
             Self::WrongShape { .. } => "wrong_shape",
             Self::UnknownDtype { .. } => "unknown_dtype",
             Self::BadHeader { .. } => "bad_header",
@@ -206,6 +240,18 @@ mod tests {
             wrong_size(0),
             Rejection::OutOfRange {
                 value: text(),
+                dtype: Dtype::U16,
+            },
+            Rejection::NotFinite {
+                found: 1,
+                pixels: 4,
+                dtype: Dtype::F32,
+            },
+            Rejection::TooManyBadPixels {
+                found: 3,
+                pixels: 4,
+                most: 2,
+                rule: text(),
                 dtype: Dtype::U16,
             },
             Rejection::WrongShape {

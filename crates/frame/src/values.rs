@@ -144,6 +144,14 @@ impl<'a> ValuesMut<'a> {
         self.len() == 0
     }
 
+    /// The same values, for a part of the time.
+    pub fn reborrow(&mut self) -> ValuesMut<'_> {
+        match self {
+            Self::F32(values) => ValuesMut::F32(values),
+            Self::F16(values) => ValuesMut::F16(values),
+        }
+    }
+
     /// The values in `range`; none if `range` exceeds them.
     #[must_use]
     pub fn get(self, range: Range<usize>) -> Option<Self> {

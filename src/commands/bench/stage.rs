@@ -46,7 +46,7 @@ impl Stage {
             let shape = [shape.height, shape.width];
             let envelope =
                 Envelope::new(&shape, output, OutputDtype::Float32, OutputFormat::Npy).ok()?;
-            envelope.encode(Values::F32(&values)).ok()
+            Some(envelope.encode(Values::F32(&values)).ok()?.message)
         };
         let results = frames.iter().map(result).collect::<Option<_>>()?;
         let bytes = frames.iter().flatten().flat_map(|p| p.to_le_bytes());

@@ -13,7 +13,7 @@ use crate::cli::BenchEngineArgs;
 use crate::commands::table;
 use crate::engine::room::lanes_on;
 use crate::engine::{self, Engine, EngineError, Place, StageTimes, warm_up};
-use crate::frame::{Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat};
+use crate::frame::{BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat};
 use crate::inference::batch::slot::Slot;
 use crate::inference::lane::Work;
 use crate::inference::ledger::Ledger;
@@ -246,7 +246,7 @@ impl Load {
         if self.engine.needs_warm_up() {
             warm_up(self.engine.as_ref(), session.as_mut(), self.batch)?;
         }
-        let mut slot = Slot::new(self.engine.as_ref(), self.batch, &self.wanted)?;
+        let mut slot = Slot::new(self.engine.as_ref(), self.batch, true, &self.wanted)?;
         let mut times = Times::default();
         for _ in 0..self.batches.min(100) {
             let mut ledger = Ledger::default();
@@ -256,7 +256,7 @@ impl Load {
                 let ticket = ledger.enter(frame.to_string(), Vec::new());
                 self.decoder
                     .decode(&self.payload, &HashMap::new())
-                    .and_then(|pixels| slot.push(ticket, &pixels))
+                    .and_then(|pixels| slot.push(ticket, &pixels, &BadPixels::default()))
                     .map_err(|rejection| BenchEngineError::Unsuitable {
                         model: self.engine.description(),
                         reason: rejection.to_string(),

@@ -4,7 +4,7 @@ use crate::engine::{
     Batch, BatchDimension, Engine, EngineError, HostBuffer, OutputRows, Session, StageTimes,
 };
 use crate::frame::values::{Values, ValuesMut};
-use crate::frame::{Pixels, Rejection};
+use crate::frame::{BadPixels, Pixels, Rejection};
 use crate::inference::lane::Work;
 use crate::inference::ledger::Ticket;
 use std::ops::Range;
@@ -30,14 +30,16 @@ struct Output {
 }
 
 impl Slot {
-    /// A slot for batches of up to `capacity` frames, in memory of the engine's own kind. `wanted` is the part
-    /// of a row that will be read, for each output of the model; for outputs beyond its end, none.
+    /// A slot for batches of up to `capacity` frames, in memory of the engine's own kind. Without `short_batches` a batch that
+    /// is not full is padded to a full one. `wanted` is the part of a row that will be read, for each output of the model; for
+    /// outputs beyond its end, none.
     ///
     /// # Errors
     /// [`EngineError::Memory`] when the memory cannot be allocated.
     pub(crate) fn new(
         engine: &dyn Engine,
         capacity: usize,
+        short_batches: bool,
         wanted: &[Range<usize>],
     ) -> Result<Self, EngineError> {
         let spec = engine.model();
@@ -66,7 +68,11 @@ impl Slot {
             tickets: Vec::with_capacity(capacity),
             number: None,
             capacity,
-            batch: spec.batch,
+            batch: if short_batches {
+                spec.batch
+            } else {
+                BatchDimension::Static(rows)
+            },
         })
     }
 
@@ -83,18 +89,23 @@ impl Slot {
         }
     }
 
-    /// Converts `pixels` straight into the next free row, for the holder of `ticket`.
+    /// Converts `pixels` straight into the next free row, for the holder of `ticket`. Returns the number of bad pixels.
     ///
     /// # Errors
-    /// A [`Rejection`] if the frame is not of the model's size or a pixel beyond its range; the slot then has
-    /// the frames it had before.
-    pub(crate) fn push(&mut self, ticket: Ticket, pixels: &Pixels<'_>) -> Result<(), Rejection> {
+    /// A [`Rejection`] if the frame is not of the model's size, a pixel beyond its range, or too many are bad; the slot then
+    /// has the frames it had before.
+    pub(crate) fn push(
+        &mut self,
+        ticket: Ticket,
+        pixels: &Pixels<'_>,
+        bad: &BadPixels,
+    ) -> Result<usize, Rejection> {
         let from = self.tickets.len() * self.row;
         let row = self.input.values_mut().get(from..from + self.row);
         // A full slot has no row left; the collector never pushes into one.
-        pixels.write_to(row.unwrap_or(ValuesMut::F32(&mut [])))?;
+        let found = pixels.write_to(row.unwrap_or(ValuesMut::F32(&mut [])), bad)?;
         self.tickets.push(ticket);
-        Ok(())
+        Ok(found)
     }
 
     /// Notes the number of the frame that was pushed last.

@@ -23,11 +23,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The outcomes of a frame.
-const OUTCOMES: [&str; 4] = ["done", "rejected", "failed", "abandoned"];
+const OUTCOMES: [&str; 5] = ["done", "not_finite", "rejected", "failed", "abandoned"];
 const DONE: &str = "done";
+const NOT_FINITE: &str = "not_finite";
 const REJECTED: &str = "rejected";
 const FAILED: &str = "failed";
 const ABANDONED: &str = "abandoned";
+
+/// Why the host replaces a response.
+const REPLACED: [&str; 2] = ["unanswered", "too_large"];
 
 /// One label, with values from a fixed list.
 type Label = [(&'static str, &'static str); 1];
@@ -48,6 +52,7 @@ pub struct Counts {
     frame_latency: Histogram,
     frames_completed: Counters,
     frames_rejected: Counters,
+    responses_replaced: Counters,
     frame_gaps: Counter,
     frame_numbers: Mutex<FrameNumbers>,
     handler_duration: Histograms,
@@ -84,6 +89,7 @@ impl Counts {
             frame_latency: super::seconds(),
             frames_completed: counters("outcome", &OUTCOMES),
             frames_rejected: counters("reason", &Rejection::KINDS),
+            responses_replaced: counters("reason", &REPLACED),
             frame_gaps: Counter::default(),
             frame_numbers: Mutex::default(),
             handler_duration: Histograms::new_with_constructor(super::seconds),
@@ -101,6 +107,7 @@ impl Counts {
         names::FRAME_LATENCY_SECONDS.register(r, counts.frame_latency.clone());
         names::FRAMES_COMPLETED.register(r, counts.frames_completed.clone());
         names::FRAMES_REJECTED.register(r, counts.frames_rejected.clone());
+        names::RESPONSES_REPLACED.register(r, counts.responses_replaced.clone());
         names::FRAME_GAPS.register(r, counts.frame_gaps.clone());
         names::HANDLER_DURATION_SECONDS.register(r, counts.handler_duration.clone());
         names::READ_BATCH_FRAMES.register(r, counts.read_batch_frames.clone());
@@ -123,6 +130,7 @@ impl Counts {
     pub fn call(&self, tally: Tally, total: Duration) {
         self.calls.inc();
         self.completed(DONE, tally.done);
+        self.completed(NOT_FINITE, tally.not_finite);
         self.completed(REJECTED, tally.rejected);
         self.completed(FAILED, tally.failed);
         if tally.frames > 0 {
@@ -177,6 +185,15 @@ impl Counts {
         self.latency.inc_by(time.as_secs_f64());
     }
 
+    /// Adds a response that the host replaced: the datum was not answered, or its response was too large to send.
+    pub(crate) fn replaced(&self, too_large: bool) {
+        let [unanswered, large] = REPLACED;
+        let reason = if too_large { large } else { unanswered };
+        self.responses_replaced
+            .get_or_create(&[("reason", reason)])
+            .inc();
+    }
+
     /// Adds the payloads of an answer.
     pub(crate) fn sent(&self, bytes: usize) {
         self.sent_bytes.inc_by(bytes as u64);
@@ -201,7 +218,7 @@ impl Counts {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let of = |family: &Counters, name, value| family.get_or_create(&[(name, value)]).get();
-        let [done, rejected, failed, abandoned] =
+        let [done, not_finite, rejected, failed, abandoned] =
             OUTCOMES.map(|outcome| of(&self.frames_completed, "outcome", outcome));
         let models = self.models.lock();
         let sum = |of: &dyn Fn(&ModelCounts) -> u64| models.iter().map(|model| of(model)).sum();
@@ -213,12 +230,15 @@ impl Counts {
             .filter(|(_, frames)| *frames > 0);
         Totals {
             calls: self.calls.get(),
-            frames: done + rejected + failed,
+            frames: done + not_finite + rejected + failed,
             done,
+            not_finite,
             rejected,
             failed,
             abandoned,
             gaps: self.frame_gaps.get(),
+            frames_with_bad_pixels: sum(&|model| model.frames_with_bad_pixels.get()),
+            bad_pixels: sum(&|model| model.bad_pixels.get()),
             batches: full + timed_out + closed(Close::EndOfStream),
             full_batches: full,
             timed_out_batches: timed_out,

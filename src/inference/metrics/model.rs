@@ -47,6 +47,9 @@ pub(super) struct Families {
     retries: Counters,
     lanes_replaced: Counters,
     engine_errors: Counters,
+    frames_with_bad_pixels: Counters,
+    bad_pixels: Counters,
+    results_not_finite: Counters,
     stage_duration: Histograms,
 }
 
@@ -60,6 +63,9 @@ impl Families {
             retries: Counters::default(),
             lanes_replaced: Counters::default(),
             engine_errors: Counters::default(),
+            frames_with_bad_pixels: Counters::default(),
+            bad_pixels: Counters::default(),
+            results_not_finite: Counters::default(),
             stage_duration: Histograms::new_with_constructor(super::seconds),
         };
         let r = registry;
@@ -69,6 +75,9 @@ impl Families {
         names::BATCHES_RETRIED.register(r, families.retries.clone());
         names::LANES_REPLACED.register(r, families.lanes_replaced.clone());
         names::ENGINE_ERRORS.register(r, families.engine_errors.clone());
+        names::FRAMES_WITH_BAD_PIXELS.register(r, families.frames_with_bad_pixels.clone());
+        names::BAD_PIXELS.register(r, families.bad_pixels.clone());
+        names::RESULTS_NOT_FINITE.register(r, families.results_not_finite.clone());
         names::STAGE_DURATION_SECONDS.register(r, families.stage_duration.clone());
         families
     }
@@ -100,7 +109,10 @@ impl Families {
             batched_frames: Counter::default(),
             padding: counter(&self.padding, alone.clone()),
             retries: counter(&self.retries, alone.clone()),
-            lanes_replaced: counter(&self.lanes_replaced, alone),
+            lanes_replaced: counter(&self.lanes_replaced, alone.clone()),
+            frames_with_bad_pixels: counter(&self.frames_with_bad_pixels, alone.clone()),
+            bad_pixels: counter(&self.bad_pixels, alone.clone()),
+            results_not_finite: counter(&self.results_not_finite, alone),
             engine_errors: Failure::KINDS.map(|kind| {
                 (
                     kind,
@@ -117,6 +129,8 @@ impl Families {
                 encode: stage("encode"),
             },
             failure_lines: Mutex::new(super::lines()),
+            bad_pixel_lines: Mutex::new(super::lines()),
+            not_finite_lines: Mutex::new(super::lines()),
         }
     }
 }
@@ -146,7 +160,12 @@ pub struct ModelCounts {
     pub(super) lanes_replaced: Counter,
     engine_errors: [(&'static str, Counter); Failure::KINDS.len()],
     stages: Stages,
+    pub(super) frames_with_bad_pixels: Counter,
+    pub(super) bad_pixels: Counter,
+    pub(super) results_not_finite: Counter,
     failure_lines: Mutex<RateLimit>,
+    bad_pixel_lines: Mutex<RateLimit>,
+    not_finite_lines: Mutex<RateLimit>,
 }
 
 fn observe(stage: &Histogram, time: Duration) {
@@ -193,6 +212,32 @@ impl ModelCounts {
     /// Whether a line about a failed batch may be logged: if so, how many were left out before it.
     pub fn failure_line(&self) -> Option<u64> {
         self.failure_lines.lock().pass(Instant::now())
+    }
+
+    /// Adds a frame with `pixels` bad pixels, which were replaced, and logs it unless too many are being logged.
+    pub fn bad_pixels(&self, frame: &str, pixels: usize) {
+        self.frames_with_bad_pixels.inc();
+        self.bad_pixels.inc_by(pixels as u64);
+        if let Some(held_back) = self.bad_pixel_lines.lock().pass(Instant::now()) {
+            tracing::warn!(
+                frame,
+                pixels,
+                unlogged_before = held_back,
+                "Pixels of a frame are bad and were replaced. If they are gaps of the detector, name them in --mask."
+            );
+        }
+    }
+
+    /// Adds a frame of whose results `values` values are not finite, and logs it unless too many are being logged.
+    pub fn not_finite(&self, values: usize) {
+        self.results_not_finite.inc();
+        if let Some(held_back) = self.not_finite_lines.lock().pass(Instant::now()) {
+            tracing::warn!(
+                values,
+                unlogged_before = held_back,
+                "A result has values that are no finite numbers; --on-nonfinite says what is answered."
+            );
+        }
     }
 
     /// Adds a batch run a second time.

@@ -13,10 +13,16 @@ pub struct Totals {
     pub frames: u64,
     /// Of these, with results.
     pub done: u64,
+    /// Of these, with results that have NaN or infinite values.
+    pub not_finite: u64,
     /// Of these, wrong in themselves.
     pub rejected: u64,
     /// Of these, failed by the engine.
     pub failed: u64,
+    /// Frames in which bad pixels were replaced.
+    pub frames_with_bad_pixels: u64,
+    /// Pixels that were replaced.
+    pub bad_pixels: u64,
     /// Datums whose call numa gave up.
     pub(crate) abandoned: u64,
     /// Frames whose numbers were left out upstream.

@@ -113,9 +113,16 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
                 filling.insert((lease, fill))
             }
         };
-        if let Err(rejection) = lease.push(ticket, &pixels) {
-            self.reject(ticket, rejection, datum.headers, datum.value, call);
-            return false;
+        match lease.push(ticket, &pixels, &self.model.bad_pixels) {
+            Ok(0) => {}
+            Ok(bad) => {
+                let frame = frame_id(&datum.headers, call.ledger.id(ticket));
+                self.model.metrics.bad_pixels(frame, bad);
+            }
+            Err(rejection) => {
+                self.reject(ticket, rejection, datum.headers, datum.value, call);
+                return false;
+            }
         }
         lease.number_last(number);
         let waited = self.waited.saturating_sub(waited_before);

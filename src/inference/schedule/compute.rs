@@ -7,7 +7,7 @@ use crate::inference::failure::Failure;
 use crate::inference::lane::{LaneId, Pending, Reply};
 use crate::inference::ledger::{Outcome, Results, Ticket};
 use crate::inference::metrics::model::BatchNote;
-use crate::inference::model::Model;
+use crate::inference::model::{Model, SelectedOutput};
 use crate::inference::newest::Image;
 use crate::inference::sync::{JoinHandle, sleep, spawn, spawn_blocking, timeout};
 use std::sync::Arc;
@@ -214,22 +214,32 @@ impl Model {
     }
 
     fn encode(&self, tickets: &[Ticket], lease: &Lease) -> Vec<(Ticket, Outcome)> {
-        let encoded = |frame: usize| -> Result<Results, Failure> {
-            let outputs = self.outputs.iter();
-            outputs
-                .map(|output| {
-                    let row = lease.result(output.index, frame);
-                    let row = row.ok_or(Failure::Unsettled)?;
-                    let encoded = output.envelope.encode(row);
-                    encoded.map_err(|source| Failure::Output {
-                        output: output.name.clone(),
-                        source,
-                    })
-                })
-                .collect()
+        let encoded = |frame: usize| -> Result<(Results, usize), Failure> {
+            let mut not_finite = 0;
+            let mut encode = |output: &SelectedOutput| -> Result<Vec<u8>, Failure> {
+                let row = lease.result(output.index, frame);
+                let row = row.ok_or(Failure::Unsettled)?;
+                let encoded = output.envelope.encode(row);
+                let encoded = encoded.map_err(|source| Failure::Output {
+                    output: output.name.clone(),
+                    source,
+                })?;
+                not_finite += encoded.not_finite;
+                Ok(encoded.message)
+            };
+            let results = self
+                .outputs
+                .iter()
+                .map(&mut encode)
+                .collect::<Result<_, _>>()?;
+            Ok((results, not_finite))
         };
         let outcome = |frame| match encoded(frame) {
-            Ok(results) => Outcome::Done(results),
+            Ok((results, 0)) => Outcome::Done(results),
+            Ok((results, values)) => {
+                self.metrics.not_finite(values);
+                Outcome::NotFinite(results)
+            }
             Err(failure) => {
                 if let Some(held_back) = self.metrics.failure_line() {
                     tracing::error!(kind = failure.kind(), error = %failure, unlogged_before = held_back,

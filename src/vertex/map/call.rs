@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
+use numaflow::batchmap::Datum;
 use numaflow::proto::map::{MapRequest, MapResponse, TransmissionStatus};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
@@ -17,8 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status, Streaming};
 use tracing::{debug, error, info, warn};
 
-use super::Host;
 use super::roll::{Roll, Settled};
+use super::{Host, Mapped, Mapper};
 
 /// What a handler panicked with.
 type Panic = Box<dyn std::any::Any + Send>;
@@ -35,7 +35,7 @@ pub(super) struct Answered {
 ///
 /// # Errors
 /// The status to end the stream with, when reading failed or a message broke the protocol.
-pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
+pub(super) async fn run<H: Mapper>(
     host: &Host<H>,
     first: MapRequest,
     requests: &mut Streaming<MapRequest>,
@@ -44,8 +44,7 @@ pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
     let mut in_hand = InHand::default();
     let (datums, input) = mpsc::channel(host.read_ahead);
     let handler = Arc::clone(&host.handler);
-    let handler =
-        AbortOnDropHandle::new(tokio::spawn(async move { handler.batchmap(input).await }));
+    let handler = AbortOnDropHandle::new(tokio::spawn(async move { handler.map(input).await }));
 
     let mut message = Some(first);
     let over = loop {
@@ -76,7 +75,7 @@ pub(super) async fn run<H: BatchMapper + Send + Sync + 'static>(
         returned => returned.map_err(JoinError::into_panic),
     };
     Ok(Answered {
-        responses: in_hand.answer(returned, &host.unanswered),
+        responses: in_hand.answer(returned, &host.instead, host.max_message_size),
         over,
     })
 }
@@ -150,15 +149,16 @@ impl InHand {
     /// Makes the call's responses of what the handler returned.
     fn answer(
         mut self,
-        returned: Result<Vec<BatchResponse>, Panic>,
-        unanswered: &super::Unanswered,
+        returned: Result<Vec<Mapped>, Panic>,
+        instead: &super::Instead,
+        largest: usize,
     ) -> Vec<MapResponse> {
         self.end = End::Answered;
         let roll = std::mem::take(&mut self.roll);
         let datums = roll.len();
         let settled = match returned {
             Ok(responses) => {
-                let settled = roll.settle(responses, unanswered);
+                let settled = roll.settle(responses, instead, largest);
                 report(datums, &settled);
                 settled
             }
@@ -168,7 +168,7 @@ impl InHand {
                     panic = %crate::telemetry::panic::message(panic.as_ref()),
                     "The handler panicked: the host answers every datum of the call, and goes on."
                 );
-                roll.settle(Vec::new(), unanswered)
+                roll.settle(Vec::new(), instead, largest)
             }
         };
         let mut responses = settled.responses;
@@ -204,6 +204,7 @@ fn report(datums: usize, settled: &Settled) {
         repeated,
         unknown,
         empty,
+        too_large,
         ..
     } = settled;
     if unanswered > 0 {
@@ -227,6 +228,14 @@ fn report(datums: usize, settled: &Settled) {
             empty,
             "The handler returned responses without a message: sent on as drops, for an empty list \
              stalls Numaflow's sink."
+        );
+    }
+    if too_large > 0 {
+        error!(
+            datums,
+            too_large,
+            first = settled.first_too_large.as_deref().unwrap_or_default(),
+            "Responses are larger than a gRPC message may be and cannot be sent: the host answered in their place."
         );
     }
     debug!(datums, "The call is answered.");

@@ -1,5 +1,5 @@
-//! The gRPC host of a batch map: it serves any `BatchMapper` on a
-//! Unix socket, as Numaflow asks.
+//! The gRPC host of a batch map: it serves any `Mapper`, and so any `BatchMapper` of the SDK, on a Unix socket, as Numaflow
+//! asks.
 //!
 //! The SDK has its own server, which can run the same handlers. This host adds large HTTP/2 frames and windows (less than
 //! half the CPU at 512 KiB a message), a handler that survives reconnects of numa and its own panics, the metadata of each
@@ -37,9 +37,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use numaflow::batchmap::{BatchMapper, BatchResponse};
+use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
 use numaflow::proto::map::map_server::{Map, MapServer};
 use numaflow::proto::map::{MapRequest, MapResponse, ReadyResponse};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
@@ -88,39 +89,82 @@ impl Default for ServerConfig {
     }
 }
 
-/// What a datum is answered with when the handler did not answer it.
-type Unanswered = dyn Fn(String) -> BatchResponse + Send + Sync;
+/// The group of the results' user metadata.
+const GROUP: &str = "beamflow";
+
+/// What a message's metadata say: keys and values of the group `beamflow` in Numaflow's user metadata.
+pub type Notes = Arc<[(&'static str, String)]>;
+
+/// A handler's response to one datum.
+pub struct Mapped {
+    /// Its messages.
+    pub response: BatchResponse,
+    /// What the metadata of each message say; none beyond its end.
+    pub notes: Vec<Notes>,
+}
+
+/// A handler of read batches: as the SDK's `BatchMapper`, whose messages have no metadata.
+#[tonic::async_trait]
+pub trait Mapper: Send + Sync + 'static {
+    /// Answers the datums of a read batch.
+    async fn map(&self, datums: mpsc::Receiver<Datum>) -> Vec<Mapped>;
+}
+
+#[tonic::async_trait]
+impl<H: BatchMapper + Send + Sync + 'static> Mapper for H {
+    async fn map(&self, datums: mpsc::Receiver<Datum>) -> Vec<Mapped> {
+        let responses = self.batchmap(datums).await.into_iter();
+        let without_notes = |response| Mapped {
+            response,
+            notes: Vec::new(),
+        };
+        responses.map(without_notes).collect()
+    }
+}
+
+/// Why the host answers a datum itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The handler did not answer it.
+    Unanswered,
+    /// The handler's response is larger than a gRPC message may be.
+    TooLarge,
+}
+
+/// What a datum is answered with when the handler's response is missing or cannot be sent.
+type Instead = dyn Fn(String, Why) -> BatchResponse + Send + Sync;
 
 /// What all streams share.
 struct Host<H> {
     handler: Arc<H>,
-    unanswered: Box<Unanswered>,
+    instead: Box<Instead>,
     read_ahead: usize,
+    max_message_size: usize,
     shutdown: CancellationToken,
     /// Holds one token for each open stream.
     streams: TaskTracker,
 }
 
-/// Serves a [`BatchMapper`] on a Unix socket until shutdown.
+/// Serves a [`Mapper`] on a Unix socket until shutdown.
 pub struct Server<H> {
     handler: Arc<H>,
     config: ServerConfig,
-    unanswered: Box<Unanswered>,
+    instead: Box<Instead>,
 }
 
-impl<H: BatchMapper + Send + Sync + 'static> Server<H> {
-    /// A host for `handler`. `unanswered` makes the response of a datum that the handler was given
-    /// and did not answer (it panicked, returned early, or forgot): a nack or a drop, as configured.
-    /// Of what it returns only the messages count; none at all counts as a drop.
+impl<H: Mapper> Server<H> {
+    /// A host for `handler`. `instead` makes the response of a datum that the handler was given and did not answer (it
+    /// panicked, returned early, or forgot), or answered with more than fits into a message: a nack or a drop, as
+    /// configured. Of what it returns only the messages count; none at all counts as a drop.
     pub fn new(
         handler: Arc<H>,
         config: ServerConfig,
-        unanswered: impl Fn(String) -> BatchResponse + Send + Sync + 'static,
+        instead: impl Fn(String, Why) -> BatchResponse + Send + Sync + 'static,
     ) -> Self {
         Self {
             handler,
             config,
-            unanswered: Box::new(unanswered),
+            instead: Box::new(instead),
         }
     }
 
@@ -135,8 +179,9 @@ impl<H: BatchMapper + Send + Sync + 'static> Server<H> {
         let (listening, incoming) = listener::bind(&self.config).await?;
         let host = Arc::new(Host {
             handler: self.handler,
-            unanswered: self.unanswered,
+            instead: self.instead,
             read_ahead: self.config.read_ahead.max(1),
+            max_message_size: self.config.max_message_size,
             shutdown,
             streams: TaskTracker::new(),
         });
@@ -198,7 +243,7 @@ async fn overdue(drained: &CancellationToken) {
 struct Service<H>(Arc<Host<H>>);
 
 #[tonic::async_trait]
-impl<H: BatchMapper + Send + Sync + 'static> Map for Service<H> {
+impl<H: Mapper> Map for Service<H> {
     type MapFnStream = BoxStream<'static, Result<MapResponse, Status>>;
 
     async fn map_fn(

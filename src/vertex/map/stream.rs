@@ -12,14 +12,13 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::ready;
 use futures::stream::{self, BoxStream};
-use numaflow::batchmap::BatchMapper;
 use numaflow::proto::map::{MapRequest, MapResponse};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Status, Streaming};
 use tracing::{debug, info};
 
-use super::Host;
 use super::call::{self, Answered};
+use super::{Host, Mapper};
 
 /// One item of the response stream.
 type Burst = Vec<Result<MapResponse, Status>>;
@@ -28,7 +27,7 @@ type Burst = Vec<Result<MapResponse, Status>>;
 ///
 /// # Errors
 /// The status the whole request is refused with: shutdown has begun, or the handshake did not come.
-pub(super) async fn open<H: BatchMapper + Send + Sync + 'static>(
+pub(super) async fn open<H: Mapper>(
     host: Arc<Host<H>>,
     mut requests: Streaming<MapRequest>,
 ) -> Result<BoxStream<'static, Result<MapResponse, Status>>, Status> {
@@ -80,7 +79,7 @@ struct Session<H> {
     _token: TaskTrackerToken,
 }
 
-impl<H: BatchMapper + Send + Sync + 'static> Session<H> {
+impl<H: Mapper> Session<H> {
     /// The responses of the next read batch; `None` when the stream is to end.
     async fn next_burst(&mut self) -> Option<Burst> {
         if self.over {

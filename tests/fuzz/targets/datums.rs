@@ -8,7 +8,7 @@ use beamflow::cli::Cli;
 use beamflow::config::Config;
 use beamflow::engine::simulated::expected;
 use beamflow::frame::values::{Element, ValuesMut};
-use beamflow::frame::{Decoder, Dtype, FrameShape, OutputSize};
+use beamflow::frame::{BadPixels, Decoder, Dtype, FrameShape, OutputSize};
 use beamflow::vertex::client::Datum;
 use clap::Parser;
 use half::f16;
@@ -138,12 +138,16 @@ impl Subject {
         match self.element {
             Element::F32 => {
                 let mut row = vec![0.0; PIXELS];
-                pixels.write_to(ValuesMut::F32(&mut row)).ok()?;
+                pixels
+                    .write_to(ValuesMut::F32(&mut row), &BadPixels::default())
+                    .ok()?;
                 Some(row)
             }
             Element::F16 => {
                 let mut row = vec![f16::ZERO; PIXELS];
-                pixels.write_to(ValuesMut::F16(&mut row)).ok()?;
+                pixels
+                    .write_to(ValuesMut::F16(&mut row), &BadPixels::default())
+                    .ok()?;
                 Some(row.into_iter().map(f32::from).collect())
             }
         }

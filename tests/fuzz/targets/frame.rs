@@ -3,7 +3,9 @@
 
 use super::{assert_one_line, headers};
 use beamflow::frame::values::ValuesMut;
-use beamflow::frame::{Decoder, Dtype, FrameShape, Pixels, Rejection};
+use beamflow::frame::{
+    BadPixelFill, BadPixelLimit, BadPixels, Decoder, Dtype, FrameShape, Pixels, Rejection,
+};
 use half::f16;
 use std::collections::HashMap;
 
@@ -68,28 +70,38 @@ fn convert(pixels: &Pixels<'_>, payload: &[u8]) {
         .map(|pixel| value(dtype, pixel))
         .collect();
 
+    let finite = |value: &f64| {
+        Some(*value as f32)
+            .filter(|value| value.is_finite())
+            .unwrap_or(0.0)
+    };
+    let limit = BadPixelLimit::Percent(100.0);
+    let bad = BadPixels::new("nan".parse().ok(), BadPixelFill::Zero, limit, None);
     let mut row = vec![7.0; pixels.len()];
-    pixels.write_to(ValuesMut::F32(&mut row)).unwrap();
+    let found = pixels.write_to(ValuesMut::F32(&mut row), &bad).unwrap();
+    let not_finite = expected
+        .iter()
+        .filter(|value| !(**value as f32).is_finite());
+    assert_eq!(found, not_finite.count());
     for (converted, expected) in row.iter().zip(&expected) {
-        let expected = *expected as f32;
-        assert!(*converted == expected || converted.is_nan() && expected.is_nan());
+        assert_eq!(*converted, finite(expected));
     }
+    rejects_or_is_finite(pixels);
     if dtype == Dtype::F32 {
         let same_bits = row
             .iter()
             .zip(bytes.chunks_exact(4))
-            .all(|(value, bytes)| value.to_le_bytes() == bytes);
+            .all(|(value, bytes)| *value == 0.0 || value.to_le_bytes() == bytes);
         assert!(same_bits, "float32 is passed on bit for bit");
     }
 
     let mut half = vec![f16::ONE; pixels.len()];
-    let beyond = |value: &f64| value.is_finite() && value.abs() as f32 >= 65_520.0;
-    match pixels.write_to(ValuesMut::F16(&mut half)) {
-        Ok(()) => {
+    let beyond = |value: &f64| finite(value).abs() >= 65_520.0;
+    match pixels.write_to(ValuesMut::F16(&mut half), &bad) {
+        Ok(_) => {
             for (converted, expected) in half.iter().zip(&expected) {
                 assert!(!beyond(expected), "{expected}");
-                let single = f16::from_f32(*expected as f32);
-                assert!(*converted == single || converted.is_nan() && single.is_nan());
+                assert_eq!(*converted, f16::from_f32(finite(expected)));
             }
         }
         Err(rejection) => {
@@ -101,8 +113,29 @@ fn convert(pixels: &Pixels<'_>, payload: &[u8]) {
 
     // A row of another length is refused and left as it was.
     let mut longer = vec![7.0; pixels.len() + 1];
-    assert!(pixels.write_to(ValuesMut::F32(&mut longer)).is_err());
+    assert!(pixels.write_to(ValuesMut::F32(&mut longer), &bad).is_err());
     assert!(longer.iter().all(|value| *value == 7.0));
+}
+
+/// Whatever the rule, a model gets finite values or none.
+fn rejects_or_is_finite(pixels: &Pixels<'_>) {
+    let rules = [
+        None,
+        Some("max"),
+        Some("negative"),
+        Some("max,negative,above=100"),
+    ];
+    for rule in rules {
+        let rule = rule.map(|rule| rule.parse().unwrap());
+        for fill in [BadPixelFill::Zero, BadPixelFill::Median] {
+            let bad = BadPixels::new(rule, fill, BadPixelLimit::default(), None);
+            let mut row = vec![7.0; pixels.len()];
+            match pixels.write_to(ValuesMut::F32(&mut row), &bad) {
+                Ok(_) => assert!(row.iter().all(|value| value.is_finite())),
+                Err(rejection) => check(&rejection),
+            }
+        }
+    }
 }
 
 /// A pixel as a number. Exact: every type fits into `f64`.

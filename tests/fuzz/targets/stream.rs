@@ -184,7 +184,7 @@ fn serve(subject: &'static Subject) -> Channel {
     let sock = config.sock_path.clone();
     let policy = subject.sidecar.policy.clone();
     let handler = Arc::clone(&subject.sidecar.handler);
-    let server = Server::new(handler, config, move |id| policy.unanswered(id));
+    let server = Server::new(handler, config, move |id, _| policy.unanswered(id));
     runtime().spawn(server.serve(CancellationToken::new()));
     runtime().block_on(async {
         loop {

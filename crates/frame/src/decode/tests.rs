@@ -21,7 +21,10 @@ fn headers(pairs: &[(&str, &str)]) -> HashMap<String, String> {
 fn row(pixels: Pixels<'_>) -> Vec<f32> {
     let mut row = vec![f32::NAN; pixels.len()];
     pixels
-        .write_to(crate::values::ValuesMut::F32(&mut row))
+        .write_to(
+            crate::values::ValuesMut::F32(&mut row),
+            &crate::BadPixels::default(),
+        )
         .unwrap();
     row
 }
@@ -38,7 +41,7 @@ fn text(result: Result<Pixels<'_>, Rejection>) -> String {
 fn a_raw_frame_is_borrowed_not_copied() {
     let payload = [1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 0xff, 0xff];
     let pixels = INT16.decode(&payload, &headers(&[])).unwrap();
-    assert_eq!(pixels, Pixels::new(Dtype::I16, &payload));
+    assert_eq!(pixels, Pixels::new(Dtype::I16, SHAPE, &payload));
     assert_eq!(row(pixels), [1.0, 2.0, 3.0, 4.0, 5.0, -1.0]);
 }
 
@@ -140,7 +143,7 @@ fn an_npy_image_brings_its_own_type() {
     let file = fixture();
     let float64 = Decoder::new(Dtype::F64, SHAPE);
     let pixels = float64.decode(&file, &headers(&[])).unwrap();
-    assert_eq!(pixels, Pixels::new(Dtype::I16, &file[128..]));
+    assert_eq!(pixels, Pixels::new(Dtype::I16, SHAPE, &file[128..]));
     assert_eq!(
         row(pixels),
         [-2500.0, -1500.0, -500.0, 500.0, 1500.0, 2500.0]

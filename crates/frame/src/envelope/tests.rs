@@ -49,7 +49,7 @@ fn a_message_is_byte_for_byte_what_numpy_saves_of_the_crop() {
         Npy,
     )
     .unwrap();
-    assert_eq!(envelope.encode(Values::F32(&row)).unwrap(), saved);
+    assert_eq!(envelope.encode(Values::F32(&row)).unwrap().message, saved);
 }
 
 #[test]
@@ -60,7 +60,8 @@ fn the_crop_is_the_centre_and_rounds_toward_the_origin() {
         floats(
             &envelope
                 .encode(Values::F32(&places(1, plane.0, plane.1)))
-                .unwrap(),
+                .unwrap()
+                .message,
         )
     };
     assert_eq!(crop((4, 4), 2, 2), [101.0, 102.0, 201.0, 202.0]);
@@ -93,7 +94,12 @@ fn every_plane_of_a_stack_is_cropped() {
     .unwrap();
     assert_eq!(envelope.shape(), [3, 1, 1]);
     assert_eq!(
-        floats(&envelope.encode(Values::F32(&places(3, 3, 3))).unwrap()),
+        floats(
+            &envelope
+                .encode(Values::F32(&places(3, 3, 3)))
+                .unwrap()
+                .message
+        ),
         [101.0, 10_101.0, 20_101.0]
     );
 }
@@ -118,7 +124,12 @@ fn leading_ones_are_dropped_and_vectors_are_sent_whole() {
     assert_eq!(shape(&[], size), [0_usize; 0]);
     let vector = Envelope::new(&[1, 3], size, Float32, Raw).unwrap();
     assert_eq!(
-        floats(&vector.encode(Values::F32(&[1.0, 2.0, 3.0])).unwrap()),
+        floats(
+            &vector
+                .encode(Values::F32(&[1.0, 2.0, 3.0]))
+                .unwrap()
+                .message
+        ),
         [1.0, 2.0, 3.0]
     );
 }
@@ -134,7 +145,7 @@ fn float32_leaves_bit_for_bit() {
         f32::MAX,
     ];
     let envelope = Envelope::new(&[2, 3], Full, Float32, Raw).unwrap();
-    let bits: Vec<u32> = floats(&envelope.encode(Values::F32(&row)).unwrap())
+    let bits: Vec<u32> = floats(&envelope.encode(Values::F32(&row)).unwrap().message)
         .iter()
         .map(|v| v.to_bits())
         .collect();
@@ -157,7 +168,8 @@ fn int16_truncates_toward_zero_saturates_and_has_no_nan() {
     let envelope = Envelope::new(&[3, 3], Full, Int16, Raw).unwrap();
     let message = envelope
         .encode(Values::F32(&cases.map(|(value, _)| value)))
-        .unwrap();
+        .unwrap()
+        .message;
     let values: Vec<i16> = message
         .as_chunks()
         .0
@@ -185,7 +197,7 @@ fn the_length_is_known_beforehand_and_allocated_once() {
             format,
         )
         .unwrap();
-        let message = envelope.encode(Values::F32(&[1.0; 25])).unwrap();
+        let message = envelope.encode(Values::F32(&[1.0; 25])).unwrap().message;
         assert_eq!(envelope.encoded_len(), bytes);
         assert_eq!((message.len(), message.capacity()), (bytes, bytes));
     }
@@ -261,7 +273,7 @@ fn half_precision_results_are_sent_exactly_as_single_precision() {
     .unwrap();
     let values = [0.1, -2.5, 65_504.0, f32::INFINITY].map(f16::from_f32);
     assert_eq!(
-        floats(&envelope.encode(Values::F16(&values)).unwrap()),
+        floats(&envelope.encode(Values::F16(&values)).unwrap().message),
         values.map(f16::to_f32)
     );
 }
@@ -283,7 +295,7 @@ fn only_the_wanted_range_is_read() {
         .unwrap();
         // Each value encodes its place, so the message shows which places were read.
         let row: Vec<f32> = (0..envelope.row_len()).map(|place| place as f32).collect();
-        let read = floats(&envelope.encode(Values::F32(&row)).unwrap());
+        let read = floats(&envelope.encode(Values::F32(&row)).unwrap().message);
         let (first, last) = (read.first().unwrap(), read.last().unwrap());
         assert_eq!(
             envelope.wanted(),

@@ -31,6 +31,14 @@ impl<'a> Array<'a> {
     /// [`Rejection::NpyTruncated`] if the payload ends within the header, [`Rejection::UnknownDtype`] for an
     /// unsupported element type, [`Rejection::BadNpy`] for everything else.
     pub fn read(payload: &'a [u8]) -> Result<Self, Rejection> {
+        Self::read_with(payload, Dtype::from_descr)
+    }
+
+    /// The same with `dtype` as the reader of the element type.
+    pub(crate) fn read_with(
+        payload: &'a [u8],
+        dtype: impl FnOnce(&str) -> Option<Dtype>,
+    ) -> Result<Self, Rejection> {
         let truncated = |expected| Rejection::NpyTruncated {
             bytes: payload.len(),
             expected,
@@ -76,7 +84,7 @@ impl<'a> Array<'a> {
                 "says Fortran order: send C order, numpy.ascontiguousarray(frame)",
             ));
         }
-        let dtype = Dtype::from_descr(fields.descr).ok_or_else(|| unknown_dtype(fields.descr))?;
+        let dtype = dtype(fields.descr).ok_or_else(|| unknown_dtype(fields.descr))?;
         Ok(Self {
             dtype,
             image: fields.shape.image,

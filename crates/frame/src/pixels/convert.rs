@@ -10,6 +10,24 @@ use half::f16;
 /// The smallest magnitude that is refused: it is nearer to 65,536 than to 65,504, the largest `f16`.
 const BEYOND_HALF: f32 = 65_520.0;
 
+/// The good values, and what is written in place of others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Good {
+    pub(super) least: f32,
+    pub(super) most: f32,
+    pub(super) marker: f32,
+}
+
+impl Good {
+    /// `value` and 0, or the marker and 1 if it is bad. NaN is bad: it compares with nothing.
+    #[inline(always)]
+    fn check(self, value: f32) -> (f32, u32) {
+        let is_good = value >= self.least && value <= self.most;
+        let kept = if is_good { value } else { self.marker };
+        (kept, u32::from(!is_good))
+    }
+}
+
 /// Writes `value(pixel)` for every pixel.
 pub(super) fn to_single<const SIZE: usize>(
     pixels: &[[u8; SIZE]],
@@ -35,43 +53,78 @@ pub(super) fn to_single<const SIZE: usize>(
     dispatch!(Level::new(), simd => run(simd, pixels, row, value));
 }
 
-/// Writes the `f16` nearest to `value(pixel)` for every pixel, ties to even.
+/// Writes `value(pixel)` for every pixel that is good, and the marker for the others; returns their number.
+pub(super) fn to_single_checked<const SIZE: usize>(
+    pixels: &[[u8; SIZE]],
+    row: &mut [f32],
+    good: Good,
+    value: impl Fn([u8; SIZE]) -> f32,
+) -> usize {
+    #[inline(always)]
+    fn run<S: Simd, const SIZE: usize>(
+        simd: S,
+        pixels: &[[u8; SIZE]],
+        row: &mut [f32],
+        good: Good,
+        value: impl Fn([u8; SIZE]) -> f32,
+    ) -> u32 {
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let mut bad = 0_u32;
+                for (to, from) in row.iter_mut().zip(pixels) {
+                    let (kept, is_bad) = good.check(value(*from));
+                    bad = bad.wrapping_add(is_bad);
+                    *to = kept;
+                }
+                bad
+            },
+        )
+    }
+    dispatch!(Level::new(), simd => run(simd, pixels, row, good, value)) as usize
+}
+
+/// Writes the `f16` nearest to `value(pixel)`, ties to even, for every pixel that is good, and the marker for the others;
+/// returns their number.
 ///
 /// # Errors
-/// The first value that is finite and would become infinite; the row is then undefined.
+/// The first good value that is finite and would become infinite; the row is then undefined.
 pub(super) fn to_half<const SIZE: usize>(
     pixels: &[[u8; SIZE]],
     row: &mut [f16],
+    good: Good,
     value: impl Fn([u8; SIZE]) -> f32,
-) -> Result<(), f32> {
+) -> Result<usize, f32> {
     #[inline(always)]
     fn run<S: Simd, const SIZE: usize>(
         simd: S,
         pixels: &[[u8; SIZE]],
         row: &mut [f16],
+        good: Good,
         value: impl Fn([u8; SIZE]) -> f32,
-    ) -> bool {
+    ) -> (bool, u32) {
         simd.vectorize(
             #[inline(always)]
             || {
-                let mut beyond = false;
+                let (mut beyond, mut bad) = (false, 0_u32);
                 for (to, from) in row.iter_mut().zip(pixels) {
-                    let single = value(*from);
-                    beyond |= is_beyond_half(single);
-                    *to = nearest_half(single);
+                    let (kept, is_bad) = good.check(value(*from));
+                    bad = bad.wrapping_add(is_bad);
+                    beyond |= is_beyond_half(kept);
+                    *to = nearest_half(kept);
                 }
-                beyond
+                (beyond, bad)
             },
         )
     }
-    let beyond = dispatch!(Level::new(), simd => run(simd, pixels, row, &value));
+    let (beyond, bad) = dispatch!(Level::new(), simd => run(simd, pixels, row, good, &value));
     let first = || {
-        let mut values = pixels.iter().map(|pixel| value(*pixel));
+        let mut values = pixels.iter().map(|pixel| good.check(value(*pixel)).0);
         values.find(|value| is_beyond_half(*value))
     };
     match beyond.then(first).flatten() {
         Some(value) => Err(value),
-        None => Ok(()),
+        None => Ok(bad as usize),
     }
 }
 
