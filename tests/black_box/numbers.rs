@@ -198,3 +198,27 @@ async fn short_batches_that_a_model_cannot_run_are_padded() {
     assert_eq!(host.counts.totals().padding, 3);
     host.stop().await;
 }
+
+#[test]
+fn results_too_large_for_a_message_are_refused_at_the_start() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_beamflow"))
+        .args([
+            "--model-path",
+            "sim:size=3000x3000,outputs=2",
+            "--output-size",
+            "full",
+        ])
+        .args(["--http-address", "off"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    for words in [
+        "--output-size: 'full'",
+        "68.7 MiB",
+        "64.0 MiB",
+        "--output-dtype int16",
+    ] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+}

@@ -138,3 +138,32 @@ async fn a_handler_that_answers_unread_blocks_no_sender() {
     assert_eq!(value(&back, "a"), b"guessed");
     assert_eq!(by_the_host(&back), ["b"]);
 }
+
+#[tokio::test]
+async fn an_answer_too_large_to_send_is_replaced_not_fatal() {
+    const LIMIT: usize = 64 << 10;
+    // Grows each value: one of them beyond the limit.
+    let grow = |mut input: tokio::sync::mpsc::Receiver<numaflow::batchmap::Datum>| async move {
+        let mut responses = Vec::new();
+        while let Some(datum) = input.recv().await {
+            responses.push(answer(datum.id, vec![7; 2 * datum.value.len()]));
+        }
+        responses
+    };
+    let rig = Rig::start_with(grow, |config| config.max_message_size = LIMIT).await;
+    let mut driver = rig.driver().await;
+    let sizes = [
+        ("small", 10),
+        ("large", LIMIT / 2 + 1),
+        ("fits", LIMIT / 2 - 1000),
+    ];
+    for _ in 0..2 {
+        let datums = sizes.map(|(id, size)| Datum::new(id, vec![0; size]));
+        let back = soon(driver.call(futures::stream::iter(datums)))
+            .await
+            .unwrap();
+        assert_eq!(by_the_host(&back), ["large"]);
+        assert_eq!(value(&back, "fits").len(), LIMIT - 2000);
+    }
+    driver.finish().await.unwrap();
+}

@@ -129,6 +129,7 @@ struct Load {
 struct Times {
     convert: Vec<Duration>,
     stages: Vec<StageTimes>,
+    begun: Option<Instant>,
     ended: Option<Instant>,
 }
 
@@ -172,8 +173,8 @@ impl Load {
         let places = (0..devices).flat_map(|device| {
             (0..lanes_on(device, devices, lanes)).map(move |lane| (device, lane * devices + device))
         });
-        let ready = Barrier::new(lanes + 1);
-        let (begun, lanes_times) = std::thread::scope(|scope| {
+        let ready = Barrier::new(lanes);
+        let lanes_times: Vec<Result<Times, _>> = std::thread::scope(|scope| {
             let threads: Vec<_> = places
                 .map(|(device, lane)| {
                     let ready = &ready;
@@ -185,26 +186,33 @@ impl Load {
                     scope.spawn(move || self.lane(place, ready))
                 })
                 .collect();
-            ready.wait();
-            let begun = Instant::now();
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
                 Ok(times) => times,
                 Err(panic) => Err(BenchEngineError::Panicked(
                     crate::telemetry::panic::message(panic.as_ref()),
                 )),
             };
-            let times: Vec<Result<Times, _>> = threads.into_iter().map(join).collect();
-            (begun, times)
+            threads.into_iter().map(join).collect()
         });
         let mut all = Times::default();
         for times in lanes_times {
             let times = times?;
             all.convert.extend(times.convert);
             all.stages.extend(times.stages);
+            // From the lanes' own clocks: this thread may be kept waiting while they work.
+            all.begun = match (all.begun, times.begun) {
+                (Some(first), Some(begun)) => Some(first.min(begun)),
+                (first, begun) => first.or(begun),
+            };
             all.ended = all.ended.max(times.ended);
         }
-        let ended = all.ended.unwrap_or(begun);
-        let elapsed = ended.saturating_duration_since(begun).as_secs_f64();
+        let elapsed = all
+            .begun
+            .zip(all.ended)
+            .map_or(Duration::ZERO, |(begun, ended)| {
+                ended.saturating_duration_since(begun)
+            });
+        let elapsed = elapsed.as_secs_f64();
         let batches_per_second = all.stages.len() as f64 / elapsed.max(1e-9);
         let stage =
             |of: fn(&StageTimes) -> Duration| Percentiles::of(all.stages.iter().map(of).collect());
@@ -230,6 +238,7 @@ impl Load {
             ))
         });
         let (mut session, mut slot, mut times) = prepared?;
+        times.begun = Some(Instant::now());
         for _ in 0..self.batches {
             times.stages.push(slot.run(session.as_mut())?);
         }

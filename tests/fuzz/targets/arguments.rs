@@ -14,7 +14,13 @@ use std::os::unix::ffi::OsStrExt;
 type Parsed = (Cli, Vec<Setting>);
 
 /// The flags without a value.
-const SWITCHES: [&str; 4] = ["spin", "no-cuda-graphs", "no-pictures", "debug"];
+const SWITCHES: [&str; 5] = [
+    "allow-mixed-rows",
+    "spin",
+    "no-cuda-graphs",
+    "no-pictures",
+    "debug",
+];
 
 /// Parses the arguments as the program does.
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, clap::Error> {
