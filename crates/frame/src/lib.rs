@@ -105,6 +105,7 @@ pub use decode::{Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number}
 pub use dtype::Dtype;
 pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
+pub use envelope::crop_start;
 pub use output::OutputDtype;
 pub use output::{OutputFormat, OutputSize};
 pub use pixels::LengthMismatch;
