@@ -52,6 +52,10 @@ pub(crate) const RESPONSES_REPLACED: Name = name(
     "Responses that the host replaced, by reason",
 );
 pub(crate) const FRAME_GAPS: Name = name("frame_gaps", "Frame numbers that were left out upstream");
+pub(crate) const FRAME_GAPS_FILLED: Name = name(
+    "frame_gaps_filled",
+    "Frames that came after their numbers had been counted as left out",
+);
 pub(crate) const BATCHES: Name = name(
     "batches",
     "Batches computed, by mode and by why they closed",

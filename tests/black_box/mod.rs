@@ -16,6 +16,8 @@ mod disk;
 mod engine_commands;
 /// Engine faults: every datum is answered.
 mod faults;
+/// Missing frame numbers.
+mod gaps;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
 /// Memory limits.
@@ -24,6 +26,8 @@ mod limits;
 mod logs;
 /// Metrics, stats and health over HTTP.
 mod metrics;
+/// What the Python sidecars gave.
+mod migration;
 /// Pixels that are no measurements, results that are no numbers, and metadata.
 mod numbers;
 /// The status page, in a browser.

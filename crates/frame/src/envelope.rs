@@ -74,11 +74,21 @@ pub enum EnvelopeError {
     },
 }
 
+/// Where a crop of `kept` pixels around the centre of `pixels` begins: ⌊pixels / 2⌋ − ⌊kept / 2⌋.
+///
+/// Pixel ⌊N / 2⌋ is the centre of an FFT and of the probe. It stays the centre of the crop, odd or even. The Python sidecars crop in the
+/// same way: github.com/perarnau/charon, `batch_infer` in workflows/src/pvapy-udf/pvapy-inference.py. For an odd crop of an even
+/// output, half of the rest would be one pixel less.
+#[must_use]
+pub const fn crop_start(pixels: usize, kept: usize) -> usize {
+    (pixels / 2).saturating_sub(kept / 2)
+}
+
 impl Envelope {
     /// The envelope for an output of `frame_shape` per frame (without the batch axis).
     ///
     /// Leading axes of length 1 are dropped: (1, 128, 128) is sent as (128, 128). Of the last two
-    /// axes the centre of `size` is kept, starting at ⌊(H − height) / 2⌋ and ⌊(W − width) / 2⌋.
+    /// axes the centre of `size` is kept, from [`crop_start`] on.
     /// Outputs of fewer than two axes (a score, a vector) are sent whole, whatever `size` is.
     ///
     /// # Errors
@@ -223,18 +233,17 @@ impl Crop {
         if width == 0 || height == 0 {
             return Err(EnvelopeError::EmptyCrop { asked: size });
         }
-        let (Some(rows), Some(columns)) = (plane.0.checked_sub(height), plane.1.checked_sub(width))
-        else {
+        if height > plane.0 || width > plane.1 {
             return Err(EnvelopeError::CropTooLarge {
                 asked: size,
                 width: plane.1,
                 height: plane.0,
             });
-        };
+        }
         Ok(Self {
             plane,
-            top: rows / 2,
-            left: columns / 2,
+            top: crop_start(plane.0, height),
+            left: crop_start(plane.1, width),
             height,
             width,
         })

@@ -22,7 +22,7 @@
 
 use ndarray::{Array2, ArrayView2, Zip, s};
 
-use beamflow_frame::Position;
+use beamflow_frame::{Position, crop_start};
 
 /// Sums over patches, and the best constant of one patch.
 mod image;
@@ -226,7 +226,7 @@ impl Stitcher {
                 .checked_add(crop)
                 .and_then(|start| start.checked_add(length))
         };
-        let (cut_rows, cut_columns) = ((rows - height) / 2, (columns - width) / 2);
+        let (cut_rows, cut_columns) = (crop_start(rows, height), crop_start(columns, width));
         match (end(y, cut_rows, height), end(x, cut_columns, width)) {
             (Some(bottom), Some(right)) if bottom <= self.object.0 && right <= self.object.1 => {}
             _ => {
@@ -252,7 +252,7 @@ impl Stitcher {
     fn weights_of(&self, patch: &Placed<'_>) -> ArrayView2<'_, f64> {
         let (height, width) = patch.phase.dim();
         let (rows, columns) = self.weights.dim();
-        let (top, left) = ((rows - height) / 2, (columns - width) / 2);
+        let (top, left) = (crop_start(rows, height), crop_start(columns, width));
         self.weights
             .slice(s![top..top + height, left..left + width])
     }

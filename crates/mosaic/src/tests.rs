@@ -29,7 +29,7 @@ fn experiment(
         seed: 3,
     };
     let scan = Scan::raster(raster, OBJECT, 64)?;
-    let cut = (64 - crop) / 2;
+    let cut = 32 - crop / 2;
     let mut patches = Vec::new();
     for (k, &position) in scan.positions().iter().enumerate() {
         let corner = Position {

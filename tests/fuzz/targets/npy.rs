@@ -184,7 +184,8 @@ fn written_by_us(feed: &mut Feed<'_>) {
     read(&file, FrameShape { height, width });
     let decoder = Decoder::new(Dtype::U8, FrameShape { height, width });
     let pixels = decoder.decode(&file, &HashMap::new()).unwrap();
-    let (top, left) = ((shape.height - height) / 2, (shape.width - width) / 2);
+    let start = |pixels: usize, kept: usize| pixels / 2 - kept / 2;
+    let (top, left) = (start(shape.height, height), start(shape.width, width));
     let expected: Vec<f32> = (0..height * width)
         .map(|n| numbers[(top + n / width) * shape.width + left + n % width])
         .map(|value| match dtype {

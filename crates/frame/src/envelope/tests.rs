@@ -53,7 +53,7 @@ fn a_message_is_byte_for_byte_what_numpy_saves_of_the_crop() {
 }
 
 #[test]
-fn the_crop_is_the_centre_and_rounds_toward_the_origin() {
+fn the_crop_keeps_pixel_n_half_in_its_centre() {
     let crop = |plane: (u16, u16), width, height| {
         let shape = [plane.0.into(), plane.1.into()];
         let envelope = Envelope::new(&shape, Size { width, height }, Float32, Raw).unwrap();
@@ -65,11 +65,8 @@ fn the_crop_is_the_centre_and_rounds_toward_the_origin() {
         )
     };
     assert_eq!(crop((4, 4), 2, 2), [101.0, 102.0, 201.0, 202.0]);
-    assert_eq!(
-        crop((5, 4), 1, 2),
-        [101.0, 201.0],
-        "odd margins: the smaller one first"
-    );
+    assert_eq!(crop((5, 4), 1, 2), [102.0, 202.0], "odd of even: column 2");
+    assert_eq!(crop((4, 5), 2, 1), [201.0, 202.0], "odd of even: row 2");
     assert_eq!(
         crop((3, 3), 3, 1),
         [100.0, 101.0, 102.0],
@@ -78,6 +75,29 @@ fn the_crop_is_the_centre_and_rounds_toward_the_origin() {
     assert_eq!(crop((2, 2), 2, 2), [0.0, 1.0, 100.0, 101.0]);
     assert_eq!(crop((128, 128), 64, 64).first(), Some(&3232.0));
     assert_eq!(crop((128, 128), 64, 64).last(), Some(&9595.0));
+}
+
+#[test]
+fn a_raw_int16_crop_is_byte_for_byte_that_of_the_python_sidecars() {
+    // pred = np.arange(my * mx, dtype='<f4') * 1.7 - 20, then batch_infer's lines (see crop_start):
+    // image = pred.reshape(my, mx); startx = mx//2-(ox//2); starty = my//2-(oy//2)
+    // image[starty:starty+oy, startx:startx+ox].astype(np.int16).tobytes().hex(), with numpy 2.4
+    let cases = [
+        ([6, 6], "3x3", "0300050007000e000f001100180019001b00"),
+        ([6, 5], "2x3", "ffff0000070008000f001100"),
+        ([5, 7], "4x2", "fafffcfffdffffff0500070008000a00"),
+        ([4, 6], "1x1", "0500"),
+        ([5, 5], "3x3", "f7fff8fffaffffff00000200070008000a00"),
+    ];
+    for (shape, size, hex) in cases {
+        let row: Vec<f32> = (0..shape[0] * shape[1])
+            .map(|value| value as f32 * 1.7 - 20.0)
+            .collect();
+        let envelope = Envelope::new(&shape, size.parse().unwrap(), Int16, Raw).unwrap();
+        let message = envelope.encode(Values::F32(&row)).unwrap();
+        let given: String = message.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(given, hex, "{shape:?} {size}");
+    }
 }
 
 #[test]
