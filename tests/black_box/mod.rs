@@ -24,6 +24,8 @@ mod limits;
 mod logs;
 /// Metrics, stats and health over HTTP.
 mod metrics;
+/// Model files as people have them.
+mod model_files;
 /// The status page, in a browser.
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.
