@@ -159,6 +159,40 @@ fn what_a_model_leaves_out_is_what_onnxruntime_takes() {
     }
 }
 
+#[cfg(all(unix, feature = "onnxruntime"))]
+#[needs(onnxruntime)]
+#[test]
+fn weights_beside_a_link_or_its_target_load_on_both_engines() {
+    use std::os::unix::fs::symlink;
+    let entry = message(13, &[bytes(1, b"location"), bytes(2, b"m.weights")]);
+    let mut weight: Vec<_> = [1, 1, 3, 3].map(|n| int(1, n)).to_vec();
+    weight.extend([int(2, F32), bytes(8, b"v"), entry, int(14, 1)]);
+    let conv = node("Conv", &["x", "v"], &["y"], &[]);
+    let model = versioned(17, &[conv, message(5, &weight)]);
+    let kernel: Vec<u8> = KERNEL.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["blobs", "snapshot", "store", "links"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    std::fs::write(at("blobs/1"), &model).unwrap();
+    std::fs::write(at("blobs/2"), &kernel).unwrap();
+    std::fs::write(at("store/m.onnx"), &model).unwrap();
+    std::fs::write(at("store/m.weights"), &kernel).unwrap();
+    symlink("../blobs/1", at("snapshot/m.onnx")).unwrap();
+    symlink("../blobs/2", at("snapshot/m.weights")).unwrap();
+    symlink("../store/m.onnx", at("links/m.onnx")).unwrap();
+    let (_whole, whole) = written(&versioned(17, &[node("Conv", &["x", "w"], &["y"], &[])]));
+    let expected = computed(&whole, DeviceKind::Cpu);
+    for name in ["store/m.onnx", "snapshot/m.onnx", "links/m.onnx"] {
+        assert_eq!(computed(&at(name), DeviceKind::Cpu), expected, "{name}");
+        let got = computed(&at(name), DeviceKind::Onnxruntime);
+        for (a, b) in got.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-4, "{name}: {a}, {b}");
+        }
+    }
+}
+
 /// `y`, and outputs that cannot be sent: one number, and integers.
 fn with_other_outputs() -> Vec<u8> {
     let off = number("keepdims", 0);

@@ -26,6 +26,8 @@ mod defaults;
 mod external;
 /// Checks the framing of a file.
 mod framing;
+/// Removes what only unwanted outputs need.
+mod prune;
 /// Numbers of dimensions.
 mod ranks;
 /// Reads and completes a file.
@@ -111,14 +113,7 @@ impl OnnxEngine {
             path: path.to_owned(),
             reason,
         };
-        let file = read(path).map_err(fail)?;
-        let source = Source::new(&file, path).map_err(fail)?;
-        // rten reads the file again, unless it had to be completed: two copies of a large model are one too many.
-        drop(file);
-        let model = contained(|| source.load(path))
-            .map_err(Cause::from)
-            .flatten()
-            .map_err(fail)?;
+        let model = load_model(path, &options.outputs).map_err(fail)?;
         let pool = Arc::new(ThreadPool::with_num_threads(threads));
         let run = RunOptions::default().with_thread_pool(Some(pool));
         let graph = Graph::new(model, run, options).map_err(|reason| EngineError::Unsuitable {
@@ -131,6 +126,25 @@ impl OnnxEngine {
             graph: Arc::new(graph),
         })
     }
+}
+
+/// Loads the model at `path`; if that fails, without what only other outputs than the wanted need.
+fn load_model(path: &Path, wanted: &[String]) -> Result<Model, Cause> {
+    let load = |source: Source| {
+        contained(|| source.load(path))
+            .map_err(Cause::from)
+            .flatten()
+    };
+    let file = read(path)?;
+    let source = Source::new(&file, path);
+    // rten reads the file again, unless it had to be completed: two copies of a large model are one too many.
+    drop(file);
+    source.and_then(load).or_else(|error| {
+        let pruned = prune::to_wanted(&read(path)?, wanted).ok_or_else(|| error.clone())?;
+        let source = Source::new(&pruned, path).map(|source| source.or(pruned));
+        // The first error names what the file needs, wherever it is.
+        source.and_then(load).map_err(|_| error)
+    })
 }
 
 impl Engine for OnnxEngine {

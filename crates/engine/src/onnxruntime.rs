@@ -75,7 +75,7 @@ impl OnnxRuntimeEngine {
         // onnxruntime reads the file itself; this says what it is if it is not a model.
         read(path).map_err(fail)?;
         let threads = available_threads();
-        let session = open(&environment, path, threads).map_err(|error| fail(Cause::of(error)))?;
+        let session = open(&environment, path, threads).map_err(|error| fail(explain(error)))?;
         let session = Mutex::new(session);
         let model = check(&session, options).map_err(|reason| EngineError::Unsuitable {
             path: path.to_owned(),
@@ -91,7 +91,34 @@ impl OnnxRuntimeEngine {
     }
 }
 
+/// Opens a session on the file at `path`, or else on the file that it links to: onnxruntime finds weights in other files
+/// only beside the name that it is given.
 fn open(
+    environment: &Environment,
+    path: &Path,
+    threads: usize,
+) -> ort::Result<ort::session::Session> {
+    open_at(environment, path, threads).or_else(|error| match std::fs::canonicalize(path) {
+        Ok(target) if path.is_symlink() => {
+            open_at(environment, &target, threads).map_err(|_| error)
+        }
+        _ => Err(error),
+    })
+}
+
+/// What onnxruntime says about a file that it cannot load, with the remedy if it does not know an operator.
+fn explain(error: ort::Error) -> Cause {
+    let said = error.to_string();
+    let cause = Cause::of(error);
+    if said.contains("is not a registered function/op") {
+        let words =
+            format!("{said}: export the model with standard operators only, or use --device cuda");
+        return cause.in_words(words);
+    }
+    cause
+}
+
+fn open_at(
     environment: &Environment,
     path: &Path,
     threads: usize,

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The version of the format for a file that does not say its own.
-const OLD: i64 = 3;
+pub(crate) const OLD: i64 = 3;
 
 /// A model that is ready for rten.
 pub(crate) struct Source {
@@ -92,6 +92,12 @@ impl Source {
             outside: work.outside.data,
             operators: work.operators,
         })
+    }
+
+    /// Loads `file`, and not the file at the path, if nothing in it was completed.
+    pub(crate) fn or(mut self, file: Vec<u8>) -> Self {
+        self.completed.get_or_insert(file);
+        self
     }
 
     /// Loads the model with rten.

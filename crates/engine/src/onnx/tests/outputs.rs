@@ -87,6 +87,30 @@ fn an_output_that_cannot_be_computed_refuses_only_those_who_want_it() {
 }
 
 #[test]
+fn an_unknown_operator_of_an_unwanted_output_does_no_harm() {
+    let bytes = |second: Vec<u8>| {
+        model(&[
+            node("Relu", &["x"], &["y"], &[]),
+            second,
+            node("Cast", &["u"], &["z"], &[number("to", F32)]),
+            tensor(11, "x", F32, &IMAGE),
+            tensor(12, "y", F32, &["?"]),
+            tensor(12, "z", F32, &["?"]),
+        ])
+    };
+    let unknown = bytes(node("Unique", &["y"], &["u"], &[]));
+    let engine = load_with(&unknown, &wanting(&["y"])).unwrap();
+    assert_eq!(names(&engine), ["y"]);
+    assert_eq!(run(&engine, 1, &counts(H * W)).unwrap(), [counts(H * W)]);
+    for wanted in [&["z"][..], &[]] {
+        let said = load_with(&unknown, &wanting(wanted)).err().unwrap();
+        assert!(said.to_string().contains("no operator Unique"), "{said}");
+    }
+    let known = bytes(node("Sqrt", &["y"], &["u"], &[]));
+    assert_eq!(names(&load_with(&known, &wanting(&["z"])).unwrap()), ["z"]);
+}
+
+#[test]
 fn a_name_that_no_output_has_leaves_the_fit_outputs_to_choose_from() {
     let engine = load_with(&training_model(), &wanting(&["phase"])).unwrap();
     assert_eq!(names(&engine), ["y"]);
