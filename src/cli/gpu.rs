@@ -98,6 +98,7 @@ impl EngineArgs {
             spin,
             cuda_graphs: !no_cuda_graphs,
             rows: rows.exactly(),
+            outputs: Vec::new(),
             precision,
             cache: engine_cache,
             cache_needed: false,

@@ -6,7 +6,7 @@ use crate::config::{Config, ConfigError, MAX_MESSAGE_SIZE, Suited};
 use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room::NoRoom;
 use crate::engine::{self, room};
-use crate::engine::{BatchDimension, Engine, EngineError, ModelSpec, TrialError};
+use crate::engine::{BatchDimension, Engine, EngineError, EngineOptions, ModelSpec, TrialError};
 use crate::frame::OutputDtype;
 use crate::frame::values::Element;
 use crate::inference::batch::NoSlots;
@@ -81,7 +81,11 @@ impl Config {
     /// [`FitError::Config`] for a name that no engine knows, and the error of the engine.
     pub(crate) fn load_engine(&self) -> Result<Arc<dyn Engine>, FitError> {
         let path = &self.model.path;
-        engine::load(path, &self.model.engine).map_err(|error| match error {
+        let options = EngineOptions {
+            outputs: self.model.outputs.clone(),
+            ..self.model.engine.clone()
+        };
+        engine::load(path, &options).map_err(|error| match error {
             EngineError::Simulated(_) | EngineError::UnknownFile => FitError::Config(ConfigError {
                 flag: "--model-path",
                 given: path.clone(),

@@ -28,6 +28,8 @@ mod logs;
 mod metrics;
 /// What the Python sidecars gave.
 mod migration;
+/// Model files as people have them.
+mod model_files;
 /// Pixels that are no measurements, results that are no numbers, and metadata.
 mod numbers;
 /// The status page, in a browser.

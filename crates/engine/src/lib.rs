@@ -14,6 +14,8 @@
 
 #![deny(unreachable_pub)]
 
+/// What a file is that is not a model.
+mod content;
 /// What can go wrong.
 mod error;
 /// Rewrites `.onnx` models in half precision.

@@ -3,7 +3,9 @@
 #[cfg(feature = "onnxruntime")]
 use super::onnxruntime;
 use super::options::DeviceKind;
-use super::{Cause, Engine, EngineError, EngineOptions, onnx, simulated, tensorrt};
+use super::{Cause, Engine, EngineError, EngineOptions, content, onnx, simulated, tensorrt};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,22 +24,46 @@ pub fn load(model_path: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>
     let path = Path::new(model_path);
     match path.extension().and_then(|e| e.to_str()) {
         Some("onnx") => match options.device {
-            DeviceKind::Cpu => Ok(Arc::new(onnx::OnnxEngine::load(path)?)),
-            DeviceKind::Onnxruntime => load_onnxruntime(path),
+            DeviceKind::Cpu => Ok(Arc::new(onnx::OnnxEngine::load(path, options)?)),
+            DeviceKind::Onnxruntime => load_onnxruntime(path, options),
             DeviceKind::Cuda => tensorrt::load_onnx(path, options),
         },
         Some("engine" | "plan" | "trt") => tensorrt::load(path, options),
-        _ => Err(EngineError::UnknownFile),
+        _ => Err(unknown(path)),
     }
 }
 
+/// Why no engine is for the file at `path`, whose name says nothing: what the file is, if that is certain.
+fn unknown(path: &Path) -> EngineError {
+    let what = if path.is_dir() {
+        Some(content::of_folder(path).to_owned())
+    } else {
+        let mut beginning = Vec::new();
+        let read =
+            File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut beginning));
+        read.ok().and_then(|_| content::marked(&beginning))
+    };
+    match what {
+        Some(what) => EngineError::Load {
+            path: path.to_owned(),
+            reason: what.into(),
+        },
+        None => EngineError::UnknownFile,
+    }
+}
+
+/// Bytes that are read of a file to say what it is.
+const BEGINNING: u64 = 1 << 20;
+
 #[cfg(feature = "onnxruntime")]
-fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
-    Ok(Arc::new(onnxruntime::OnnxRuntimeEngine::load(path)?))
+fn load_onnxruntime(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+    Ok(Arc::new(onnxruntime::OnnxRuntimeEngine::load(
+        path, options,
+    )?))
 }
 
 #[cfg(not(feature = "onnxruntime"))]
-fn load_onnxruntime(path: &Path) -> Result<Arc<dyn Engine>, EngineError> {
+fn load_onnxruntime(path: &Path, _: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
     Err(EngineError::NoEngine {
         path: path.to_owned(),
         reason: "this build of beamflow has no onnxruntime: build it with --features onnxruntime, or use --device cpu"

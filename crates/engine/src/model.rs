@@ -20,6 +20,14 @@ impl TensorSpec {
         self.shape.iter().product()
     }
 
+    /// The tensor of an image H×W×1 as 1×H×W, which are the same bytes. Any other tensor does not change.
+    pub(crate) fn with_channel_first(mut self) -> Self {
+        if let [height, width, 1] = *self.shape.as_slice() {
+            self.shape = vec![1, height, width];
+        }
+        self
+    }
+
     /// Bytes in one frame of this tensor.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -115,6 +123,26 @@ impl BatchDimension {
             Self::Static(fixed) => rows == fixed,
             Self::Dynamic => rows > 0,
             Self::Within { least, most, .. } => (least..=most).contains(&rows),
+        }
+    }
+}
+
+impl ModelSpec {
+    /// The model with the channel before the image, if its input is an image H×W×1.
+    #[cfg_attr(
+        not(any(feature = "tensorrt", feature = "tensorrt-rtx")),
+        allow(dead_code)
+    )]
+    pub(crate) fn with_channel_first(self) -> Self {
+        let input = self.input.clone().with_channel_first();
+        if input == self.input {
+            return self;
+        }
+        let outputs = self.outputs.into_iter();
+        Self {
+            input,
+            outputs: outputs.map(TensorSpec::with_channel_first).collect(),
+            batch: self.batch,
         }
     }
 }

@@ -84,8 +84,11 @@ pub struct EngineOptions {
     pub spin: bool,
     /// Whether full batches are launched as CUDA graphs, if one can be captured.
     pub cuda_graphs: bool,
-    /// Rows per run of an engine that is built from `.onnx`; `None`: the best for the model.
+    /// Rows per run of an engine that is built from `.onnx`, and of the trial run of one on the CPU; `None`: the best
+    /// for the model.
     pub rows: Option<usize>,
+    /// The names of the outputs to compute; all of the model's if empty. An output that is not named may be anything.
+    pub outputs: Vec<String>,
     /// The precision of an engine that is built from `.onnx`.
     pub precision: Precision,
     /// The cache folder for engines that are built from `.onnx`.
@@ -104,6 +107,7 @@ impl Default for EngineOptions {
             spin: false,
             cuda_graphs: true,
             rows: None,
+            outputs: Vec::new(),
             precision: Precision::default(),
             cache: std::env::temp_dir().join("beamflow"),
             cache_needed: false,

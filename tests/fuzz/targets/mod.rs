@@ -15,6 +15,8 @@ pub mod frame;
 pub mod handler;
 /// Header maps.
 pub mod headers;
+/// Model files, prepared for the CPU engine.
+pub mod model;
 /// The `.npy` format, read and written, compared with another implementation.
 pub mod npy;
 /// Scripts of the simulated device.

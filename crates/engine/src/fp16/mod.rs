@@ -41,7 +41,7 @@ mod node;
 /// Which operators compute in half, and which do not.
 mod operator;
 /// The messages of onnx.proto.
-mod proto;
+pub(crate) mod proto;
 /// Rewrites a whole model.
 mod rewrite;
 /// Counts of what a rewriting changed.

@@ -61,8 +61,60 @@ impl Message {
 ///
 /// # Errors
 /// What is wrong, as text to follow the file's name.
-pub(crate) fn check(file: &[u8]) -> Result<(), &'static str> {
-    message(Message::Model, file, DEEPEST)
+pub(crate) fn check(file: &[u8]) -> Result<(), String> {
+    message(Message::Model, file, DEEPEST).map_err(|words| match cut_at(file) {
+        Some(needed) => format!(
+            "it is cut short: it has {} bytes, but needs at least {needed}; copy or download it again",
+            file.len()
+        ),
+        None => words.to_owned(),
+    })
+}
+
+/// The bytes that a file needs at least, if it is the beginning of a model: all its fields are fields of a model, and
+/// the last one is longer than the file.
+fn cut_at(file: &[u8]) -> Option<u64> {
+    let mut rest = file;
+    while !rest.is_empty() {
+        let tag = number(&mut rest).ok()?;
+        match (tag >> 3, tag & 7) {
+            (1 | 5, 0) => drop(number(&mut rest).ok()?),
+            (2..=4 | 6..=8 | 14 | 20 | 25 | 26, 2) => {
+                let length = number(&mut rest).ok()?;
+                let missing = length.saturating_sub(rest.len() as u64);
+                if missing > 0 {
+                    return Some(missing.saturating_add(file.len() as u64));
+                }
+                take(&mut rest, length).ok()?;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Whether a file is an ONNX model.
+pub(crate) fn is_model(file: &[u8]) -> bool {
+    !file.is_empty() && check(file).is_ok() && has_graph(file)
+}
+
+/// Whether a file whose framing is correct has a graph: the one field that no model lacks.
+pub(crate) fn has_graph(file: &[u8]) -> bool {
+    let mut rest = file;
+    while let Ok(tag) = number(&mut rest) {
+        let passed = match tag & 7 {
+            0 => number(&mut rest).map(drop),
+            1 => take(&mut rest, 8).map(drop),
+            2 if tag >> 3 == 7 => return true,
+            2 => number(&mut rest).and_then(|length| take(&mut rest, length).map(drop)),
+            5 => take(&mut rest, 4).map(drop),
+            _ => return false,
+        };
+        if passed.is_err() {
+            return false;
+        }
+    }
+    false
 }
 
 fn message(kind: Message, mut rest: &[u8], depth: u32) -> Result<(), &'static str> {
@@ -137,14 +189,14 @@ mod tests {
         // Field 2, which declares a length of a terabyte.
         assert_eq!(
             check(&[0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20]).unwrap_err(),
-            CUT_SHORT
+            "it is cut short: it has 7 bytes, but needs at least 1099511627783; copy or download it again"
         );
         // Nested in the graph: a node (field 1) that is longer than the graph, but not longer than the file.
         assert_eq!(
             check(&[0x3a, 2, 0x0a, 3, 0x08, 1, 0x08, 1]).unwrap_err(),
             CUT_SHORT
         );
-        assert_eq!(check(b"").map_err(str::len), Ok(()));
+        assert_eq!(check(b""), Ok(()));
         // A checkout without Git LFS has this text instead of the model.
         let pointer = b"version https://git-lfs.github.com/spec/v1\n";
         assert!(

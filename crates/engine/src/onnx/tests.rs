@@ -3,6 +3,9 @@ use crate::{BatchDimension, OutputRows};
 use beamflow_frame::values::{Element, Values, ValuesMut};
 use std::io::Write;
 
+mod completed;
+mod outputs;
+mod outside;
 mod proto;
 mod refused;
 
@@ -26,7 +29,7 @@ fn small_model(batch: &str) -> Vec<u8> {
     ])
 }
 
-/// The attributes of a plain convolution. ONNX has defaults for them, but rten 0.27 requires all of them.
+/// The attributes of a plain convolution, all of them, so that nothing is left to be filled in.
 fn conv(pad: u64) -> [Vec<u8>; 3] {
     [
         ints("pads", &[pad; 4]),
@@ -49,9 +52,17 @@ fn place(lane: usize) -> Place {
 }
 
 fn load(bytes: &[u8]) -> Result<OnnxEngine, EngineError> {
+    load_with(bytes, &EngineOptions::default())
+}
+
+fn load_with(bytes: &[u8], options: &EngineOptions) -> Result<OnnxEngine, EngineError> {
     let mut file = tempfile::Builder::new().suffix(".onnx").tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    OnnxEngine::load_with_threads(file.path(), 2)
+    load_file(file.path(), options)
+}
+
+fn load_file(path: &Path, options: &EngineOptions) -> Result<OnnxEngine, EngineError> {
+    OnnxEngine::load_with_threads(path, options, 2)
 }
 
 fn run(engine: &OnnxEngine, rows: usize, input: &[f32]) -> Result<Vec<Vec<f32>>, EngineError> {
@@ -79,7 +90,7 @@ fn counts(n: usize) -> Vec<f32> {
 fn ptychonn() -> Option<OnnxEngine> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models/ptychoNN_8.onnx");
     if path.exists() {
-        return Some(OnnxEngine::load(&path).unwrap());
+        return Some(OnnxEngine::load(&path, &EngineOptions::default()).unwrap());
     }
     eprintln!("skipped: {} is absent", path.display());
     None

@@ -229,7 +229,8 @@ fn build_plan(
         input,
         outputs,
         batch,
-    };
+    }
+    .with_channel_first();
     Ok(Built {
         plan,
         model,

@@ -4,9 +4,9 @@ use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Version};
 use super::plan::Plan;
 use super::session::{Manner, TensorRtSession};
-use crate::Cause;
 use crate::room::DeviceMemory;
 use crate::tensorrt::description::{Description, OpenedOn};
+use crate::{Cause, content, onnx};
 use crate::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, Place, Session};
 use beamflow_frame::values::Element;
 use parking_lot::Mutex;
@@ -32,6 +32,19 @@ pub(crate) struct TensorRtEngine {
     told: AtomicBool,
 }
 
+/// What a file is that is certainly no engine, and the remedy.
+fn not_an_engine(file: &[u8]) -> Option<String> {
+    if onnx::is_model(file) {
+        let words = "it is an ONNX model: give it a name that ends in .onnx, or build an engine from it with beamflow \
+                     build-engine";
+        return Some(words.to_owned());
+    }
+    if content::is_engine(file) {
+        return None;
+    }
+    content::marked(file)
+}
+
 impl TensorRtEngine {
     /// Opens the file at `path` once on every selected GPU, to read its tensors and to measure its memory.
     pub(crate) fn load(path: &Path, options: &EngineOptions) -> Result<Self, EngineError> {
@@ -39,7 +52,13 @@ impl TensorRtEngine {
             path: path.to_owned(),
             reason,
         };
+        if path.is_dir() {
+            return Err(fail(content::of_folder(path).into()));
+        }
         let file = std::fs::read(path).map_err(|error| fail(Cause::of(error)))?;
+        if let Some(what) = not_an_engine(&file) {
+            return Err(fail(what.into()));
+        }
         let description = Description::read(path, &file).map_err(|reason| fail(reason.into()))?;
         Self::open(path, file, description, options)
     }

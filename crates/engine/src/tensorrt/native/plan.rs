@@ -35,6 +35,8 @@ struct Context {
     context: ExecutionContext<'static>,
     /// `None` if the engine's batch dimension is static.
     rows: Option<usize>,
+    /// The shape of a frame, in the engine's own order of axes.
+    frame: Vec<i64>,
 }
 
 impl Plan {
@@ -49,12 +51,15 @@ impl Plan {
         let context = kernels.context(&mut engine).map_err(explain)?;
         let mut inputs = engine.input_tensor_names().map_err(explain)?;
         let shape = inputs.next().map(|input| engine.tensor_shape(&input));
-        let is_open = shape.is_some_and(|shape| shape.is_ok_and(|s| s.first() == Some(&-1)));
+        let shape = shape.and_then(Result::ok).unwrap_or_default();
+        let is_open = shape.first() == Some(&-1);
+        let frame = shape.get(1..).unwrap_or_default().to_vec();
         drop(inputs);
         Ok(Self {
             full: Context {
                 context,
                 rows: is_open.then_some(0),
+                frame,
             },
             short: None,
             kernels,
@@ -77,6 +82,7 @@ impl Plan {
             let mut short = Context {
                 context,
                 rows: Some(0),
+                frame: self.full.frame.clone(),
             };
             // SAFETY: the caller guarantees it.
             unsafe { short.place(addresses) }?;
@@ -159,7 +165,8 @@ impl Plan {
             input,
             outputs: outputs.into_iter().map(|(_, output)| output).collect(),
             batch,
-        })
+        }
+        .with_channel_first())
     }
 
     /// A tensor's direction, its batch dimension (-1 if dynamic), and the tensor for one frame.
@@ -247,7 +254,7 @@ impl Context {
 
     fn set_rows(&mut self, input: &TensorSpec, rows: usize) -> Result<(), trtx::Error> {
         if self.rows.is_some_and(|set| set != rows) {
-            let frame = input.shape.iter().map(|n| *n as i64);
+            let frame = self.frame.iter().copied();
             let dims: Vec<i64> = std::iter::once(rows as i64).chain(frame).collect();
             self.context
                 .set_input_shape(&input.name, &Dims64::from_slice(&dims))?;
