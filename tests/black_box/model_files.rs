@@ -90,6 +90,14 @@ fn what_a_model_leaves_out_is_what_onnxruntime_takes() {
             node("DequantizeLinear", &["q", "s"], &["y"], given),
         ]
     };
+    // Six scales, for the axis after the first.
+    let swap = ints("perm", &[0, 2, 1, 3]);
+    let by_axis = vec![
+        weights("r", &[6], &[0.5, 0.25, 0.125, 1.0, 2.0, 0.75]),
+        node("Transpose", &["x"], &["t"], &[swap]),
+        node("QuantizeLinear", &["t", "r"], &["q"], &[]),
+        node("DequantizeLinear", &["q", "r"], &["y"], &[]),
+    ];
     let cases = [
         ("Conv", 17, one("Conv", &["x", "w"], &[])),
         (
@@ -147,6 +155,7 @@ fn what_a_model_leaves_out_is_what_onnxruntime_takes() {
         ),
         ("Dropout", 13, one("Dropout", &["x"], &[])),
         ("QuantizeLinear", 13, quantized(&[])),
+        ("QuantizeLinear, axis", 13, by_axis),
     ];
     for (name, opset, nodes) in cases {
         let (_folder, path) = written(&versioned(opset, &nodes));

@@ -10,7 +10,7 @@
 //! | Softmax, LogSoftmax before opset 13 | axis | 1; and all axes from it on are one | -1, that axis alone |
 //! | Concat before opset 4 | axis | 1 | an error |
 //! | Split before opset 18 | split | equal parts, one per output | an error |
-//! | QuantizeLinear | axis | 1 | -1 |
+//! | QuantizeLinear | axis; output_dtype and a zero point | 1; uint8 | -1; an error |
 //! | GRU, LSTM | hidden_size | that of the weights | an error |
 //! | Dropout | training_mode | false: the input is the output | an error in this build |
 //!
@@ -26,6 +26,9 @@ use crate::fp16::proto::{Attribute, Graph, Node};
 /// `AttributeProto.AttributeType.INT` and `INTS`.
 const INT: i32 = 2;
 const INTS: i32 = 7;
+
+/// `TensorProto.DataType.UINT8`.
+const UINT8: i64 = 2;
 
 /// Axes of a frame, for an operator whose weights do not show theirs.
 const FRAME_AXES: usize = 2;
@@ -211,10 +214,20 @@ fn split(node: &mut Node, opset: i64) -> bool {
     fill(node, number("num_outputs", parts))
 }
 
-/// A scale for the whole tensor has no axis.
+/// Without a zero point the result is uint8. A scale for the whole tensor has no axis.
 fn quantize(node: &mut Node, known: &Ranks<'_>) -> bool {
-    let scale = node.input.get(1).and_then(|name| known.rank(name));
-    scale != Some(0) && fill(node, number("axis", 1))
+    let mut changed = false;
+    let has_zero_point = node.input.get(2).is_some_and(|name| !name.is_empty());
+    if !has_zero_point {
+        let unsaid = |a: &Attribute| a.name() == "output_dtype" && a.i() == 0;
+        node.attribute.retain(|attribute| !unsaid(attribute));
+        changed |= fill(node, number("output_dtype", UINT8));
+    }
+    let scale = node.input.get(1);
+    let scale = scale.and_then(|name| known.constant_shape(name));
+    let is_one = scale.is_some_and(|shape| shape.iter().all(|n| *n == 1));
+    changed |= !is_one && fill(node, number("axis", 1));
+    changed
 }
 
 /// The recurrent weights are directions × gates·hidden × hidden.

@@ -3,6 +3,9 @@
 use super::proto::{F32, bytes, int, ints, message, node, number, tensor, weights};
 use super::*;
 
+/// The messages of nodes and weights.
+type Nodes = Vec<Vec<u8>>;
+
 const IMAGE: [&str; 4] = ["N", "1", "6", "5"];
 
 fn text(name: &str, value: &str) -> Vec<u8> {
@@ -66,7 +69,7 @@ fn attributes_left_to_their_defaults_are_those_of_the_specification() {
             node("Conv", &["x", "i"], &["y"], given),
         ]
     };
-    let cases: Vec<(&str, u64, Vec<Vec<u8>>, Vec<Vec<u8>>)> = vec![
+    let cases: Vec<(&str, u64, Nodes, Nodes)> = vec![
         (
             "Conv",
             17,

@@ -3,8 +3,11 @@
 use super::proto::{F32, bytes, int, message, model, node, tensor};
 use super::*;
 
+/// Where a tensor's data lies: keys and values.
+type Entries<'a> = &'a [(&'a str, &'a str)];
+
 /// A convolution whose weight is described by `entries`, as `location`, `offset`, `length`.
-fn referring(entries: &[(&str, &str)]) -> Vec<u8> {
+fn referring(entries: Entries<'_>) -> Vec<u8> {
     let entry = |(key, value): &(&str, &str)| {
         message(13, &[bytes(1, key.as_bytes()), bytes(2, value.as_bytes())])
     };
@@ -72,7 +75,7 @@ fn weights_are_read_under_any_name_in_the_models_folder() {
 #[test]
 fn only_the_location_of_a_weight_is_required() {
     let after = [b"0123456".as_slice(), &kernel(), b"more"].concat();
-    let cases: [(&[(&str, &str)], Vec<u8>); 3] = [
+    let cases: [(Entries<'_>, Vec<u8>); 3] = [
         (&[("location", "w")], kernel()),
         (&[("location", "w"), ("offset", "7")], after.clone()),
         (
