@@ -36,6 +36,10 @@ pub(crate) const FRAMES_REJECTED: Name = name(
     "Frames that are wrong in themselves, by reason",
 );
 pub(crate) const FRAME_GAPS: Name = name("frame_gaps", "Frame numbers that were left out upstream");
+pub(crate) const FRAME_GAPS_FILLED: Name = name(
+    "frame_gaps_filled",
+    "Frames that came after their numbers had been counted as left out",
+);
 pub(crate) const BATCHES: Name = name(
     "batches",
     "Batches computed, by mode and by why they closed",

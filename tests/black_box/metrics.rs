@@ -182,27 +182,6 @@ async fn stats_show_devices_settings_and_counts() {
 }
 
 #[tokio::test]
-async fn missing_frame_numbers_are_counted_and_logged() {
-    let mut served = Served::start(&["--model-path", SIM]).await;
-    let mut driver = served.sidecar.connect().await.unwrap();
-    for numbers in [100..110, 113..120, 113..121, 121..125] {
-        let datums = numbers.map(|number| {
-            let mut datum = good(number);
-            let header = ("x-txn-id".to_owned(), number.to_string());
-            datum.headers.extend([header]);
-            datum
-        });
-        driver.call(futures::stream::iter(datums)).await.unwrap();
-    }
-    let metrics = served.metrics().await;
-    assert_eq!(metrics["beamflow_frame_gaps_total"], 3.0);
-    let logged = || served.sidecar.log().contains("missing=3 before=113");
-    crate::black_box::common::eventually("the line", logged).await;
-    drop(driver);
-    served.sidecar.stop().await.unwrap();
-}
-
-#[tokio::test]
 async fn frames_of_a_call_that_is_given_up_are_counted_as_abandoned() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     let mut driver = served.sidecar.connect().await.unwrap();

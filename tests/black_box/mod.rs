@@ -16,6 +16,8 @@ mod disk;
 mod engine_commands;
 /// Engine faults: every datum is answered.
 mod faults;
+/// Missing frame numbers.
+mod gaps;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
 /// Memory limits.

@@ -204,9 +204,14 @@ pub fn frame_id<'a>(headers: &'a HashMap<String, String>, datum_id: &'a str) -> 
 }
 
 /// The number of a frame, if its header [`FRAME_ID_HEADER`] is one.
+///
+/// EPICS numbers frames with a 32-bit integer, which becomes negative after 2³¹ − 1. A negative number is read as the unsigned
+/// one of the same bits, so that the numbers continue.
 #[must_use]
 pub fn frame_number(headers: &HashMap<String, String>) -> Option<u64> {
-    header(headers, FRAME_ID_HEADER)?.trim().parse().ok()
+    let text = header(headers, FRAME_ID_HEADER)?.trim();
+    let wrapped = || text.parse().ok().map(i32::cast_unsigned).map(u64::from);
+    text.parse().ok().or_else(wrapped)
 }
 
 #[cfg(test)]

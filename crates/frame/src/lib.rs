@@ -22,6 +22,8 @@
 //! **Out.** An [`Envelope`] is made once per model output: it crops the centre, converts, and prepends the
 //! `.npy` header that it computed at start-up.
 //!
+//! **In between.** [`numbers`] finds missing frames from their numbers.
+//!
 //! Invariants:
 //!
 //! 1. No input causes a panic, and neither payload nor header can choose the size of an allocation.
@@ -85,6 +87,8 @@ mod dtype;
 mod envelope;
 /// The `.npy` format: a borrowed reader and a header writer.
 pub mod npy;
+/// Missing, late and repeated frames.
+pub mod numbers;
 /// Type, format and size of results.
 mod output;
 /// Borrowed pixels and the one conversion to the model's type.

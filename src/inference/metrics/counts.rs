@@ -3,10 +3,10 @@
 //! Counts are updated once per batch or call, never per pixel. At rest, frames received equal frames completed. A frame is
 //! completed as done, rejected, failed, or abandoned because numa dropped its call.
 
-use super::gaps::FrameNumbers;
 use super::model::{Families, ModelCounts};
 use super::totals::Totals;
 use crate::frame::Rejection;
+use crate::frame::numbers::{FrameNumbers, Lost};
 use crate::inference::batch::Close;
 use crate::inference::ledger::Tally;
 use crate::inference::schedule::Mode;
@@ -49,6 +49,7 @@ pub struct Counts {
     frames_completed: Counters,
     frames_rejected: Counters,
     frame_gaps: Counter,
+    frame_gaps_filled: Counter,
     frame_numbers: Mutex<FrameNumbers>,
     handler_duration: Histograms,
     read_batch_frames: Histogram,
@@ -85,6 +86,7 @@ impl Counts {
             frames_completed: counters("outcome", &OUTCOMES),
             frames_rejected: counters("reason", &Rejection::KINDS),
             frame_gaps: Counter::default(),
+            frame_gaps_filled: Counter::default(),
             frame_numbers: Mutex::default(),
             handler_duration: Histograms::new_with_constructor(super::seconds),
             read_batch_frames: super::frames(),
@@ -102,6 +104,7 @@ impl Counts {
         names::FRAMES_COMPLETED.register(r, counts.frames_completed.clone());
         names::FRAMES_REJECTED.register(r, counts.frames_rejected.clone());
         names::FRAME_GAPS.register(r, counts.frame_gaps.clone());
+        names::FRAME_GAPS_FILLED.register(r, counts.frame_gaps_filled.clone());
         names::HANDLER_DURATION_SECONDS.register(r, counts.handler_duration.clone());
         names::READ_BATCH_FRAMES.register(r, counts.read_batch_frames.clone());
         counts
@@ -151,19 +154,29 @@ impl Counts {
         self.completed(ABANDONED, frames);
     }
 
-    /// Adds the gaps before frames with these numbers, in the order in which they came.
-    pub(crate) fn numbered(&self, numbers: impl Iterator<Item = u64>) {
+    /// Notes frames with these numbers and event times, in the order in which they came.
+    pub(crate) fn numbered(&self, numbers: impl Iterator<Item = (u64, Option<i64>)>) {
         let mut seen = self.frame_numbers.lock();
-        for number in numbers {
-            let missing = seen.note(number);
-            if missing == 0 {
-                continue;
-            }
+        for (number, taken) in numbers {
+            let noted = seen.note(number, taken);
+            self.frame_gaps_filled.inc_by(u64::from(noted.filled));
+            self.gaps(noted.lost);
+        }
+    }
+
+    /// Counts gaps that are still open.
+    pub(crate) fn settle_gaps(&self) {
+        let lost = self.frame_numbers.lock().settle();
+        self.gaps(lost);
+    }
+
+    fn gaps(&self, lost: Vec<Lost>) {
+        for Lost { missing, before } in lost {
             self.frame_gaps.inc_by(missing);
             if let Some(held_back) = self.gap_lines.lock().pass(Instant::now()) {
                 tracing::warn!(
                     missing,
-                    before = number,
+                    before,
                     unlogged_before = held_back,
                     "Frames are missing: their numbers were left out upstream."
                 );
@@ -218,7 +231,10 @@ impl Counts {
             rejected,
             failed,
             abandoned,
-            gaps: self.frame_gaps.get(),
+            gaps: self
+                .frame_gaps
+                .get()
+                .saturating_sub(self.frame_gaps_filled.get()),
             batches: full + timed_out + closed(Close::EndOfStream),
             full_batches: full,
             timed_out_batches: timed_out,

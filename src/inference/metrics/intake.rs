@@ -14,8 +14,8 @@ pub struct Intake {
     /// Of these, not yet added to the count, and their bytes.
     uncounted: usize,
     uncounted_bytes: usize,
-    /// Their numbers.
-    numbers: Vec<u64>,
+    /// Their numbers, and their event times in ns.
+    numbers: Vec<(u64, Option<i64>)>,
     event_times: Vec<SystemTime>,
 }
 
@@ -38,10 +38,15 @@ impl Intake {
         self.open += 1;
         self.uncounted += 1;
         self.uncounted_bytes += bytes;
-        self.numbers.extend(number);
         // A datum without an event time comes with one at the epoch, or before it.
-        if event_time > SystemTime::UNIX_EPOCH {
+        let since = event_time.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let since = since.filter(|since| !since.is_zero());
+        if since.is_some() {
             self.event_times.push(event_time);
+        }
+        if let Some(number) = number {
+            let taken = since.and_then(|since| since.as_nanos().try_into().ok());
+            self.numbers.push((number, taken));
         }
     }
 
@@ -53,9 +58,10 @@ impl Intake {
         self.counts.numbered(self.numbers.drain(..));
     }
 
-    /// The call is answered: its frames are counted by their outcomes.
+    /// The call is answered: its frames are counted by their outcomes, and gaps in their numbers are certain.
     pub fn answered(&mut self) {
         self.count();
+        self.counts.settle_gaps();
         self.open = 0;
         let now = SystemTime::now();
         for event_time in self.event_times.drain(..) {

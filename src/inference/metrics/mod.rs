@@ -2,8 +2,6 @@
 
 /// Counters and histograms.
 pub mod counts;
-/// Frame numbers that never came.
-mod gaps;
 /// The datums of one call.
 pub mod intake;
 /// Counts of one model.

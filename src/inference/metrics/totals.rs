@@ -19,7 +19,7 @@ pub struct Totals {
     pub failed: u64,
     /// Datums whose call numa gave up.
     pub(crate) abandoned: u64,
-    /// Frames whose numbers were left out upstream.
+    /// Frames whose numbers were left out upstream, without those that came late.
     pub(crate) gaps: u64,
     /// Batches computed, whatever their outcome.
     pub batches: u64,
