@@ -26,6 +26,8 @@ mod limits;
 mod logs;
 /// Metrics, stats and health over HTTP.
 mod metrics;
+/// What the Python sidecars gave.
+mod migration;
 /// The status page, in a browser.
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.

@@ -74,8 +74,10 @@ fn pointed_to() -> Vec<(&'static str, String)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = [
         "README.md",
+        "docs/migration.md",
         "docs/operations.md",
         "docs/reliability.md",
+        "docs/troubleshooting.md",
         "models/README.md",
     ];
     documents
@@ -105,4 +107,51 @@ fn every_link_in_the_documents_exists() {
     for (document, path) in pointed_to {
         assert!(std::path::Path::new(&path).exists(), "{document}: {path}");
     }
+}
+
+/// The program's source as one text, in which a string that is continued on the next line is in one piece.
+fn source() -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("crates")];
+    let mut source = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                source += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let mut pieces = source.split("\\\n");
+    let first = pieces.next().unwrap().to_owned();
+    pieces.fold(first, |text, piece| text + piece.trim_start())
+}
+
+#[test]
+fn messages_in_the_troubleshooting_guide_are_the_programs() {
+    let (source, guide) = (source(), include_str!("../../docs/troubleshooting.md"));
+    let mut checked = 0;
+    // Messages are the quotes of several words in the first cell of a row, and in sentences.
+    for line in guide.lines().filter(|line| line.contains('`')) {
+        let cell = line
+            .strip_prefix("| ")
+            .map_or(line, |row| row.split(" | ").next().unwrap_or_default());
+        let quotes = cell.split('`').skip(1).step_by(2);
+        for quote in quotes.filter(|quote| quote.contains(' ') && !quote.starts_with(['b', '-'])) {
+            for piece in quote
+                .split('…')
+                .map(str::trim)
+                .filter(|piece| piece.len() > 3)
+            {
+                assert!(
+                    source.contains(piece),
+                    "{quote}: the program does not say '{piece}'"
+                );
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 35, "{checked}");
 }
