@@ -30,7 +30,7 @@ pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
 pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<OrAuto, BadValue> {
-    if text == "auto" {
+    if text.eq_ignore_ascii_case("auto") {
         return Ok(OrAuto::Auto);
     }
     whole_number::<MIN, MAX>(text)
@@ -38,12 +38,20 @@ pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
         .map_err(|wrong| wrong.or("auto"))
 }
 
-/// A time greater than zero, such as `30s` or `100ms`.
+/// A time greater than zero, such as `30s` or `100ms`. Upper and lower case are equal.
+///
+/// The unit `m` is refused: it is minutes here and milliseconds in Kubernetes, and `M` would be months.
 ///
 /// # Errors
 /// [`BadValue`] for every other text.
 pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
-    humantime::parse_duration(text)
+    let lower = text.to_ascii_lowercase();
+    let mut units = lower.split(|c: char| !c.is_alphabetic());
+    if units.any(|unit| unit == "m") {
+        let remedy = "ms for milliseconds or min for minutes, such as 100ms or 2min";
+        return Err(BadValue::new(text, remedy));
+    }
+    humantime::parse_duration(&lower)
         .ok()
         .filter(|time| !time.is_zero())
         .ok_or_else(|| BadValue::new(text, "a time above 0 with its unit, such as 30s or 100ms"))
@@ -54,7 +62,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
 /// # Errors
 /// [`BadValue`] for every other text.
 pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
-    if text == "off" {
+    if text.eq_ignore_ascii_case("off") {
         return Ok(TimeOrOff(None));
     }
     time(text)
@@ -67,7 +75,7 @@ pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
 pub(crate) struct AddressOrOff(pub(crate) Option<SocketAddr>);
 
 pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, BadValue> {
-    if text == "off" {
+    if text.eq_ignore_ascii_case("off") {
         return Ok(AddressOrOff(None));
     }
     text.parse()
@@ -75,24 +83,26 @@ pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, BadValue> {
         .map_err(|_| {
             BadValue::new(
                 text,
-                "off or an address with its port, such as 0.0.0.0:9100",
+                "off or an address with its port, such as [::]:9100 or 127.0.0.1:9100",
             )
         })
 }
 
 pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, BadValue> {
-    match text.split_once(':') {
-        None if text == "drop" => Ok(OnInvalid::Drop),
-        Some(("tag", name)) if !name.is_empty() => Ok(OnInvalid::Tag(name.to_owned())),
-        _ => Err(BadValue::new(
-            text,
-            "drop or tag:NAME, such as tag:rejected",
-        )),
+    if text.eq_ignore_ascii_case("drop") {
+        return Ok(OnInvalid::Drop);
     }
+    text.split_once(':')
+        .filter(|(word, _)| word.trim().eq_ignore_ascii_case("tag"))
+        .map(|(_, name)| name.trim())
+        // Numaflow's own tags: a dead letter must not be dropped or nacked.
+        .filter(|name| !name.is_empty() && !name.starts_with("U+005C__"))
+        .map(|name| OnInvalid::Tag(name.to_owned()))
+        .ok_or_else(|| BadValue::new(text, "drop or tag:NAME, such as tag:rejected"))
 }
 
 pub(super) fn on_failure(text: &str) -> Result<OnFailure, BadValue> {
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "nack" => Ok(OnFailure::Nack),
         "drop" => Ok(OnFailure::Drop),
         "abort" => Ok(OnFailure::Abort),
@@ -109,4 +119,43 @@ pub(crate) fn rate(text: &str) -> Result<f64, BadValue> {
         .ok()
         .filter(|rate: &f64| (0.001..=1e6).contains(rate))
         .ok_or_else(|| BadValue::new(text, "frames per second from 0.001 to 1000000"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_m_is_refused_because_it_may_be_two_units() {
+        for text in ["100m", "1m", "1M", "1h 30m", "5 m", "1m30s"] {
+            let error = time(text).unwrap_err();
+            assert!(error.instead().contains("min for minutes"), "{text}");
+        }
+        for (text, ms) in [
+            ("100ms", 100),
+            ("2min", 120_000),
+            ("1H 30Min", 5_400_000),
+            ("1s", 1000),
+            ("3 MS", 3),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["100", "0s", "s", "-1s", "1x"] {
+            let error = time(text).unwrap_err();
+            assert!(error.instead().contains("with its unit"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_of_numaflows_own_is_no_dead_letter() {
+        for text in [
+            "tag:U+005C__DROP__",
+            "tag:",
+            "tag: ",
+            "tagged:x",
+            "rejected",
+        ] {
+            assert!(on_invalid(text).is_err(), "{text}");
+        }
+    }
 }

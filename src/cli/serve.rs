@@ -1,6 +1,7 @@
 //! The flags for serving, and the configuration made from them.
 
 use super::gpu::GpuArgs;
+use super::log::LogArgs;
 use super::parse::{
     AddressOrOff, TimeOrOff, address_or_off, on_failure, on_invalid, time, time_or_off,
     whole_number, whole_number_or_auto,
@@ -10,9 +11,7 @@ use crate::frame::{Dtype, OutputDtype, OutputFormat, OutputSize};
 use crate::inference::model::{self, Limits, ModelSettings, OrAuto};
 use crate::inference::policy::{OnFailure, OnInvalid};
 use crate::inference::schedule::Mode;
-use crate::telemetry::logs::LogFormat;
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -169,33 +168,24 @@ pub(crate) struct NumaflowArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Logs and metrics", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct TelemetryArgs {
-    /// The address for metrics, stats and health over HTTP, as ADDRESS:PORT; off: no HTTP.
+    /// The address for metrics, stats and health over HTTP, as ADDRESS:PORT; [::] is every address, IPv4 and IPv6; off: no
+    /// HTTP. Frames are served even if another process has the port.
     #[arg(
         long,
         env = "HTTP_ADDRESS",
-        default_value = "0.0.0.0:9100",
+        default_value = "[::]:9100",
         value_name = "ADDRESS",
         value_parser = address_or_off
     )]
     pub(crate) http_address: AddressOrOff,
 
     /// The status page shows numbers only, no frames.
-    #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "NO_PICTURES")]
     pub(crate) no_pictures: bool,
 
-    /// The format of log lines.
-    #[arg(
-        long,
-        env = "LOG_FORMAT",
-        value_enum,
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
-    pub(crate) log_format: LogFormat,
-
-    /// Logs more; RUST_LOG, if set, takes precedence (for example RUST_LOG=beamflow=debug).
-    #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new())]
-    pub(crate) debug: bool,
+    /// The log.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 
     /// Checks the settings, prints each with its origin, and exits.
     #[arg(long)]
@@ -243,8 +233,7 @@ impl TryFrom<ServeArgs> for Config {
         let TelemetryArgs {
             http_address,
             no_pictures,
-            log_format: _,
-            debug: _,
+            log: _,
             print_config: _,
         } = telemetry;
         if sock_path == server_info_path {

@@ -116,7 +116,10 @@ fn named(text: &str) -> Option<(Kind, usize)> {
                 "complex" | "c" => Kind::Complex,
                 _ => return None,
             };
-            let bits: usize = bits.parse().ok().filter(|bits| *bits >= 16 && bits % 8 == 0)?;
+            let bits: usize = bits
+                .parse()
+                .ok()
+                .filter(|bits| *bits >= 16 && bits % 8 == 0)?;
             (kind, bits / 8)
         }
     })
