@@ -48,7 +48,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
     let lower = text.to_ascii_lowercase();
     let mut units = lower.split(|c: char| !c.is_alphabetic());
     if units.any(|unit| unit == "m") {
-        let remedy = "ms for milliseconds or min for minutes, such as 100ms or 2min";
+        let remedy = "a time in ms (milliseconds) or min (minutes), such as 100ms or 2min";
         return Err(BadValue::new(text, remedy));
     }
     humantime::parse_duration(&lower)
@@ -129,7 +129,7 @@ mod tests {
     fn a_time_in_m_is_refused_because_it_may_be_two_units() {
         for text in ["100m", "1m", "1M", "1h 30m", "5 m", "1m30s"] {
             let error = time(text).unwrap_err();
-            assert!(error.instead().contains("min for minutes"), "{text}");
+            assert!(error.instead().contains("min (minutes)"), "{text}");
         }
         for (text, ms) in [
             ("100ms", 100),

@@ -17,8 +17,10 @@ use crate::telemetry::setting::Setting;
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 /// Variables that name places on the machine: every command with their flags reads them.
 pub(crate) const PLACES: [&str; 2] = ["TENSORRT_PATH", "ENGINE_CACHE"];
@@ -178,6 +180,7 @@ impl<'a> Line<'a> {
                 continue;
             }
             let Some(text) = word.to_str().filter(|_| self.end.is_none()) else {
+                self.check_bytes(&word)?;
                 self.words.push(word);
                 continue;
             };
@@ -216,6 +219,20 @@ impl<'a> Line<'a> {
             self.set(arg, value, Origin::Flag)?;
         }
         Ok(())
+    }
+
+    /// Refuses a flag whose value is in the same argument and no UTF-8 text, unless it is a path.
+    fn check_bytes(&self, word: &OsStr) -> Result<(), String> {
+        let text = word.to_string_lossy();
+        let flag = text
+            .strip_prefix("--")
+            .and_then(|text| text.split_once('='));
+        match flag.and_then(|(name, value)| Some((by_name(self.command, name)?, value))) {
+            Some((arg, value)) if word.to_str().is_none() && !is_path(arg) => Err(
+                values::not_text(&format!("--{}", arg.get_long().unwrap_or_default()), value),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The first argument, which is no flag.
@@ -310,6 +327,9 @@ impl<'a> Line<'a> {
         let mut word = OsString::from(format!("--{long}"));
         match value {
             None => {}
+            Some(value) if value.to_str().is_none() && !is_path(arg) => {
+                return Err(values::not_text(&name, &value.to_string_lossy()));
+            }
             Some(value) => {
                 let value = values::tidy(&name, &value, arg.get_value_delimiter())?;
                 if value.is_empty() {
@@ -334,6 +354,11 @@ impl<'a> Line<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the value of `arg` is a path, which need not be UTF-8.
+fn is_path(arg: &Arg) -> bool {
+    arg.get_value_parser().type_id() == TypeId::of::<PathBuf>()
 }
 
 /// The flag called `name`, or with that alias.

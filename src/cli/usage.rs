@@ -105,6 +105,9 @@ fn told(error: &Error, command: &Command, origins: &BTreeMap<String, Origin>) ->
         {
             format!("{flag} is given more than once: use it once")
         }
+        (ErrorKind::UnknownArgument, Some(word), ..) if !word.starts_with('-') => {
+            format!("'{word}': there is no such argument; see {place}")
+        }
         (ErrorKind::UnknownArgument, Some(flag), ..) => {
             let similar = known_as(command, &flag)
                 .or_else(|| context(error, ContextKind::SuggestedArg))
@@ -274,6 +277,10 @@ mod tests {
         );
         assert!(line(&["size", "--fps", "10"]).starts_with("--batch-time is required"));
         assert!(line(&["--mode"]).starts_with("--mode: a value is missing"));
+        assert_eq!(
+            line(&["demo", "more"]),
+            "'more': there is no such argument; see beamflow demo --help"
+        );
         assert_eq!(
             line(&["--mode", "pipelined", "--mode=sequential"]),
             "--mode is given more than once: use it once"

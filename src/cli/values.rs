@@ -57,6 +57,11 @@ pub(super) fn check(setting: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The mistake of a value that is no UTF-8 text; `lossy` is what can be read of it.
+pub(super) fn not_text(setting: &str, lossy: &str) -> String {
+    refused(setting, lossy.trim(), "UTF-8 text")
+}
+
 /// The value of a yes/no setting.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ fn settings_that_do_not_fit_the_model_name_flag_and_remedy() {
 
     let text = refused(&["--output", "phases"], BatchDimension::Dynamic, &image);
     assert!(
-        text.contains("'phases'") && text.contains("amplitude, phase"),
+        text.contains("'phases'") && text.contains("'amplitude', 'phase'"),
         "{text}"
     );
 

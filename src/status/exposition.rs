@@ -90,10 +90,9 @@ pub(super) fn classic(open_metrics: &str) -> String {
                 text += &format!("# TYPE {name}{suffix} {kind}\n");
             }
             (Some("#"), ..) => {}
+            // A sample: no metric here has an exemplar, which the format would not know.
             _ => {
-                // An exemplar ends the line.
-                let sample = line.split(" # ").next().unwrap_or_default();
-                text += sample;
+                text += line;
                 text.push('\n');
             }
         }
@@ -156,7 +155,7 @@ mod tests {
         let open = "# HELP b_build The program.\n# TYPE b_build info\nb_build_info{version=\"1 # 2\"} 1\n\
                     # HELP b_frames Frames, by kind.\n# TYPE b_frames counter\nb_frames_total{kind=\"a b\"} 3\n\
                     # HELP b_s A time.\n# TYPE b_s histogram\n# UNIT b_s s\nb_s_sum 0.5\nb_s_count 1\n\
-                    b_s_bucket{le=\"+Inf\"} 1 # {id=\"7\"} 0.5\n\
+                    b_s_bucket{le=\"+Inf\"} 1\n\
                     # HELP b_x \n# TYPE b_x unknown\nb_x NaN\n# EOF\n";
         let expected = "# HELP b_build_info The program.\n# TYPE b_build_info gauge\nb_build_info{version=\"1 # 2\"} 1\n\
                         # HELP b_frames_total Frames, by kind.\n# TYPE b_frames_total counter\nb_frames_total{kind=\"a b\"} 3\n\

@@ -71,8 +71,8 @@ async fn a_mistake_in_a_variable_is_one_line_that_names_it() {
             ("BATCH_TIMEOUT", "100m"),
             &[
                 "BATCH_TIMEOUT: '100m'",
-                "ms for milliseconds",
-                "min for minutes",
+                "ms (milliseconds)",
+                "min (minutes)",
             ],
         ),
         (

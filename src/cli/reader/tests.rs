@@ -98,6 +98,32 @@ fn what_cannot_be_seen_in_a_value_is_refused() {
 }
 
 #[test]
+fn a_value_that_is_no_text_is_named_and_a_path_may_be_any() {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = |text: &[u8]| OsString::from_vec(text.to_vec());
+    let told = |arguments: Vec<OsString>, name: &str, value: &[u8]| {
+        let variable = |asked: &str| (asked == name).then(|| bytes(value));
+        read(arguments, variable).map_err(|stop| stop.to_string())
+    };
+    for (arguments, name, setting) in [
+        (vec![], "BATCH_SIZE", "BATCH_SIZE"),
+        (vec![], "MODEL_PATH", "MODEL_PATH"),
+        (vec![bytes(b"--mode=\xff")], "", "--mode"),
+        (vec!["--mode".into(), bytes(b"\xff")], "", "--mode"),
+    ] {
+        let line = told(arguments, name, b"\xff").unwrap_err();
+        assert_eq!(
+            line,
+            format!("{setting}: '\u{fffd}' is not allowed: use UTF-8 text")
+        );
+    }
+    let reading = told(vec![bytes(b"--sock-path=/\xff")], "ENGINE_CACHE", b"/\xfe").unwrap();
+    let config = Config::try_from(reading.cli.serve).unwrap();
+    assert_eq!(config.sock_path.as_os_str(), bytes(b"/\xff"));
+    assert_eq!(config.model.engine.cache.as_os_str(), bytes(b"/\xfe"));
+}
+
+#[test]
 fn a_blank_value_counts_as_not_given() {
     let default = format!("{:?}", config(&[], &[]));
     let program = command();
