@@ -7,9 +7,8 @@
 //! `cargo bench --bench allocations`
 
 use beamflow::app::map::Sidecar;
-use beamflow::cli::Cli;
+use beamflow::cli;
 use beamflow::config::Config;
-use clap::Parser;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum, Message};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -46,14 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("  frame      handler  allocations/frame  bytes/frame  of a frame's bytes");
     for side in [128, 512, 1024] {
         runtime.block_on(measure("no-op", &NoOp, side));
-        let cli = Cli::try_parse_from([
-            "beamflow",
+        let flags = [
             "--model-path",
             &format!("sim:size={side}x{side}"),
             "--batch-timeout",
             "10s",
-        ])?;
-        let sidecar = Sidecar::load(&Config::try_from(cli.serve)?)?;
+        ];
+        let reading = cli::read(flags.map(Into::into), |_| None)?;
+        let sidecar = Sidecar::load(&Config::try_from(reading.cli.serve)?)?;
         runtime.block_on(measure("beamflow", sidecar.handler.as_ref(), side));
     }
     Ok(())

@@ -12,7 +12,7 @@
 mod plot;
 
 use beamflow::app::map::Sidecar;
-use beamflow::cli::Cli;
+use beamflow::cli;
 use beamflow::config::Config;
 use beamflow::vertex::client::{Datum, Driver};
 use clap::Parser;
@@ -126,8 +126,7 @@ impl Subject {
     async fn start(mode: &str, depth: u32, computing: Duration) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let model = format!("sim:size=64x64,compute={}us", computing.as_micros());
-        let cli = Cli::try_parse_from([
-            "beamflow",
+        let flags = [
             "--mode",
             mode,
             "--model-path",
@@ -138,8 +137,9 @@ impl Subject {
             &BATCH.to_string(),
             "--batch-timeout",
             "off",
-        ])?;
-        let mut config = Config::try_from(cli.serve)?;
+        ];
+        let reading = cli::read(flags.map(Into::into), |_| None)?;
+        let mut config = Config::try_from(reading.cli.serve)?;
         config.sock_path = folder.path().join("batchmap.sock");
         config.server_info_path = folder.path().join("mapper-server-info");
         let (sock, info) = (config.sock_path.clone(), config.server_info_path.clone());

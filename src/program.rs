@@ -2,30 +2,26 @@
 
 use crate::app::map::Stopped;
 use crate::app::{exit, map, source};
-use crate::cli::{Cli, Command, ServeArgs, settings, usage};
+use crate::cli::{self, Cli, Command, LogArgs, Reading, ServeArgs, Stop, settings, usage};
 use crate::commands::{bench, bench_engine, build_engine, demo, inspect, send, size};
 use crate::telemetry::logs::{self, LogGuard};
 use crate::telemetry::setting::Setting;
-use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the program on the arguments of this process, to its exit code.
 pub fn run() -> ExitCode {
-    let matches = match Cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) if error.use_stderr() => return refuse(&usage::one_line(&error)),
-        Err(help_or_version) => {
+    let read = cli::read(std::env::args_os().skip(1), |name| std::env::var_os(name));
+    let Reading { cli, settings, .. } = match read {
+        Ok(reading) => reading,
+        Err(Stop::Mistake(line)) => return refuse(&line),
+        Err(Stop::Help(text)) => {
             // Standard output may be closed early, by `beamflow --help | head` for one.
-            let _ = help_or_version.print();
+            let _ = text.print();
             return ExitCode::SUCCESS;
         }
     };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => return refuse(&usage::one_line(&error)),
-    };
-    let log = match logs::start(cli.serve.telemetry.log_format, cli.serve.telemetry.debug) {
+    let log = match start_log(&cli) {
         Ok(log) => log,
         Err(mistake) => return refuse(&mistake),
     };
@@ -53,18 +49,37 @@ pub fn run() -> ExitCode {
             Err(mistake) => refuse(&mistake.to_string()),
         },
         None if cli.serve.telemetry.print_config => {
-            let table = settings::table(&settings::in_force(&Cli::command(), &matches));
+            let table = settings::table(&settings);
             let _ = std::io::stdout().write_all(table.as_bytes());
             ExitCode::SUCCESS
         }
-        None => {
-            let settings = settings::in_force(&Cli::command(), &matches);
-            serve(&runtime, cli.serve, settings, log)
-        }
+        None => serve(&runtime, cli.serve, settings, log),
     };
     // Not dropped: that would wait for a model still being loaded, however long that takes.
     runtime.shutdown_background();
     code
+}
+
+/// Starts the log. `RUST_LOG` may be meant for other programs: it stops only what serves in a pod.
+///
+/// # Errors
+/// The mistake in `RUST_LOG`.
+fn start_log(cli: &Cli) -> Result<LogGuard, String> {
+    let (args, serves) = match &cli.command {
+        None => (cli.serve.telemetry.log, true),
+        Some(Command::SimulateSource(args)) => (args.log, true),
+        Some(_) => (LogArgs::default(), false),
+    };
+    let LogArgs { log_format, debug } = args;
+    let directives = match logs::directives() {
+        Err(mistake) if serves => return Err(mistake),
+        Err(mistake) => {
+            logs::say(&format!("beamflow: {mistake}; it is ignored here"));
+            None
+        }
+        Ok(directives) => directives,
+    };
+    Ok(logs::start(log_format, debug, directives))
 }
 
 fn serve(
@@ -78,10 +93,13 @@ fn serve(
             "--queue-size (PVA_QUEUE_SIZE) is unused: the queue is the ring of slots, one batch more than may be in flight."
         );
     }
-    let Stopped { outcome, is_clean } = runtime.block_on(map::run(args, settings));
+    let Stopped { outcome, is_clean } = runtime.block_on(map::run(args, settings.clone()));
     let (code, exit) = match outcome {
         Ok(()) => (0, ExitCode::SUCCESS),
-        Err(mistake) if mistake.is_usage() => (usage::EXIT_USAGE, refuse(&mistake.to_string())),
+        Err(mistake) if mistake.is_usage() => {
+            let line = settings::by_origin(&mistake.to_string(), &settings);
+            (usage::EXIT_USAGE, refuse(&line))
+        }
         Err(error) => (1, fail(&error.to_string())),
     };
     if !is_clean {

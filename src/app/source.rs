@@ -144,7 +144,7 @@ async fn serve(
         reason,
     };
     // The SDK removes any file at the path, including the socket of another process.
-    make_way(&args.sock_path).await?;
+    make_way(&args.sock_path, &args.server_info_path).await?;
     let (stop, stopped) = oneshot::channel();
     let serving = Server::new(source.clone())
         .with_socket_file(&args.sock_path)

@@ -5,7 +5,6 @@ use crate::engine::options::{DeviceKind, DeviceSelection, Precision};
 use crate::inference::lane::Balance;
 use crate::inference::model::OrAuto;
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 
 /// The flags of an engine.
@@ -39,11 +38,11 @@ pub(crate) struct EngineArgs {
     pub(crate) precision: Precision,
 
     /// Lanes wait for the GPU by spinning instead of sleeping: a little faster, but each lane occupies a CPU core.
-    #[arg(long, env = "SPIN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "SPIN")]
     pub(crate) spin: bool,
 
     /// Launches every batch without a CUDA graph, even if one can be captured.
-    #[arg(long, env = "NO_CUDA_GRAPHS", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "NO_CUDA_GRAPHS")]
     pub(crate) no_cuda_graphs: bool,
 
     /// The folder for engines built from .onnx.

@@ -1,8 +1,8 @@
 //! The command line: flags, environment variables, help texts.
 //!
 //! The flags are those of the Python sidecars that this program replaces, so that their pod specs work
-//! unchanged. Each value is checked here, and their combination in `crate::config`; `usage` turns a mistake
-//! into one line. This module depends on the settings that it fills, and on nothing above them.
+//! unchanged. `reader` reads arguments and variables by one set of rules. Each value is checked here, and their
+//! combination in `crate::config`; `usage` turns a mistake into one line. This module depends on the settings that it fills, and on nothing above them.
 
 /// `beamflow bench`.
 mod bench;
@@ -16,26 +16,35 @@ mod demo;
 mod gpu;
 /// `beamflow inspect`.
 mod inspect;
+/// Flags of the log.
+mod log;
 /// Parsers for numbers, times, addresses and policies.
 mod parse;
+/// Arguments and environment variables, read by one set of rules.
+mod reader;
 /// `beamflow send`.
 mod send;
 /// The flags for serving, and the configuration made from them.
 mod serve;
 /// The settings in effect and the origin of each.
-pub mod settings;
+pub(crate) mod settings;
 /// `beamflow size`.
 mod size;
 /// `beamflow simulate-source`.
 mod source;
 /// A mistake on the command line, in one line.
-pub mod usage;
+pub(crate) mod usage;
+/// What all values have in common.
+mod values;
 
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use bench_engine::BenchEngineArgs;
 pub(crate) use build_engine::BuildEngineArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use inspect::InspectArgs;
+pub(crate) use log::LogArgs;
+pub(crate) use reader::serving_variables;
+pub use reader::{Reading, Stop, command, read};
 pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use size::SizeArgs;
@@ -46,8 +55,8 @@ use clap::{Parser, Subcommand};
 /// Runs detector frames through a neural network, in batches, as a Numaflow batch-map sidecar.
 ///
 /// Without a command, beamflow serves: it loads the model, warms it up, listens on the socket, and sends exactly one
-/// response for every datum of every read batch. Every flag can also be set by the environment variable shown with it;
-/// the flag takes precedence.
+/// response for every datum of every read batch. A flag can also be set by the environment variable shown with it; the
+/// flag takes precedence. A blank value counts as not given. A flag without a value also takes one: --debug=no.
 ///
 /// Exit codes: 0 after a drained SIGTERM, 64 for a wrong flag, 1 for any other error.
 #[derive(Debug, Parser)]
@@ -89,10 +98,16 @@ mod tests {
     use crate::inference::model::OrAuto;
     use crate::inference::schedule::Mode;
 
+    fn parsed(flags: &[&str]) -> Result<Cli, String> {
+        let reading = read(flags.iter().map(Into::into), |_| None);
+        reading
+            .map(|reading| reading.cli)
+            .map_err(|stop| stop.to_string())
+    }
+
     #[test]
     fn a_pod_spec_of_the_python_sidecars_works_unchanged() {
-        let cli = Cli::try_parse_from([
-            "beamflow",
+        let cli = parsed(&[
             "--mode",
             "concurrent",
             "--bsz_size",
@@ -129,14 +144,14 @@ mod tests {
             ("--on-invalid", "tag:", "tag:NAME"),
             ("--on-failure", "retry", "nack, fail, drop or abort"),
         ] {
-            let error = Cli::try_parse_from(["beamflow", flag, value]).unwrap_err();
-            assert!(error.to_string().contains(allowed), "{error}");
+            let error = parsed(&[flag, value]).unwrap_err();
+            assert!(error.contains(allowed), "{error}");
         }
     }
+
     #[test]
     fn socket_and_server_info_file_need_different_paths() {
-        let flags = ["beamflow", "--sock-path", "/a", "--server-info-path", "/a"];
-        let cli = Cli::try_parse_from(flags).unwrap();
+        let cli = parsed(&["--sock-path", "/a", "--server-info-path", "/a"]).unwrap();
         let mistake = crate::config::Config::try_from(cli.serve).unwrap_err();
         assert!(mistake.to_string().contains("--server-info-path: '/a'"));
     }

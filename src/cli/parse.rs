@@ -30,7 +30,7 @@ pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
 pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<OrAuto, BadValue> {
-    if text == "auto" {
+    if text.eq_ignore_ascii_case("auto") {
         return Ok(OrAuto::Auto);
     }
     whole_number::<MIN, MAX>(text)
@@ -38,12 +38,20 @@ pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
         .map_err(|wrong| wrong.or("auto"))
 }
 
-/// A time greater than zero, such as `30s` or `100ms`.
+/// A time greater than zero, such as `30s` or `100ms`. Upper and lower case are equal.
+///
+/// The unit `m` is refused: it is minutes here and milliseconds in Kubernetes, and `M` would be months.
 ///
 /// # Errors
 /// [`BadValue`] for every other text.
 pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
-    humantime::parse_duration(text)
+    let lower = text.to_ascii_lowercase();
+    let mut units = lower.split(|c: char| !c.is_alphabetic());
+    if units.any(|unit| unit == "m") {
+        let remedy = "a time in ms (milliseconds) or min (minutes), such as 100ms or 2min";
+        return Err(BadValue::new(text, remedy));
+    }
+    humantime::parse_duration(&lower)
         .ok()
         .filter(|time| !time.is_zero())
         .ok_or_else(|| BadValue::new(text, "a time above 0 with its unit, such as 30s or 100ms"))
@@ -54,7 +62,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
 /// # Errors
 /// [`BadValue`] for every other text.
 pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
-    if text == "off" {
+    if text.eq_ignore_ascii_case("off") {
         return Ok(TimeOrOff(None));
     }
     time(text)
@@ -67,7 +75,7 @@ pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
 pub(crate) struct AddressOrOff(pub(crate) Option<SocketAddr>);
 
 pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, BadValue> {
-    if text == "off" {
+    if text.eq_ignore_ascii_case("off") {
         return Ok(AddressOrOff(None));
     }
     text.parse()
@@ -75,32 +83,36 @@ pub(super) fn address_or_off(text: &str) -> Result<AddressOrOff, BadValue> {
         .map_err(|_| {
             BadValue::new(
                 text,
-                "off or an address with its port, such as 0.0.0.0:9100",
+                "off or an address with its port, such as [::]:9100 or 127.0.0.1:9100",
             )
         })
 }
 
 pub(super) fn on_invalid(text: &str) -> Result<OnInvalid, BadValue> {
-    match text.split_once(':') {
-        None if text == "drop" => Ok(OnInvalid::Drop),
-        Some(("tag", name)) if !name.is_empty() => Ok(OnInvalid::Tag(name.to_owned())),
-        _ => Err(BadValue::new(
-            text,
-            "drop or tag:NAME, such as tag:rejected",
-        )),
+    if text.eq_ignore_ascii_case("drop") {
+        return Ok(OnInvalid::Drop);
     }
+    tag(text)
+        .map(OnInvalid::Tag)
+        .ok_or_else(|| BadValue::new(text, "drop or tag:NAME, such as tag:rejected"))
 }
 
 pub(super) fn on_nonfinite(text: &str) -> Result<OnNonfinite, BadValue> {
-    match text.split_once(':') {
-        None if text == "send" => Ok(OnNonfinite::Send),
-        None if text == "drop" => Ok(OnNonfinite::Drop),
-        Some(("tag", name)) if !name.is_empty() => Ok(OnNonfinite::Tag(name.to_owned())),
-        _ => Err(BadValue::new(
-            text,
-            "send, drop or tag:NAME, such as tag:odd",
-        )),
+    match text.to_ascii_lowercase().as_str() {
+        "send" => Ok(OnNonfinite::Send),
+        "drop" => Ok(OnNonfinite::Drop),
+        _ => tag(text)
+            .map(OnNonfinite::Tag)
+            .ok_or_else(|| BadValue::new(text, "send, drop or tag:NAME, such as tag:odd")),
     }
+}
+
+/// The name in `tag:NAME`. None of Numaflow's own tags: such a message would be dropped or nacked.
+fn tag(text: &str) -> Option<String> {
+    let (word, name) = text.split_once(':')?;
+    let name = name.trim();
+    let is_tag = word.trim().eq_ignore_ascii_case("tag");
+    (is_tag && !name.is_empty() && !name.starts_with("U+005C__")).then(|| name.to_owned())
 }
 
 /// A rule for bad pixels, or none.
@@ -108,14 +120,14 @@ pub(super) fn on_nonfinite(text: &str) -> Result<OnNonfinite, BadValue> {
 pub(crate) struct RuleOrOff(pub(crate) Option<BadPixelRule>);
 
 pub(super) fn bad_pixels(text: &str) -> Result<RuleOrOff, BadValue> {
-    if text == "off" {
+    if text.eq_ignore_ascii_case("off") {
         return Ok(RuleOrOff(None));
     }
     text.parse().map(|rule| RuleOrOff(Some(rule)))
 }
 
 pub(super) fn on_failure(text: &str) -> Result<OnFailure, BadValue> {
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "nack" => Ok(OnFailure::Nack),
         "fail" => Ok(OnFailure::Fail),
         "drop" => Ok(OnFailure::Drop),
@@ -133,4 +145,43 @@ pub(crate) fn rate(text: &str) -> Result<f64, BadValue> {
         .ok()
         .filter(|rate: &f64| (0.001..=1e6).contains(rate))
         .ok_or_else(|| BadValue::new(text, "frames per second from 0.001 to 1000000"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_m_is_refused_because_it_may_be_two_units() {
+        for text in ["100m", "1m", "1M", "1h 30m", "5 m", "1m30s"] {
+            let error = time(text).unwrap_err();
+            assert!(error.instead().contains("min (minutes)"), "{text}");
+        }
+        for (text, ms) in [
+            ("100ms", 100),
+            ("2min", 120_000),
+            ("1H 30Min", 5_400_000),
+            ("1s", 1000),
+            ("3 MS", 3),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["100", "0s", "s", "-1s", "1x"] {
+            let error = time(text).unwrap_err();
+            assert!(error.instead().contains("with its unit"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_of_numaflows_own_is_no_dead_letter() {
+        for text in [
+            "tag:U+005C__DROP__",
+            "tag:",
+            "tag: ",
+            "tagged:x",
+            "rejected",
+        ] {
+            assert!(on_invalid(text).is_err(), "{text}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The flags for serving, and the configuration made from them.
 
 use super::gpu::GpuArgs;
+use super::log::LogArgs;
 use super::parse::{
     AddressOrOff, RuleOrOff, TimeOrOff, address_or_off, bad_pixels, on_failure, on_invalid,
     on_nonfinite, time, time_or_off, whole_number, whole_number_or_auto,
@@ -10,9 +11,7 @@ use crate::frame::{BadPixelFill, BadPixelLimit, Dtype, OutputDtype, OutputFormat
 use crate::inference::model::{self, BadPixelSettings, Limits, ModelSettings, OrAuto};
 use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
 use crate::inference::schedule::Mode;
-use crate::telemetry::logs::LogFormat;
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,7 +76,7 @@ pub(crate) struct ModelArgs {
 
     /// Serves a model even if the result of a frame depends on the other frames of its batch. If not given, such a model is
     /// refused at the start.
-    #[arg(long, env = "ALLOW_MIXED_ROWS", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ALLOW_MIXED_ROWS")]
     pub(crate) allow_mixed_rows: bool,
 
     /// How long a lane may take for one batch; after that, the batch's frames fail and the lane is replaced.
@@ -209,33 +208,24 @@ pub(crate) struct NumaflowArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Logs and metrics", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct TelemetryArgs {
-    /// The address for metrics, stats and health over HTTP, as ADDRESS:PORT; off: no HTTP.
+    /// The address for metrics, stats and health over HTTP, as ADDRESS:PORT; [::] is every address, IPv4 and IPv6; off: no
+    /// HTTP. Frames are served even if another process has the port.
     #[arg(
         long,
         env = "HTTP_ADDRESS",
-        default_value = "0.0.0.0:9100",
+        default_value = "[::]:9100",
         value_name = "ADDRESS",
         value_parser = address_or_off
     )]
     pub(crate) http_address: AddressOrOff,
 
     /// The status page shows numbers only, no frames.
-    #[arg(long, env = "NO_PICTURES", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "NO_PICTURES")]
     pub(crate) no_pictures: bool,
 
-    /// The format of log lines.
-    #[arg(
-        long,
-        env = "LOG_FORMAT",
-        value_enum,
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
-    pub(crate) log_format: LogFormat,
-
-    /// Logs more; RUST_LOG, if set, takes precedence (for example RUST_LOG=beamflow=debug).
-    #[arg(long, env = "DEBUG", value_parser = FalseyValueParser::new())]
-    pub(crate) debug: bool,
+    /// The log.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 
     /// Checks the settings, prints each with its origin, and exits.
     #[arg(long)]
@@ -289,8 +279,7 @@ impl TryFrom<ServeArgs> for Config {
         let TelemetryArgs {
             http_address,
             no_pictures,
-            log_format: _,
-            debug: _,
+            log: _,
             print_config: _,
         } = telemetry;
         if sock_path == server_info_path {

@@ -1,16 +1,29 @@
 //! The settings in effect and the origin of each, for `--print-config` and `/stats`.
 
 use crate::telemetry::setting::Setting;
-use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
+use std::collections::BTreeMap;
 
-/// All settings, in the order of `--help`.
+/// Where a given setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The command line.
+    Flag,
+    /// This environment variable.
+    Variable(String),
+}
+
+/// All settings, in the order of `--help`. `origins` has those that were given, by the ids of their arguments.
 #[must_use]
-pub fn in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
+pub(super) fn in_force(
+    command: &Command,
+    matches: &ArgMatches,
+    origins: &BTreeMap<String, Origin>,
+) -> Vec<Setting> {
     let mut settings = Vec::new();
     for arg in command.get_arguments() {
         let id = arg.get_id().as_str();
-        let (Some(flag), Ok(Some(source))) = (arg.get_long(), source(matches, id)) else {
+        let (Some(flag), Ok(true)) = (arg.get_long(), matches.try_contains_id(id)) else {
             continue;
         };
         if matches!(flag, "help" | "version" | "print-config") {
@@ -23,17 +36,15 @@ pub fn in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
                 .join(","),
             _ => String::new(),
         };
-        let origin = match source {
-            ValueSource::CommandLine => "flag".to_owned(),
-            ValueSource::EnvVariable => arg
-                .get_env()
-                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            _ => "default".to_owned(),
+        let origin = match origins.get(id) {
+            Some(Origin::Flag) => "flag",
+            Some(Origin::Variable(name)) => name,
+            None => "default",
         };
         settings.push(Setting {
             flag: flag.to_owned(),
             value,
-            origin,
+            origin: origin.to_owned(),
         });
     }
     settings
@@ -53,15 +64,14 @@ pub(crate) fn table(settings: &[Setting]) -> String {
     settings.iter().map(line).collect()
 }
 
-fn source(
-    matches: &ArgMatches,
-    id: &str,
-) -> Result<Option<ValueSource>, clap::parser::MatchesError> {
-    matches.try_contains_id(id).map(|present| {
-        if present {
-            matches.value_source(id)
-        } else {
-            None
-        }
-    })
+/// A mistake that begins with a flag, with the variable instead if the setting came from there.
+#[must_use]
+pub(crate) fn by_origin(mistake: &str, settings: &[Setting]) -> String {
+    let named = mistake.strip_prefix("--").and_then(|text| {
+        let (flag, rest) = text.split_once(':')?;
+        let setting = settings.iter().find(|setting| setting.flag == flag)?;
+        let is_variable = !["flag", "default"].contains(&setting.origin.as_str());
+        is_variable.then(|| format!("{}:{rest}", setting.origin))
+    });
+    named.unwrap_or_else(|| mistake.to_owned())
 }

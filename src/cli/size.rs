@@ -89,10 +89,11 @@ fn frame_size(text: &str) -> Result<FrameShape, BadValue> {
 
 /// Reads a number of bytes, KiB or MiB.
 fn size_in_bytes(text: &str) -> Result<usize, BadValue> {
-    let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
+    let lower = text.to_ascii_lowercase();
+    let (number, unit) = match (lower.strip_suffix("kib"), lower.strip_suffix("mib")) {
         (Some(number), _) => (number, 1 << 10),
         (_, Some(number)) => (number, 1 << 20),
-        _ => (text, 1),
+        _ => (lower.as_str(), 1),
     };
     let number: Option<usize> = number.trim().parse().ok();
     number

@@ -1,5 +1,6 @@
 //! `beamflow simulate-source`.
 
+use super::log::LogArgs;
 use super::parse::{TimeOrOff, rate, time_or_off, whole_number};
 use crate::frame::{BadValue, FrameShape};
 use clap::Args;
@@ -42,6 +43,10 @@ pub struct SimulateSourceArgs {
     /// The server-info file, through which numa finds the socket; written last.
     #[arg(long, env = "SOURCE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH")]
     pub(crate) server_info_path: PathBuf,
+
+    /// The log.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Reads a square size that the detector supports.

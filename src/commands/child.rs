@@ -1,8 +1,8 @@
 //! A sidecar in a process of its own: this program, started again to serve on a temporary socket.
 
-use crate::cli::Cli;
+use crate::cli;
+use crate::telemetry::logs;
 use crate::vertex::client::{Driver, DriverError};
-use clap::CommandFactory;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -72,11 +72,12 @@ impl ChildSidecar {
         flags: &[String],
     ) -> Result<Self, ChildError> {
         // The child must not take the settings of this process's environment.
-        for name in Cli::command()
-            .get_arguments()
-            .filter_map(|arg| arg.get_env())
-        {
+        for name in cli::serving_variables() {
             command.env_remove(name);
+        }
+        // It would stop the child, and may be meant for other programs.
+        if logs::directives().is_err() {
+            command.env_remove("RUST_LOG");
         }
         // Several children cannot share one port.
         if !flags.iter().any(|flag| flag == "--http-address") {

@@ -7,6 +7,8 @@
 pub(crate) mod fitting;
 /// Host memory: its limits, and what is needed.
 pub mod memory;
+/// Which outputs of the model are sent.
+mod outputs;
 
 use crate::engine::ModelSpec;
 use crate::frame::{BadPixels, Decoder, Envelope, FrameShape, Mask, OutputDtype};
@@ -50,7 +52,7 @@ pub struct Config {
 
 /// A setting that does not fit the model or another setting.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag}: '{}' is not reason: {reason}", escaped(.given))]
+#[error("{flag}: '{}' is not allowed: {reason}", escaped(.given))]
 pub struct ConfigError {
     /// The flag.
     pub(crate) flag: &'static str,
@@ -152,15 +154,7 @@ impl Config {
                 reason: format!("this model's batch is {}; use at most {most}", model.batch),
             });
         }
-        let selected = if self.model.outputs.is_empty() {
-            (0..model.outputs.len()).collect()
-        } else {
-            self.model
-                .outputs
-                .iter()
-                .map(|name| self.find_output(model, name))
-                .collect::<Result<Vec<_>, _>>()?
-        };
+        let selected = outputs::select(model, &self.model.outputs)?;
         let outputs = selected
             .into_iter()
             .filter_map(|index| Some((index, model.outputs.get(index)?)))
@@ -182,7 +176,8 @@ impl Config {
                     envelope,
                 })
             })
-            .collect::<Result<_, ConfigError>>()?;
+            .collect::<Result<Vec<_>, ConfigError>>()?;
+        self.check_tags(&outputs)?;
         let shape = self.frame_shape(model)?;
         Ok(Suited {
             batch_size,
@@ -230,19 +225,27 @@ impl Config {
         Ok(BadPixels::new(*rule, *fill, *limit, mask))
     }
 
-    fn find_output(&self, model: &ModelSpec, name: &str) -> Result<usize, ConfigError> {
-        model
-            .outputs
-            .iter()
-            .position(|output| output.name == name)
-            .ok_or_else(|| {
-                let names: Vec<_> = model.outputs.iter().map(|o| o.name.as_str()).collect();
-                ConfigError {
-                    flag: "--output",
-                    given: name.to_owned(),
-                    reason: format!("this model's outputs are {}", names.join(", ")),
-                }
-            })
+    /// Refuses a tag for dead letters or odd results that is the tag of results. A single output has no tag.
+    fn check_tags(&self, outputs: &[SelectedOutput]) -> Result<(), ConfigError> {
+        let dead_letters = match &self.on_invalid {
+            OnInvalid::Tag(tag) => Some(("--on-invalid", tag)),
+            OnInvalid::Drop => None,
+        };
+        let odd_results = match &self.on_nonfinite {
+            Some(OnNonfinite::Tag(tag)) => Some(("--on-nonfinite", tag)),
+            _ => None,
+        };
+        for (flag, tag) in dead_letters.into_iter().chain(odd_results) {
+            if outputs.len() > 1 && outputs.iter().any(|output| output.name == *tag) {
+                return Err(ConfigError {
+                    flag,
+                    given: format!("tag:{tag}"),
+                    reason: "an output of the model has this name, and its results have this tag; use another tag"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Height and width of the model's frames: the last two axes of its input.

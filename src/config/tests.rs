@@ -3,10 +3,11 @@
 use super::*;
 use crate::engine::{BatchDimension, TensorSpec};
 use crate::frame::values::Element;
-use clap::Parser;
 
 fn config(flags: &[&str]) -> Config {
-    let cli = crate::cli::Cli::try_parse_from(["beamflow"].iter().chain(flags)).unwrap();
+    let cli = crate::cli::read(flags.iter().map(Into::into), |_| None)
+        .unwrap()
+        .cli;
     Config::try_from(cli.serve).unwrap()
 }
 
@@ -41,7 +42,7 @@ fn settings_that_do_not_fit_the_model_name_flag_and_remedy() {
 
     let text = refused(&["--output", "phases"], BatchDimension::Dynamic, &image);
     assert!(
-        text.contains("'phases'") && text.contains("amplitude, phase"),
+        text.contains("'phases'") && text.contains("'amplitude', 'phase'"),
         "{text}"
     );
 
@@ -66,6 +67,29 @@ fn outputs_are_sent_on_in_the_order_asked_for() {
         .unwrap();
     let indices: Vec<_> = suited.outputs.iter().map(|o| o.index).collect();
     assert_eq!(indices, [1, 0]);
+}
+
+#[test]
+fn a_dead_letter_has_a_tag_that_no_result_has() {
+    let image = [1, 128, 128];
+    let text = refused(
+        &["--on-invalid", "tag:phase"],
+        BatchDimension::Static(8),
+        &image,
+    );
+    assert!(
+        text.starts_with("--on-invalid: 'tag:phase' is not allowed: "),
+        "{text}"
+    );
+    // A single output has no tag, and an output that is not sent has none either.
+    for flags in [
+        &["--on-invalid", "tag:phase", "--output", "phase"][..],
+        &["--on-invalid", "tag:phase", "--output", "amplitude"],
+        &["--on-invalid", "tag:rejected"],
+    ] {
+        let suited = config(flags).suit(&model(BatchDimension::Static(8), &image));
+        assert!(suited.is_ok(), "{flags:?}");
+    }
 }
 
 #[test]

@@ -5,15 +5,18 @@
 
 use super::Status;
 use super::drawing;
+use super::exposition::{Format, classic};
+use super::listen::listen;
 use super::phase::Phase;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,15 +37,49 @@ const PAGE: &str = include_str!("page.html");
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                            img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
-/// The type of OpenMetrics text, as its specification gives it.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long to wait before a taken port is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
-/// Listens on `address`, and answers in its own task until the process ends. Returns the address.
+/// Listens on `address`, and answers in its own task until the process ends. Returns the address, or none if another process
+/// has the port: frames do not wait for it, and it is tried again until it is free.
 ///
 /// # Errors
-/// The system error if it cannot listen there.
-pub(crate) async fn serve(address: SocketAddr, status: Arc<Status>) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
+/// The system error if it cannot listen there at all.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    status: Arc<Status>,
+) -> std::io::Result<Option<SocketAddr>> {
+    match listen(address) {
+        Ok(listener) => start(listener, status).map(Some),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            tracing::warn!(
+                %address,
+                "Another process has the port of the metrics (9100 is also node_exporter's, with hostNetwork). Frames are \
+                 served; metrics, stats and health are not, until the port is free. Choose another --http-address, or off."
+            );
+            tokio::spawn(try_again(address, status));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn try_again(address: SocketAddr, status: Arc<Status>) {
+    let listener = loop {
+        tokio::time::sleep(AGAIN).await;
+        match listen(address) {
+            Ok(listener) => break listener,
+            Err(error) => {
+                tracing::debug!(%address, %error, "The port of the metrics is still taken.")
+            }
+        }
+    };
+    if let Err(error) = start(listener, status) {
+        tracing::warn!(%address, %error, "Metrics cannot be served.");
+    }
+}
+
+fn start(listener: TcpListener, status: Arc<Status>) -> std::io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     tracing::info!(%address, "Metrics, stats and health are served over HTTP.");
     tokio::spawn(accept(listener, router(status)));
@@ -127,11 +164,23 @@ async fn picture(
     }
 }
 
-async fn metrics(State(status): State<Arc<Status>>) -> Response {
-    match status.metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+async fn metrics(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
+    let text = match status.metrics() {
+        Ok(text) => text,
+        Err(error) => {
+            return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+        }
+    };
+    let format = Format::asked_for(&headers);
+    let text = match format {
+        Format::OpenMetrics => text,
+        Format::Classic => classic(&text),
+    };
+    let headers = [
+        (header::CONTENT_TYPE, format.media_type()),
+        (header::VARY, "Accept"),
+    ];
+    (headers, text).into_response()
 }
 
 async fn stats(State(status): State<Arc<Status>>) -> Response {
@@ -161,7 +210,27 @@ mod tests {
     async fn served() -> SocketAddr {
         let status = Status::new(Mode::Pipelined, Vec::new(), Newest::default());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        serve(any, Arc::new(status)).await.unwrap()
+        serve(any, Arc::new(status)).await.unwrap().unwrap()
+    }
+
+    // The clock is paused: the ten seconds pass at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_taken_port_is_served_as_soon_as_it_is_free() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = other.local_addr().unwrap();
+        let status = Status::new(Mode::Pipelined, Vec::new(), Newest::default());
+        assert_eq!(serve(address, Arc::new(status)).await.unwrap(), None);
+        tokio::time::sleep(3 * AGAIN).await;
+        drop(other);
+        let mut stream = loop {
+            tokio::time::sleep(AGAIN).await;
+            if let Ok(stream) = TcpStream::connect(address).await {
+                break stream;
+            }
+        };
+        let request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        assert!(answer(&mut stream).await.contains("alive"));
     }
 
     /// What comes back until the connection is closed; nothing if it is broken off.

@@ -3,10 +3,14 @@
 
 /// A frame or a result as a PNG.
 mod drawing;
+/// The formats of metrics.
+mod exposition;
 /// The last two minutes, second by second.
 mod history;
 /// The HTTP server.
 pub(crate) mod http;
+/// Where the HTTP server listens.
+mod listen;
 /// Where the sidecar is in its life.
 mod phase;
 /// The answer to `/stats`.

@@ -8,6 +8,7 @@
 //! is full, they are dropped and counted.
 
 use super::names;
+use super::text::escaped;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -67,28 +68,34 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Starts logging. A second start in one process changes nothing.
+/// The directives of `RUST_LOG`, if it is set and not blank.
 ///
 /// # Errors
-/// The text of `RUST_LOG` that cannot be read, with the reason.
-pub(crate) fn start(format: LogFormat, debug: bool) -> Result<LogGuard, String> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(directives) if !directives.trim().is_empty() => directives
-            .parse::<Targets>()
-            .map_err(|error| {
-                format!(
-                    "RUST_LOG: '{directives}' is not allowed ({error}); give a level such as debug, or \
-                     module=level pairs such as beamflow=debug"
-                )
-            })?,
-        _ => {
-            let of_ours = if debug { Level::DEBUG } else { Level::INFO };
-            Targets::new()
-                .with_default(Level::INFO)
-                .with_target("trtx", Level::WARN)
-                .with_target("beamflow", of_ours)
-        }
-    };
+/// The text that cannot be read, with the reason.
+pub(crate) fn directives() -> Result<Option<Targets>, String> {
+    let text = std::env::var("RUST_LOG").unwrap_or_default();
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let read = text.parse::<Targets>().map(Some);
+    read.map_err(|error| {
+        escaped(&format!(
+            "RUST_LOG: '{text}' is not allowed ({error}); give a level such as debug, or module=level pairs such as \
+             beamflow=debug"
+        ))
+    })
+}
+
+/// Starts logging. A second start in one process changes nothing.
+pub(crate) fn start(format: LogFormat, debug: bool, directives: Option<Targets>) -> LogGuard {
+    let filter = directives.unwrap_or_else(|| {
+        let of_ours = if debug { Level::DEBUG } else { Level::INFO };
+        Targets::new()
+            .with_default(Level::INFO)
+            .with_target("trtx", Level::WARN)
+            .with_target("beamflow", of_ours)
+    });
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
@@ -110,7 +117,7 @@ pub(crate) fn start(format: LogFormat, debug: bool) -> Result<LogGuard, String> 
         tracing::debug!("Logging is started already.");
     }
     log_panics();
-    Ok(LogGuard { _worker: guard })
+    LogGuard { _worker: guard }
 }
 
 /// Panics are contained where they happen; here they get a log line like everything else.

@@ -1,14 +1,13 @@
 //! Shared by the black-box tests: a sidecar on a temporary socket, frames, and their expected results.
 
 use beamflow::app::map::{AppError, Sidecar};
-use beamflow::cli::Cli;
+use beamflow::cli;
 use beamflow::config::Config;
 use beamflow::engine::simulated::expected;
 use beamflow::inference::lane::Health;
 use beamflow::inference::metrics::counts::Counts;
 use beamflow::inference::schedule::Depth;
 use beamflow::vertex::client::{Answer, Datum, Driver};
-use clap::Parser;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +40,8 @@ pub struct Host {
 
 /// The configuration that `flags` make.
 pub fn config(flags: &[&str]) -> Config {
-    let cli = Cli::try_parse_from(["beamflow"].iter().chain(flags)).expect("the flags are right");
-    Config::try_from(cli.serve).unwrap()
+    let reading = cli::read(flags.iter().map(Into::into), |_| None).expect("the flags are right");
+    Config::try_from(reading.cli.serve).unwrap()
 }
 
 impl Host {

@@ -16,6 +16,8 @@ mod disk;
 mod engine_commands;
 /// Engine faults: every datum is answered.
 mod faults;
+/// Folders that cannot be written to.
+mod folders;
 /// Missing frame numbers.
 mod gaps;
 /// Results do not depend on mode, depth, batch, neighbours or position.
@@ -40,6 +42,8 @@ mod process;
 mod readme;
 /// Numbers compared with onnxruntime's.
 mod reference;
+/// What scrapers of the metrics get.
+mod scrape;
 /// The handler under the SDK's own server.
 mod sdk;
 /// A sidecar with its HTTP server.
@@ -50,3 +54,5 @@ mod size;
 mod source;
 /// Streams do not delay each other.
 mod streams;
+/// Settings as pods have them.
+mod variables;

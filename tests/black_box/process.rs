@@ -82,7 +82,7 @@ fn a_wrong_environment_variable_is_like_a_wrong_flag() {
     let output = program().env("BATCH_SIZE", "lots").output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     assert!(
-        stderr(&output).contains("--bsz-size: 'lots'"),
+        stderr(&output).contains("BATCH_SIZE: 'lots'"),
         "{}",
         stderr(&output)
     );

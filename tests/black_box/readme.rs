@@ -34,7 +34,8 @@ fn help(command: &[&str]) -> BTreeMap<String, (String, String)> {
     texts.remove("--version");
     let bracket = |text: &str, label: &str| {
         let from = text.find(&format!("[{label}: "))? + label.len() + 3;
-        Some(text[from..].split(']').next()?.to_owned())
+        // An address may hold brackets.
+        Some(text[from..].split("] ").next()?.to_owned())
     };
     let found = |text: &str, label: &str| bracket(text, label).unwrap_or_default();
     texts

@@ -1,13 +1,14 @@
 //! The containers that run beamflow: flags, settings, security.
 
 use crate::manifests::documents::{self, Document, read, root};
-use beamflow::cli::Cli;
+use beamflow::cli::{self, Reading};
 use beamflow::config::Config;
 use beamflow::config::memory;
 use beamflow::engine::{self, EngineOptions};
 use beamflow::inference::model::OrAuto;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::ArgMatches;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 /// The model's path in the image, and in the repository.
 const MODELS: [(&str, &str); 1] = [(
@@ -84,45 +85,35 @@ impl Container<'_> {
             .filter(|arg| !arg.starts_with('-'))
     }
 
-    /// Parses the container's arguments and environment; every variable must be one that the program reads.
-    fn matches(&self) -> ArgMatches {
-        let program = Cli::command();
+    /// Reads the container's arguments and environment; every variable must be one that the program reads.
+    fn reading(&self) -> Reading {
+        let program = cli::command();
         let command = match self.command() {
             Some(name) => program
                 .find_subcommand(name)
                 .unwrap_or_else(|| panic!("{}", self.place)),
             None => &program,
         };
-        let mut argv = vec!["beamflow".to_owned()];
-        argv.extend(self.args().iter().map(ToString::to_string));
+        let mut environment = HashMap::new();
         for variable in self.spec["env"].as_array().into_iter().flatten() {
-            let (name, value) = (&variable["name"], &variable["value"]);
-            let arg = command
-                .get_arguments()
-                .find(|arg| arg.get_env().and_then(|env| env.to_str()) == name.as_str());
-            let arg = arg.unwrap_or_else(|| panic!("{}: nothing reads {name}", self.place));
-            let flag = arg.get_long().unwrap();
+            let (name, value) = (variable["name"].as_str().unwrap(), &variable["value"]);
+            let mut args = command.get_arguments();
+            let is_read = args.any(|arg| arg.get_env().is_some_and(|env| env == name));
+            assert!(is_read, "{}: nothing reads {name}", self.place);
             // Kubernetes accepts strings only; a number without quotes is a mistake.
             let value = value
                 .as_str()
                 .unwrap_or_else(|| panic!("{}: {name} is not a string", self.place));
-            let takes_value = arg.get_action().takes_values();
-            argv.push(if takes_value {
-                format!("--{flag}={value}")
-            } else {
-                format!("--{flag}")
-            });
+            environment.insert(name, value);
         }
-        program
-            .clone()
-            .try_get_matches_from(argv)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.place))
+        let arguments = self.args().into_iter().map(Into::into);
+        cli::read(arguments, |name| environment.get(name).map(Into::into))
+            .unwrap_or_else(|stop| panic!("{}: {stop:?}", self.place))
     }
 
     /// The configuration of a sidecar.
     pub fn config(&self) -> Config {
-        let cli = Cli::from_arg_matches(&self.matches()).unwrap();
-        Config::try_from(cli.serve).unwrap()
+        Config::try_from(self.reading().cli.serve).unwrap()
     }
 
     /// Frames per batch.
@@ -156,7 +147,7 @@ fn the_program_understands_every_flag_and_variable() {
     for document in documents::all() {
         for container in containers(document) {
             assert!(container.spec["command"].is_null(), "{}", container.place);
-            drop(container.matches());
+            drop(container.reading());
         }
     }
 }
@@ -189,7 +180,7 @@ fn every_sidecars_model_is_in_the_image_and_suits_its_settings() {
 fn the_init_container_builds_the_sidecars_engine() {
     let mut compared = 0;
     each_sidecar(|document, sidecar| {
-        let asked = sidecar.matches();
+        let asked = sidecar.reading().matches;
         if asked.get_raw("device").unwrap().next().unwrap() != "cuda" {
             return;
         }
@@ -197,7 +188,7 @@ fn the_init_container_builds_the_sidecars_engine() {
             .into_iter()
             .find(|container| container.command() == Some("build-engine"))
             .unwrap_or_else(|| panic!("{} has no engine", sidecar.place));
-        let matches = init.matches();
+        let matches = init.reading().matches;
         let (_, built) = matches.subcommand().unwrap();
         let raw = |matches: &ArgMatches, id: &str| -> Option<Vec<_>> {
             Some(matches.get_raw(id)?.map(ToOwned::to_owned).collect())
@@ -232,7 +223,7 @@ fn the_init_container_builds_the_sidecars_engine() {
 #[test]
 fn a_gpu_sidecar_has_a_gpu_and_a_folder_for_engines() {
     each_sidecar(|_, container| {
-        let matches = container.matches();
+        let matches = container.reading().matches;
         let raw = |id| {
             matches
                 .get_raw(id)

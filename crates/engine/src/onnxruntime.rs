@@ -29,7 +29,15 @@ const LIBRARY: &str = "libonnxruntime.so";
 static ENVIRONMENT: OnceLock<Result<Environment, Cause>> = OnceLock::new();
 
 fn open_library() -> Result<Environment, Cause> {
-    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_else(|| LIBRARY.into());
+    // A blank variable counts as not set, and a value from a file may end in a line break.
+    let library = match std::env::var_os("ORT_DYLIB_PATH") {
+        None => LIBRARY.into(),
+        Some(path) => match path.to_str().map(str::trim) {
+            Some("") => LIBRARY.into(),
+            Some(path) => path.into(),
+            None => path,
+        },
+    };
     let builder = ort::init_from(library).map_err(Cause::of)?;
     builder.build().map_err(Cause::of)
 }

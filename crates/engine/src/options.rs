@@ -58,7 +58,7 @@ impl FromStr for DeviceSelection {
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
         let wrong = || BadValue::new(text, "all, or GPU numbers, each once, such as 0,1");
-        if text == "all" {
+        if text.eq_ignore_ascii_case("all") {
             return Ok(Self::All);
         }
         let ordinals: Vec<usize> = text

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use super::bad_value::quoted;
+use super::dtype::remedy;
 use super::npy::{Array, MAGIC};
 use super::{BadValue, Dtype, FrameShape, Pixels, Rejection};
 
@@ -60,7 +61,7 @@ impl Decoder {
         let dtype = read(headers, DTYPE_HEADER, |given, _| Rejection::UnknownDtype {
             origin: "header x-frame-dtype",
             given: quoted(given),
-            remedy: "name the type as numpy does",
+            remedy: remedy(given),
         })?;
         let shape = read(headers, SHAPE_HEADER, |given, error: BadValue| {
             Rejection::BadHeader {

@@ -7,11 +7,15 @@
 //! The list is areaDetector's NDArray types without the 64-bit integers, which no camera delivers and `f32`
 //! cannot hold exactly. float16 and bool are absent because no source sends them.
 
+/// What to do about other types.
+mod unsupported;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::BadValue;
+pub(crate) use unsupported::remedy;
 
 /// The type of a frame's pixels, little-endian where it is wider than a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,8 +116,8 @@ impl Dtype {
     pub fn from_descr(descr: &str) -> Option<Self> {
         Some(match descr {
             // One byte has no byte order; numpy writes `|`, other writers `<`.
-            "|u1" | "<u1" => Self::U8,
-            "|i1" | "<i1" => Self::I8,
+            "|u1" | "<u1" | ">u1" => Self::U8,
+            "|i1" | "<i1" | ">i1" => Self::I8,
             "<u2" => Self::U16,
             "<i2" => Self::I16,
             "<u4" => Self::U32,
@@ -134,7 +138,7 @@ impl fmt::Display for Dtype {
 /// Reads `int16`, `i16` or `<i2`; case and surrounding spaces are ignored.
 ///
 /// # Errors
-/// [`BadValue`] for every other text, with the names that are allowed.
+/// [`BadValue`] for every other text, with the names that are allowed and what to do about a type that numpy knows.
 impl FromStr for Dtype {
     type Err = BadValue;
 
@@ -147,9 +151,14 @@ impl FromStr for Dtype {
             })
             .or_else(|| Self::from_descr(name))
             .ok_or_else(|| {
+                let (allowed, remedy) = (Self::ALLOWED, remedy(name));
                 BadValue::new(
                     text,
-                    "one of uint8, int8, uint16, int16, uint32, int32, float32, float64",
+                    if remedy == unsupported::NAME_IT {
+                        format!("one of {allowed}")
+                    } else {
+                        format!("one of {allowed}; {remedy}")
+                    },
                 )
             })
     }

@@ -89,7 +89,7 @@ impl FromStr for OutputDtype {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text.trim() {
+        match text.trim().to_ascii_lowercase().as_str() {
             "float32" => Ok(Self::Float32),
             "int16" => Ok(Self::Int16),
             _ => Err(BadValue::new(text, "float32 or int16")),
@@ -105,7 +105,7 @@ impl FromStr for OutputFormat {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text.trim() {
+        match text.trim().to_ascii_lowercase().as_str() {
             "npy" => Ok(Self::Npy),
             "raw" => Ok(Self::Raw),
             _ => Err(BadValue::new(text, "npy or raw")),
@@ -121,7 +121,7 @@ impl FromStr for OutputSize {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        if text.trim() == "full" {
+        if text.trim().eq_ignore_ascii_case("full") {
             return Ok(Self::Full);
         }
         extents(text)

@@ -4,6 +4,8 @@
 //! producer's operator through the log or a dead letter, so each text names what was given, what is expected
 //! and what to change. It quotes at most 60 characters of foreign text.
 
+use std::borrow::Cow;
+
 use super::{DTYPE_HEADER, Dtype, FrameShape, LengthMismatch};
 
 /// The reason why a payload is not a frame of this model.
@@ -92,7 +94,7 @@ pub enum Rejection {
         /// The type as it was written, quoted.
         given: String,
         /// What to do about it.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
     },
     /// A header cannot be read, or contradicts the `.npy` array it came with.
     #[error("header {header} is {given}: {why}")]
@@ -262,7 +264,7 @@ mod tests {
             Rejection::UnknownDtype {
                 origin: "",
                 given: text(),
-                remedy: "",
+                remedy: "".into(),
             },
             Rejection::BadHeader {
                 header: "",

@@ -25,11 +25,7 @@ pub enum StackError {
         source: std::io::Error,
     },
     /// The file is no stack of frames.
-    #[error(
-        "{} is no stack of frames, which is a .npy file of shape (frames, height, width) and a little-endian integer \
-         or float dtype: {reason}",
-        path.display()
-    )]
+    #[error("the frames in {} cannot be used: {reason}", path.display())]
     NotFrames {
         /// The file.
         path: PathBuf,
@@ -100,7 +96,8 @@ impl FrameStack {
         };
         if !file.starts_with(npy::MAGIC) {
             return Err(not_frames(
-                "it does not begin as a .npy file does".to_owned(),
+                "the file is no .npy file; save the frames with numpy.save, in the shape (frames, height, width)"
+                    .to_owned(),
             ));
         }
         let array =
@@ -154,5 +151,58 @@ impl FrameStack {
     pub fn frame(&self, k: usize) -> &[u8] {
         let mut frames = self.pixels.chunks_exact(self.frame_bytes);
         frames.nth(k).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A version 1 file of 2 × 2 × 3 elements; `bytes` follow its header.
+    fn file(descr: &str, order: &str, bytes: usize) -> Vec<u8> {
+        let dict =
+            format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (2, 2, 3), }}");
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend(u16::try_from(dict.len()).unwrap().to_le_bytes());
+        file.extend(dict.as_bytes());
+        file.resize(file.len() + bytes, 0);
+        file
+    }
+
+    #[test]
+    fn a_stack_that_cannot_be_sent_says_how_to_convert_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stack.npy");
+        for (contents, words) in [
+            (
+                file("<i8", "False", 96),
+                &["'<i8'", "64-bit", "astype('int32')"][..],
+            ),
+            (
+                file("<u8", "False", 96),
+                &["'<u8'", "64-bit", "astype('uint32')"],
+            ),
+            (
+                file("<i2", "True", 24),
+                &["Fortran order", "ascontiguousarray"],
+            ),
+            (
+                file(">u2", "False", 24),
+                &["'>u2'", "big-endian", "as 'uint16'"],
+            ),
+            (file("<c8", "False", 96), &["complex"]),
+            (b"PK\x03\x04".to_vec(), &["no .npy file", "numpy.save"]),
+            (file("<i2", "False", 23), &["23 bytes follow"]),
+        ] {
+            std::fs::write(&path, contents).unwrap();
+            let told = FrameStack::read(&path).unwrap_err().to_string();
+            for word in words.iter().chain([&path.to_str().unwrap()]) {
+                assert!(told.contains(word), "{word}: {told}");
+            }
+            // What is right about the file is not asked for.
+            assert!(!told.contains("integer or float"), "{told}");
+        }
+        std::fs::write(&path, file("<i2", "False", 24)).unwrap();
+        assert_eq!(FrameStack::read(&path).unwrap().frames(), 2);
     }
 }

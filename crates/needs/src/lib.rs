@@ -14,6 +14,7 @@
 #![deny(unreachable_pub)]
 
 use proc_macro::TokenStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -28,6 +29,7 @@ use std::process::{Command, Stdio};
 /// | `mounts` | a file system can be mounted in a namespace of its own |
 /// | `memory_limits` | a control group with a memory limit can be made |
 /// | `no_gpu` | no NVIDIA driver |
+/// | `other_user` | the tests run as root, and another user can read the repository |
 #[proc_macro_attribute]
 pub fn needs(names: TokenStream, test: TokenStream) -> TokenStream {
     let names = names.to_string();
@@ -64,6 +66,10 @@ fn missing(name: &str) -> Result<Option<String>, &str> {
             !Path::new("/proc/driver/nvidia").exists(),
             "there is an NVIDIA driver here".to_owned(),
         ),
+        "other_user" => (
+            can_be_another_user(),
+            "no program of the repository can be run as another user here".to_owned(),
+        ),
         other => return Err(other),
     };
     Ok((!there).then_some(reason))
@@ -84,6 +90,13 @@ fn names_a_path(variable: &str) -> (bool, String) {
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn can_be_another_user() -> bool {
+    let mut test = Command::new("test");
+    test.arg("-r").arg(root().join("Cargo.toml"));
+    let status = test.uid(65532).gid(65532).current_dir("/").status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn can_mount() -> bool {

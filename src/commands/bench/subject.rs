@@ -2,13 +2,12 @@
 
 use super::BenchError;
 use super::stage::{Expected, Stage};
-use crate::cli::{Cli, Peer};
+use crate::cli::{self, Peer};
 use crate::commands::child::ChildSidecar;
 use crate::config::Config;
 use crate::inference::model::OrAuto;
 use crate::inference::schedule::Mode;
 use crate::vertex::client::Driver;
-use clap::Parser;
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -138,8 +137,8 @@ fn own_folder(folder: &Path, n: usize) -> Result<std::path::PathBuf, BenchError>
 
 /// Bytes in the slots of a sidecar with these flags, and in a read batch.
 fn bound(flags: &[String], read_batch: usize, stage: &Stage) -> Option<usize> {
-    let words = ["beamflow".to_owned()].into_iter().chain(flags.to_vec());
-    let config = Config::try_from(Cli::try_parse_from(words).ok()?.serve).ok()?;
+    let reading = cli::read(flags.iter().map(Into::into), |_| None).ok()?;
+    let config = Config::try_from(reading.cli.serve).ok()?;
     let OrAuto::Exactly(batch_size) = config.model.batch_size else {
         return None;
     };

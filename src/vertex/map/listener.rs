@@ -12,11 +12,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 
 use super::ServerConfig;
+use super::error::ServerError;
+use super::folder::{FolderTrouble, Process, owned};
 
 /// The SDK whose protocol this host speaks, as it announces itself to numa.
 const SDK_VERSION: &str = "0.6.0";
@@ -27,83 +28,15 @@ const MINIMUM_NUMAFLOW_VERSION: &str = "1.4.0-z";
 /// Numa reads the server-info file until it sees this, and only then uses it.
 const END: &str = "U+005C__END__";
 
-/// Why the sidecar cannot serve.
-#[derive(Debug, Error)]
-pub enum ServerError {
-    /// Another process listens there.
-    #[error(
-        "socket {}: another process answers on it; stop that one, or give this one a --sock-path \
-         of its own", path.display()
-    )]
-    InUse {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// The path exists and is something else.
-    #[error(
-        "socket {}: a file that is not a socket lies there; move it away, or choose another \
-         --sock-path", path.display()
-    )]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// A directory on the way could not be made.
-    #[error("directory {}: cannot be created ({source}); create it, or choose another path", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A file of an earlier sidecar could not be read or removed.
-    #[error("{}: left by an earlier sidecar and cannot be cleared away ({source}); remove it by hand", path.display())]
-    Stale {
-        /// The socket or the server-info file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The socket could not be bound.
-    #[error(
-        "socket {}: cannot listen on it ({source}); its directory must be writable and its path \
-         shorter than 108 bytes", path.display()
-    )]
-    Bind {
-        /// The socket.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The server-info file could not be written.
-    #[error(
-        "server-info file {}: cannot be written ({source}); choose a writable --server-info-path",
-        path.display()
-    )]
-    Announce {
-        /// The server-info file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// gRPC failed.
-    #[error("the gRPC server failed ({0}); start the sidecar again")]
-    Transport(#[source] tonic::transport::Error),
-}
+/// The longest path of a socket on Linux: `sun_path` has 108 bytes, and the last is zero.
+const LONGEST: usize = 107;
 
-impl ServerError {
-    /// The kind of error, as a label for metrics.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::InUse { .. } => "in_use",
-            Self::NotASocket { .. } => "not_a_socket",
-            Self::Directory { .. } => "directory",
-            Self::Stale { .. } => "stale",
-            Self::Bind { .. } => "bind",
-            Self::Announce { .. } => "announce",
-            Self::Transport(_) => "transport",
-        }
-    }
+/// One of the two files.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    what: &'static str,
+    flag: &'static str,
+    path: &'a Path,
 }
 
 /// A socket that the host listens on. Drop removes the socket and the server-info file.
@@ -121,23 +54,22 @@ pub(super) struct Listening {
 pub(super) async fn bind(
     config: &ServerConfig,
 ) -> Result<(Listening, UnixListenerStream), ServerError> {
-    let sock_path = config.sock_path.clone();
-    let server_info_path = config.server_info_path.clone();
-    make_parent(&server_info_path)?;
+    let (sock, info) = files(&config.sock_path, &config.server_info_path);
+    info.make_parent()?;
     // The socket first: if a process answers on it, the server-info file is in use too.
-    make_way(&sock_path).await?;
-    remove(&server_info_path).map_err(|source| ServerError::Stale {
-        path: server_info_path.clone(),
-        source,
-    })?;
-    let listener = UnixListener::bind(&sock_path).map_err(|source| ServerError::Bind {
-        path: sock_path.clone(),
-        source,
+    sock.make_parent()?;
+    sock.clear_socket().await?;
+    info.clear()?;
+    let listener = UnixListener::bind(sock.path).map_err(|source| {
+        sock.refused(&source).unwrap_or_else(|| ServerError::Bind {
+            path: sock.path.to_owned(),
+            source,
+        })
     })?;
     let listening = Listening {
-        identity: identity(&sock_path),
-        sock_path,
-        server_info_path,
+        identity: identity(sock.path),
+        sock_path: config.sock_path.clone(),
+        server_info_path: config.server_info_path.clone(),
     };
     Ok((listening, UnixListenerStream::new(listener)))
 }
@@ -150,18 +82,18 @@ impl Listening {
     /// When it cannot be written.
     pub(super) fn announce(&self) -> Result<(), ServerError> {
         let path = &self.server_info_path;
-        let mut aside = path.clone().into_os_string();
-        aside.push(format!(".{}.tmp", std::process::id()));
-        let aside = PathBuf::from(aside);
+        let aside = aside(path);
         fs::write(&aside, server_info())
             .and_then(|()| fs::rename(&aside, path))
             .map_err(|source| {
                 // A partial file under a temporary name does no harm.
                 let _ = fs::remove_file(&aside);
-                ServerError::Announce {
-                    path: path.clone(),
-                    source,
-                }
+                let (_, info) = files(&self.sock_path, path);
+                info.refused(&source)
+                    .unwrap_or_else(|| ServerError::Announce {
+                        path: path.clone(),
+                        source,
+                    })
             })
     }
 }
@@ -196,52 +128,153 @@ fn server_info() -> String {
     format!("{info}{END}")
 }
 
-/// Makes the directory of a socket, and removes a socket that no process answers on.
+/// Prepares the paths for another server: makes the folders, removes a socket that no process answers on, and tries whether
+/// files can be made there.
 ///
 /// # Errors
-/// When a process answers, when the path is another kind of file, or when the directory cannot be made.
-pub(crate) async fn make_way(sock_path: &Path) -> Result<(), ServerError> {
-    make_parent(sock_path)?;
-    clear_socket(sock_path).await
+/// When a process answers, when the path is another kind of file, or when a folder cannot be made or written to.
+pub(crate) async fn make_way(sock_path: &Path, server_info_path: &Path) -> Result<(), ServerError> {
+    let (sock, info) = files(sock_path, server_info_path);
+    sock.make_parent()?;
+    sock.clear_socket().await?;
+    info.make_parent()?;
+    sock.probe()?;
+    info.probe()
 }
 
-/// Removes a socket that no process answers on.
-async fn clear_socket(path: &Path) -> Result<(), ServerError> {
-    let stale = |source| ServerError::Stale {
-        path: path.to_owned(),
-        source,
+fn files<'a>(sock_path: &'a Path, server_info_path: &'a Path) -> (File<'a>, File<'a>) {
+    let sock = File {
+        what: "socket",
+        flag: "--sock-path",
+        path: sock_path,
     };
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(ServerError::NotASocket {
-                path: path.to_owned(),
-            });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(stale(error)),
+    let info = File {
+        what: "server-info file",
+        flag: "--server-info-path",
+        path: server_info_path,
+    };
+    (sock, info)
+}
+
+impl File<'_> {
+    /// The error if the folder is the reason for `source`.
+    fn refused(self, source: &io::Error) -> Option<ServerError> {
+        let trouble = FolderTrouble::find(self.path, source, self.flag)?;
+        Some(ServerError::Folder {
+            what: self.what,
+            path: self.path.to_owned(),
+            trouble,
+        })
     }
-    match UnixStream::connect(path).await {
-        // A socket with a full backlog is in use.
-        Ok(_) => Err(ServerError::InUse {
-            path: path.to_owned(),
-        }),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ServerError::InUse {
-            path: path.to_owned(),
-        }),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => remove(path).map_err(stale),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(stale(error)),
+
+    /// The file is there and cannot be removed.
+    fn stale(self, source: &io::Error) -> ServerError {
+        let owner = owned(self.path);
+        // In a folder with the sticky bit only the owner of a file may remove it: the folder itself is writable.
+        let by_folder = FolderTrouble::find(self.path, source, self.flag)
+            .filter(|_| source.raw_os_error() != Some(rustix::io::Errno::PERM.raw_os_error()));
+        let why = by_folder.map_or_else(
+            || {
+                let flag = self.flag;
+                format!(
+                    "it belongs to {owner}, and {Process} gets \"{source}\"; remove it by hand, or choose another {flag}"
+                )
+            },
+            |trouble| trouble.to_string(),
+        );
+        ServerError::Stale {
+            what: self.what,
+            path: self.path.to_owned(),
+            why,
+        }
+    }
+
+    /// Removes a socket that no process answers on.
+    async fn clear_socket(self) -> Result<(), ServerError> {
+        let path = self.path;
+        let owned_path = || path.to_owned();
+        // The system's own error would be "invalid argument".
+        if path.as_os_str().len() > LONGEST {
+            return Err(ServerError::TooLong { path: owned_path() });
+        }
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(ServerError::NotASocket { path: owned_path() });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(source) => {
+                return Err(self.refused(&source).unwrap_or_else(|| ServerError::Bind {
+                    path: owned_path(),
+                    source,
+                }));
+            }
+        }
+        match UnixStream::connect(path).await {
+            // A socket with a full backlog is in use.
+            Ok(_) => Err(ServerError::InUse { path: owned_path() }),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(ServerError::InUse { path: owned_path() })
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                remove(path).map_err(|source| self.stale(&source))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Err(ServerError::Foreign {
+                    path: owned_path(),
+                    owner: owned(path),
+                })
+            }
+            Err(source) => Err(ServerError::Bind {
+                path: owned_path(),
+                source,
+            }),
+        }
+    }
+
+    /// Removes the file if it is there.
+    fn clear(self) -> Result<(), ServerError> {
+        remove(self.path).map_err(|source| {
+            // On a read-only disk the system says so before it looks for the file.
+            let is_there = fs::symlink_metadata(self.path).is_ok();
+            let refused = self.refused(&source).filter(|_| !is_there);
+            refused.unwrap_or_else(|| self.stale(&source))
+        })
+    }
+
+    /// Makes the folder of the file.
+    fn make_parent(self) -> Result<(), ServerError> {
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(parent).map_err(|source| {
+            self.refused(&source)
+                .unwrap_or_else(|| ServerError::Directory {
+                    path: parent.to_owned(),
+                    source,
+                })
+        })
+    }
+
+    /// Makes a file beside it, and removes that.
+    fn probe(self) -> Result<(), ServerError> {
+        let beside = aside(self.path);
+        let made = fs::write(&beside, "");
+        let _ = fs::remove_file(&beside);
+        made.map_err(|source| {
+            self.refused(&source)
+                .unwrap_or_else(|| ServerError::Announce {
+                    path: self.path.to_owned(),
+                    source,
+                })
+        })
     }
 }
 
-/// Makes the directory of a file.
-fn make_parent(path: &Path) -> Result<(), ServerError> {
-    let parent = path.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(parent).map_err(|source| ServerError::Directory {
-        path: parent.to_owned(),
-        source,
-    })
+/// A temporary name beside `path`.
+fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.to_owned().into_os_string();
+    aside.push(format!(".{}.tmp", std::process::id()));
+    aside.into()
 }
 
 /// Removes a file that may not be there.

@@ -24,6 +24,10 @@
 
 /// One read batch: datums to the handler, its responses back.
 mod call;
+/// Why the sidecar cannot serve.
+mod error;
+/// Why a file cannot be made in its folder.
+mod folder;
 /// The socket and the server-info file.
 mod listener;
 /// The datums of a call, and which are answered.
@@ -46,7 +50,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-pub use listener::ServerError;
+pub use error::ServerError;
 pub(crate) use listener::make_way;
 
 /// HTTP/2 frames numa may send, in bytes. At tonic's default of 16 KiB a 512 KiB frame of pixels is

@@ -1,50 +1,27 @@
 //! Command lines and their settings. The input is arguments separated by zero bytes, as the kernel passes them.
-//! Environment variables use the same parsers.
+//! Environment variables are read by the same rules: the settings of each line are also given as variables.
 
 use super::assert_one_line;
-use beamflow::cli::{Cli, Command, settings, usage};
+use beamflow::cli::{self, Command, Reading, Stop};
 use beamflow::config::Config;
 use beamflow::engine::Engine;
 use beamflow::engine::simulated::{Script, SimulatedEngine};
 use beamflow::telemetry::setting::Setting;
-use clap::{CommandFactory, FromArgMatches};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-
-type Parsed = (Cli, Vec<Setting>);
-
-/// The flags without a value.
-const SWITCHES: [&str; 5] = [
-    "allow-mixed-rows",
-    "spin",
-    "no-cuda-graphs",
-    "no-pictures",
-    "debug",
-];
-
-/// Parses the arguments as the program does.
-fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, clap::Error> {
-    let command = Cli::command();
-    let all = std::iter::once(OsString::from("beamflow")).chain(arguments);
-    let matches = command.clone().try_get_matches_from(all)?;
-    let cli = Cli::from_arg_matches(&matches)?;
-    Ok((cli, settings::in_force(&command, &matches)))
-}
 
 pub fn target(data: &[u8]) {
     let arguments: Vec<&OsStr> = data
         .split(|byte| *byte == 0)
         .map(OsStr::from_bytes)
         .collect();
-    let (cli, in_force) = match parse(arguments.iter().map(OsString::from)) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            if error.use_stderr() {
-                assert_one_line(&usage::one_line(&error), usize::MAX);
-            }
-            return;
-        }
+    let reading = match cli::read(arguments.iter().map(OsString::from), |_| None) {
+        Ok(reading) => reading,
+        Err(Stop::Mistake(line)) => return assert_one_line(&line, usize::MAX),
+        Err(Stop::Help(_)) => return,
     };
+    let Reading { cli, settings, .. } = reading;
     let config = match cli.command {
         None => match Config::try_from(cli.serve) {
             Ok(config) => config,
@@ -64,20 +41,37 @@ pub fn target(data: &[u8]) {
     };
     check(&config);
 
-    // The reported settings are those in force: given as flags, they make the same configuration.
+    // The reported settings are those in force: given as flags or as variables, they make the same configuration.
     if arguments.iter().all(|argument| argument.to_str().is_some()) {
-        let again = in_force.iter().filter_map(|Setting { flag, value, .. }| {
-            if !SWITCHES.contains(&flag.as_str()) {
-                return Some(format!("--{flag}={value}"));
-            }
-            (value == "true").then(|| format!("--{flag}"))
-        });
-        let (again, _) = parse(again.map(OsString::from)).unwrap();
-        assert_eq!(
-            format!("{:?}", Config::try_from(again.serve).unwrap()),
-            format!("{config:?}")
-        );
+        let flags = settings
+            .iter()
+            .map(|Setting { flag, value, .. }| format!("--{flag}={value}").into());
+        let again = cli::read(flags, |_| None).unwrap();
+        same(again, &config);
+        let (variables, flags) = as_variables(&settings);
+        let again = cli::read(flags, |name| variables.get(name).cloned()).unwrap();
+        same(again, &config);
     }
+}
+
+fn same(again: Reading, config: &Config) {
+    let again = Config::try_from(again.cli.serve).unwrap();
+    assert_eq!(format!("{again:?}"), format!("{config:?}"));
+}
+
+/// The settings as variables, and as flags where there is no variable.
+fn as_variables(settings: &[Setting]) -> (HashMap<String, OsString>, Vec<OsString>) {
+    let command = cli::command();
+    let (mut variables, mut flags) = (HashMap::new(), Vec::new());
+    for Setting { flag, value, .. } in settings {
+        let mut args = command.get_arguments();
+        let arg = args.find(|arg| arg.get_long() == Some(flag));
+        match arg.and_then(|arg| arg.get_env()).and_then(OsStr::to_str) {
+            Some(name) => drop(variables.insert(name.to_owned(), value.into())),
+            None => flags.push(format!("--{flag}={value}").into()),
+        }
+    }
+    (variables, flags)
 }
 
 /// Invariants of every configuration.

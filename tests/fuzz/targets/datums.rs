@@ -4,13 +4,12 @@
 
 use super::feed::Feed;
 use beamflow::app::map::Sidecar;
-use beamflow::cli::Cli;
+use beamflow::cli;
 use beamflow::config::Config;
 use beamflow::engine::simulated::expected;
 use beamflow::frame::values::{Element, ValuesMut};
 use beamflow::frame::{BadPixels, Decoder, Dtype, FrameShape, OutputSize};
 use beamflow::vertex::client::Datum;
-use clap::Parser;
 use half::f16;
 use numaflow::proto::metadata::{KeyValueGroup, Metadata};
 use prost_types::Timestamp;
@@ -81,8 +80,9 @@ fn pipelined() -> Subject {
 
 impl Subject {
     fn new(element: Element, outputs: &[usize], dead_letter: Option<&str>, flags: &[&str]) -> Self {
-        let always = ["beamflow", "--bsz-size=4", "--output-format=raw"];
-        let cli = Cli::try_parse_from(always.iter().chain(flags)).unwrap();
+        let always = ["--bsz-size=4", "--output-format=raw"];
+        let arguments = always.iter().chain(flags).map(Into::into);
+        let cli = cli::read(arguments, |_| None).unwrap().cli;
         let mut config = Config::try_from(cli.serve).unwrap();
         config.model.output_size = OutputSize::Full;
         // No answer may depend on the speed of the machine.

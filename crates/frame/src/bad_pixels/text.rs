@@ -75,10 +75,11 @@ impl FromStr for BadPixelRule {
             negative: false,
             above: None,
         };
-        if text == "nan" {
+        let lower = text.trim().to_ascii_lowercase();
+        if lower == "nan" {
             return Ok(rule);
         }
-        for word in text.split(',').map(str::trim) {
+        for word in lower.split(',').map(str::trim) {
             match word.split_once('=') {
                 None if word == "max" && !rule.max => rule.max = true,
                 None if word == "negative" && !rule.negative => rule.negative = true,
@@ -108,7 +109,7 @@ impl FromStr for BadPixelFill {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text {
+        match text.trim().to_ascii_lowercase().as_str() {
             "0" => Ok(Self::Zero),
             "median" => Ok(Self::Median),
             _ => Err(BadValue::new(text, "0 or median")),

@@ -82,6 +82,26 @@ fn the_dtype_header_overrides_the_type_of_a_raw_frame() {
 }
 
 #[test]
+fn an_unsupported_dtype_header_says_what_is_wrong_with_it() {
+    for (given, words) in [
+        (">u2", &["big-endian", "as 'uint16'"][..]),
+        ("uint64", &["64-bit", "'uint32'"]),
+        ("complex64", &["complex"]),
+        ("bool", &["truth values", "'uint8'"]),
+        ("float16", &["half precision", "'float32'"]),
+    ] {
+        let refused = text(INT16.decode(&[0; 12], &headers(&[(DTYPE_HEADER, given)])));
+        for word in words {
+            assert!(refused.contains(word), "{given}: {refused}");
+        }
+        assert!(!refused.contains("as numpy does"), "{given}: {refused}");
+    }
+    // Little-endian is what is read.
+    let little = headers(&[(DTYPE_HEADER, "<u2")]);
+    assert_eq!(INT16.decode(&[0; 12], &little).unwrap().dtype(), Dtype::U16);
+}
+
+#[test]
 fn the_shape_header_must_be_the_models_shape() {
     let with = |shape: &str| kind(INT16.decode(&[0; 12], &headers(&[(SHAPE_HEADER, shape)])));
     assert_eq!(with("2x3"), "accepted");

@@ -95,7 +95,11 @@ fn a_raw_int16_crop_is_byte_for_byte_that_of_the_python_sidecars() {
             .collect();
         let envelope = Envelope::new(&shape, size.parse().unwrap(), Int16, Raw).unwrap();
         let message = envelope.encode(Values::F32(&row)).unwrap();
-        let given: String = message.message.iter().map(|byte| format!("{byte:02x}")).collect();
+        let given: String = message
+            .message
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         assert_eq!(given, hex, "{shape:?} {size}");
     }
 }

@@ -6,6 +6,7 @@
 
 use super::MAGIC;
 use crate::bad_value::quoted;
+use crate::dtype::remedy;
 use crate::rejection::Rejection;
 use crate::{Dtype, FrameShape};
 
@@ -81,7 +82,8 @@ impl<'a> Array<'a> {
         let fields = Fields::read(text)?;
         if fields.fortran_order {
             return Err(bad(
-                "says Fortran order: send C order, numpy.ascontiguousarray(frame)",
+                "says Fortran order (columns first), and pixels are read row by row: \
+                 convert the array with numpy.ascontiguousarray(...)",
             ));
         }
         let dtype = dtype(fields.descr).ok_or_else(|| unknown_dtype(fields.descr))?;
@@ -117,16 +119,10 @@ fn bad(why: impl Into<String>) -> Rejection {
 }
 
 fn unknown_dtype(descr: &str) -> Rejection {
-    let remedy = match descr.as_bytes() {
-        [b'[' | b'(', ..] => "send plain pixels, not a structured type",
-        [b'>', ..] => "send it little-endian, frame.astype(frame.dtype.newbyteorder('<'))",
-        [_, b'c', ..] => "send intensities, not complex numbers",
-        _ => "convert it with frame.astype(...)",
-    };
     Rejection::UnknownDtype {
         origin: "the npy array",
         given: quoted(descr),
-        remedy,
+        remedy: remedy(descr),
     }
 }
 

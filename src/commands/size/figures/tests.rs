@@ -1,8 +1,6 @@
 use super::*;
-use crate::cli::Cli;
 use crate::config::Config;
 use crate::frame::{OutputDtype, OutputFormat, OutputSize};
-use clap::Parser;
 
 fn given(side: usize, size: OutputSize, format: OutputFormat) -> Given {
     Given {
@@ -217,14 +215,9 @@ fn slots_and_read_batch_are_those_of_a_sidecar_with_these_flags() {
         };
         let sizing = given.at(fps);
         let depth = sizing.pipeline_depth.to_string();
-        let flags = [
-            "beamflow",
-            "--mode",
-            "pipelined",
-            "--pipeline-depth",
-            &depth,
-        ];
-        let config = Config::try_from(Cli::try_parse_from(flags).unwrap().serve).unwrap();
+        let flags = ["--mode", "pipelined", "--pipeline-depth", &depth];
+        let reading = crate::cli::read(flags.iter().map(Into::into), |_| None).unwrap();
+        let config = Config::try_from(reading.cli.serve).unwrap();
         assert_eq!(config.useful_read_batch(8), sizing.read_batch_size);
         let slot = given.model().batch_bytes(8);
         assert_eq!(config.slots() * slot, sizing.slots_bytes);

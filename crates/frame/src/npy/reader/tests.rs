@@ -159,6 +159,9 @@ fn garbage_is_refused_with_the_reason() {
 fn other_element_types_are_refused_with_a_remedy() {
     for (descr, remedy) in [
         ("'>i2'", "little-endian"),
+        ("'>f4'", "big-endian"),
+        ("'<i8'", "astype('int32')"),
+        ("'<u8'", "astype('uint32')"),
         ("'<c8'", "complex"),
         ("[('a', '<i2')]", "structured"),
         ("('<i2', (2,))", "structured"),
