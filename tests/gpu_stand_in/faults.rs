@@ -22,7 +22,7 @@ async fn refused_launch_is_retried_without_a_nack() {
             let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
             let mut sidecar = bench.serve(&flags).await;
             assert_results(&sidecar.call(40).await, 40);
-            let log = sidecar.log();
+            let log = sidecar.log("A read batch is answered.").await;
             let again = log.matches("it is run once more").count();
             assert_eq!(again, 1, "{flags:?}: {log}");
             if let Some(report) = sidecar.stop().await {
@@ -66,7 +66,7 @@ async fn loss_of_one_of_two_gpus_loses_no_frame() {
         for _ in 0..3 {
             assert_results(&sidecar.call(80).await, 80);
         }
-        let log = sidecar.log();
+        let log = sidecar.log("The device is lost.").await;
         let lost = |gpu: &str| log.contains(&format!("The device is lost. device=\"{gpu}\""));
         assert!(lost("gpu-0") != lost("gpu-1"), "{flags:?}: {log}");
         sidecar.stop().await;
@@ -111,7 +111,7 @@ async fn hung_batch_is_nacked_and_its_lane_replaced() {
             "{nacked:?}"
         );
         assert_results(&sidecar.call(80).await, 80);
-        assert!(sidecar.log().contains("takes the hung one's place"));
+        sidecar.log("takes the hung one's place").await;
         sidecar.stop_with_a_lane_hanging().await;
     };
     // With one lane, nothing would be computed if no lane replaced it.

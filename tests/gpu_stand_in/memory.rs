@@ -58,7 +58,7 @@ async fn automatic_batch_shrinks_until_the_lanes_fit() {
     let row = 3 * VALUES * 4;
     let bench = Bench::new(&plan("f32", "1 64 64", "")).with("STAND_IN_MEMORY", 3 * 40 * row);
     let mut sidecar = bench.serve(&["--bsz-size", "auto"]).await;
-    let log = sidecar.log();
+    let log = sidecar.log("The model is loaded and warm.").await;
     assert!(
         log.contains("a smaller one is tried. batch=64 smaller=32"),
         "{log}"

@@ -220,9 +220,20 @@ impl Sidecar {
         answer.expect("the call is answered").unwrap()
     }
 
-    /// The text of its log.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.bench.folder.path().join("sidecar.log")).unwrap()
+    /// The text of its log, once `words` are in it: lines are written by a thread of their own.
+    pub async fn log(&self, words: &str) -> String {
+        let file = self.bench.folder.path().join("sidecar.log");
+        let reading = async {
+            loop {
+                let log = std::fs::read_to_string(&file).unwrap();
+                if log.contains(words) {
+                    return log;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        let log = tokio::time::timeout(NEVER, reading).await;
+        log.unwrap_or_else(|_| panic!("{words:?} is not logged"))
     }
 
     /// Stops it with SIGTERM, as Kubernetes does: the exit code is 0, and no device resource is left.
