@@ -163,10 +163,13 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
     }
 
     static bool is_live(u64 address, u64 bytes) {
+        constexpr int INVALID_VALUE = 1, NOT_FOUND = 500;
         u64 base = 0;
         size_t size = 0;
-        return driver().cuMemGetAddressRange_v2(&base, &size, address) == 0 &&
-               address - base + bytes <= size;
+        int const result = driver().cuMemGetAddressRange_v2(&base, &size, address);
+        // A device that another stream has lost answers nothing about its memory; what is enqueued will say so.
+        if (result != 0 && result != INVALID_VALUE && result != NOT_FOUND) return true;
+        return result == 0 && address - base + bytes <= size;
     }
 
     // The arguments of `compute` for output `k`.
