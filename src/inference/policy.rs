@@ -5,8 +5,8 @@ use crate::inference::ledger::{Answer, Outcome, Results};
 use numaflow::batchmap::{BatchResponse, Message};
 use std::sync::Arc;
 
-/// The tag by which a map asks Numaflow (releases after 1.8.3) for a retry by the vertex's `retryStrategy`. From
-/// `pkg/shared/util` of Numaflow's main; the SDK has no name for it yet.
+/// The tag by which a map asks Numaflow (releases after 1.8.3) for a retry by the vertex's `retryStrategy`. From numaflow-go,
+/// `pkg/mapper/message.go`; version 0.6.0 of the Rust SDK has no name for it.
 const FAIL: &str = "U+005C__FAIL__";
 
 /// What is answered for a frame that is wrong in itself.

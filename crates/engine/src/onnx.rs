@@ -52,6 +52,7 @@ use std::time::{Duration, Instant};
 use suitability::{Declared, Found, Observed};
 use trial::{Chosen, Trial};
 
+#[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
 pub(crate) use framing::is_model;
 pub(crate) use source::read;
 

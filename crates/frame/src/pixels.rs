@@ -122,17 +122,23 @@ impl<'a> Pixels<'a> {
             most: *range.end(),
             marker: bad.marker(),
         };
+        let beyond = |value: f32| Rejection::OutOfRange {
+            value: format!("{value:e}"),
+            dtype: self.dtype,
+        };
+        let all_good = self.dtype.lies_within(&range);
         match row {
-            ValuesMut::F32(row) if self.dtype.lies_within(&range) => {
+            ValuesMut::F32(row) if all_good => {
                 convert::to_single(pixels, row, value);
                 Ok(0)
             }
             ValuesMut::F32(row) => Ok(convert::to_single_checked(pixels, row, good, value)),
+            ValuesMut::F16(row) if all_good => {
+                convert::to_half(pixels, row, value).map_err(beyond)?;
+                Ok(0)
+            }
             ValuesMut::F16(row) => {
-                convert::to_half(pixels, row, good, value).map_err(|value| Rejection::OutOfRange {
-                    value: format!("{value:e}"),
-                    dtype: self.dtype,
-                })
+                convert::to_half_checked(pixels, row, good, value).map_err(beyond)
             }
         }
     }

@@ -94,6 +94,7 @@ fn cut_at(file: &[u8]) -> Option<u64> {
 }
 
 /// Whether a file is an ONNX model.
+#[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
 pub(crate) fn is_model(file: &[u8]) -> bool {
     !file.is_empty() && check(file).is_ok() && has_graph(file)
 }

@@ -84,48 +84,68 @@ pub(super) fn to_single_checked<const SIZE: usize>(
     dispatch!(Level::new(), simd => run(simd, pixels, row, good, value)) as usize
 }
 
-/// Writes the `f16` nearest to `value(pixel)`, ties to even, for every pixel that is good, and the marker for the others;
-/// returns their number.
+/// Writes the `f16` nearest to `value(pixel)` for every pixel, ties to even.
+///
+/// # Errors
+/// The first value that is finite and would become infinite; the row is then undefined.
+pub(super) fn to_half<T: Copy>(
+    pixels: &[T],
+    row: &mut [f16],
+    value: impl Fn(T) -> f32,
+) -> Result<(), f32> {
+    #[inline(always)]
+    fn run<S: Simd, T: Copy>(
+        simd: S,
+        pixels: &[T],
+        row: &mut [f16],
+        value: impl Fn(T) -> f32,
+    ) -> bool {
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let mut beyond = false;
+                for (to, from) in row.iter_mut().zip(pixels) {
+                    let single = value(*from);
+                    beyond |= is_beyond_half(single);
+                    *to = nearest_half(single);
+                }
+                beyond
+            },
+        )
+    }
+    let beyond = dispatch!(Level::new(), simd => run(simd, pixels, row, &value));
+    let first = || {
+        let mut values = pixels.iter().map(|pixel| value(*pixel));
+        values.find(|value| is_beyond_half(*value))
+    };
+    match beyond.then(first).flatten() {
+        Some(value) => Err(value),
+        None => Ok(()),
+    }
+}
+
+/// Pixels that are checked at a time before they become `f16`: as `f32` they stay in the first cache.
+const CHUNK: usize = 1024;
+
+/// Writes the `f16` nearest to `value(pixel)` for every pixel that is good, and the marker for the others; returns their number.
+/// In two loops, because the compiler does not vectorise one that does both.
 ///
 /// # Errors
 /// The first good value that is finite and would become infinite; the row is then undefined.
-pub(super) fn to_half<const SIZE: usize>(
+pub(super) fn to_half_checked<const SIZE: usize>(
     pixels: &[[u8; SIZE]],
     row: &mut [f16],
     good: Good,
     value: impl Fn([u8; SIZE]) -> f32,
 ) -> Result<usize, f32> {
-    #[inline(always)]
-    fn run<S: Simd, const SIZE: usize>(
-        simd: S,
-        pixels: &[[u8; SIZE]],
-        row: &mut [f16],
-        good: Good,
-        value: impl Fn([u8; SIZE]) -> f32,
-    ) -> (bool, u32) {
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                let (mut beyond, mut bad) = (false, 0_u32);
-                for (to, from) in row.iter_mut().zip(pixels) {
-                    let (kept, is_bad) = good.check(value(*from));
-                    bad = bad.wrapping_add(is_bad);
-                    beyond |= is_beyond_half(kept);
-                    *to = nearest_half(kept);
-                }
-                (beyond, bad)
-            },
-        )
+    let mut single = [0.0; CHUNK];
+    let mut bad = 0;
+    for (pixels, row) in pixels.chunks(CHUNK).zip(row.chunks_mut(CHUNK)) {
+        let single = single.get_mut(..pixels.len()).unwrap_or_default();
+        bad += to_single_checked(pixels, single, good, &value);
+        to_half(single, row, |value| value)?;
     }
-    let (beyond, bad) = dispatch!(Level::new(), simd => run(simd, pixels, row, good, &value));
-    let first = || {
-        let mut values = pixels.iter().map(|pixel| good.check(value(*pixel)).0);
-        values.find(|value| is_beyond_half(*value))
-    };
-    match beyond.then(first).flatten() {
-        Some(value) => Err(value),
-        None => Ok(bad as usize),
-    }
+    Ok(bad)
 }
 
 #[inline(always)]
