@@ -113,7 +113,7 @@ impl Sidecar {
     /// Loads the model, starts its lanes and warms them up. Blocks while it does.
     ///
     /// # Errors
-    /// [`AppError::Engine`] or [`AppError::Config`].
+    /// [`AppError::Fit`] or [`AppError::Config`].
     pub fn load(config: &Config) -> Result<Self, AppError> {
         Self::load_for(config, &new_status(config, Vec::new()))
     }
@@ -121,7 +121,7 @@ impl Sidecar {
     /// As [`Sidecar::load`], with the counts and the status page of `status`.
     ///
     /// # Errors
-    /// [`AppError::Engine`] or [`AppError::Config`].
+    /// [`AppError::Fit`] or [`AppError::Config`].
     pub fn load_for(config: &Config, status: &Status) -> Result<Self, AppError> {
         let begun = Instant::now();
         let engine = config.load_engine()?;

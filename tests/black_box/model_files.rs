@@ -1,5 +1,10 @@
 //! Model files as people have them: outputs that are not sent, attributes left out, weights in other files.
 
+#![cfg_attr(
+    not(feature = "onnxruntime"),
+    allow(dead_code, unused_imports, reason = "without it, nothing is compared")
+)]
+
 use crate::black_box::common::{Host, values};
 use beamflow::engine::options::DeviceKind;
 use beamflow::engine::{Batch, EngineOptions, OutputRows, Place, load};

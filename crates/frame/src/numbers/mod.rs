@@ -1,15 +1,15 @@
 //! Missing, late and repeated frames, found from frame numbers.
 //!
 //! A detector numbers its frames; a source writes the number into the header `x-txn-id`. A skipped number is a frame that was
-//! lost upstream: in the detector, in the source, or in a full buffer. [`FrameNumbers`] reads the numbers in order of
+//! lost upstream: in the detector, in the source, or in a full buffer. `FrameNumbers` reads the numbers in order of
 //! arrival, and says which frames are missing. It has no clock and does no I/O, and its memory does not grow.
 //!
 //! # Rules
 //!
 //! 1. A number above the highest is a frame. The numbers between them are a gap.
-//! 2. A gap is *counted* when 64 more frames have arrived without it, or at [`settle`](FrameNumbers::settle), whichever is
-//!    first. So a counter that adds up [`Lost::missing`] never decreases. A frame that arrives after its gap was counted is
-//!    [`Noted::filled`]. Frames lost for good = counted − filled.
+//! 2. A gap is *counted* when 64 more frames have arrived without it, or at `settle`, whichever is
+//!    first. So a counter that adds up `Lost::missing` never decreases. A frame that arrives after its gap was counted is
+//!    `Noted::filled`. Frames lost for good = counted − filled.
 //! 3. A number below the highest that has not been seen is late, if its gap is still open or its frame is older.
 //! 4. A number that has been seen is a new series if its frame is newer, otherwise the same frame again.
 //! 5. A jump of more than 1,000,000 is a new series without a gap. A jump of more than 4096 is a gap only if the numbers
