@@ -3,7 +3,7 @@
 use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Version};
 use super::plan::Plan;
-use super::session::{Manner, TensorRtSession};
+use super::session::{SessionOptions, TensorRtSession};
 use crate::room::DeviceMemory;
 use crate::tensorrt::description::{Description, OpenedOn};
 use crate::{Cause, content, onnx};
@@ -21,7 +21,7 @@ pub(crate) struct TensorRtEngine {
     version: Version,
     gpus: Vec<Gpu>,
     model: Arc<ModelSpec>,
-    manner: Manner,
+    session_options: SessionOptions,
     /// For each GPU: kernels that its sessions have compiled, for the next sessions. The lock is held while a session
     /// opens, because a graph cannot be captured while another session allocates on the same GPU.
     kernels: Vec<Mutex<Option<Vec<u8>>>>,
@@ -90,7 +90,7 @@ impl TensorRtEngine {
             file: file.into(),
             version,
             gpus,
-            manner: Manner {
+            session_options: SessionOptions {
                 spin: options.spin,
                 cuda_graphs: options.cuda_graphs,
             },
@@ -138,8 +138,14 @@ impl TensorRtEngine {
         })?;
         let mut kernels = kernels.lock();
         let (file, model) = (&self.file, &self.model);
-        let session =
-            TensorRtSession::open(gpu, file, model, place, self.manner, kernels.as_deref())?;
+        let session = TensorRtSession::open(
+            gpu,
+            file,
+            model,
+            place,
+            self.session_options,
+            kernels.as_deref(),
+        )?;
         *kernels = session.kernels().or(kernels.take());
         Ok(session)
     }
@@ -252,7 +258,7 @@ impl Engine for TensorRtEngine {
         let session = self.session(place)?;
         let first = !self.told.swap(true, Ordering::Relaxed);
         match session.no_graph() {
-            Some(reason) if self.manner.cuda_graphs => tracing::warn!(
+            Some(reason) if self.session_options.cuda_graphs => tracing::warn!(
                 lane = place.lane,
                 reason,
                 "Every batch is launched without a CUDA graph."

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// Options for opening a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct SessionOptions {
     /// Whether the lane spins while it waits, instead of sleeping.
     pub spin: bool,
     /// Whether full batches are launched as a graph, if one can be captured.
@@ -57,7 +57,7 @@ impl TensorRtSession {
         file: &[u8],
         model: &Arc<ModelSpec>,
         place: Place,
-        manner: Manner,
+        options: SessionOptions,
         known: Option<&[u8]>,
     ) -> Result<Self, EngineError> {
         let refused = |reason: Cause| EngineError::Session {
@@ -87,7 +87,7 @@ impl TensorRtSession {
         // SAFETY: each buffer holds `capacity` rows of its tensor, the most that is ever enqueued, and lives as long as
         // the plan: all are fields of one session, and the plan is dropped first.
         unsafe { plan.place(&addresses) }.map_err(|error| refused(messages::explain(error)))?;
-        let waiting = if manner.spin {
+        let waiting = if options.spin {
             CUevent_flags::CU_EVENT_DEFAULT
         } else {
             CUevent_flags::CU_EVENT_BLOCKING_SYNC
@@ -109,7 +109,7 @@ impl TensorRtSession {
         };
         // The first run allocates memory. A capture during which that happens fails.
         session.enqueue_full().and_then(|()| session.wait())?;
-        if manner.cuda_graphs {
+        if options.cuda_graphs {
             session.capture()?;
         } else {
             session.no_graph = Some("not requested".to_owned());
