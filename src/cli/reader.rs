@@ -267,9 +267,6 @@ impl<'a> Line<'a> {
             let Some(arg) = by_name(self.command, long) else {
                 return Ok(None);
             };
-            if value.is_some_and(|value| self.goes_on(arg, value)) {
-                return Err(usage::one_argument(text, Some(self.command)));
-            }
             return Ok(Some((arg, value)));
         }
         let mut letters = text.chars();
@@ -329,6 +326,15 @@ impl<'a> Line<'a> {
             None => {}
             Some(value) if value.to_str().is_none() && !is_path(arg) => {
                 return Err(values::not_text(&name, &value.to_string_lossy()));
+            }
+            Some(value) if value.to_str().is_some_and(|text| self.goes_on(arg, text)) => {
+                let text = value.to_string_lossy();
+                return Err(match &origin {
+                    Origin::Variable(name) => values::several(name, &text),
+                    Origin::Flag => {
+                        usage::one_argument(&format!("--{long}={text}"), Some(self.command))
+                    }
+                });
             }
             Some(value) => {
                 let value = values::tidy(&name, &value, arg.get_value_delimiter())?;

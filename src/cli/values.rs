@@ -35,6 +35,15 @@ pub(super) fn tidy(
     Ok(parts.join(&delimiter.to_string()).into())
 }
 
+/// The mistake of a variable whose value has further flags in it.
+pub(super) fn several(setting: &str, text: &str) -> String {
+    refused(
+        setting,
+        text.trim(),
+        "a value alone; each flag in it is a setting of its own",
+    )
+}
+
 /// Refuses a trimmed value that cannot be what was meant.
 ///
 /// # Errors

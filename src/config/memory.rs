@@ -80,9 +80,12 @@ impl Limit {
     }
 }
 
-/// What a file holds: a number of bytes, or a word where there is no limit.
+/// What a file holds: a number of bytes, or a word where there is no limit. Version 1 of control groups has the largest number
+/// instead of a word.
 fn read(file: &Path) -> Option<usize> {
-    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    const NO_LIMIT: usize = 1 << 60;
+    let bytes = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    (bytes < NO_LIMIT).then_some(bytes)
 }
 
 /// The use of one kind of memory by this process, in bytes: a field of `/proc/self/status`, which counts in KiB.

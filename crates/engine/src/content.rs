@@ -215,8 +215,13 @@ fn text(file: &[u8]) -> Option<String> {
         ));
     }
     let line = head.lines().next().unwrap_or_default().trim_end();
+    let dots = if line.chars().nth(QUOTED).is_some() {
+        "…"
+    } else {
+        ""
+    };
     let quoted: String = line.chars().take(QUOTED).collect();
-    let dots = if quoted.len() < line.len() { "…" } else { "" };
+    let quoted = quoted.escape_debug();
     let only_line = head.trim_end() == line;
     let is_path = only_line && line.contains('/') && !line.contains([' ', '<', '{', ':']);
     Some(if is_path {

@@ -85,8 +85,10 @@ fn fill(node: &mut Node, attribute: Attribute) -> bool {
     let given = given.and_then(|at| node.attribute.get_mut(at));
     match given {
         Some(given) if attribute.r#type == Some(INTS) && given.ints.is_empty() => {
+            // Nothing is known that could be filled in.
+            let filled = !attribute.ints.is_empty();
             *given = attribute;
-            true
+            filled
         }
         Some(_) => false,
         None => {
