@@ -78,7 +78,7 @@ impl Peer {
     /// Reads `NAME=COMMAND`. The command is split into words at whitespace.
     ///
     /// # Errors
-    /// [`BadValue`] for every other text.
+    /// [`BadValue`] for any other text.
     pub(crate) fn parse(text: &str) -> Result<Self, BadValue> {
         let wrong = || {
             BadValue::new(

@@ -13,7 +13,7 @@ pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
 /// A whole number from `MIN` to `MAX`.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<usize, BadValue> {
@@ -26,7 +26,7 @@ pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
 /// A whole number from `MIN` to `MAX`, or `auto`.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
     text: &str,
 ) -> Result<OrAuto, BadValue> {
@@ -43,7 +43,7 @@ pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
 /// The unit `m` is refused: it is minutes here and milliseconds in Kubernetes, and `M` would be months.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
     let lower = text.to_ascii_lowercase();
     let mut units = lower.split(|c: char| !c.is_alphabetic());
@@ -60,7 +60,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
 /// A time greater than zero, or `off`.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(TimeOrOff(None));
@@ -139,7 +139,7 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, BadValue> {
 /// A rate in frames per second.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 pub(crate) fn rate(text: &str) -> Result<f64, BadValue> {
     text.parse()
         .ok()

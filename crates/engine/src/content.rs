@@ -237,7 +237,7 @@ fn text(file: &[u8]) -> Option<String> {
     })
 }
 
-/// The files of TensorFlow are Protocol Buffers, like those of ONNX, and are told apart by what they contain.
+/// TensorFlow's files are Protocol Buffers, as ONNX files are. Their content shows which of them a file is.
 fn tensorflow(file: &[u8]) -> Option<&'static str> {
     let holds = |words: &[&str]| words.iter().any(|word| contains(file, word.as_bytes()));
     match file {

@@ -1,8 +1,8 @@
-//! A text that is no value of its kind.
+//! The error of a text that cannot be read as a value.
 
 use std::borrow::Cow;
 
-/// A text that is no value of its kind: what was given, and what to use instead.
+/// A text that cannot be read as a value: the given text, and what to use instead.
 ///
 /// Every reader of a value in this program has this error, so that all messages have one form: the name of the
 /// setting or header, the text that was given, what to use instead.

@@ -138,7 +138,7 @@ impl fmt::Display for Dtype {
 /// Reads `int16`, `i16` or `<i2`; case and surrounding spaces are ignored.
 ///
 /// # Errors
-/// [`BadValue`] for every other text, with the names that are allowed and what to do about a type that numpy knows.
+/// [`BadValue`] for any other text. It lists the allowed names, and how to convert from another type of numpy.
 impl FromStr for Dtype {
     type Err = BadValue;
 

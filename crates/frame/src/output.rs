@@ -84,7 +84,7 @@ impl fmt::Display for OutputSize {
 /// Reads `float32` or `int16`.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 impl FromStr for OutputDtype {
     type Err = BadValue;
 
@@ -100,7 +100,7 @@ impl FromStr for OutputDtype {
 /// Reads `npy` or `raw`.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 impl FromStr for OutputFormat {
     type Err = BadValue;
 

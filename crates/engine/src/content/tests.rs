@@ -1,6 +1,6 @@
 use super::*;
 
-/// A file that begins with `start`, and goes on long enough for every mark.
+/// A file that begins with `start` and is long enough for every signature.
 fn file(start: &[u8]) -> Vec<u8> {
     let mut file = start.to_vec();
     file.resize(600.max(start.len()), b'\x01');

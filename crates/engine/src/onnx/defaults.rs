@@ -242,7 +242,7 @@ fn recurrent(node: &mut Node, known: &Ranks<'_>) -> bool {
     hidden.is_some_and(|hidden| fill(node, number("hidden_size", hidden)))
 }
 
-/// A Dropout that is not in training mode, and whose mask nobody can read, returns its input.
+/// A Dropout returns its input if it is not in training mode and its mask is not used.
 fn dropout(node: &mut Node) -> bool {
     let is_given = |names: &[String], at: usize| names.get(at).is_some_and(|name| !name.is_empty());
     if is_given(&node.input, 2) || is_given(&node.output, 1) || node.input.is_empty() {

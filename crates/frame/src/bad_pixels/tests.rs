@@ -1,4 +1,4 @@
-//! What is bad, for every type and rule, and what becomes of it.
+//! Which pixels are bad, for each type and rule, and what replaces them.
 
 use super::*;
 use crate::{Decoder, Rejection};

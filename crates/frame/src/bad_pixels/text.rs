@@ -61,7 +61,7 @@ impl fmt::Display for BadPixelRule {
 /// Reads `max`, `negative`, `above=N` or several of them, comma-separated; or `nan` alone.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 impl FromStr for BadPixelRule {
     type Err = BadValue;
 
@@ -147,7 +147,7 @@ impl BadPixelLimit {
 /// Reads `100` or `10%`.
 ///
 /// # Errors
-/// [`BadValue`] for every other text.
+/// [`BadValue`] for any other text.
 impl FromStr for BadPixelLimit {
     type Err = BadValue;
 

@@ -109,7 +109,7 @@ fn weights_are_found_beside_the_link_and_beside_its_target() {
     symlink("../blobs/1111", snapshot.join("m.onnx")).unwrap();
     symlink("../blobs/2222", snapshot.join("m.onnx_data")).unwrap();
     assert_computes(&snapshot.join("m.onnx"));
-    // A link to a model somewhere else, whose weights are beside it.
+    // A link to a model in another folder. The weights are in that folder.
     let store = folder(&[("m.onnx", &model), ("m.onnx_data", &kernel())]);
     let link = cache.path().join("current.onnx");
     symlink(store.path().join("m.onnx"), &link).unwrap();
