@@ -16,6 +16,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 const TOLERANCE: f32 = 1e-3;
 /// The same where values are in half precision, which has 11 binary digits.
 const HALF_TOLERANCE: f32 = 1e-2;
+/// The least scale of a result, relative to the largest value of its output in the trial. Below it a difference is rounding.
+const LEAST_SCALE: f32 = 1e-3;
 
 /// What a trial found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +210,7 @@ impl Results<'_> {
     ) -> Option<(String, f32)> {
         let mut largest = None;
         for ((name, values, ours), (_, _, theirs)) in self.outputs.iter().zip(&other.outputs) {
+            let least = LEAST_SCALE * largest_value(&ours.values().to_single());
             for (place, number) in frames.iter().enumerate() {
                 let Some(at) = others.iter().position(|other| other == number) else {
                     continue;
@@ -216,7 +219,7 @@ impl Results<'_> {
                     let values = buffer.values().get(place * values..(place + 1) * values);
                     values.map(Values::to_single).unwrap_or_default()
                 };
-                let change = relative_change(&row(ours, place), &row(theirs, at));
+                let change = relative_change(&row(ours, place), &row(theirs, at), least);
                 if largest.as_ref().is_none_or(|(_, most)| change > *most) {
                     largest = Some(((*name).to_owned(), change));
                 }
@@ -226,13 +229,16 @@ impl Results<'_> {
     }
 }
 
-/// The largest difference of two rows, relative to the largest value of the first. Values that are no finite numbers must be
-/// the same.
-fn relative_change(first: &[f32], second: &[f32]) -> f32 {
-    let scale = first
-        .iter()
-        .filter(|v| v.is_finite())
-        .fold(f32::MIN_POSITIVE, |most, v| most.max(v.abs()));
+/// The largest finite magnitude.
+fn largest_value(values: &[f32]) -> f32 {
+    let finite = values.iter().filter(|value| value.is_finite());
+    finite.fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()))
+}
+
+/// The largest difference of two rows, relative to the largest value of the first, or to `least` if that is larger. Values that
+/// are not finite must be the same.
+fn relative_change(first: &[f32], second: &[f32], least: f32) -> f32 {
+    let scale = largest_value(first).max(least);
     let difference = |(a, b): (&f32, &f32)| {
         let same = a == b || a.is_nan() && b.is_nan();
         if same {
@@ -313,11 +319,16 @@ mod tests {
 
     #[test]
     fn a_change_is_relative_to_the_largest_value() {
-        assert_eq!(relative_change(&[0.0, 100.0], &[1.0, 100.0]), 0.01);
-        assert_eq!(relative_change(&[f32::NAN, 1.0], &[f32::NAN, 1.0]), 0.0);
+        assert_eq!(relative_change(&[0.0, 100.0], &[1.0, 100.0], 0.0), 0.01);
         assert_eq!(
-            relative_change(&[f32::INFINITY, 1.0], &[0.0, 1.0]),
+            relative_change(&[f32::NAN, 1.0], &[f32::NAN, 1.0], 0.0),
+            0.0
+        );
+        assert_eq!(
+            relative_change(&[f32::INFINITY, 1.0], &[0.0, 1.0], 0.0),
             f32::INFINITY
         );
+        // What is left of a difference of large values is rounding.
+        assert!(relative_change(&[1e-9, 0.0], &[-1e-9, 0.0], 0.1) < TOLERANCE);
     }
 }

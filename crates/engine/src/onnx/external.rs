@@ -5,8 +5,8 @@
 //!
 //! A file lies beside the name that was given, or else beside the file that the name links to: the cache of Hugging
 //! Face links `snapshot/m.onnx` to `blobs/HASH`, with the weights beside the link. A location that leaves the model's
-//! folder (`/…`, `..`) is refused: its bytes could be returned as results. A link in the folder may lead anywhere,
-//! because whoever wrote the folder made it.
+//! folder (`/…`, `..`) is refused: its bytes could be returned as results. A link in the folder may lead anywhere:
+//! the owner of the folder made it.
 //!
 //! What always holds: no memory is allocated for bytes that a file does not have, and each byte is read once: the
 //! parts of one file that are read do not add up to more than the file.
