@@ -190,8 +190,9 @@ impl FrameNumbers {
             let may = index == 0
                 || match row.left {
                     Left::Jumped => true,
-                    Left::Guessed => current.frames < REPEATED,
-                    Left::Closed => current.frames < CONFIRMED && distance == 1,
+                    // Only the row that the current series replaced: the series may be none.
+                    Left::Guessed => index == 1 && current.frames < REPEATED,
+                    Left::Closed => index == 1 && current.frames < CONFIRMED && distance == 1,
                 };
             (may && distance <= WINDOW).then_some((distance, index))
         };
@@ -239,6 +240,8 @@ impl FrameNumbers {
         let gap = number - highest <= LARGEST_GAP;
         if gap {
             row.gaps.push_back(Gap::jump(highest, number));
+            // It belongs to the same series, so a frame that is late may be older than the first one of this row.
+            row.begun = self.rows.first().and_then(|row| row.begun);
         }
         self.leave(Left::Jumped);
         self.rows.insert(0, row);

@@ -25,7 +25,7 @@ pub(super) struct Row {
     pub(super) highest: u64,
     /// Distinct numbers seen.
     pub(super) frames: u64,
-    /// When its first frame was taken.
+    /// When the first frame of its series was taken.
     pub(super) begun: Option<i64>,
     /// When the frame with the highest number was taken.
     pub(super) newest: Option<i64>,

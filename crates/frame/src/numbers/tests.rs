@@ -83,6 +83,24 @@ fn a_stray_number_is_no_loss() {
 }
 
 #[test]
+fn a_late_frame_fills_the_gap_of_a_wide_jump() {
+    for after in [5100, 9000] {
+        let mut total = Total::default();
+        // An earlier scan has numbers in the gap as well.
+        let before = (0..70).chain(4990..5000).chain(0..70);
+        for (number, time) in before.chain([after]).zip(1000..) {
+            total.note(number, Some(2 * time));
+        }
+        let late = 2 * (1000 + 150) - 1;
+        assert_eq!(total.note(after - 1, Some(late)), Kind::Late);
+        for (number, time) in (after + 1..after + 100).zip(2000..) {
+            assert_eq!(total.note(number, Some(2 * time)), Kind::Frame);
+        }
+        assert_eq!(total.settle(), (4990 - 70) + (after - 1 - 70));
+    }
+}
+
+#[test]
 fn times_as_numbers_are_no_loss() {
     let from = 1_790_000_000_000_000_000;
     for step in [1_000_000, 10_000_000, 16_666_667, 10_000, 1000, 100, 10] {

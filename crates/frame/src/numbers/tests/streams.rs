@@ -48,10 +48,18 @@ type Arrival = Option<(u64, i64)>;
 /// The arrivals of scans that begin at `first` and have at least `ends` frames at both ends, and how many frames are lost.
 fn play(first: u64, ends: u64, scans: &[Scan]) -> (Vec<Arrival>, u64) {
     let (mut arrivals, mut lost, mut time) = (Vec::new(), 0, 0i64);
+    let mut jumped = false;
     for (index, Scan { lacks, events }) in scans.iter().enumerate() {
         // What the first scan lacks cannot be known; and a scan that begins at 1 lacks nothing, whatever others began at.
         let unknown = index == 0 || first + lacks <= 1;
-        let lacks = if unknown { 0 } else { *lacks };
+        let lacks = match unknown {
+            true => 0,
+            // After a wide jump, a scan that begins above the numbers before the jump looks like their continuation.
+            false if jumped => (*lacks).min(ends - 1),
+            false => *lacks,
+        };
+        jumped = false;
+        let mut gap = 0;
         lost += lacks;
         let mut next = first + lacks;
         let begin = arrivals.len();
@@ -72,6 +80,12 @@ fn play(first: u64, ends: u64, scans: &[Scan]) -> (Vec<Arrival>, u64) {
         // Each scan begins and ends with frames, so that its numbers are known.
         let ends = [Event::Frames(ends)];
         for event in ends.iter().chain(events).chain(&ends) {
+            match *event {
+                Event::Lost(frames) => gap += frames,
+                Event::Frames(_) | Event::Late(_) => gap = 0,
+                Event::Again(_) | Event::Settle => {}
+            }
+            jumped |= gap >= WINDOW;
             match *event {
                 Event::Frames(frames) => {
                     for _ in 0..frames {
