@@ -28,7 +28,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What decodes the compressed frames of a model.
-#[derive(Debug)]
 pub(crate) struct Decoders {
     decoder: Decoder,
     /// Frames that are decoded at once, at most.
@@ -94,7 +93,7 @@ impl Decoders {
         Self {
             decoder,
             most,
-            free: Arc::default(),
+            free: Arc::new(Mutex::new(Vec::new())),
         }
     }
 

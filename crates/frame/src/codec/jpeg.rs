@@ -1,4 +1,4 @@
-//! JPEG images of 8-bit pixels.
+//! JPEG images of 8-bit pixels. Decoders round differently: a pixel may differ by 1 from what libjpeg makes of it.
 
 use super::Damage;
 use crate::{Dtype, FrameShape};
@@ -6,6 +6,9 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// The marker EOI (ITU-T T.81, B.1.1.3).
+const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 
 /// A grey image of `shape` that fills `to`.
 pub(super) fn image(
@@ -18,6 +21,10 @@ pub(super) fn image(
         return Err(Damage::Unsupported(format!(
             "JPEG has pixels of 8 bits, and {dtype} has more"
         )));
+    }
+    // The decoder fills what is missing with grey.
+    if !payload.ends_with(&END_OF_IMAGE) {
+        return Err(Damage::Ends);
     }
     let options = DecoderOptions::default()
         .set_max_height(shape.height)
