@@ -2,7 +2,7 @@
 """Writes frames.bin, frames compressed by the libraries that areaDetector's peers use, and frames.txt, which has the place of
 each: name, offset, bytes.
 
-    pip install numpy==2.4.6 lz4==4.4.5 bitshuffle==0.5.2 blosc==1.11.4 pillow==13.0.0
+    pip install -r ../../../benches/codec_requirements.txt
     python3 make.py
 
 The pixels come from a formula, which crates/frame/src/codec/tests.rs has as well, so they are not stored. The exception is

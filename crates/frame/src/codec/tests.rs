@@ -136,6 +136,24 @@ fn a_payload_that_was_cut_is_refused() {
 }
 
 #[test]
+fn an_image_that_ends_early_shows_no_other_frame() {
+    let mut used = Scratch::default();
+    for stored in stored().filter(|stored| stored.codec == Codec::Jpeg) {
+        let mut refused = 0;
+        for end in 300..stored.payload.len() - 2 {
+            let ended = [&stored.payload[..end], &[0xff, 0xd9]].concat();
+            decode(&stored, stored.payload, &mut used).unwrap();
+            let mut fresh = Scratch::default();
+            let [used, fresh] =
+                [&mut used, &mut fresh].map(|scratch| decode(&stored, &ended, scratch));
+            assert_eq!(used, fresh, "{}, {end} bytes", stored.name);
+            refused += usize::from(fresh.is_err());
+        }
+        assert!(refused > 20, "{}: {refused}", stored.name);
+    }
+}
+
+#[test]
 fn a_payload_of_another_frame_is_refused() {
     let mut scratch = Scratch::default();
     for mut stored in stored() {
