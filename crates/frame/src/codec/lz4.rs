@@ -54,7 +54,7 @@ pub(super) fn bitshuffled(
     if payload.starts_with(&[0; 4]) && payload.len() >= 12 {
         self::size(number(&mut payload)?, to.len())?;
         block_size = u32::from_be_bytes(number(&mut payload)?) as usize;
-        if block_size == 0 || block_size % (8 * size) != 0 {
+        if block_size == 0 || !block_size.is_multiple_of(8 * size) {
             return Err(Damage::Invalid("its block size is no multiple of 8 pixels"));
         }
     }
