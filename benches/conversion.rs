@@ -10,7 +10,7 @@
 
 use beamflow::frame::values::{Element, ValuesMut};
 use beamflow::frame::{
-    BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels, Decoder, Dtype, FrameShape,
+    BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels, Decoder, Dtype, FrameShape, Scratch,
 };
 use half::f16;
 use std::collections::HashMap;
@@ -93,6 +93,7 @@ impl Frames {
         let rows = self.singles.iter_mut().zip(&mut self.halves);
         let places = self.payloads.iter().zip(&mut self.copies).zip(rows);
         let frames = places.len();
+        let mut scratch = Scratch::default();
         let begun = Instant::now();
         for ((payload, copy), (single, half)) in places {
             let payload = black_box(payload);
@@ -105,7 +106,8 @@ impl Frames {
                         Element::F32 => ValuesMut::F32(black_box(single)),
                         Element::F16 => ValuesMut::F16(black_box(half)),
                     };
-                    decoder.decode(payload, &headers)?.write_to(row, bad)?;
+                    let pixels = decoder.decode(payload, &headers, &mut scratch)?;
+                    pixels.write_to(row, bad)?;
                 }
             }
         }

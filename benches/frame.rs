@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use beamflow::frame::values::Values;
 use beamflow::frame::{
-    Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize,
+    Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, Scratch,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -41,17 +41,22 @@ fn headers(criterion: &mut Criterion) {
     npy.resize(127, b' ');
     npy.push(b'\n');
     npy.extend(&raw);
+    let mut scratch = Scratch::default();
     for (name, payload, headers) in [
         ("raw", &raw, &none),
         ("raw_with_headers", &raw, &named),
         ("npy", &npy, &none),
     ] {
         assert!(
-            decoder.decode(payload, headers).is_ok(),
+            decoder.decode(payload, headers, &mut scratch).is_ok(),
             "{name}: the bench measures a rejection"
         );
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decoder.decode(black_box(payload), black_box(headers)));
+            bencher.iter(|| {
+                decoder
+                    .decode(black_box(payload), black_box(headers), &mut scratch)
+                    .is_ok()
+            });
         });
     }
     group.finish();

@@ -98,6 +98,11 @@ pub(crate) struct FrameArgs {
     )]
     pub(crate) frame_dtype: Dtype,
 
+    /// Compressed frames that are decoded at once, each on a core of its own; auto: as many as the container may use cores,
+    /// up to 8.
+    #[arg(long, env = "DECODERS", default_value = "auto", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 64>)]
+    pub(crate) decoders: OrAuto,
+
     /// Which values mark a bad pixel: max, the largest value of an unsigned integer dtype; negative; above=N; several of
     /// these, separated by commas; nan, none of these. NaN and infinities always do. off: no pixel is bad, and a frame
     /// with NaN or infinities is rejected.
@@ -232,6 +237,11 @@ pub(crate) struct TelemetryArgs {
     pub(crate) print_config: bool,
 }
 
+/// Frames that are decoded at once, if nothing is said: one on each core, in moderation on large machines.
+fn own_decoders() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
+}
+
 impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
@@ -257,6 +267,7 @@ impl TryFrom<ServeArgs> for Config {
         } = model;
         let FrameArgs {
             frame_dtype,
+            decoders,
             bad_pixels,
             bad_pixel_fill,
             max_bad_pixels,
@@ -316,6 +327,7 @@ impl TryFrom<ServeArgs> for Config {
                 output_size,
                 output_dtype,
                 output_format,
+                decoders: decoders.exactly().unwrap_or_else(own_decoders),
                 limits: Limits {
                     batch_timeout: batch_timeout.0,
                     inference_timeout,

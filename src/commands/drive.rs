@@ -4,7 +4,7 @@
 //! the sidecar, and reads again after the answer. `drive` does the same.
 
 use crate::commands::table::percentile;
-use crate::frame::{DTYPE_HEADER, FRAME_ID_HEADER, SHAPE_HEADER};
+use crate::frame::headers::Description;
 use crate::lab::stack::FrameStack;
 use crate::vertex::client::{Answer, Datum, Driver, DriverError};
 use futures::stream;
@@ -119,10 +119,15 @@ impl Report {
 #[must_use]
 pub fn datum(stack: &FrameStack, k: usize) -> Datum {
     let frame = stack.frame(k % stack.frames().max(1));
-    Datum::new(k.to_string(), frame.to_vec())
-        .with_header(FRAME_ID_HEADER, k.to_string())
-        .with_header(DTYPE_HEADER, stack.dtype().to_string())
-        .with_header(SHAPE_HEADER, stack.shape().to_string())
+    let description = Description {
+        number: k as u64,
+        dtype: stack.dtype(),
+        shape: stack.shape(),
+        codec: None,
+    };
+    let mut datum = Datum::new(k.to_string(), frame.to_vec());
+    datum.headers.extend(description.headers());
+    datum
 }
 
 /// Sends frames `0..count`, each made by `datum`, in read batches at `pace`; hands every answer to `take`.

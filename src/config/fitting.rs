@@ -115,6 +115,7 @@ impl Config {
             slots: self.slots(),
             batch_size,
             decoder: suited.decoder,
+            decoders: self.model.decoders,
             bad_pixels: suited.bad_pixels,
             outputs: suited.outputs,
             limits: self.model.limits,
@@ -236,7 +237,8 @@ fn memory(
         .map(|o| o.envelope.encoded_len())
         .sum();
     let of_a_frame = memory::of_read_batch(1, suited.decoder.raw_frame_bytes(), result_bytes);
-    let left = limit.left().saturating_sub(slots * of_a_slot);
+    let decoding = (config.model.decoders + 1) * suited.decoder.raw_frame_bytes();
+    let left = limit.left().saturating_sub(slots * of_a_slot + decoding);
     let frames = left.checked_div(of_a_frame).unwrap_or(usize::MAX);
     let useful = config.useful_read_batch(batch_size);
     if frames < useful {

@@ -14,6 +14,8 @@
 
 /// Slots, and the ring that lends them.
 pub mod batch;
+/// Compressed frames, decoded ahead of the collector.
+pub(crate) mod decoding;
 /// Why a good frame has no result.
 pub mod failure;
 /// The SDK's `BatchMapper`, implemented.

@@ -17,6 +17,7 @@
 
 use super::batch::slot::Slot;
 use super::batch::{Lease, NoSlots, Ring};
+use super::decoding::Decoders;
 use super::lane::{Balance, LanePlan, Lanes};
 use super::metrics::counts::Counts;
 use super::metrics::model::ModelCounts;
@@ -77,6 +78,8 @@ pub struct ModelSettings {
     pub(crate) output_dtype: OutputDtype,
     /// The format of results.
     pub(crate) output_format: OutputFormat,
+    /// Compressed frames that are decoded at once, at most.
+    pub(crate) decoders: usize,
     /// The time-outs.
     pub limits: Limits,
     /// Whether the model may mix the rows of a batch.
@@ -126,6 +129,8 @@ pub(crate) struct ModelPlan {
     /// Frames per batch.
     pub(crate) batch_size: usize,
     pub(crate) decoder: Decoder,
+    /// Compressed frames that are decoded at once, at most.
+    pub(crate) decoders: usize,
     pub(crate) bad_pixels: BadPixels,
     /// The results sent on, in order.
     pub(crate) outputs: Vec<SelectedOutput>,
@@ -161,6 +166,8 @@ pub(crate) enum StartError {
 pub(crate) struct Model {
     /// What frames are.
     pub(crate) decoder: Decoder,
+    /// What decodes the compressed ones.
+    pub(crate) decoders: Decoders,
     /// Which pixels are bad, and what becomes of them.
     pub(crate) bad_pixels: BadPixels,
     pub(crate) ring: Ring,
@@ -199,6 +206,7 @@ impl Model {
             slots,
             batch_size,
             decoder,
+            decoders,
             bad_pixels,
             outputs,
             limits,
@@ -219,6 +227,7 @@ impl Model {
         let ring = Ring::new(slots, make).inspect_err(|_| lanes.end())?;
         Ok(Self {
             decoder,
+            decoders: Decoders::new(decoder, decoders),
             bad_pixels,
             ring,
             lanes,

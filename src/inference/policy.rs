@@ -148,7 +148,7 @@ impl AnswerPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Decoder, Dtype, FrameShape};
+    use crate::frame::{Decoder, Dtype, FrameShape, Scratch};
     use smallvec::smallvec;
     use std::collections::HashMap;
 
@@ -183,7 +183,7 @@ mod tests {
             width: 2,
         };
         let rejection = Decoder::new(Dtype::U8, shape)
-            .decode(b"short", &HashMap::new())
+            .decode(b"short", &HashMap::new(), &mut Scratch::default())
             .unwrap_err();
         Outcome::Rejected(rejection, b"short".to_vec())
     }

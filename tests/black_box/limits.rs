@@ -7,7 +7,7 @@
 use crate::black_box::common::{MODES, NEVER, ended, eventually};
 use beamflow::commands::child::ChildSidecar;
 use beamflow::engine::simulated::expected;
-use beamflow::frame::SHAPE_HEADER;
+use beamflow::frame::headers::SHAPE;
 use beamflow::vertex::client::{Answer, Datum};
 use beamflow_needs::needs;
 use std::path::{Path, PathBuf};
@@ -155,7 +155,7 @@ fn sent(n: usize, k: usize) -> Sent {
 fn datum(n: usize, k: usize) -> Datum {
     match sent(n, k) {
         Sent::Frame => frame(k),
-        Sent::OtherShape => frame(k).with_header(SHAPE_HEADER, "256x1024"),
+        Sent::OtherShape => frame(k).with_header(SHAPE, "256x1024"),
         Sent::Oversized => Datum::new(k.to_string(), vec![7; 2 * SIDE * SIDE * 2]),
     }
 }

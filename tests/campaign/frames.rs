@@ -1,7 +1,7 @@
 //! Valid and invalid frames, and their expected answers: a function of seed and number only.
 
 use beamflow::engine::simulated::expected;
-use beamflow::frame::{DTYPE_HEADER, FRAME_ID_HEADER};
+use beamflow::frame::headers::{DTYPE, TXN_ID};
 use beamflow::vertex::client::Datum;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -78,10 +78,9 @@ pub fn datum(kind: Kind, number: usize) -> Datum {
         Kind::Oversized => vec![7; 256 * 1024],
         Kind::Empty => Vec::new(),
     };
-    let datum =
-        Datum::new(number.to_string(), value).with_header(FRAME_ID_HEADER, number.to_string());
+    let datum = Datum::new(number.to_string(), value).with_header(TXN_ID, number.to_string());
     match kind {
-        Kind::UnknownDtype => datum.with_header(DTYPE_HEADER, "complex7"),
+        Kind::UnknownDtype => datum.with_header(DTYPE, "complex7"),
         _ => datum,
     }
 }

@@ -3,6 +3,8 @@
 
 pub use beamflow::inference::{failure, ledger, metrics, newest};
 
+#[path = "../../src/inference/decoding.rs"]
+pub(crate) mod decoding;
 #[path = "../../src/inference/lane/mod.rs"]
 pub(crate) mod lane;
 #[path = "../../src/inference/model.rs"]

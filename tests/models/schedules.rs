@@ -7,6 +7,7 @@ use crate::frame::{
 };
 use crate::inference::batch::Ring;
 use crate::inference::batch::slot::Slot;
+use crate::inference::decoding::Decoders;
 use crate::inference::lane::{Balance, LanePlan, Lanes};
 use crate::inference::ledger::Outcome;
 use crate::inference::metrics::counts::Counts;
@@ -71,8 +72,10 @@ impl Subject {
             OutputFormat::Raw,
         );
         let counts = Arc::new(Counts::new(&mut Registry::default(), mode));
+        let decoder = Decoder::new(Dtype::U8, FrameShape { height, width });
         let model = Arc::new(Model {
-            decoder: Decoder::new(Dtype::U8, FrameShape { height, width }),
+            decoder,
+            decoders: Decoders::new(decoder, 2),
             bad_pixels: BadPixels::off(),
             ring: Ring::new(LANES + 1, slot).unwrap(),
             lanes,

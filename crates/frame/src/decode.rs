@@ -9,15 +9,9 @@ use std::str::FromStr;
 
 use super::bad_value::quoted;
 use super::dtype::remedy;
+use super::headers::{self, CODEC, DTYPE, SHAPE};
 use super::npy::{Array, MAGIC};
-use super::{BadValue, Dtype, FrameShape, Pixels, Rejection};
-
-/// The header that names a frame; see [`frame_id`].
-pub const FRAME_ID_HEADER: &str = "x-txn-id";
-/// The header that names the pixel type of one raw payload, for instance `uint16`.
-pub const DTYPE_HEADER: &str = "x-frame-dtype";
-/// The header that names the shape of one payload as `HEIGHTxWIDTH`, for instance `128x128`.
-pub const SHAPE_HEADER: &str = "x-frame-shape";
+use super::{BadValue, Codec, Dtype, FrameShape, Pixels, Rejection, Scratch};
 
 /// How to read a datum's payload: the default type and shape, which headers may override.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,47 +39,54 @@ impl Decoder {
         self.frame_bytes(self.dtype)
     }
 
-    /// The pixels of `value`, borrowed from it: exactly as many as [`shape`](Self::shape) has.
+    /// Whether a datum is compressed, by its headers: then [`decode`](Self::decode) takes long. True for an unknown codec, too.
+    #[must_use]
+    pub fn is_compressed(headers: &HashMap<String, String>) -> bool {
+        headers::get(headers, CODEC).is_some_and(|given| !is_none(given))
+    }
+
+    /// The pixels of `value`, borrowed from it or, if they are compressed, from `scratch`: exactly as many as
+    /// [`shape`](Self::shape) has.
     ///
     /// `value` is raw little-endian pixels, or an `.npy` array of shape (H, W) with any number of
-    /// leading ones, in C order; see the [module](super) for how headers come in.
+    /// leading ones, in C order, or compressed by the codec in the header; see the [module](super) for how headers come in.
     ///
     /// # Errors
     /// A [`Rejection`] with the first reason found, in the order: headers that cannot be read, an
-    /// `.npy` header that cannot be read or contradicts them, the wrong shape, the wrong length.
+    /// `.npy` header that cannot be read or contradicts them, the wrong shape, the wrong length or undecodable pixels.
     pub fn decode<'a>(
         &self,
         value: &'a [u8],
         headers: &HashMap<String, String>,
+        scratch: &'a mut Scratch,
     ) -> Result<Pixels<'a>, Rejection> {
-        let dtype = read(headers, DTYPE_HEADER, |given, _| Rejection::UnknownDtype {
+        let dtype = read(headers, DTYPE, |given, _| Rejection::UnknownDtype {
             origin: "header x-frame-dtype",
             given: quoted(given),
             remedy: remedy(given),
         })?;
-        let shape = read(headers, SHAPE_HEADER, |given, error: BadValue| {
+        let shape = read(headers, SHAPE, |given, error: BadValue| {
             Rejection::BadHeader {
-                header: SHAPE_HEADER,
+                header: SHAPE,
                 given: quoted(given),
                 why: format!("use {}", error.instead()),
             }
         })?;
-        if value.starts_with(MAGIC) {
-            self.npy(value, dtype, shape)
-        } else {
-            self.raw(value, dtype.unwrap_or(self.dtype), shape)
+        let codec = codec(headers)?;
+        if codec.is_none() && value.starts_with(MAGIC) {
+            return self.npy(value, dtype, shape);
         }
-    }
-
-    fn raw<'a>(
-        &self,
-        bytes: &'a [u8],
-        dtype: Dtype,
-        shape: Option<FrameShape>,
-    ) -> Result<Pixels<'a>, Rejection> {
+        let dtype = dtype.unwrap_or(self.dtype);
         if let Some(given) = shape.filter(|given| *given != self.shape) {
             return Err(self.wrong_shape("header x-frame-shape", given.to_string()));
         }
+        match codec {
+            Some(codec) => scratch.decode(codec, value, dtype, self.shape),
+            None => self.raw(value, dtype),
+        }
+    }
+
+    fn raw<'a>(&self, bytes: &'a [u8], dtype: Dtype) -> Result<Pixels<'a>, Rejection> {
         let expected = self.frame_bytes(dtype);
         if bytes.len() != expected {
             return Err(Rejection::WrongSize {
@@ -106,18 +107,10 @@ impl Decoder {
     ) -> Result<Pixels<'a>, Rejection> {
         let array = Array::read(payload)?;
         if let Some(given) = dtype.filter(|given| *given != array.dtype) {
-            return Err(contradiction(
-                DTYPE_HEADER,
-                given.name(),
-                array.dtype.name(),
-            ));
+            return Err(contradiction(DTYPE, given.name(), array.dtype.name()));
         }
         if let Some(given) = shape.filter(|given| Some(*given) != array.image) {
-            return Err(contradiction(
-                SHAPE_HEADER,
-                &given.to_string(),
-                &cut(array.shape),
-            ));
+            return Err(contradiction(SHAPE, &given.to_string(), &cut(array.shape)));
         }
         if array.image != Some(self.shape) {
             return Err(self.wrong_shape("the npy array", cut(array.shape)));
@@ -151,6 +144,22 @@ impl Decoder {
     }
 }
 
+/// The codec of a datum; `None` where it is not compressed.
+fn codec(headers: &HashMap<String, String>) -> Result<Option<Codec>, Rejection> {
+    match headers::get(headers, CODEC) {
+        None => Ok(None),
+        Some(given) if is_none(given) => Ok(None),
+        Some(given) => given.parse().map(Some).map_err(|_: BadValue| {
+            let given = quoted(given);
+            Rejection::UnknownCodec { given }
+        }),
+    }
+}
+
+fn is_none(codec: &str) -> bool {
+    codec.trim().eq_ignore_ascii_case("none")
+}
+
 fn contradiction(header: &'static str, given: &str, array: &str) -> Rejection {
     Rejection::BadHeader {
         header,
@@ -173,46 +182,9 @@ fn read<T: FromStr>(
     name: &str,
     rejection: impl FnOnce(&str, T::Err) -> Rejection,
 ) -> Result<Option<T>, Rejection> {
-    header(headers, name)
+    headers::get(headers, name)
         .map(|given| given.parse().map_err(|error| rejection(given, error)))
         .transpose()
-}
-
-/// The value of `name`, in any case of letters, unless it is blank.
-fn header<'a>(headers: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
-    let exact = headers
-        .get(name)
-        .map(String::as_str)
-        .filter(|value| !value.trim().is_empty());
-    exact.or_else(|| {
-        // HTTP sources capitalise header names. Of several spellings the first in byte order is used, because a
-        // map has no order and a payload must always be read in the same way.
-        headers
-            .iter()
-            .filter(|(key, value)| key.eq_ignore_ascii_case(name) && !value.trim().is_empty())
-            .min_by_key(|(key, _)| key.as_str())
-            .map(|(_, value)| value.as_str())
-    })
-}
-
-/// The name of a frame in logs: its header [`FRAME_ID_HEADER`], else the datum's id.
-///
-/// A blank header counts as absent. The name need not be unique (a redelivered frame keeps it). Responses are
-/// therefore matched by the datum's id; the name is for people only.
-#[must_use]
-pub fn frame_id<'a>(headers: &'a HashMap<String, String>, datum_id: &'a str) -> &'a str {
-    header(headers, FRAME_ID_HEADER).unwrap_or(datum_id)
-}
-
-/// The number of a frame, if its header [`FRAME_ID_HEADER`] is one.
-///
-/// EPICS numbers frames with a 32-bit integer, which becomes negative after 2³¹ − 1. A negative number is read as the unsigned
-/// one of the same bits, so that the numbers continue.
-#[must_use]
-pub fn frame_number(headers: &HashMap<String, String>) -> Option<u64> {
-    let text = header(headers, FRAME_ID_HEADER)?.trim();
-    let wrapped = || text.parse().ok().map(i32::cast_unsigned).map(u64::from);
-    text.parse().ok().or_else(wrapped)
 }
 
 #[cfg(test)]

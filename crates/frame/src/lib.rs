@@ -10,10 +10,9 @@
 //! * raw little-endian pixels, row by row, of that type and shape, or
 //! * an `.npy` image, recognised by its magic `\x93NUMPY`, which names its own type and shape.
 //!
-//! Three headers describe one datum: [`DTYPE_HEADER`] overrides the pixel type of a raw payload,
-//! [`SHAPE_HEADER`] its shape, and [`FRAME_ID_HEADER`] is its [`frame_id`]. With an `.npy` payload the first
-//! two may only repeat what the array says. The case of header names is ignored (HTTP sources write
-//! `X-Txn-Id`), and a blank value counts as absent.
+//! [`headers`] describe one datum: `x-frame-dtype` overrides the pixel type of a raw payload, `x-frame-shape` its shape,
+//! `x-txn-id` is its [`frame_id`]. With an `.npy` payload the first two may only repeat what the array says. With `x-codec` the
+//! payload is compressed raw pixels ([`Codec`]).
 //!
 //! The magic takes precedence: a raw frame that begins with those six bytes is read as `.npy`. As int16 its
 //! first three pixels would be 20115, 19797, 22864, which a camera does not produce by accident. A producer
@@ -27,15 +26,13 @@
 //! Invariants:
 //!
 //! 1. No input causes a panic, and neither payload nor header can choose the size of an allocation.
-//! 2. A frame is copied once, by [`Pixels::write_to`], directly into its batch.
+//! 2. A frame is copied once, by [`Pixels::write_to`], directly into its batch. A compressed frame is decoded into a
+//!    [`Scratch`] before.
 //! 3. A [`Pixels`] has exactly as many pixels as the model takes; everything else is a
 //!    [`Rejection`] that says what was given, what is expected and what to do about it.
 //! 4. No value is rounded silently: `float32` results are the engine's, bit for bit.
 //!
 //! [`Decoder`]: crate::Decoder
-//! [`DTYPE_HEADER`]: crate::DTYPE_HEADER
-//! [`SHAPE_HEADER`]: crate::SHAPE_HEADER
-//! [`FRAME_ID_HEADER`]: crate::FRAME_ID_HEADER
 //! [`frame_id`]: crate::frame_id()
 //! [`Envelope`]: crate::Envelope
 //! [`Pixels`]: crate::Pixels
@@ -45,7 +42,7 @@
 //! ```
 //! use std::collections::HashMap;
 //! use beamflow_frame::{
-//!     BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, frame_id,
+//!     BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, Scratch, frame_id,
 //! };
 //! use beamflow_frame::values::{Values, ValuesMut};
 //!
@@ -56,13 +53,14 @@
 //!
 //! // In: borrowed from the payload, then converted into the row of a batch.
 //! assert_eq!(frame_id(&headers, "17-0"), "scan7/42");
-//! let pixels = decoder.decode(&payload, &headers)?;
+//! let mut scratch = Scratch::default();
+//! let pixels = decoder.decode(&payload, &headers, &mut scratch)?;
 //! let mut row = vec![0.0; pixels.len()];
 //! pixels.write_to(ValuesMut::F32(&mut row), &BadPixels::default())?;
 //! assert_eq!(row, [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
 //!
 //! // A frame of the wrong size is rejected with the reason.
-//! let rejection = decoder.decode(&payload[..10], &headers).unwrap_err();
+//! let rejection = decoder.decode(&payload[..10], &headers, &mut Scratch::default()).unwrap_err();
 //! assert_eq!(rejection.kind(), "wrong_size");
 //!
 //! // Out: an output of shape (1, 2, 3) per frame, its centre of width 1 and height 2.
@@ -81,12 +79,16 @@
 mod bad_pixels;
 /// The error of every reader of a value.
 mod bad_value;
+/// Compressed frames.
+mod codec;
 /// Payload and headers to [`Pixels`] or a [`Rejection`].
 mod decode;
 /// The eight pixel types.
 mod dtype;
 /// Model output to message bytes.
 mod envelope;
+/// The headers of a datum.
+pub mod headers;
 /// The `.npy` format: a borrowed reader and a header writer.
 pub mod npy;
 /// Missing, late and repeated frames.
@@ -106,11 +108,11 @@ pub mod values;
 
 pub use bad_pixels::{BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels, Mask, MaskError};
 pub use bad_value::BadValue;
-pub use decode::DTYPE_HEADER;
-pub use decode::{Decoder, FRAME_ID_HEADER, SHAPE_HEADER, frame_id, frame_number};
-
+pub use codec::{Codec, Damage, Scratch};
+pub use decode::Decoder;
 pub use dtype::Dtype;
 pub use envelope::{Encoded, Envelope, EnvelopeError, crop_start};
+pub use headers::{frame_id, frame_number};
 pub use output::OutputDtype;
 pub use output::{OutputFormat, OutputSize};
 pub use pixels::LengthMismatch;

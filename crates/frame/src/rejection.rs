@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::{DTYPE_HEADER, Dtype, FrameShape, LengthMismatch};
+use super::headers::{CODEC, DTYPE};
+use super::{Codec, Damage, Dtype, FrameShape, LengthMismatch};
 
 /// The reason why a payload is not a frame of this model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum Rejection {
     /// A raw payload does not have the size of one frame.
     #[error(
         "the payload has {bytes} bytes, a {shape} {dtype} frame has {expected}: {remedy}",
-        remedy = size_remedy(*.bytes, *.shape)
+        remedy = size_remedy(*.bytes, *.expected, *.shape)
     )]
     WrongSize {
         /// Bytes in the payload.
@@ -25,6 +26,30 @@ pub enum Rejection {
         dtype: Dtype,
         /// Height and width of the model's input.
         shape: FrameShape,
+    },
+    /// The header names no codec of this program.
+    #[error("header x-codec is {given}: use one of {}", Codec::ALLOWED)]
+    UnknownCodec {
+        /// The codec as it was written, quoted.
+        given: String,
+    },
+    /// A compressed payload cannot be decoded, or it is not one frame.
+    #[error(
+        "the payload of {bytes} bytes is no {shape} {dtype} frame compressed with {codec}: {damage}; compare codec, dtype and \
+         shape with what the source sends"
+    )]
+    Undecodable {
+        /// The codec, from the header.
+        codec: Codec,
+        /// Bytes in the payload.
+        bytes: usize,
+        /// The pixel type, from the header or from `--frame-dtype`.
+        dtype: Dtype,
+        /// Height and width of the model's input.
+        shape: FrameShape,
+        /// What is wrong.
+        #[source]
+        damage: Damage,
     },
     /// The decoded pixels do not fill their row of the batch.
     #[error(transparent)]
@@ -138,7 +163,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every [`kind`](Self::kind), so that metrics can start all of them at zero.
-    pub const KINDS: [&'static str; 10] = [
+    pub const KINDS: [&'static str; 12] = [
         "wrong_size",
         "out_of_range",
         "not_finite",
@@ -149,6 +174,8 @@ impl Rejection {
         "bad_npy",
         "npy_truncated",
         "npy_oversized",
+        "unknown_codec",
+        "undecodable",
     ];
 
     /// The rejection as a metric label: one of [`KINDS`](Self::KINDS).
@@ -165,24 +192,31 @@ impl Rejection {
             Self::BadNpy { .. } => "bad_npy",
             Self::NpyTruncated { .. } => "npy_truncated",
             Self::NpyOversized { .. } => "npy_oversized",
+            Self::UnknownCodec { .. } => "unknown_codec",
+            Self::Undecodable { .. } => "undecodable",
         }
     }
 }
 
 /// The most common cause of a wrong size is a wrong type: the text names another type that fits.
-fn size_remedy(bytes: usize, shape: FrameShape) -> String {
+fn size_remedy(bytes: usize, expected: usize, shape: FrameShape) -> String {
     let fits: Vec<&str> = Dtype::ALL
         .into_iter()
         .filter(|&other| shape.bytes(other) == Some(bytes))
         .map(Dtype::name)
         .collect();
     if fits.is_empty() {
+        let compressed = if bytes < expected {
+            format!("; if the frame is compressed, name its codec in {CODEC}")
+        } else {
+            String::new()
+        };
         return format!(
-            "send exactly one frame per datum, and name its type in {DTYPE_HEADER} where it is not the usual one"
+            "send exactly one frame per datum, and name its type in {DTYPE} where it is not the usual one{compressed}"
         );
     }
     format!(
-        "it is the size of a {shape} {} frame; if it is one, set {DTYPE_HEADER} or --frame-dtype",
+        "it is the size of a {shape} {} frame; if it is one, set {DTYPE} or --frame-dtype",
         fits.join(" or ")
     )
 }
@@ -279,6 +313,14 @@ mod tests {
             Rejection::NpyOversized {
                 bytes: 0,
                 expected: 0,
+            },
+            Rejection::UnknownCodec { given: text() },
+            Rejection::Undecodable {
+                codec: Codec::Lz4,
+                bytes: 0,
+                dtype: Dtype::U16,
+                shape: SHAPE,
+                damage: Damage::Ends,
             },
         ];
         assert_eq!(each.map(|rejection| rejection.kind()), Rejection::KINDS);

@@ -41,8 +41,6 @@
 
 /// Where a PV's server is.
 mod address;
-/// STUB
-pub mod codec;
 /// From the bytes of a monitor update to a complete value.
 mod change;
 /// Reading fields of values that another program made.

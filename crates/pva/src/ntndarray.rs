@@ -19,8 +19,7 @@ mod refusal;
 /// From a [`NewImage`] to a value.
 mod write;
 
-use crate::codec::Codec;
-use beamflow_frame::{Dtype, FrameShape};
+use beamflow_frame::{Codec, Dtype, FrameShape};
 use bytes::Bytes;
 
 pub(crate) use read::read;

@@ -13,7 +13,9 @@ use crate::cli::BenchEngineArgs;
 use crate::commands::table;
 use crate::engine::room::lanes_on;
 use crate::engine::{self, Engine, EngineError, Place, StageTimes, warm_up};
-use crate::frame::{BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat};
+use crate::frame::{
+    BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, Scratch,
+};
 use crate::inference::batch::slot::Slot;
 use crate::inference::lane::Work;
 use crate::inference::ledger::Ledger;
@@ -264,7 +266,7 @@ impl Load {
             for frame in 0..self.batch {
                 let ticket = ledger.enter(frame.to_string(), Vec::new());
                 self.decoder
-                    .decode(&self.payload, &HashMap::new())
+                    .decode(&self.payload, &HashMap::new(), &mut Scratch::default())
                     .and_then(|pixels| slot.push(ticket, &pixels, &BadPixels::default()))
                     .map_err(|rejection| BenchEngineError::Unsuitable {
                         model: self.engine.description(),

@@ -33,7 +33,7 @@ pub struct BatchNote {
     pub close: Close,
     /// How long its frames took to come and be converted.
     pub filling: Duration,
-    /// Of this, how long they took to be decoded and converted.
+    /// How long they took to be decoded and converted, one after the other; compressed ones are decoded side by side.
     pub decoding: Duration,
 }
 

@@ -1,14 +1,15 @@
 //! From datums to filled slots: the receiving part of every mode.
 
 use super::Call;
-use crate::frame::{Rejection, frame_id, frame_number};
+use crate::frame::{Rejection, Scratch, frame_id, frame_number};
 use crate::inference::batch::{Close, Fill, Lease};
+use crate::inference::decoding::{Decoding, Received};
 use crate::inference::ledger::{Outcome, Ticket};
 use crate::inference::model::Model;
 use crate::inference::sync::timeout_at;
 use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
-use std::collections::HashMap;
+use std::mem::take;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ pub(crate) struct Filled {
     pub(crate) close: Close,
     /// How long its frames took to come and be converted, without the wait for a slot.
     pub(crate) filling: Duration,
-    /// Of this, how long they took to be decoded and converted.
+    /// How long its frames took to be decoded and converted, one after the other; compressed ones are decoded side by side.
     pub(crate) decoding: Duration,
 }
 
@@ -30,7 +31,7 @@ pub(crate) struct Filled {
 /// A slot is leased when the first valid frame has arrived, so that a call that waits for frames holds no slot.
 pub(crate) struct Collector<'a, S> {
     model: &'a Model,
-    source: S,
+    source: Decoding<'a, S>,
     /// How long the present batch has waited for a slot.
     waited: Duration,
     /// How long its frames took to be decoded and converted.
@@ -42,7 +43,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     pub(crate) fn new(model: &'a Model, source: S) -> Self {
         Self {
             model,
-            source,
+            source: model.decoders.stream(source),
             waited: Duration::ZERO,
             decoding: Duration::ZERO,
         }
@@ -56,21 +57,22 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         let mut filling: Option<(Lease, Fill)> = None;
         let close = loop {
             let deadline = filling.as_ref().and_then(|(_, fill)| fill.deadline());
-            let datum = match deadline {
+            let received = match deadline {
                 None => self.source.next().await,
                 Some(deadline) => match timeout_at(deadline, self.source.next()).await {
-                    Ok(datum) => datum,
+                    Ok(received) => received,
                     Err(_) => break Close::TimedOut,
                 },
             };
-            let Some(datum) = datum else {
+            let Some(received) = received else {
                 break Close::EndOfStream;
             };
             call.mark_arrival();
+            let datum = &received.datum;
             let number = frame_number(&datum.headers);
             call.intake
                 .arrived(datum.value.len(), datum.event_time.into(), number);
-            if self.put(datum, number, &mut filling, call).await {
+            if self.put(received, number, &mut filling, call).await {
                 break Close::Full;
             }
         };
@@ -88,17 +90,22 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     /// slot is now full.
     async fn put(
         &mut self,
-        datum: Datum,
+        mut received: Received,
         number: Option<u64>,
         filling: &mut Option<(Lease, Fill)>,
         call: &mut Call,
     ) -> bool {
         let (begun, waited_before) = (Instant::now(), self.waited);
-        let ticket = call.ledger.enter(datum.id, datum.keys);
-        let pixels = match self.model.decoder.decode(&datum.value, &datum.headers) {
+        self.decoding += received.took;
+        let Received { datum, .. } = &mut received;
+        let ticket = call
+            .ledger
+            .enter(take(&mut datum.id), take(&mut datum.keys));
+        let mut spare = Scratch::default();
+        let pixels = match received.pixels(&self.model.decoder, &mut spare) {
             Ok(pixels) => pixels,
             Err(rejection) => {
-                self.reject(ticket, rejection, datum.headers, datum.value, call);
+                self.reject(ticket, rejection, received.datum, call);
                 return false;
             }
         };
@@ -116,11 +123,11 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         match lease.push(ticket, &pixels, &self.model.bad_pixels) {
             Ok(0) => {}
             Ok(bad) => {
-                let frame = frame_id(&datum.headers, call.ledger.id(ticket));
+                let frame = frame_id(&received.datum.headers, call.ledger.id(ticket));
                 self.model.metrics.bad_pixels(frame, bad);
             }
             Err(rejection) => {
-                self.reject(ticket, rejection, datum.headers, datum.value, call);
+                self.reject(ticket, rejection, received.datum, call);
                 return false;
             }
         }
@@ -131,19 +138,12 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
     }
 
     /// Counts, logs and settles a frame that is wrong in itself.
-    fn reject(
-        &self,
-        ticket: Ticket,
-        rejection: Rejection,
-        headers: HashMap<String, String>,
-        payload: Vec<u8>,
-        call: &mut Call,
-    ) {
-        let frame = frame_id(&headers, call.ledger.id(ticket));
+    fn reject(&self, ticket: Ticket, rejection: Rejection, datum: Datum, call: &mut Call) {
+        let frame = frame_id(&datum.headers, call.ledger.id(ticket));
         self.model.counts.rejection(frame, &rejection);
         // Only a dead letter needs the payload. Otherwise a read batch of rejected frames would stay in memory.
         let payload = if self.model.keep_rejected {
-            payload
+            datum.value
         } else {
             Vec::new()
         };

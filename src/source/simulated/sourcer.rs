@@ -2,12 +2,11 @@
 
 use super::backlog::{Backlog, Standing};
 use super::exposures::Exposures;
-use crate::frame::{DTYPE_HEADER, FRAME_ID_HEADER, SHAPE_HEADER};
+use crate::frame::headers::Description;
 use crate::lab::stack::FrameStack;
 use crate::telemetry::rate::RateLimit;
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -98,6 +97,12 @@ impl Shared {
         let taken = opened.checked_add(self.exposures.at(number));
         // Frame 1 is the first of the stack.
         let index = (number - 1) % self.stack.frames().max(1) as u64;
+        let description = Description {
+            number,
+            dtype: self.stack.dtype(),
+            shape: self.stack.shape(),
+            codec: None,
+        };
         Message {
             value: self.stack.frame(index as usize).to_vec(),
             offset: Offset {
@@ -106,11 +111,7 @@ impl Shared {
             },
             event_time: taken.unwrap_or(opened).into(),
             keys: Vec::new(),
-            headers: HashMap::from([
-                (FRAME_ID_HEADER.to_owned(), number.to_string()),
-                (DTYPE_HEADER.to_owned(), self.stack.dtype().to_string()),
-                (SHAPE_HEADER.to_owned(), self.stack.shape().to_string()),
-            ]),
+            headers: description.headers().collect(),
             user_metadata: None,
         }
     }

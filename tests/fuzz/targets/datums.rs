@@ -8,7 +8,7 @@ use beamflow::cli;
 use beamflow::config::Config;
 use beamflow::engine::simulated::expected;
 use beamflow::frame::values::{Element, ValuesMut};
-use beamflow::frame::{BadPixels, Decoder, Dtype, FrameShape, OutputSize};
+use beamflow::frame::{BadPixels, Decoder, Dtype, FrameShape, OutputSize, Scratch};
 use beamflow::vertex::client::Datum;
 use half::f16;
 use numaflow::proto::metadata::{KeyValueGroup, Metadata};
@@ -134,7 +134,10 @@ impl Subject {
             width: SIDE,
         };
         let decoder = Decoder::new(Dtype::I16, shape);
-        let pixels = decoder.decode(&datum.value, &datum.headers).ok()?;
+        let mut scratch = Scratch::default();
+        let pixels = decoder
+            .decode(&datum.value, &datum.headers, &mut scratch)
+            .ok()?;
         match self.element {
             Element::F32 => {
                 let mut row = vec![0.0; PIXELS];

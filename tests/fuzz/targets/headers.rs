@@ -1,9 +1,8 @@
 //! Header maps. The input is lines: the datum's id, then `name:value` for each header.
 
 use super::assert_one_line;
-use beamflow::frame::{
-    DTYPE_HEADER, Decoder, Dtype, FRAME_ID_HEADER, FrameShape, SHAPE_HEADER, frame_id, frame_number,
-};
+use beamflow::frame::headers::{DTYPE, SHAPE, TXN_ID};
+use beamflow::frame::{Decoder, Dtype, FrameShape, Scratch, frame_id, frame_number};
 use std::collections::{BTreeMap, HashMap};
 
 /// The map of these lines, filled in two orders: a map is unordered, and the results must not depend on its
@@ -34,7 +33,7 @@ pub fn target(data: &[u8]) {
     let [map, same] = maps(lines);
 
     // The name and the number of the frame.
-    let named = said(&map, FRAME_ID_HEADER);
+    let named = said(&map, TXN_ID);
     assert_eq!(frame_id(&map, id), named.unwrap_or(id));
     assert_eq!(frame_id(&map, id), frame_id(&same, id));
     let number = frame_number(&map);
@@ -51,10 +50,11 @@ pub fn target(data: &[u8]) {
     };
     let decoder = Decoder::new(Dtype::I16, shape);
     let payload = [1; 4 * 6 * 2];
-    let decoded = decoder.decode(&payload, &map);
-    assert_eq!(decoded, decoder.decode(&payload, &same));
-    let dtype = said(&map, DTYPE_HEADER).map_or(Ok(Dtype::I16), str::parse);
-    let given = said(&map, SHAPE_HEADER).map_or(Ok(shape), str::parse);
+    let [mut scratch, mut other] = [Scratch::default(), Scratch::default()];
+    let decoded = decoder.decode(&payload, &map, &mut scratch);
+    assert_eq!(decoded, decoder.decode(&payload, &same, &mut other));
+    let dtype = said(&map, DTYPE).map_or(Ok(Dtype::I16), str::parse);
+    let given = said(&map, SHAPE).map_or(Ok(shape), str::parse);
     match (dtype, given) {
         (Ok(dtype), Ok(given)) if given == shape && dtype.size() == 2 => {
             assert_eq!(decoded.unwrap().dtype(), dtype);

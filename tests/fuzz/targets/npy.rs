@@ -9,7 +9,7 @@ use super::frame;
 use beamflow::frame::values::{Values, ValuesMut};
 use beamflow::frame::{
     BadPixelFill, BadPixelLimit, BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype,
-    OutputFormat, OutputSize, Pixels,
+    OutputFormat, OutputSize, Pixels, Scratch,
 };
 use npyz::{DType, NpyFile, Order, WriterBuilder};
 use std::collections::HashMap;
@@ -33,7 +33,8 @@ pub fn target(data: &[u8]) {
 
 /// An arbitrary file.
 fn read(file: &[u8], shape: FrameShape) {
-    let decoded = Decoder::new(Dtype::I16, shape).decode(file, &HashMap::new());
+    let decoded =
+        Decoder::new(Dtype::I16, shape).decode(file, &HashMap::new(), &mut Scratch::default());
     let pixels = match decoded {
         Ok(pixels) => pixels,
         Err(rejection) => return frame::check(&rejection),
@@ -140,14 +141,20 @@ fn written_by_another(feed: &mut Feed<'_>) {
     writer.extend(numbers.iter().copied()).unwrap();
     writer.finish().unwrap();
     let decoder = Decoder::new(Dtype::U8, shape);
-    let pixels = decoder.decode(&file, &HashMap::new()).unwrap();
+    let pixels = decoder
+        .decode(&file, &HashMap::new(), &mut Scratch::default())
+        .unwrap();
     assert_eq!(pixels.dtype(), Dtype::F32);
     assert_same(&single(&pixels), &finite(numbers));
     let shorter = &file[..file.len() - 1];
-    let rejection = decoder.decode(shorter, &HashMap::new()).unwrap_err();
+    let rejection = decoder
+        .decode(shorter, &HashMap::new(), &mut Scratch::default())
+        .unwrap_err();
     assert_eq!(rejection.kind(), "npy_truncated");
     file.push(0);
-    let rejection = decoder.decode(&file, &HashMap::new()).unwrap_err();
+    let rejection = decoder
+        .decode(&file, &HashMap::new(), &mut Scratch::default())
+        .unwrap_err();
     assert_eq!(rejection.kind(), "npy_oversized");
 }
 
@@ -183,7 +190,9 @@ fn written_by_us(feed: &mut Feed<'_>) {
     assert_eq!(envelope.shape(), [height, width]);
     read(&file, FrameShape { height, width });
     let decoder = Decoder::new(Dtype::U8, FrameShape { height, width });
-    let pixels = decoder.decode(&file, &HashMap::new()).unwrap();
+    let pixels = decoder
+        .decode(&file, &HashMap::new(), &mut Scratch::default())
+        .unwrap();
     let start = |pixels: usize, kept: usize| pixels / 2 - kept / 2;
     let (top, left) = (start(shape.height, height), start(shape.width, width));
     let expected: Vec<f32> = (0..height * width)

@@ -1,6 +1,7 @@
 //! Which pixels are bad, for each type and rule, and what replaces them.
 
 use super::*;
+use crate::Scratch;
 use crate::{Decoder, Rejection};
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,7 +23,8 @@ fn through<const N: usize>(
     bad: &BadPixels,
 ) -> Result<(Vec<f32>, usize), Rejection> {
     let payload = bytes.concat();
-    let pixels = Decoder::new(dtype, SHAPE).decode(&payload, &HashMap::new())?;
+    let mut scratch = Scratch::default();
+    let pixels = Decoder::new(dtype, SHAPE).decode(&payload, &HashMap::new(), &mut scratch)?;
     let mut row = vec![f32::NAN; 12];
     let found = pixels.write_to(ValuesMut::F32(&mut row), bad)?;
     Ok((row, found))
@@ -84,7 +86,10 @@ fn the_value_beside_the_mark_is_a_count() {
 fn a_half_precision_row_gets_no_infinity_either() {
     let payload = with(10_u16.to_le_bytes(), u16::MAX.to_le_bytes()).concat();
     let decoder = Decoder::new(Dtype::U16, SHAPE);
-    let pixels = decoder.decode(&payload, &HashMap::new()).unwrap();
+    let mut scratch = Scratch::default();
+    let pixels = decoder
+        .decode(&payload, &HashMap::new(), &mut scratch)
+        .unwrap();
     let mut row = vec![half::f16::NAN; 12];
     for fill in [BadPixelFill::Zero, BadPixelFill::Median] {
         let found = pixels.write_to(ValuesMut::F16(&mut row), &bad("max", fill, None));

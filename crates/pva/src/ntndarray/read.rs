@@ -1,7 +1,6 @@
 //! From a value to an [`Update`].
 
-use crate::codec::Codec;
-use beamflow_frame::{Dtype, FrameShape};
+use beamflow_frame::{Codec, Dtype, FrameShape};
 use bytes::Bytes;
 use epics_pva_rs::pvdata::{PvArray, PvField, PvStructure, ScalarType, ScalarValue, TypedScalarArray};
 

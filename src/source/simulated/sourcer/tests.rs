@@ -1,4 +1,5 @@
 use super::*;
+use crate::frame::headers;
 use crate::lab::Raster;
 use crate::lab::experiment;
 use numaflow::shared::NackOptions;
@@ -38,7 +39,7 @@ async fn read(source: &SimulatedSource, count: usize, timeout_ms: u64) -> Vec<Me
 fn numbers(messages: &[Message]) -> Vec<u64> {
     messages
         .iter()
-        .map(|message| message.headers[FRAME_ID_HEADER].parse().unwrap())
+        .map(|message| message.headers[headers::TXN_ID].parse().unwrap())
         .collect()
 }
 
@@ -70,9 +71,9 @@ async fn a_message_is_a_frame_with_headers_and_event_time() {
     for (k, message) in messages.iter().enumerate() {
         // After its end the scan starts again.
         assert_eq!(message.value, stack.frame(k % 4));
-        assert_eq!(message.headers[FRAME_ID_HEADER], (k + 1).to_string());
-        assert_eq!(message.headers[DTYPE_HEADER], "int16");
-        assert_eq!(message.headers[SHAPE_HEADER], "16x16");
+        assert_eq!(message.headers[headers::TXN_ID], (k + 1).to_string());
+        assert_eq!(message.headers[headers::DTYPE], "int16");
+        assert_eq!(message.headers[headers::SHAPE], "16x16");
         assert_eq!(message.headers.len(), 3);
         assert_eq!(message.offset.partition_id, 3);
     }
