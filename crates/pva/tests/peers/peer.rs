@@ -95,16 +95,18 @@ impl Peer {
         }
     }
 
-    /// Waits for a line of its output with `text` in it.
-    pub(crate) fn wait_for(&self, text: &str) {
-        while !self.lines.recv_timeout(PATIENCE).expect("the peer is silent").contains(text) {}
-    }
-
     /// Sends `command` and waits until it is done.
     pub(crate) fn tell(&mut self, command: &Value) {
         writeln!(self.input, "{command}").unwrap();
         let answer = self.line();
         assert!(answer.get("done").is_some(), "{answer}");
+    }
+
+    /// Stops it, as a debugger does: it lives on, and does nothing.
+    pub(crate) fn stop(&self) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-STOP", &id]).status().unwrap();
+        assert!(status.success());
     }
 
     /// Ends it at once, as a crash does.

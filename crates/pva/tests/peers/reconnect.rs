@@ -115,7 +115,7 @@ async fn a_message_above_the_limit_ends_the_connection_only() {
 #[tokio::test]
 async fn the_simulated_detector_of_pvapy_is_followed() {
     let ports = Ports::free();
-    let arguments = ["-cn", "pva:image", "-nx", "64", "-ny", "32", "-dt", "int16", "-fps", "50", "-rt", "300", "-sd", "0", "-dc"];
+    let arguments = ["-cn", "pva:image", "-nx", "64", "-ny", "32", "-dt", "int16", "-fps", "50", "-rt", "300", "-std", "0", "-shd", "0", "-dc"];
     let _peer = Peer::start_program("pvapy-ad-sim-server", &arguments, ports);
     let mut watch = Watch::new(options(&format!("udp://127.0.0.1:{}", ports.udp)));
     let mut last = None;
