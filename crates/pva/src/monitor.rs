@@ -11,6 +11,9 @@
 //!
 //! - A monitor that has ended (the server ended it, or refused it, or sent invalid bytes) is started again, after 1,
 //!   2, 4, ... 30 seconds; the first update begins again with 1.
+//! - After a message that is too long, or no message at all, the client ends the connection and does not say so
+//!   (epics-pva-rs 0.31). This is noticed within a second. The monitor is started again as after an end, because the
+//!   first message of the next connection is probably as long.
 //! - A connection that had updates and then has none for [`MonitorOptions::watchdog`] is given up: a corrupt length
 //!   can stall a stream for good. An idle detector looks the same, so this must be expected to happen in vain.
 //! - After an update that cannot be decoded the monitor is started again: the updates after it have no base.
@@ -34,7 +37,8 @@ use subscription::Subscription;
 /// The longest time before an ended monitor is started again.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// How often a monitor that reports nothing is checked: has it ended, is the watchdog due?
+/// How often a monitor that reports nothing is checked: has it ended, is the watchdog due? A connection that has been
+/// dead for as long without an event is given up.
 const CHECK: Duration = Duration::from_millis(500);
 
 /// Which PV, and how it is followed.
@@ -95,6 +99,8 @@ pub enum Restart {
     Watchdog,
     /// An update could not be decoded.
     Undecodable,
+    /// A message was longer than the limit, or was none.
+    Message,
 }
 
 impl Restart {
@@ -105,6 +111,7 @@ impl Restart {
             Self::Ended => "ended",
             Self::Watchdog => "watchdog",
             Self::Undecodable => "undecodable",
+            Self::Message => "message",
         }
     }
 }
@@ -124,6 +131,10 @@ pub struct Monitor {
     updated: bool,
     /// The last connection or update.
     last: Instant,
+    /// Since when the connection has been dead, and no event has said so.
+    dead_since: Option<Instant>,
+    /// The watchdog restarts the monitor of an idle detector for ever: not every line of it belongs into the log.
+    quiet: bool,
 }
 
 impl Monitor {
@@ -140,6 +151,8 @@ impl Monitor {
             connected: false,
             updated: false,
             last: now,
+            dead_since: None,
+            quiet: false,
         }
     }
 
@@ -171,16 +184,29 @@ impl Monitor {
             if let Some(item) = subscription.pop() {
                 return self.event(item);
             }
-            let watchdog = self.options.watchdog.filter(|_| self.connected && self.updated);
-            if ended {
-                self.restart(Restart::Ended);
-            } else if watchdog.is_some_and(|limit| self.last.elapsed() >= limit) {
-                self.restart(Restart::Watchdog);
-            } else {
+            if let Some(reason) = if ended { Some(Restart::Ended) } else { self.trouble() } {
+                self.restart(reason);
+            } else if let Some(subscription) = &self.subscription {
                 // Either way it is looked at again.
                 let _ = tokio::time::timeout(CHECK, subscription.pushed()).await;
             }
         }
+    }
+
+    /// Why a monitor that reports nothing and has not ended must be started again.
+    fn trouble(&mut self) -> Option<Restart> {
+        let silence = self.last.elapsed();
+        if !self.connected || silence < CHECK {
+            self.dead_since = None;
+            return None;
+        }
+        if self.subscription.as_ref().is_some_and(Subscription::is_alive) {
+            self.dead_since = None;
+        } else if self.dead_since.get_or_insert_with(Instant::now).elapsed() >= CHECK {
+            return Some(Restart::Message);
+        }
+        let limit = self.options.watchdog.filter(|_| self.updated)?;
+        (silence >= limit).then_some(Restart::Watchdog)
     }
 
     /// Starts a subscription, or puts it off.
@@ -189,7 +215,9 @@ impl Monitor {
         let place = server.as_ref().map_or_else(|| "EPICS_PVA_*".to_owned(), ToString::to_string);
         match Subscription::start(&self.options).await {
             Ok(subscription) => {
-                tracing::info!(pv, server = place, "Searching for the PV.");
+                if !self.quiet {
+                    tracing::info!(pv, server = place, "Searching for the PV.");
+                }
                 self.subscription = Some(subscription);
             }
             Err(error) => {
@@ -210,24 +238,30 @@ impl Monitor {
 
     fn restart(&mut self, reason: Restart) {
         self.subscription = None;
+        self.dead_since = None;
         if std::mem::take(&mut self.connected) {
             self.next.push_back(Event::Disconnected);
         }
         self.next.push_back(Event::Restarted(reason));
         // The watchdog has waited already.
-        let again_in = match reason {
-            Restart::Watchdog => Duration::ZERO,
-            Restart::Ended | Restart::Undecodable => self.put_off(),
-        };
-        let (pv, reason) = (&self.options.pv, reason.name());
-        tracing::warn!(pv, reason, ?again_in, "The monitor is started again.");
+        self.quiet = reason == Restart::Watchdog;
+        if self.quiet {
+            self.start_at = Instant::now();
+            return;
+        }
+        let again_in = self.put_off();
+        let pv = &self.options.pv;
+        let (reason, limit) = (reason.name(), self.options.read.max_bytes);
+        tracing::warn!(pv, reason, limit, ?again_in, "The monitor is started again.");
     }
 
     fn event(&mut self, item: Item) -> Event {
         let pv = &self.options.pv;
         match item {
             Item::Connected(peer) => {
-                tracing::info!(pv, %peer, "The PV is connected.");
+                if !std::mem::take(&mut self.quiet) {
+                    tracing::info!(pv, %peer, "The PV is connected.");
+                }
                 self.connected = true;
                 self.last = Instant::now();
                 Event::Connected { peer }

@@ -149,7 +149,11 @@ async fn what_a_slow_reader_misses_is_counted() {
     const POSTS: i32 = 100;
     let server = server();
     let pv = server.image("a:image").unwrap();
-    let mut slow = monitor(&server);
+    let mut slow = Monitor::new(MonitorOptions {
+        // The server and the client keep them all, so that only the queue of four is too short.
+        server_queue: 200,
+        ..monitor(&server).options().clone()
+    });
     let mut fast = monitor(&server);
     assert_eq!(update(&mut slow).await.content, Content::Idle);
     assert_eq!(update(&mut fast).await.content, Content::Idle);

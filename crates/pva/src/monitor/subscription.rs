@@ -82,6 +82,11 @@ impl Subscription {
         self.handle.is_done()
     }
 
+    /// Its connection works, as far as the client knows.
+    pub(super) fn is_alive(&self) -> bool {
+        self.client.report_zeroed(false).channels_active > 0
+    }
+
     /// How many updates the client has merged into others since the last call.
     pub(super) fn squashed(&mut self) -> u64 {
         let total = self.handle.stats(false).n_cli_squash;

@@ -97,16 +97,24 @@ async fn a_silent_connection_is_given_up_after_an_update() {
     }
 }
 
+/// The client gives no sign of it: without the check, only the watchdog would end this.
 #[needs(pva_peers)]
 #[tokio::test]
 async fn a_message_above_the_limit_ends_the_connection_only() {
     let (mut peer, port) = pvxs(Ports::free());
-    let mut watch = Watch::at(port);
+    let mut watch = Watch::new(MonitorOptions {
+        watchdog: None,
+        ..options(&format!("tcp://127.0.0.1:{port}"))
+    });
     watch.idle().await;
     let pixels = hex(&[0; 3 << 20]);
     let large = json!({"value": ["ubyteValue", "<u1", pixels], "uniqueId": 1, "dimension": [1024, 3072]});
     peer.tell(&json!({ "post": large }));
     assert_eq!(watch.event().await, Event::Disconnected);
+    assert_eq!(watch.event().await, Event::Restarted(Restart::Message));
+    // The first message of the next connection is as long.
+    watch.wait_for(connected).await;
+    watch.wait_for(|event| *event == Event::Restarted(Restart::Message)).await;
     post(&mut peer, 2);
     assert_eq!(watch.image().await.0, Some(2));
 }
