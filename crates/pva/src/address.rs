@@ -80,7 +80,8 @@ impl FromStr for ServerAddress {
             Some(_) => None,
             None => searched(address),
         };
-        let forms = "udp://HOST or udp://HOST:PORT to search there, tcp://HOST:PORT for a fixed port";
+        let forms =
+            "udp://HOST or udp://HOST:PORT to search there, tcp://HOST:PORT for a fixed port";
         read.ok_or_else(|| BadValue::new(text, forms))
     }
 }
@@ -137,8 +138,20 @@ mod tests {
     #[test]
     fn another_text_is_refused_with_the_forms() {
         for text in [
-            "", "udp://", "tcp://ioc", "http://ioc:80", "ioc:0", "ioc:65536", "ioc:+1", "ioc:", "a b", "::1",
-            "[::1", "[ioc]:5076", "ioc:1:2", "ioc/x",
+            "",
+            "udp://",
+            "tcp://ioc",
+            "http://ioc:80",
+            "ioc:0",
+            "ioc:65536",
+            "ioc:+1",
+            "ioc:",
+            "a b",
+            "::1",
+            "[::1",
+            "[ioc]:5076",
+            "ioc:1:2",
+            "ioc/x",
         ] {
             let error = text.parse::<ServerAddress>().expect_err(text).to_string();
             assert!(error.contains("tcp://HOST:PORT"), "{error}");
@@ -148,6 +161,9 @@ mod tests {
     #[tokio::test]
     async fn a_host_is_resolved_to_ipv4_if_it_can_be() {
         let address: ServerAddress = "localhost:7".parse().unwrap();
-        assert_eq!(address.resolve().await.unwrap(), "127.0.0.1:7".parse().unwrap());
+        assert_eq!(
+            address.resolve().await.unwrap(),
+            "127.0.0.1:7".parse().unwrap()
+        );
     }
 }

@@ -79,3 +79,80 @@ impl Decoder {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use epics_pva_rs::pvdata::encode::encode_pv_field_with_bitset;
+    use epics_pva_rs::pvdata::{PvStructure, ScalarType, ScalarValue};
+
+    /// Two integers, `value` and `other`: bits 1 and 2.
+    fn structure() -> FieldDesc {
+        let integer = || FieldDesc::Scalar(ScalarType::Int);
+        FieldDesc::Structure {
+            struct_id: String::new(),
+            fields: vec![("value".into(), integer()), ("other".into(), integer())],
+        }
+    }
+
+    fn body(marked: &[usize], overrun: &[usize], value: i32, other: i32) -> Vec<u8> {
+        let set = |bits: &[usize]| {
+            let mut set = BitSet::new();
+            bits.iter().for_each(|&bit| set.set(bit));
+            set
+        };
+        let mut fields = PvStructure::new("");
+        fields.set("value", PvField::Scalar(ScalarValue::Int(value)));
+        fields.set("other", PvField::Scalar(ScalarValue::Int(other)));
+        let (changed, order) = (set(marked), ByteOrder::Little);
+        let mut bytes = Vec::new();
+        bytes.extend(changed.encode(order));
+        let value = PvField::Structure(fields);
+        encode_pv_field_with_bitset(&value, &structure(), &changed, 0, order, &mut bytes);
+        bytes.extend(set(overrun).encode(order));
+        bytes
+    }
+
+    fn decode(decoder: &mut Decoder, body: &[u8]) -> (i64, i64, Change) {
+        let change = decoder
+            .decode(&structure(), body, ByteOrder::Little)
+            .unwrap();
+        let fields = crate::field::structure(Some(&change.value)).unwrap();
+        let integer = |name| crate::field::integer(fields.get_field(name)).unwrap();
+        (integer("value"), integer("other"), change)
+    }
+
+    #[test]
+    fn unmarked_fields_are_filled_in_until_the_next_connection() {
+        let mut decoder = Decoder::default();
+        let (value, other, change) = decode(&mut decoder, &body(&[0], &[], 1, 2));
+        assert_eq!((value, other), (1, 2));
+        assert!(change.first && change.value_marked && !change.overrun);
+        let (value, other, change) = decode(&mut decoder, &body(&[2], &[1], 7, 3));
+        assert_eq!((value, other), (1, 3));
+        assert!(!change.first && !change.value_marked && change.overrun);
+        let (value, other, change) = decode(&mut decoder, &body(&[1], &[], 4, 7));
+        assert_eq!((value, other), (4, 3));
+        assert!(change.value_marked);
+        decoder.connected();
+        let (value, other, change) = decode(&mut decoder, &body(&[], &[], 7, 7));
+        assert_eq!((value, other), (0, 0));
+        assert!(change.first && !change.value_marked);
+    }
+
+    #[test]
+    fn bytes_that_end_early_are_refused_with_the_part() {
+        let whole = body(&[0], &[1], 1, 2);
+        for (bytes, part) in [
+            (0, "changed set"),
+            (4, "values"),
+            (whole.len() - 1, "overrun set"),
+        ] {
+            let body = whole.get(..bytes).unwrap();
+            let error = Decoder::default()
+                .decode(&structure(), body, ByteOrder::Little)
+                .unwrap_err();
+            assert!(error.starts_with(part), "{error}");
+        }
+    }
+}

@@ -110,7 +110,10 @@ mod tests {
     fn a_time_that_exceeds_the_range_is_zero() {
         let time = |seconds| {
             let mut time = PvStructure::new("time_t");
-            time.set("secondsPastEpoch", PvField::Scalar(ScalarValue::Long(seconds)));
+            time.set(
+                "secondsPastEpoch",
+                PvField::Scalar(ScalarValue::Long(seconds)),
+            );
             time.set("nanoseconds", PvField::Scalar(ScalarValue::Int(5)));
             nanoseconds(Some(&PvField::Structure(time)))
         };

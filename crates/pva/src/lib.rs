@@ -54,5 +54,7 @@ mod post;
 
 pub use address::ServerAddress;
 pub use monitor::{Event, Monitor, MonitorOptions, Restart};
-pub use ntndarray::{Attribute, Content, Image, NewImage, ReadOptions, Refusal, Unwritable, Update};
+pub use ntndarray::{
+    Attribute, Content, Image, NewImage, ReadOptions, Refusal, Unwritable, Update,
+};
 pub use post::{ImagePv, NumberPv, PostError, Server, ServerError, ServerOptions};

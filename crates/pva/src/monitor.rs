@@ -184,7 +184,12 @@ impl Monitor {
             if let Some(item) = subscription.pop() {
                 return self.event(item);
             }
-            if let Some(reason) = if ended { Some(Restart::Ended) } else { self.trouble() } {
+            let trouble = if ended {
+                Some(Restart::Ended)
+            } else {
+                self.trouble()
+            };
+            if let Some(reason) = trouble {
                 self.restart(reason);
             } else if let Some(subscription) = &self.subscription {
                 // Either way it is looked at again.
@@ -200,7 +205,11 @@ impl Monitor {
             self.dead_since = None;
             return None;
         }
-        if self.subscription.as_ref().is_some_and(Subscription::is_alive) {
+        if self
+            .subscription
+            .as_ref()
+            .is_some_and(Subscription::is_alive)
+        {
             self.dead_since = None;
         } else if self.dead_since.get_or_insert_with(Instant::now).elapsed() >= CHECK {
             return Some(Restart::Message);
@@ -212,7 +221,9 @@ impl Monitor {
     /// Starts a subscription, or puts it off.
     async fn start(&mut self) {
         let (pv, server) = (&self.options.pv, &self.options.server);
-        let place = server.as_ref().map_or_else(|| "EPICS_PVA_*".to_owned(), ToString::to_string);
+        let place = server
+            .as_ref()
+            .map_or_else(|| "EPICS_PVA_*".to_owned(), ToString::to_string);
         match Subscription::start(&self.options).await {
             Ok(subscription) => {
                 if !self.quiet {
@@ -252,7 +263,13 @@ impl Monitor {
         let again_in = self.put_off();
         let pv = &self.options.pv;
         let (reason, limit) = (reason.name(), self.options.read.max_bytes);
-        tracing::warn!(pv, reason, limit, ?again_in, "The monitor is started again.");
+        tracing::warn!(
+            pv,
+            reason,
+            limit,
+            ?again_in,
+            "The monitor is started again."
+        );
     }
 
     fn event(&mut self, item: Item) -> Event {

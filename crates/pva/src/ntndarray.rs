@@ -12,10 +12,14 @@
 
 /// Names and numbers of pixel types.
 mod kinds;
+#[cfg(test)]
+mod property_tests;
 /// From a value to an [`Update`].
 mod read;
 /// Why a frame is refused.
 mod refusal;
+#[cfg(test)]
+mod tests;
 /// From a [`NewImage`] to a value.
 mod write;
 

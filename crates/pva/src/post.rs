@@ -85,7 +85,8 @@ impl NumberPv {
     /// # Errors
     /// None that is known.
     pub fn post(&self, value: f64) -> Result<(), PostError> {
-        self.clock.at_next(|time| posted(&self.pv, number(value, time)))
+        self.clock
+            .at_next(|time| posted(&self.pv, number(value, time)))
     }
 }
 
@@ -126,7 +127,9 @@ impl Clock {
     /// Calls `post` with the time in ns since 1970, or with the first time after that of the last call.
     fn at_next<T>(&self, post: impl FnOnce(i64) -> T) -> T {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
+        let now = now.map_or(0, |since| {
+            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+        });
         let mut last = self.last.lock();
         *last = now.max(last.saturating_add(1));
         post(*last)

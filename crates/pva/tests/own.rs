@@ -27,7 +27,11 @@ fn monitor(server: &Server) -> Monitor {
         server: Some(address.parse().unwrap()),
         queue: 4,
         read: ReadOptions {
-            attributes: vec!["PositionX".to_owned(), "Text".to_owned(), "Count".to_owned()],
+            attributes: vec![
+                "PositionX".to_owned(),
+                "Text".to_owned(),
+                "Count".to_owned(),
+            ],
             ..ReadOptions::default()
         },
         ..MonitorOptions::new("a:image")
@@ -36,7 +40,9 @@ fn monitor(server: &Server) -> Monitor {
 
 async fn update(monitor: &mut Monitor) -> Update {
     loop {
-        let event = tokio::time::timeout(PATIENCE, monitor.next()).await.expect("nothing happens");
+        let event = tokio::time::timeout(PATIENCE, monitor.next())
+            .await
+            .expect("nothing happens");
         if let Event::Update(update) = event {
             return *update;
         }
@@ -113,7 +119,10 @@ async fn an_image_that_is_none_is_not_posted() {
     assert_eq!(error, "69 bytes of pixels do not fill 5x7 uint16");
     let mut wide = image(Dtype::U8, Some(Codec::Lz4));
     wide.image.shape.width = 1 << 31;
-    assert_eq!(pv.post(&wide).unwrap_err(), Unwritable::Dimension(1 << 31).into());
+    assert_eq!(
+        pv.post(&wide).unwrap_err(),
+        Unwritable::Dimension(1 << 31).into()
+    );
 }
 
 #[tokio::test]

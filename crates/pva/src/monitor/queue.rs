@@ -74,11 +74,13 @@ impl Queue {
         let last = inner.items.len().checked_sub(1);
         let before_last = last.and_then(|last| last.checked_sub(1));
         let is = |index: Option<usize>, disconnected: bool| {
-            index.and_then(|index| inner.items.get(index)).is_some_and(|item| match item {
-                Item::Connected(_) => !disconnected,
-                Item::Disconnected => disconnected,
-                Item::Update(..) => false,
-            })
+            index
+                .and_then(|index| inner.items.get(index))
+                .is_some_and(|item| match item {
+                    Item::Connected(_) => !disconnected,
+                    Item::Disconnected => disconnected,
+                    Item::Update(..) => false,
+                })
         };
         match peer {
             // Lost, connected, lost: lost.

@@ -106,13 +106,17 @@ impl Drop for Subscription {
 
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscription").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
     }
 }
 
 async fn client(options: &MonitorOptions) -> Result<PvaClient, StartError> {
     let largest = options.read.max_bytes.saturating_add(MESSAGE_EXTRA);
-    let builder = PvaClient::builder().max_message_size(largest).user("beamflow");
+    let builder = PvaClient::builder()
+        .max_message_size(largest)
+        .user("beamflow");
     let Some(server) = &options.server else {
         return Ok(builder.build());
     };

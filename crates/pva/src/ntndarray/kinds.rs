@@ -103,8 +103,14 @@ mod tests {
             assert_eq!(Kind::pvdata(kind as i64), Some(Kind::Pixel(dtype)));
             assert_eq!(kind.element_size(), dtype.size());
         }
-        assert_eq!(Kind::pvdata(ScalarType::Long as i64), Some(Kind::Wide("int64")));
-        assert_eq!(Kind::pvdata(ScalarType::ULong as i64), Some(Kind::Wide("uint64")));
+        assert_eq!(
+            Kind::pvdata(ScalarType::Long as i64),
+            Some(Kind::Wide("int64"))
+        );
+        assert_eq!(
+            Kind::pvdata(ScalarType::ULong as i64),
+            Some(Kind::Wide("uint64"))
+        );
         for number in [-1, 0, 11, i64::MAX] {
             assert_eq!(Kind::pvdata(number), None);
         }

@@ -2,7 +2,9 @@
 
 use beamflow_frame::{Codec, Dtype, FrameShape};
 use bytes::Bytes;
-use epics_pva_rs::pvdata::{PvArray, PvField, PvStructure, ScalarType, ScalarValue, TypedScalarArray};
+use epics_pva_rs::pvdata::{
+    PvArray, PvField, PvStructure, ScalarType, ScalarValue, TypedScalarArray,
+};
 
 use super::kinds::{self, Kind};
 use super::{Attribute, Content, Image, ReadOptions, Refusal, Update};
@@ -93,7 +95,9 @@ fn image(
     let name = name.unwrap_or_default();
     match name.parse::<Codec>() {
         Ok(codec) => compressed(root, array, shape, codec, limit),
-        Err(_) if name.is_empty() || shape.pixels() == Some(array.len()) => raw(array, shape, limit),
+        Err(_) if name.is_empty() || shape.pixels() == Some(array.len()) => {
+            raw(array, shape, limit)
+        }
         Err(_) => Err(Refusal::Codec { name }),
     }
 }
@@ -160,7 +164,9 @@ fn original(root: &PvStructure, shape: FrameShape, codec: Codec) -> Result<Dtype
     let size = field::integer(root.get_field("uncompressedSize")).unwrap_or(0);
     // 0: not every server sets it.
     let of_this_size = |kind: &Kind| {
-        let bytes = shape.pixels().and_then(|pixels| pixels.checked_mul(kind.size()));
+        let bytes = shape
+            .pixels()
+            .and_then(|pixels| pixels.checked_mul(kind.size()));
         size == 0 || bytes.and_then(|bytes| i64::try_from(bytes).ok()) == Some(size)
     };
     match candidates.into_iter().flatten().find(of_this_size) {

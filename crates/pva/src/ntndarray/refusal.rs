@@ -7,31 +7,41 @@ use beamflow_frame::{Dtype, FrameShape};
 #[non_exhaustive]
 pub enum Refusal {
     /// The bytes of the update are no value of the PV's structure.
-    #[error("the update cannot be decoded ({reason}): look for faults in the network or in the server")]
+    #[error(
+        "the update cannot be decoded ({reason}): look for faults in the network or in the server"
+    )]
     Undecodable {
         /// What is wrong with them.
         reason: String,
     },
     /// A field of an NTNDArray is missing, or has another type.
-    #[error("the PV has no field '{field}' as an NTNDArray has: use the PV of areaDetector's NDPluginPva")]
+    #[error(
+        "the PV has no field '{field}' as an NTNDArray has: use the PV of areaDetector's NDPluginPva"
+    )]
     NoNtNdArray {
         /// The field.
         field: &'static str,
     },
     /// Not height × width.
-    #[error("the frame has the dimensions {dimensions} (x first): send frames of one channel, width and height only")]
+    #[error(
+        "the frame has the dimensions {dimensions} (x first): send frames of one channel, width and height only"
+    )]
     Dimensions {
         /// Their sizes.
         dimensions: String,
     },
     /// More than one colour.
-    #[error("the frame has the ColorMode {color_mode}, which is not one channel: send ColorMode 0 (mono)")]
+    #[error(
+        "the frame has the ColorMode {color_mode}, which is not one channel: send ColorMode 0 (mono)"
+    )]
     Color {
         /// The attribute of that name.
         color_mode: i64,
     },
     /// Uncompressed, the frame exceeds the limit.
-    #[error("a frame of {shape} {dtype} exceeds the limit of {limit} bytes: raise --max-frame-bytes or send smaller frames")]
+    #[error(
+        "a frame of {shape} {dtype} exceeds the limit of {limit} bytes: raise --max-frame-bytes or send smaller frames"
+    )]
     TooLarge {
         /// Its shape.
         shape: FrameShape,
@@ -41,13 +51,17 @@ pub enum Refusal {
         limit: usize,
     },
     /// A type that no frame can have.
-    #[error("the pixels are {name}: convert them to a type of 32 bits or fewer, or to float64, before they are sent")]
+    #[error(
+        "the pixels are {name}: convert them to a type of 32 bits or fewer, or to float64, before they are sent"
+    )]
     Dtype {
         /// Its name.
         name: &'static str,
     },
     /// Not as many pixels as the dimensions say.
-    #[error("{found} pixels do not fill {shape}: the array and its dimensions must be of one frame")]
+    #[error(
+        "{found} pixels do not fill {shape}: the array and its dimensions must be of one frame"
+    )]
     Pixels {
         /// The shape by the dimensions.
         shape: FrameShape,
@@ -61,7 +75,9 @@ pub enum Refusal {
         name: String,
     },
     /// Compressed pixels that are not bytes.
-    #[error("pixels compressed with {codec} must be bytes, and are {name}: set the union's ubyteValue")]
+    #[error(
+        "pixels compressed with {codec} must be bytes, and are {name}: set the union's ubyteValue"
+    )]
     NoBytes {
         /// The codec.
         codec: &'static str,

@@ -190,13 +190,19 @@ async fn unmarked_fields_are_those_of_the_update_before() {
     assert_eq!(metadata.content, Content::Metadata);
     assert!(!metadata.value_marked);
     assert_eq!(metadata.time_stamp, 9_000_000_000);
-    assert_eq!((metadata.unique_id, metadata.attributes), (Some(1), attributes.into()));
+    assert_eq!(
+        (metadata.unique_id, metadata.attributes),
+        (Some(1), attributes.into())
+    );
 
     // A frame without its dimensions has those of the one before.
     let next = pixels(Dtype::I16);
     peer.tell(&json!({"post": {"uniqueId": 2, "value": ["shortValue", "<i2", hex(&next)]}}));
     let (id, image) = watch.image().await;
-    assert_eq!((id, image.shape, &image.pixels[..]), (Some(2), SHAPE, &next[..]));
+    assert_eq!(
+        (id, image.shape, &image.pixels[..]),
+        (Some(2), SHAPE, &next[..])
+    );
 }
 
 #[needs(pva_peers)]
@@ -207,13 +213,37 @@ async fn a_refused_frame_has_its_number_and_ends_nothing() {
     let rgb = json!({"dimension": [3, 3, 2], "attribute": [["ColorMode", 2]]});
     let cases = [
         (with(frame(1, bytes.clone()), rgb), "rgb"),
-        (with(frame(2, bytes.clone()), json!({"dimension": [3, 3, 2], "attribute": []})), "layout"),
-        (frame(3, json!(["longValue", "<i8", hex(&[1; 48])])), "dtype"),
-        (frame(4, json!(["ulongValue", "<u8", hex(&[1; 48])])), "dtype"),
+        (
+            with(
+                frame(2, bytes.clone()),
+                json!({"dimension": [3, 3, 2], "attribute": []}),
+            ),
+            "layout",
+        ),
+        (
+            frame(3, json!(["longValue", "<i8", hex(&[1; 48])])),
+            "dtype",
+        ),
+        (
+            frame(4, json!(["ulongValue", "<u8", hex(&[1; 48])])),
+            "dtype",
+        ),
         (frame(5, bytes.clone()), "layout"),
-        (with(frame(6, bytes.clone()), json!({"codec": "zfp"})), "codec"),
-        (with(frame(7, bytes.clone()), json!({"codec": "lz4"})), "codec"),
-        (with(frame(8, bytes), json!({"codec": "", "dimension": [1 << 20, 1 << 20]})), "too_large"),
+        (
+            with(frame(6, bytes.clone()), json!({"codec": "zfp"})),
+            "codec",
+        ),
+        (
+            with(frame(7, bytes.clone()), json!({"codec": "lz4"})),
+            "codec",
+        ),
+        (
+            with(
+                frame(8, bytes),
+                json!({"codec": "", "dimension": [1 << 20, 1 << 20]}),
+            ),
+            "too_large",
+        ),
     ];
     for (post, kind) in cases {
         peer.tell(&json!({ "post": post }));
@@ -237,7 +267,13 @@ async fn a_frame_above_the_limit_is_refused() {
         "value": ["ubyteValue", "<u1", hex(&[0; (1 << 20) + 1024])], "uniqueId": 1, "dimension": [1024, 1025],
     });
     peer.tell(&json!({ "post": post }));
-    assert!(matches!(watch.refusal().await, Refusal::TooLarge { limit: 0x10_0000, .. }));
+    assert!(matches!(
+        watch.refusal().await,
+        Refusal::TooLarge {
+            limit: 0x10_0000,
+            ..
+        }
+    ));
 }
 
 /// `pvapyc` is the name of no codec: the simulated detector of pvaPy sets it for raw pixels.
@@ -246,7 +282,10 @@ async fn a_frame_above_the_limit_is_refused() {
 async fn an_unknown_codec_with_all_pixels_is_none() {
     let (mut peer, mut watch) = pvxs(&[]).await;
     let sent = pixels(Dtype::F32);
-    let post = with(frame(1, json!(["floatValue", "<f4", hex(&sent)])), json!({"codec": "pvapyc"}));
+    let post = with(
+        frame(1, json!(["floatValue", "<f4", hex(&sent)])),
+        json!({"codec": "pvapyc"}),
+    );
     peer.tell(&json!({ "post": post }));
     let (_, image) = watch.image().await;
     assert_eq!((image.codec, image.dtype), (None, Dtype::F32));

@@ -41,7 +41,9 @@ impl Ports {
 impl Peer {
     /// Starts `script` of this folder. Nothing that it sends leaves this machine.
     pub(crate) fn start(script: &str, arguments: &[&str], ports: Ports) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/peers")
+            .join(script);
         let mut command = python();
         command.arg(path).args(arguments);
         Self::spawn(command, ports)
@@ -67,7 +69,11 @@ impl Peer {
             .env("EPICS_PVAS_BROADCAST_PORT", &udp)
             .env("EPICS_PVA_SERVER_PORT", &tcp)
             .env("EPICS_PVAS_SERVER_PORT", &tcp);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = sync_channel(1000);
@@ -88,7 +94,10 @@ impl Peer {
     /// The next line of its output that is JSON.
     pub(crate) fn line(&self) -> Value {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).expect("the peer is silent");
+            let line = self
+                .lines
+                .recv_timeout(PATIENCE)
+                .expect("the peer is silent");
             if let Ok(value) = serde_json::from_str(&line) {
                 return value;
             }

@@ -18,7 +18,8 @@ fn pvxs(ports: Ports) -> (Peer, u16) {
 }
 
 fn post(peer: &mut Peer, id: i32) {
-    let frame = json!({"value": ["ubyteValue", "<u1", "0102"], "uniqueId": id, "dimension": [2, 1]});
+    let frame =
+        json!({"value": ["ubyteValue", "<u1", "0102"], "uniqueId": id, "dimension": [2, 1]});
     peer.tell(&json!({ "post": frame }));
 }
 
@@ -88,7 +89,9 @@ async fn a_silent_connection_is_given_up_after_an_update() {
     // The snapshot of each new connection is the last frame.
     post(&mut peer, 1);
     loop {
-        if let Event::Update(update) = watch.wait_for(|event| matches!(event, Event::Update(_))).await
+        if let Event::Update(update) = watch
+            .wait_for(|event| matches!(event, Event::Update(_)))
+            .await
             && update.first
             && update.unique_id == Some(1)
         {
@@ -108,13 +111,16 @@ async fn a_message_above_the_limit_ends_the_connection_only() {
     });
     watch.idle().await;
     let pixels = hex(&[0; 3 << 20]);
-    let large = json!({"value": ["ubyteValue", "<u1", pixels], "uniqueId": 1, "dimension": [1024, 3072]});
+    let large =
+        json!({"value": ["ubyteValue", "<u1", pixels], "uniqueId": 1, "dimension": [1024, 3072]});
     peer.tell(&json!({ "post": large }));
     assert_eq!(watch.event().await, Event::Disconnected);
     assert_eq!(watch.event().await, Event::Restarted(Restart::Message));
     // The first message of the next connection is as long.
     watch.wait_for(connected).await;
-    watch.wait_for(|event| *event == Event::Restarted(Restart::Message)).await;
+    watch
+        .wait_for(|event| *event == Event::Restarted(Restart::Message))
+        .await;
     post(&mut peer, 2);
     assert_eq!(watch.image().await.0, Some(2));
 }
@@ -123,7 +129,25 @@ async fn a_message_above_the_limit_ends_the_connection_only() {
 #[tokio::test]
 async fn the_simulated_detector_of_pvapy_is_followed() {
     let ports = Ports::free();
-    let arguments = ["-cn", "pva:image", "-nx", "64", "-ny", "32", "-dt", "int16", "-fps", "50", "-rt", "300", "-std", "0", "-shd", "0", "-dc"];
+    let arguments = [
+        "-cn",
+        "pva:image",
+        "-nx",
+        "64",
+        "-ny",
+        "32",
+        "-dt",
+        "int16",
+        "-fps",
+        "50",
+        "-rt",
+        "300",
+        "-std",
+        "0",
+        "-shd",
+        "0",
+        "-dc",
+    ];
     let _peer = Peer::start_program("pvapy-ad-sim-server", &arguments, ports);
     let mut watch = Watch::new(options(&format!("udp://127.0.0.1:{}", ports.udp)));
     let mut last = None;

@@ -10,7 +10,10 @@ use crate::watch::Watch;
 
 /// A result: a patch of float32 with two attributes.
 fn patch() -> NewImage {
-    let pixels: Vec<u8> = [0.5_f32, -1.0, 2.0, 3.0, 4.0, 5.0].iter().flat_map(|pixel| pixel.to_le_bytes()).collect();
+    let pixels: Vec<u8> = [0.5_f32, -1.0, 2.0, 3.0, 4.0, 5.0]
+        .iter()
+        .flat_map(|pixel| pixel.to_le_bytes())
+        .collect();
     NewImage {
         image: Image {
             pixels: pixels.into(),
@@ -25,7 +28,10 @@ fn patch() -> NewImage {
         data_time_stamp: 1_700_000_000_000_000_001,
         attributes: vec![
             ("PositionX".to_owned(), Attribute::Number(1e-6)),
-            ("SourcePV".to_owned(), Attribute::Text("13SIM1:Pva1:Image".to_owned())),
+            (
+                "SourcePV".to_owned(),
+                Attribute::Text("13SIM1:Pva1:Image".to_owned()),
+            ),
         ],
     }
 }
@@ -61,7 +67,10 @@ async fn line(peer: Peer) -> (Peer, Value) {
 fn without_time(mut value: Value) -> (Value, i64) {
     let time = value.as_object_mut().unwrap().remove("timeStamp").unwrap();
     let field = |name: &str| time[name].as_i64().unwrap();
-    (value, field("secondsPastEpoch") * 1_000_000_000 + field("nanoseconds"))
+    (
+        value,
+        field("secondsPastEpoch") * 1_000_000_000 + field("nanoseconds"),
+    )
 }
 
 fn attribute(name: &str, value: Value, time: &Value) -> Value {
@@ -82,7 +91,10 @@ async fn pvxs_reads_every_field_of_an_image() {
     let pv = server.image("beamflow:phase:image").unwrap();
     let peer = pvxs("p4p_client.py", "beamflow:phase:image", &server, &["3"]);
     let (peer, idle) = line(peer).await;
-    assert_eq!((&idle["value"], &idle["dimension"]), (&Value::Null, &json!([])));
+    assert_eq!(
+        (&idle["value"], &idle["dimension"]),
+        (&Value::Null, &json!([]))
+    );
 
     pv.post(&patch()).unwrap();
     let (peer, seen) = line(peer).await;
@@ -114,7 +126,10 @@ async fn pvxs_reads_every_field_of_an_image() {
     assert!(second > first);
     assert_eq!(seen["value"], json!(["|u1", hex(&compressed.image.pixels)]));
     assert_eq!(seen["codec"], json!({"name": "lz4", "parameters": 9}));
-    assert_eq!((&seen["compressedSize"], &seen["uncompressedSize"]), (&json!(5), &json!(24)));
+    assert_eq!(
+        (&seen["compressedSize"], &seen["uncompressedSize"]),
+        (&json!(5), &json!(24))
+    );
 }
 
 /// It finds the server by a search over UDP.
@@ -123,25 +138,37 @@ async fn pvxs_reads_every_field_of_an_image() {
 async fn pvaccess_cpp_reads_every_field_of_an_image() {
     let server = Server::start(&ServerOptions::loopback()).unwrap();
     let pv = server.image("beamflow:phase:image").unwrap();
-    let peer = Peer::start("pvapy_client.py", &["beamflow:phase:image", "2"], ports(&server));
+    let peer = Peer::start(
+        "pvapy_client.py",
+        &["beamflow:phase:image", "2"],
+        ports(&server),
+    );
     let (peer, idle) = line(peer).await;
     assert_eq!(idle["structure"]["dimension"], json!([]));
 
     pv.post(&patch()).unwrap();
     let (_, seen) = line(peer).await;
     let pixels = json!(["<f4", hex(&patch().image.pixels)]);
-    let image = json!({"width": 3, "height": 2, "mode": 0, "field": "floatValue", "pixels": pixels});
+    let image =
+        json!({"width": 3, "height": 2, "mode": 0, "field": "floatValue", "pixels": pixels});
     assert_eq!(seen["image"], image);
     let structure = &seen["structure"];
     assert_eq!(structure["value"][0], json!({"floatValue": pixels}));
     assert_eq!(structure["codec"]["name"], "");
     assert_eq!(structure["codec"]["parameters"][0], json!({"value": 9}));
     assert_eq!(structure["uniqueId"], 42);
-    assert_eq!((&structure["compressedSize"], &structure["uncompressedSize"]), (&json!(24), &json!(24)));
+    assert_eq!(
+        (&structure["compressedSize"], &structure["uncompressedSize"]),
+        (&json!(24), &json!(24))
+    );
     assert_eq!(structure["dimension"], json!([dimension(3), dimension(2)]));
     let time = json!({"secondsPastEpoch": 1_700_000_000, "nanoseconds": 1, "userTag": 0});
     assert_eq!(structure["dataTimeStamp"], time);
-    let names = [("ColorMode", json!(0)), ("PositionX", json!(1e-6)), ("SourcePV", json!("13SIM1:Pva1:Image"))];
+    let names = [
+        ("ColorMode", json!(0)),
+        ("PositionX", json!(1e-6)),
+        ("SourcePV", json!("13SIM1:Pva1:Image")),
+    ];
     for (index, (name, value)) in names.into_iter().enumerate() {
         let attribute = &structure["attribute"][index];
         assert_eq!(attribute["name"], name);
@@ -158,7 +185,10 @@ async fn a_number_is_read_and_cannot_be_changed() {
     let (peer, first) = line(peer).await;
     let (first, at) = without_time(first);
     let alarm = json!({"severity": 0, "status": 0, "message": ""});
-    assert_eq!(first, json!({"id": "epics:nt/NTScalar:1.0", "value": 0.0, "alarm": alarm}));
+    assert_eq!(
+        first,
+        json!({"id": "epics:nt/NTScalar:1.0", "value": 0.0, "alarm": alarm})
+    );
 
     let put = pvxs("p4p_put.py", "beamflow:rate", &server, &[]);
     let (_, answer) = line(put).await;

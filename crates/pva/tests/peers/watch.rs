@@ -28,7 +28,9 @@ impl Watch {
     }
 
     pub(crate) async fn event(&mut self) -> Event {
-        tokio::time::timeout(PATIENCE, self.0.next()).await.expect("nothing happens")
+        tokio::time::timeout(PATIENCE, self.0.next())
+            .await
+            .expect("nothing happens")
     }
 
     /// The next update.
