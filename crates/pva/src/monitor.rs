@@ -11,9 +11,9 @@
 //!
 //! - A monitor that has ended (the server ended it, or refused it, or sent invalid bytes) is started again, after 1,
 //!   2, 4, ... 30 seconds; the first update begins again with 1.
-//! - After a message that is too long, or no message at all, the client ends the connection and does not say so
-//!   (epics-pva-rs 0.31). This is noticed within a second. The monitor is started again as after an end, because the
-//!   first message of the next connection is probably as long.
+//! - After a message that is too long or invalid the client ends the connection and does not say so (epics-pva-rs
+//!   0.31). This is noticed within about a second. The monitor is started again as after an end: the first message of
+//!   the next connection may be as long.
 //! - A connection that had updates and then has none for [`MonitorOptions::watchdog`] is given up: a corrupt length
 //!   can stall a stream for good. An idle detector looks the same, so this must be expected to happen in vain.
 //! - After an update that cannot be decoded the monitor is started again: the updates after it have no base.
@@ -99,8 +99,8 @@ pub enum Restart {
     Watchdog,
     /// An update could not be decoded.
     Undecodable,
-    /// A message was longer than the limit, or was none.
-    Message,
+    /// The connection was dead, and the client had not said so. It is so after a message that is too long or invalid.
+    Dead,
 }
 
 impl Restart {
@@ -111,7 +111,7 @@ impl Restart {
             Self::Ended => "ended",
             Self::Watchdog => "watchdog",
             Self::Undecodable => "undecodable",
-            Self::Message => "message",
+            Self::Dead => "dead",
         }
     }
 }
@@ -212,7 +212,7 @@ impl Monitor {
         {
             self.dead_since = None;
         } else if self.dead_since.get_or_insert_with(Instant::now).elapsed() >= CHECK {
-            return Some(Restart::Message);
+            return Some(Restart::Dead);
         }
         let limit = self.options.watchdog.filter(|_| self.updated)?;
         (silence >= limit).then_some(Restart::Watchdog)

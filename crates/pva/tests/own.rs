@@ -1,5 +1,12 @@
 //! Our server and our monitor, together.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;

@@ -3,6 +3,13 @@
 //! Every peer has private ports, sends nothing to other machines, and is driven line by line: no test depends on
 //! how fast the machine is.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 /// Codecs and pixel types, as servers send them.
 mod formats;
 /// Peers as child processes.

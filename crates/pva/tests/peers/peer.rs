@@ -1,9 +1,11 @@
 //! A peer: a Python program on private ports, driven line by line.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
@@ -27,13 +29,22 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Two that are free now.
+    /// Two that are free now, and that no other test of this program has had.
     pub(crate) fn free() -> Self {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        static USED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+        let mut used = USED.lock().unwrap();
+        let mut new = |port: &mut dyn FnMut() -> u16| {
+            loop {
+                let port = port();
+                if used.insert(port) {
+                    return port;
+                }
+            }
+        };
+        let any = ("127.0.0.1", 0);
         Self {
-            tcp: tcp.local_addr().unwrap().port(),
-            udp: udp.local_addr().unwrap().port(),
+            tcp: new(&mut || TcpListener::bind(any).unwrap().local_addr().unwrap().port()),
+            udp: new(&mut || UdpSocket::bind(any).unwrap().local_addr().unwrap().port()),
         }
     }
 }

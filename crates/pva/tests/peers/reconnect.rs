@@ -115,11 +115,11 @@ async fn a_message_above_the_limit_ends_the_connection_only() {
         json!({"value": ["ubyteValue", "<u1", pixels], "uniqueId": 1, "dimension": [1024, 3072]});
     peer.tell(&json!({ "post": large }));
     assert_eq!(watch.event().await, Event::Disconnected);
-    assert_eq!(watch.event().await, Event::Restarted(Restart::Message));
+    assert_eq!(watch.event().await, Event::Restarted(Restart::Dead));
     // The first message of the next connection is as long.
     watch.wait_for(connected).await;
     watch
-        .wait_for(|event| *event == Event::Restarted(Restart::Message))
+        .wait_for(|event| *event == Event::Restarted(Restart::Dead))
         .await;
     post(&mut peer, 2);
     assert_eq!(watch.image().await.0, Some(2));
