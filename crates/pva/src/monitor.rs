@@ -322,3 +322,15 @@ fn undecodable(reason: String) -> Update {
         content: Content::Refused(Refusal::Undecodable { reason }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_start_waits_twice_as_long_and_at_most_30_s() {
+        let mut monitor = Monitor::new(MonitorOptions::new("a"));
+        let delays = [(); 7].map(|()| monitor.put_off().as_secs());
+        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
+    }
+}

@@ -5,6 +5,8 @@
 It prints {"tcp": PORT} when it listens, and {"done": COMMAND} after each command:
 
     {"post": FIELDS}    posts the fields that are given; the others are not marked as changed
+    {"close": true}     ends all that clients do with the PV
+    {"open": true}      serves it again, idle
 
 With `any`, the field `value` is an any and not a union, as QSRV has it.
 """
@@ -62,4 +64,8 @@ for line in sys.stdin:
     command = json.loads(line)
     if "post" in command:
         pv.post(value(command["post"]))
+    elif "close" in command:
+        pv.close(destroy=True)
+    elif "open" in command:
+        pv.open(Value(structure, {}))
     print(json.dumps({"done": next(iter(command))}), flush=True)

@@ -127,6 +127,36 @@ async fn a_message_above_the_limit_ends_the_connection_only() {
 
 #[needs(pva_peers)]
 #[tokio::test]
+async fn a_pv_that_is_closed_and_opened_is_followed() {
+    let (mut peer, port) = pvxs(Ports::free());
+    let mut watch = Watch::at(port);
+    watch.idle().await;
+    peer.tell(&json!({"close": true}));
+    assert_eq!(watch.event().await, Event::Disconnected);
+    peer.tell(&json!({"open": true}));
+    watch.idle().await;
+    post(&mut peer, 1);
+    assert_eq!(watch.image().await.0, Some(1));
+}
+
+/// `server` is a channel of every PVXS server, and cannot be monitored.
+#[needs(pva_peers)]
+#[tokio::test]
+async fn a_refused_monitor_is_started_again() {
+    let (_peer, port) = pvxs(Ports::free());
+    let mut watch = Watch::new(MonitorOptions {
+        pv: "server".to_owned(),
+        ..options(&format!("tcp://127.0.0.1:{port}"))
+    });
+    for _ in 0..2 {
+        assert!(connected(&watch.event().await));
+        assert_eq!(watch.event().await, Event::Disconnected);
+        assert_eq!(watch.event().await, Event::Restarted(Restart::Ended));
+    }
+}
+
+#[needs(pva_peers)]
+#[tokio::test]
 async fn the_simulated_detector_of_pvapy_is_followed() {
     let ports = Ports::free();
     let arguments = [
