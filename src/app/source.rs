@@ -83,7 +83,14 @@ pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
         source,
     })?;
     let (points, side) = (args.points, args.frame_size.height);
-    let simulating = tokio::task::spawn_blocking(move || simulate(points, side));
+    let encoder = args.codec.0;
+    let simulating = tokio::task::spawn_blocking(move || {
+        let stack = simulate(points, side)?;
+        Ok::<_, DetectorError>(match encoder {
+            Some(encoder) => stack.compressed(encoder),
+            None => stack,
+        })
+    });
     let stack = tokio::select! {
         stack = simulating => stack??,
         () = shutdown.cancelled() => return Ok(()),

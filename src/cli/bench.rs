@@ -1,6 +1,6 @@
 //! `beamflow bench`.
 
-use super::parse::{time, whole_number};
+use super::parse::{EncoderOrNone, codec, time, whole_number};
 use crate::frame::BadValue;
 use crate::frame::FrameShape;
 use crate::inference::schedule::Mode;
@@ -39,6 +39,10 @@ pub struct BenchArgs {
     /// A .npy file with frames for the model, shape (frames, height, width).
     #[arg(long, value_name = "FILE", requires = "model_path")]
     pub(crate) frames: Option<PathBuf>,
+
+    /// How the frames are compressed: none, lz4, bslz4 or zlib; several are measured one after the other.
+    #[arg(long = "codec", value_delimiter = ',', default_value = "none", value_name = "CODEC", value_parser = codec)]
+    pub(crate) codecs: Vec<EncoderOrNone>,
 
     /// Another program to measure, as NAME=COMMAND. It is started with --sock-path and --server-info-path added, and
     /// must serve a batch map there. Ratios are relative to the first such program, or to the first sidecar if there is

@@ -3,6 +3,7 @@
 use crate::frame::{BadPixelRule, BadValue};
 use crate::inference::model::OrAuto;
 use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
+use crate::lab::encoder::Encoder;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -134,6 +135,19 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, BadValue> {
         "abort" => Ok(OnFailure::Abort),
         _ => Err(BadValue::new(text, "nack, fail, drop or abort")),
     }
+}
+
+/// How frames are compressed, if they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EncoderOrNone(pub(crate) Option<Encoder>);
+
+pub(super) fn codec(text: &str) -> Result<EncoderOrNone, BadValue> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(EncoderOrNone(None));
+    }
+    text.parse()
+        .map(|encoder| EncoderOrNone(Some(encoder)))
+        .map_err(|wrong: BadValue| wrong.or("none"))
 }
 
 /// A rate in frames per second.

@@ -1,6 +1,6 @@
 //! `beamflow send`.
 
-use super::parse::{rate, whole_number};
+use super::parse::{EncoderOrNone, codec, rate, whole_number};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -15,6 +15,10 @@ pub struct SendArgs {
     /// frames is sent.
     #[arg(long, value_name = "FILE")]
     pub(crate) frames: Option<PathBuf>,
+
+    /// How the frames are compressed: none, lz4, bslz4 or zlib.
+    #[arg(long, default_value = "none", value_name = "CODEC", value_parser = codec)]
+    pub(crate) codec: EncoderOrNone,
 
     /// Number of frames to send. After the last frame of the stack, the first follows. Default: the stack once.
     #[arg(long, value_name = "FRAMES", value_parser = whole_number::<1, 100_000_000>)]

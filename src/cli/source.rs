@@ -1,7 +1,7 @@
 //! `beamflow simulate-source`.
 
 use super::log::LogArgs;
-use super::parse::{TimeOrOff, rate, time_or_off, whole_number};
+use super::parse::{EncoderOrNone, TimeOrOff, codec, rate, time_or_off, whole_number};
 use crate::frame::{BadValue, FrameShape};
 use clap::Args;
 use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR};
@@ -27,6 +27,10 @@ pub struct SimulateSourceArgs {
     /// without end.
     #[arg(long, env = "SOURCE_POINTS", default_value = "16", value_name = "POINTS", value_parser = whole_number::<2, 100>)]
     pub(crate) points: usize,
+
+    /// How the frames are compressed: none, lz4, bslz4 or zlib.
+    #[arg(long, env = "SOURCE_CODEC", default_value = "none", value_name = "CODEC", value_parser = codec)]
+    pub(crate) codec: EncoderOrNone,
 
     /// Maximum number of unread frames to keep. If one more is taken, the oldest is dropped.
     #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>)]

@@ -4,7 +4,6 @@
 //! the sidecar, and reads again after the answer. `drive` does the same.
 
 use crate::commands::table::percentile;
-use crate::frame::headers::Description;
 use crate::lab::stack::FrameStack;
 use crate::vertex::client::{Answer, Datum, Driver, DriverError};
 use futures::stream;
@@ -119,14 +118,8 @@ impl Report {
 #[must_use]
 pub fn datum(stack: &FrameStack, k: usize) -> Datum {
     let frame = stack.frame(k % stack.frames().max(1));
-    let description = Description {
-        number: k as u64,
-        dtype: stack.dtype(),
-        shape: stack.shape(),
-        codec: None,
-    };
     let mut datum = Datum::new(k.to_string(), frame.to_vec());
-    datum.headers.extend(description.headers());
+    datum.headers.extend(stack.describe(k as u64).headers());
     datum
 }
 

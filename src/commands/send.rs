@@ -47,6 +47,10 @@ pub(crate) async fn run(args: SendArgs) -> Result<(), SendError> {
             FrameStack::simulate(&scan, || ())?
         }
     };
+    let stack = match args.codec.0 {
+        Some(encoder) => stack.compressed(encoder),
+        None => stack,
+    };
     let count = args.count.unwrap_or(stack.frames());
     let pace = Pace {
         read_batch: args.read_batch,

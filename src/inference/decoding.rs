@@ -28,7 +28,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What decodes the compressed frames of a model.
-#[derive(Debug)]
 pub(crate) struct Decoders {
     decoder: Decoder,
     /// Frames that are decoded at once, at most.
@@ -94,7 +93,7 @@ impl Decoders {
         Self {
             decoder,
             most,
-            free: Arc::default(),
+            free: Arc::new(Mutex::new(Vec::new())),
         }
     }
 
@@ -189,6 +188,89 @@ impl<S: Stream<Item = Datum> + Unpin> Stream for Decoding<'_, S> {
                 ),
                 (_, None) => return Poll::Ready(None),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Codec, Dtype, FrameShape, headers::Description};
+    use futures::{StreamExt, stream};
+    use std::cell::Cell;
+
+    const SHAPE: FrameShape = FrameShape {
+        height: 1,
+        width: 4,
+    };
+
+    /// Frame `k`: four pixels of `k`, as one LZ4 literal where it is compressed.
+    fn datum(k: u8, compressed: bool) -> Datum {
+        let description = Description {
+            number: u64::from(k),
+            dtype: Dtype::U8,
+            shape: SHAPE,
+            codec: compressed.then_some(Codec::Lz4),
+        };
+        let literal = if compressed { vec![4 << 4] } else { vec![] };
+        Datum {
+            keys: Vec::new(),
+            value: [literal, vec![k; 4]].concat(),
+            watermark: Default::default(),
+            event_time: Default::default(),
+            id: k.to_string(),
+            headers: description.headers().collect(),
+        }
+    }
+
+    fn decoders(most: usize) -> Decoders {
+        Decoders::new(Decoder::new(Dtype::U8, SHAPE), most)
+    }
+
+    /// The pixel of each frame, and after how many drawn datums it left.
+    async fn leave(most: usize, compressed: impl Fn(u8) -> bool) -> Vec<(u8, usize)> {
+        let decoders = decoders(most);
+        let drawn = Cell::new(0);
+        let source = stream::iter(0..20).map(|k| {
+            drawn.set(drawn.get() + 1);
+            datum(k, compressed(k))
+        });
+        let mut decoding = decoders.stream(source);
+        let mut left = Vec::new();
+        while let Some(received) = decoding.next().await {
+            let mut spare = Scratch::default();
+            let pixels = received.pixels(&decoders.decoder, &mut spare).unwrap();
+            left.push((pixels.bytes()[0], drawn.get()));
+        }
+        assert!(decoders.free.lock().len() <= most);
+        left
+    }
+
+    #[tokio::test]
+    async fn frames_leave_in_the_order_in_which_they_came() {
+        for most in [1, 2, 7, 64] {
+            let left = leave(most, |k| k % 3 != 1).await;
+            assert!(left.iter().map(|(k, _)| *k).eq(0..20), "{most}: {left:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_frame_is_drawn_early_but_to_be_decoded() {
+        let left = leave(4, |_| false).await;
+        assert!(left.iter().all(|(k, drawn)| *drawn == usize::from(*k) + 1));
+        let left = leave(4, |_| true).await;
+        assert!(left.iter().all(|(k, drawn)| *drawn <= usize::from(*k) + 4));
+    }
+
+    #[tokio::test]
+    async fn a_scratch_comes_back_when_the_call_is_given_up() {
+        let decoders = decoders(3);
+        let source = stream::iter((0..20).map(|k| datum(k, true)));
+        let mut decoding = decoders.stream(source);
+        drop(decoding.next().await);
+        drop(decoding);
+        while decoders.free.lock().len() < 3 {
+            tokio::task::yield_now().await;
         }
     }
 }

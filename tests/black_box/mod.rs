@@ -6,6 +6,8 @@
 mod answers;
 /// `beamflow bench`.
 mod bench;
+/// Compressed frames.
+mod codecs;
 /// A sidecar on a temporary socket, frames, and their expected results.
 mod common;
 /// Several devices, and the number of batches in flight on them.

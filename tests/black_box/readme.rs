@@ -1,5 +1,6 @@
 //! The README's tables of flags and `--help` agree in both directions.
 
+use beamflow::frame::headers;
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -68,6 +69,20 @@ fn the_flags_tables_and_help_say_the_same() {
         assert!(help.len() > 5, "cannot parse --help: {help:?}");
         assert_eq!(readme, help, "{command:?}");
     }
+}
+
+#[test]
+fn the_headers_in_the_readme_are_the_programs() {
+    let table = headers::ALL.map(|header| {
+        let headers::Header {
+            name,
+            values,
+            without,
+        } = header;
+        format!("| `{name}` | {values} | {without} |\n")
+    });
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&table.concat()), "{}", table.concat());
 }
 
 /// Links in the documents, as (document, target).

@@ -63,6 +63,12 @@ impl<'a> Pixels<'a> {
         self.dtype
     }
 
+    /// The pixels as they are, little-endian.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Pixels in the frame.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The simulated experiment of the demo, `send` and `simulate-source`: one object, one probe, one scan.
 
-use crate::probe::DETECTOR_SIZE;
+use crate::probe::{DETECTOR_SIZE, PHOTONS};
 use crate::{DetectorError, Object, Probe, ProbeShape, Raster, Scan, SimulatedScan};
 
 /// The demo's scan: the lit disc is 32 pixels wide, so neighbours overlap by four fifths.
@@ -27,11 +27,20 @@ pub fn scan(raster: Raster) -> Result<SimulatedScan, DetectorError> {
 /// [`DetectorError`] for a raster without points, or a detector that is too small or too large.
 pub fn scan_on(side: usize, raster: Raster) -> Result<SimulatedScan, DetectorError> {
     let scale = side as f64 / DETECTOR_SIZE as f64;
+    scan_of(side, PHOTONS * scale * scale, raster)
+}
+
+/// The same with `photons` in a frame at most, whatever the size of the detector: the fewer there are, the more pixels are 0.
+///
+/// # Errors
+/// [`DetectorError`] for a raster without points, no photons, or a detector that is too small or too large.
+pub fn scan_of(side: usize, photons: f64, raster: Raster) -> Result<SimulatedScan, DetectorError> {
+    let scale = side as f64 / DETECTOR_SIZE as f64;
     let usual = ProbeShape::default();
     let probe = Probe::new(ProbeShape {
         size: side,
         radius: usual.radius * scale,
-        photons: usual.photons * scale * scale,
+        photons,
         ..usual
     })?;
     let raster = Raster {

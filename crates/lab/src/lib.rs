@@ -9,7 +9,8 @@
 //! - `scan`: the position of the probe for each frame;
 //! - `diffraction`: the far field, noise free;
 //! - `noise`: Poisson counts as the detector's int16;
-//! - `simulated`: all five as one `SimulatedScan` that computes any frame on demand.
+//! - `encoder`: frames compressed as areaDetector does;
+//! - `simulated`: the first five as one `SimulatedScan` that computes any frame on demand.
 //!
 //! Invariants:
 //!
@@ -43,6 +44,8 @@
 
 /// The far field |F{P·O}|²: planned once, computed per frame.
 pub mod diffraction;
+/// Compresses frames.
+pub mod encoder;
 /// The experiment that the commands simulate.
 pub mod experiment;
 /// Shot noise and the detector's integer counts.

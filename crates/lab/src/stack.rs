@@ -1,16 +1,21 @@
 //! A stack of frames to send: read from a `.npy` file or simulated.
 
+use crate::encoder::Encoder;
 use crate::{DetectorError, SimulatedScan};
-use beamflow_frame::{Dtype, FrameShape, npy};
+use beamflow_frame::headers::Description;
+use beamflow_frame::{Codec, Dtype, FrameShape, npy};
 use std::path::{Path, PathBuf};
 
-/// Frames of one shape and dtype: raw little-endian pixels, frame after frame.
+/// Frames of one shape and dtype: raw little-endian pixels, or compressed.
 #[derive(Clone, Debug)]
 pub struct FrameStack {
     dtype: Dtype,
     shape: FrameShape,
-    pixels: Vec<u8>,
-    frame_bytes: usize,
+    codec: Option<Codec>,
+    /// One frame after another.
+    payloads: Vec<u8>,
+    /// The end of each frame.
+    ends: Vec<usize>,
 }
 
 /// Why a file cannot be used as a stack of frames.
@@ -56,15 +61,39 @@ impl FrameStack {
                 "Pixels of the simulated frames are clipped at the largest int16 count."
             );
         }
-        Ok(Self {
-            dtype: Dtype::I16,
-            shape: FrameShape {
-                height: size,
-                width: size,
-            },
-            pixels,
-            frame_bytes: size * size * 2,
-        })
+        let shape = FrameShape {
+            height: size,
+            width: size,
+        };
+        Ok(Self::raw(Dtype::I16, shape, size * size * 2, pixels))
+    }
+
+    fn raw(dtype: Dtype, shape: FrameShape, frame_bytes: usize, pixels: Vec<u8>) -> Self {
+        let frames = pixels.len() / frame_bytes;
+        Self {
+            dtype,
+            shape,
+            codec: None,
+            ends: (1..=frames).map(|frames| frames * frame_bytes).collect(),
+            payloads: pixels,
+        }
+    }
+
+    /// The same frames, compressed.
+    #[must_use]
+    pub fn compressed(&self, encoder: Encoder) -> Self {
+        let mut compressed = Self {
+            codec: Some(encoder.codec()),
+            payloads: Vec::new(),
+            ends: Vec::with_capacity(self.frames()),
+            ..*self
+        };
+        for k in 0..self.frames() {
+            let payload = encoder.encode(self.frame(k), self.dtype.size());
+            compressed.payloads.extend(payload);
+            compressed.ends.push(compressed.payloads.len());
+        }
+        compressed
     }
 
     /// Raw little-endian pixels of `dtype`, frame after frame of `shape`; `None` if a frame has no pixels or
@@ -72,12 +101,7 @@ impl FrameStack {
     #[must_use]
     pub fn new(dtype: Dtype, shape: FrameShape, pixels: Vec<u8>) -> Option<Self> {
         let frame_bytes = shape.pixels()?.checked_mul(dtype.size())?;
-        (frame_bytes > 0).then_some(Self {
-            dtype,
-            shape,
-            pixels,
-            frame_bytes,
-        })
+        (frame_bytes > 0).then(|| Self::raw(dtype, shape, frame_bytes, pixels))
     }
 
     /// Reads a `.npy` file of shape (frames, height, width), (frames, 1, height, width) or (height, width).
@@ -131,7 +155,7 @@ impl FrameStack {
     /// The number of frames.
     #[must_use]
     pub fn frames(&self) -> usize {
-        self.pixels.len() / self.frame_bytes
+        self.ends.len()
     }
 
     /// Height and width of each frame.
@@ -146,11 +170,26 @@ impl FrameStack {
         self.dtype
     }
 
-    /// The pixels of frame `k`, little-endian; none beyond the stack's end.
+    /// The pixels of frame `k`, little-endian or compressed; none beyond the stack's end.
     #[must_use]
     pub fn frame(&self, k: usize) -> &[u8] {
-        let mut frames = self.pixels.chunks_exact(self.frame_bytes);
-        frames.nth(k).unwrap_or_default()
+        let end = |k: usize| self.ends.get(k).copied();
+        let begin = k.checked_sub(1).map_or(Some(0), end);
+        let place = begin.zip(end(k)).map(|(begin, end)| begin..end);
+        place
+            .and_then(|place| self.payloads.get(place))
+            .unwrap_or_default()
+    }
+
+    /// What a source says about a frame of the stack that has this number.
+    #[must_use]
+    pub fn describe(&self, number: u64) -> Description {
+        Description {
+            number,
+            dtype: self.dtype,
+            shape: self.shape,
+            codec: self.codec,
+        }
     }
 }
 

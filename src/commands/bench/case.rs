@@ -27,13 +27,10 @@ pub(crate) async fn measure(
         .iter()
         .map(|subject| Case {
             bound_bytes: subject.bound,
-            ..Case::new(&subject.name, stage.shape(), stage.model())
+            ..Case::new(&subject.name, &stage.frame(), stage.model())
         })
         .collect();
-    let bar = table::progress(
-        &stage.shape().to_string(),
-        ((rounds + 1) * subjects.len()) as u64,
-    );
+    let bar = table::progress(&stage.frame(), ((rounds + 1) * subjects.len()) as u64);
     for round in 0..=rounds {
         for (subject, case) in subjects.iter_mut().zip(&mut cases) {
             let measured = take_turn(subject, stage, plan.read_batch, turn).await?;

@@ -1,7 +1,6 @@
 //! Figures, medians and ratios; as a table, as JSON, against older ones.
 
 use crate::commands::table;
-use crate::frame::FrameShape;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -36,10 +35,10 @@ pub struct Case {
 }
 
 impl Case {
-    pub(super) fn new(subject: &str, shape: FrameShape, model: &str) -> Self {
+    pub(super) fn new(subject: &str, frame: &str, model: &str) -> Self {
         Self {
             subject: subject.to_owned(),
-            frame: shape.to_string(),
+            frame: frame.to_owned(),
             model: model.to_owned(),
             bound_bytes: None,
             rounds: Vec::new(),
@@ -135,11 +134,10 @@ impl BenchReport {
         frames
     }
 
-    /// The medians for frames of `shape`, a line per subject; with how they relate to those of `older`, if given.
+    /// The medians for frames of the kind `frame`, a line per subject; with how they relate to those of `older`, if given.
     #[must_use]
-    pub(crate) fn table(&self, older: Option<&Self>, shape: FrameShape) -> String {
-        let frame = shape.to_string();
-        let cases: Vec<_> = self.of_frame(&frame).collect();
+    pub(crate) fn table(&self, older: Option<&Self>, frame: &str) -> String {
+        let cases: Vec<_> = self.of_frame(frame).collect();
         let Some((first, model)) = cases.first().map(|case| (case, &case.model)) else {
             return String::new();
         };
@@ -217,16 +215,12 @@ mod tests {
     use super::*;
 
     fn report(rates: [&[f64]; 2]) -> BenchReport {
-        let shape = FrameShape {
-            height: 4,
-            width: 4,
-        };
         let mut report = BenchReport::new(64, Duration::from_secs(1));
         let cases = ["no-op", "sidecar"].into_iter().zip(rates);
         report.add(
             cases
                 .map(|(name, rates)| {
-                    let mut case = Case::new(name, shape, "sim:");
+                    let mut case = Case::new(name, "4x4", "sim:");
                     case.rounds = rates
                         .iter()
                         .map(|rate| Round {
@@ -258,11 +252,7 @@ mod tests {
         let older = report([&[100.0], &[90.0]]);
         let text = serde_json::to_string(&older).unwrap();
         assert_eq!(serde_json::from_str::<BenchReport>(&text).unwrap(), older);
-        let shape = FrameShape {
-            height: 4,
-            width: 4,
-        };
-        let table = report([&[100.0], &[180.0]]).table(Some(&older), shape);
+        let table = report([&[100.0], &[180.0]]).table(Some(&older), "4x4");
         assert!(table.contains("against the older figures"), "{table}");
         assert!(
             table.contains("× 2.00") && table.contains("× 0.50"),

@@ -114,10 +114,14 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
     {
         return Err(BenchError::Unlike { path: path.clone() });
     }
-    for stage in &stages {
+    let codecs = |stage: Stage| {
+        let codecs = args.codecs.iter();
+        codecs.map(move |codec| stage.compressed(codec.0))
+    };
+    for stage in &stages.into_iter().flat_map(codecs).collect::<Vec<_>>() {
         let cases = case::measure(&plan, stage, args.rounds, args.turn).await?;
         report.add(cases);
-        println!("{}", report.table(older.as_ref(), stage.shape()));
+        println!("{}", report.table(older.as_ref(), &stage.frame()));
     }
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|source| BenchError::Figures {

@@ -4,6 +4,7 @@ use crate::commands::drive::datum;
 use crate::engine::simulated;
 use crate::frame::values::Values;
 use crate::frame::{Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, OutputSize, npy};
+use crate::lab::encoder::Encoder;
 use crate::lab::stack::FrameStack;
 use crate::vertex::client::Datum;
 use std::sync::Arc;
@@ -70,6 +71,27 @@ impl Stage {
 
     pub(crate) fn model(&self) -> &str {
         &self.model
+    }
+
+    /// The same frames, compressed by `encoder`.
+    pub(crate) fn compressed(&self, encoder: Option<Encoder>) -> Self {
+        Self {
+            stack: match encoder {
+                Some(encoder) => self.stack.compressed(encoder),
+                None => self.stack.clone(),
+            },
+            model: self.model.clone(),
+            output: self.output,
+            results: self.results.clone(),
+        }
+    }
+
+    /// The kind of the frames: their size, and the codec if there is one.
+    pub(crate) fn frame(&self) -> String {
+        match self.stack.describe(0).codec {
+            Some(codec) => format!("{} {codec}", self.shape()),
+            None => self.shape().to_string(),
+        }
     }
 
     /// Height and width of the frames.

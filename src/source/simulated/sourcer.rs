@@ -2,7 +2,6 @@
 
 use super::backlog::{Backlog, Standing};
 use super::exposures::Exposures;
-use crate::frame::headers::Description;
 use crate::lab::stack::FrameStack;
 use crate::telemetry::rate::RateLimit;
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
@@ -97,12 +96,6 @@ impl Shared {
         let taken = opened.checked_add(self.exposures.at(number));
         // Frame 1 is the first of the stack.
         let index = (number - 1) % self.stack.frames().max(1) as u64;
-        let description = Description {
-            number,
-            dtype: self.stack.dtype(),
-            shape: self.stack.shape(),
-            codec: None,
-        };
         Message {
             value: self.stack.frame(index as usize).to_vec(),
             offset: Offset {
@@ -111,7 +104,7 @@ impl Shared {
             },
             event_time: taken.unwrap_or(opened).into(),
             keys: Vec::new(),
-            headers: description.headers().collect(),
+            headers: self.stack.describe(number).headers().collect(),
             user_metadata: None,
         }
     }

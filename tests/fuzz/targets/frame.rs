@@ -38,7 +38,11 @@ pub fn target(data: &[u8]) {
                     || Decoder::is_compressed(&map)
                     || pixels.len() * pixels.dtype().size() == payload.len()
             );
-            convert(&pixels, payload);
+            if Decoder::is_compressed(&map) {
+                convert(&pixels, pixels.bytes());
+            } else {
+                convert(&pixels, payload);
+            }
         }
         Err(rejection) => {
             check(&rejection);

@@ -5,6 +5,8 @@
 
 /// Command lines and their settings.
 pub mod arguments;
+/// Compressed frames.
+pub mod codec;
 /// Datums made from bytes, and the expected answer to each.
 mod datums;
 /// Choices taken from bytes.

@@ -33,8 +33,8 @@ pub fn target(data: &[u8]) {
 
 /// An arbitrary file.
 fn read(file: &[u8], shape: FrameShape) {
-    let decoded =
-        Decoder::new(Dtype::I16, shape).decode(file, &HashMap::new(), &mut Scratch::default());
+    let mut scratch = Scratch::default();
+    let decoded = Decoder::new(Dtype::I16, shape).decode(file, &HashMap::new(), &mut scratch);
     let pixels = match decoded {
         Ok(pixels) => pixels,
         Err(rejection) => return frame::check(&rejection),
@@ -127,6 +127,7 @@ fn image(feed: &mut Feed<'_>) -> (FrameShape, Vec<f32>) {
 /// A file that npyz wrote is read bit for bit, with or without leading ones, and is refused with a byte more or
 /// less.
 fn written_by_another(feed: &mut Feed<'_>) {
+    let mut scratch = Scratch::default();
     let ones = feed.below(4);
     let (shape, numbers) = image(feed);
     let mut axes = vec![1; ones];
@@ -142,24 +143,25 @@ fn written_by_another(feed: &mut Feed<'_>) {
     writer.finish().unwrap();
     let decoder = Decoder::new(Dtype::U8, shape);
     let pixels = decoder
-        .decode(&file, &HashMap::new(), &mut Scratch::default())
+        .decode(&file, &HashMap::new(), &mut scratch)
         .unwrap();
     assert_eq!(pixels.dtype(), Dtype::F32);
     assert_same(&single(&pixels), &finite(numbers));
     let shorter = &file[..file.len() - 1];
     let rejection = decoder
-        .decode(shorter, &HashMap::new(), &mut Scratch::default())
+        .decode(shorter, &HashMap::new(), &mut scratch)
         .unwrap_err();
     assert_eq!(rejection.kind(), "npy_truncated");
     file.push(0);
     let rejection = decoder
-        .decode(&file, &HashMap::new(), &mut Scratch::default())
+        .decode(&file, &HashMap::new(), &mut scratch)
         .unwrap_err();
     assert_eq!(rejection.kind(), "npy_oversized");
 }
 
 /// A file that we wrote is read back: the centre of an output, and nothing else of it.
 fn written_by_us(feed: &mut Feed<'_>) {
+    let mut scratch = Scratch::default();
     let dtype = feed.one_of(&[OutputDtype::Float32, OutputDtype::Int16]);
     let (width, height) = (feed.below(9), feed.below(9));
     let size = feed.one_of(&[OutputSize::Full, OutputSize::Size { width, height }]);
@@ -191,7 +193,7 @@ fn written_by_us(feed: &mut Feed<'_>) {
     read(&file, FrameShape { height, width });
     let decoder = Decoder::new(Dtype::U8, FrameShape { height, width });
     let pixels = decoder
-        .decode(&file, &HashMap::new(), &mut Scratch::default())
+        .decode(&file, &HashMap::new(), &mut scratch)
         .unwrap();
     let start = |pixels: usize, kept: usize| pixels / 2 - kept / 2;
     let (top, left) = (start(shape.height, height), start(shape.width, width));

@@ -1,4 +1,4 @@
-//! JPEG images of 8-bit pixels.
+//! JPEG images of 8-bit pixels. Decoders round differently: a pixel may differ by 1 from what libjpeg makes of it.
 
 use super::Damage;
 use crate::{Dtype, FrameShape};
@@ -6,6 +6,11 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
+
+/// The marker EOI (ITU-T T.81, B.1.1.3).
+const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+
+const INVALID: Damage = Damage::Invalid("its JPEG data cannot be decoded");
 
 /// A grey image of `shape` that fills `to`.
 pub(super) fn image(
@@ -18,6 +23,10 @@ pub(super) fn image(
         return Err(Damage::Unsupported(format!(
             "JPEG has pixels of 8 bits, and {dtype} has more"
         )));
+    }
+    // The decoder fills what is missing with grey.
+    if !payload.ends_with(&END_OF_IMAGE) {
+        return Err(Damage::Ends);
     }
     let options = DecoderOptions::default()
         .set_max_height(shape.height)
@@ -43,7 +52,36 @@ pub(super) fn image(
             });
         }
     }
-    decoder
-        .decode_into(to)
-        .map_err(|_| Damage::Invalid("its JPEG data cannot be decoded"))
+    mark(to, 0);
+    decoder.decode_into(to).map_err(|_| INVALID)?;
+    if is_marked(to, shape.width, 0) {
+        // Either it wrote no last row, or the row looks by accident like the mark.
+        mark(to, 1);
+        JpegDecoder::new_with_options(ZCursor::new(payload), options)
+            .decode_into(to)
+            .map_err(|_| INVALID)?;
+        if is_marked(to, shape.width, 1) {
+            return Err(Damage::Ends);
+        }
+    }
+    Ok(())
+}
+
+/// Fills `to` with values that show where the decoder writes none: it is content with data that ends too early.
+fn mark(to: &mut [u8], with: u8) {
+    for (k, to) in to.iter_mut().enumerate() {
+        *to = value(k, with);
+    }
+}
+
+/// Whether the last row is as [`mark`] left it.
+fn is_marked(pixels: &[u8], width: usize, with: u8) -> bool {
+    let last = pixels.len().saturating_sub(width);
+    let mut row = pixels.iter().enumerate().skip(last);
+    row.all(|(k, pixel)| *pixel == value(k, with))
+}
+
+/// Neighbours differ more than in an image, and with another `with` all differ.
+const fn value(k: usize, with: u8) -> u8 {
+    (k as u8).wrapping_mul(167) ^ with
 }

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame_id;
 use crate::npy::{fixture, header as npy_header};
-use crate::{frame_id, frame_number};
 
 const SHAPE: FrameShape = FrameShape {
     height: 2,
