@@ -10,6 +10,7 @@
 /// Settings of a server, and the server.
 mod server;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -83,10 +84,22 @@ impl NumberPv {
     /// Posts `number`.
     ///
     /// # Errors
-    /// None that is known.
+    /// No case is known; the server could refuse the value.
     pub fn post(&self, value: f64) -> Result<(), PostError> {
         self.clock
             .at_next(|time| posted(&self.pv, number(value, time)))
+    }
+}
+
+impl fmt::Debug for ImagePv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImagePv").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for NumberPv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NumberPv").finish_non_exhaustive()
     }
 }
 

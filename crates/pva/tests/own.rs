@@ -117,6 +117,48 @@ async fn a_client_that_connects_later_gets_the_last_image() {
 }
 
 #[tokio::test]
+async fn a_cancelled_wait_loses_nothing_in_another_task() {
+    const POSTS: i32 = 20;
+    let server = server();
+    let pv = server.image("a:image").unwrap();
+    // All queues are long enough for all posts.
+    let mut monitor = Monitor::new(MonitorOptions {
+        server_queue: 200,
+        queue: 200,
+        ..monitor(&server).options().clone()
+    });
+    assert_eq!(update(&mut monitor).await.content, Content::Idle);
+    let reader = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while seen.last() != Some(&Some(POSTS.into())) {
+            // The wait is cancelled whenever there is nothing yet.
+            let next = tokio::select! {
+                biased;
+                event = monitor.next() => Some(event),
+                () = tokio::task::yield_now() => None,
+            };
+            if let Some(Event::Update(update)) = next {
+                seen.push(update.unique_id);
+            }
+        }
+        seen
+    });
+    for id in 1..=POSTS {
+        let posted = NewImage {
+            unique_id: id,
+            ..image(Dtype::U8, None)
+        };
+        pv.post(&posted).unwrap();
+        tokio::task::yield_now().await;
+    }
+    let seen = tokio::time::timeout(PATIENCE, reader)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(seen.into_iter().eq((1..=POSTS).map(|id| Some(id.into()))));
+}
+
+#[tokio::test]
 async fn an_image_that_is_none_is_not_posted() {
     let server = server();
     let pv = server.image("a:image").unwrap();

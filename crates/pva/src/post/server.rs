@@ -1,5 +1,6 @@
 //! A server: its settings, its ports, its PVs.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -158,6 +159,15 @@ impl Server {
     fn add(&self, name: &str, pv: &SharedPV) -> Result<(), ServerError> {
         let added = self.source.try_add(name, pv.clone());
         added.map_err(|_| ServerError::Name(name.to_owned()))
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.tcp_port();
+        f.debug_struct("Server")
+            .field("tcp_port", &port)
+            .finish_non_exhaustive()
     }
 }
 
