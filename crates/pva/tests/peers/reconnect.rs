@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use beamflow_needs::needs;
-use beamflow_pva::{Event, MonitorOptions, Restart};
+use beamflow_pva::{Content, Event, MonitorOptions, Restart};
 use serde_json::json;
 
 use crate::peer::{Peer, Ports, hex};
@@ -180,11 +180,19 @@ async fn the_simulated_detector_of_pvapy_is_followed() {
     ];
     let _peer = Peer::start_program("pvapy-ad-sim-server", &arguments, ports);
     let mut watch = Watch::new(options(&format!("udp://127.0.0.1:{}", ports.udp)));
-    let mut last = None;
-    for _ in 0..50 {
-        let (id, image) = watch.image().await;
-        assert!(id > last, "{id:?} after {last:?}");
-        assert_eq!((image.shape.height, image.shape.width), (32, 64));
-        last = id;
+    let (mut seen, mut last) = (0, None);
+    while seen < 50 {
+        let update = watch.update().await;
+        match update.content {
+            Content::Image(image) => {
+                let id = update.unique_id;
+                assert!(id > last, "{id:?} after {last:?}");
+                assert_eq!((image.shape.height, image.shape.width), (32, 64));
+                (seen, last) = (seen + 1, id);
+            }
+            // It serves the PV before it has a frame.
+            Content::Idle => assert!(update.first),
+            other => panic!("{other:?}"),
+        }
     }
 }
