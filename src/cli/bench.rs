@@ -1,8 +1,7 @@
 //! `beamflow bench`.
 
 use super::parse::{EncoderOrNone, codec, time, whole_number};
-use crate::frame::BadValue;
-use crate::frame::FrameShape;
+use crate::frame::{BadValue, FrameShape, OutputSize};
 use crate::inference::schedule::Mode;
 use clap::Args;
 use std::path::PathBuf;
@@ -39,6 +38,11 @@ pub struct BenchArgs {
     /// A .npy file with frames for the model, shape (frames, height, width).
     #[arg(long, value_name = "FILE", requires = "model_path")]
     pub(crate) frames: Option<PathBuf>,
+
+    /// The part of each output that is sent, cropped around its centre; if not given, 64x64 of a simulated engine, and all of
+    /// a model's.
+    #[arg(long, value_name = "WIDTHxHEIGHT")]
+    pub(crate) output_size: Option<OutputSize>,
 
     /// How the frames are compressed: none, lz4, bslz4 or zlib; several are measured one after the other.
     #[arg(long = "codec", value_delimiter = ',', default_value = "none", value_name = "CODEC", value_parser = codec)]

@@ -90,10 +90,14 @@ pub(crate) enum BenchError {
 pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
     let older = args.compare.as_deref().map(read).transpose()?;
     let stages = match (&args.model_path, &args.frames) {
-        (Some(model), Some(frames)) => vec![Stage::of_model(model, FrameStack::read(frames)?)],
+        (Some(model), Some(frames)) => vec![Stage::of_model(
+            model,
+            FrameStack::read(frames)?,
+            args.output_size,
+        )],
         _ => {
             let stage = |shape: &FrameShape| {
-                Stage::free(*shape).ok_or(BenchError::NoFrame { shape: *shape })
+                Stage::free(*shape, args.output_size).ok_or(BenchError::NoFrame { shape: *shape })
             };
             args.frame_sizes
                 .iter()

@@ -26,8 +26,9 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// int16 frames of `shape`, and an engine that costs nothing; `None` for a shape that no frame can have.
-    pub(crate) fn free(shape: FrameShape) -> Option<Self> {
+    /// int16 frames of `shape`, and an engine that costs nothing; `None` for a shape that no frame can have. `output` is the
+    /// part of each output that is sent on, if it is not the usual one.
+    pub(crate) fn free(shape: FrameShape, output: Option<OutputSize>) -> Option<Self> {
         let pixels = shape.height * shape.width;
         let frames: Vec<Vec<i16>> = (0..FRAMES)
             .map(|k| {
@@ -37,7 +38,7 @@ impl Stage {
             })
             .collect();
         let (width, height) = (shape.width.min(OUTPUT), shape.height.min(OUTPUT));
-        let output = OutputSize::Size { width, height };
+        let output = output.unwrap_or(OutputSize::Size { width, height });
         let result = |frame: &Vec<i16>| {
             let values: Vec<_> = frame
                 .iter()
@@ -60,11 +61,11 @@ impl Stage {
     }
 
     /// The frames of `stack`, and a model.
-    pub(crate) fn of_model(model: &str, stack: FrameStack) -> Self {
+    pub(crate) fn of_model(model: &str, stack: FrameStack, output: Option<OutputSize>) -> Self {
         Self {
             stack,
             model: model.to_owned(),
-            output: OutputSize::Full,
+            output: output.unwrap_or(OutputSize::Full),
             results: None,
         }
     }
@@ -209,11 +210,11 @@ mod tests {
 
     #[test]
     fn a_known_answer_must_be_met_to_the_byte() {
-        let stage = Stage::free(FrameShape {
+        let shape = FrameShape {
             height: 4,
             width: 6,
-        })
-        .unwrap();
+        };
+        let stage = Stage::free(shape, None).unwrap();
         let mut expected = stage.expected();
         let Expected::Known(results) = &expected else {
             panic!("the simulated device's answers are known");
