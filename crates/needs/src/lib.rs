@@ -25,6 +25,7 @@ use std::process::{Command, Stdio};
 /// | `chromedriver`, `docker`, `kubectl`, `promtool`, `taskset`, `unshare` | the program, on `PATH` |
 /// | `onnxruntime` | `ORT_DYLIB_PATH` names its library |
 /// | `tensorrt` | `TENSORRT_PATH` names the folder with its libraries |
+/// | `pva_peers` | `BEAMFLOW_PYTHON` names a Python that has p4p and pvapy; scripts/pva-peers.sh makes one |
 /// | `shared` | `../shared`, beside the repository |
 /// | `mounts` | a file system can be mounted in a namespace of its own |
 /// | `memory_limits` | a control group with a memory limit can be made |
@@ -53,6 +54,7 @@ fn missing(name: &str) -> Result<Option<String>, &str> {
         }
         "onnxruntime" => names_a_path("ORT_DYLIB_PATH"),
         "tensorrt" => names_a_path("TENSORRT_PATH"),
+        "pva_peers" => names_a_path("BEAMFLOW_PYTHON"),
         "shared" => (
             root().join("../shared").is_dir(),
             "../shared is absent".to_owned(),
