@@ -4,6 +4,9 @@
 pub(crate) mod exit;
 /// The map vertex: engine → lanes → handler → host.
 pub mod map;
+/// The source vertex: a detector's PVs.
+#[cfg(feature = "pva")]
+pub(crate) mod pva_source;
 /// SIGTERM and SIGINT.
 pub(crate) mod signals;
 /// The source vertex: a simulated detector.

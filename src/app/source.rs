@@ -11,8 +11,8 @@ use crate::source::simulated::exposures::Exposures;
 use crate::source::simulated::sourcer::{Settings, SimulatedSource};
 use crate::vertex::map::{ServerError, make_way};
 use numaflow::shared::ServerExtras;
-use numaflow::source::Server;
-use std::path::PathBuf;
+use numaflow::source::{Server, Sourcer};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,19 @@ pub(crate) enum SourceError {
         points: usize,
         /// Of the frames.
         shape: FrameShape,
+    },
+    /// A flag is at odds with another.
+    #[cfg(feature = "pva")]
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The HTTP server cannot listen.
+    #[cfg(feature = "pva")]
+    #[error(
+        "cannot serve metrics on {address}: {source}; choose another address with --http-address, or off"
+    )]
+    Http {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
     },
     /// The frames cannot be simulated.
     #[error(transparent)]
@@ -67,7 +80,12 @@ impl SourceError {
     /// Whether a flag is wrong. The exit code is then 64.
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::TooLarge { .. })
+        match self {
+            #[cfg(feature = "pva")]
+            Self::Config(_) => true,
+            Self::TooLarge { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -96,7 +114,11 @@ pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
         () = shutdown.cancelled() => return Ok(()),
     };
     let source = SimulatedSource::new(stack, settings(&args), shutdown.clone());
-    let served = serve(&args, &source, &shutdown).await;
+    let paths = (args.sock_path.as_path(), args.server_info_path.as_path());
+    let served = serve(paths, &source, &shutdown, |text| {
+        report(&source.standing(), text);
+    })
+    .await;
     report(&source.standing(), "The source has ended.");
     served
 }
@@ -136,26 +158,31 @@ fn settings(args: &SimulateSourceArgs) -> Settings {
         },
         buffer: args.buffer as u64,
         ack_timeout: args.ack_timeout.0,
+        linger: args.linger.0,
         replica: replica.and_then(|text| text.parse().ok()).unwrap_or(0),
     }
 }
 
-/// Serves until `shutdown`, logging the totals now and then.
-async fn serve(
-    args: &SimulateSourceArgs,
-    source: &SimulatedSource,
+/// Serves until `shutdown` on a socket that the server-info file tells of, and reports the totals now and then.
+///
+/// # Errors
+/// [`SourceError`] if the socket cannot be served.
+pub(super) async fn serve(
+    (sock_path, server_info_path): (&Path, &Path),
+    source: &(impl Sourcer + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
+    report: impl Fn(&str),
 ) -> Result<(), SourceError> {
     let failed = |reason: String| SourceError::Serve {
-        path: args.sock_path.clone(),
+        path: sock_path.to_owned(),
         reason,
     };
     // The SDK removes any file at the path, including the socket of another process.
-    make_way(&args.sock_path, &args.server_info_path).await?;
+    make_way(sock_path, server_info_path).await?;
     let (stop, stopped) = oneshot::channel();
     let serving = Server::new(source.clone())
-        .with_socket_file(&args.sock_path)
-        .with_server_info_file(&args.server_info_path)
+        .with_socket_file(sock_path)
+        .with_server_info_file(server_info_path)
         .start_with_shutdown(stopped);
     let mut serving = std::pin::pin!(serving);
     let mut reports = tokio::time::interval(REPORT_EVERY);
@@ -168,7 +195,7 @@ async fn serve(
                 let _ = stop.send(());
                 break tokio::time::timeout(GOODBYE, serving).await.ok();
             }
-            _ = reports.tick() => report(&source.standing(), "Frames so far."),
+            _ = reports.tick() => report("Frames so far."),
         }
     };
     match served {

@@ -20,6 +20,9 @@ mod inspect;
 mod log;
 /// Parsers for numbers, times, addresses and policies.
 mod parse;
+/// `beamflow pva-source`.
+#[cfg(feature = "pva")]
+mod pva_source;
 /// Arguments and environment variables, read by one set of rules.
 mod reader;
 /// `beamflow send`.
@@ -43,6 +46,8 @@ pub(crate) use build_engine::BuildEngineArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use log::LogArgs;
+#[cfg(feature = "pva")]
+pub(crate) use pva_source::PvaSourceArgs;
 pub(crate) use reader::serving_variables;
 pub use reader::{Reading, Stop, command, read};
 pub(crate) use send::SendArgs;
@@ -87,6 +92,9 @@ pub enum Command {
     BenchEngine(BenchEngineArgs),
     /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
     SimulateSource(SimulateSourceArgs),
+    /// Serves the frames of a detector's PVs (EPICS pvAccess, NTNDArray) as a Numaflow source.
+    #[cfg(feature = "pva")]
+    PvaSource(PvaSourceArgs),
     /// Computes devices, settings, memory and bytes from a frame size, a frame rate and the time of a batch.
     Size(SizeArgs),
 }

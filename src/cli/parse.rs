@@ -150,6 +150,27 @@ pub(super) fn codec(text: &str) -> Result<EncoderOrNone, BadValue> {
         .map_err(|wrong: BadValue| wrong.or("none"))
 }
 
+/// A number of bytes, KiB, MiB or GiB.
+///
+/// # Errors
+/// [`BadValue`] for any other text.
+pub(super) fn bytes(text: &str) -> Result<usize, BadValue> {
+    let lower = text.to_ascii_lowercase();
+    let units = [("kib", 1 << 10), ("mib", 1 << 20), ("gib", 1 << 30)];
+    let with = |(unit, size)| Some((lower.strip_suffix(unit)?, size));
+    let (number, unit) = units.into_iter().find_map(with).unwrap_or((&lower, 1));
+    let number: Option<usize> = number.trim().parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| {
+            BadValue::new(
+                text,
+                "a number of bytes, such as 1048576, 1024KiB, 1MiB or 1GiB",
+            )
+        })
+}
+
 /// A rate in frames per second.
 ///
 /// # Errors
@@ -183,6 +204,17 @@ mod tests {
         for text in ["100", "0s", "s", "-1s", "1x"] {
             let error = time(text).unwrap_err();
             assert!(error.instead().contains("with its unit"), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_with_and_without_a_unit() {
+        for text in ["1048576", "1024KiB", "1MiB", "1 MiB"] {
+            assert_eq!(bytes(text), Ok(1 << 20), "{text}");
+        }
+        assert_eq!(bytes("2GiB"), Ok(2 << 30));
+        for text in ["", "0", "1GB", "-1", "1.5MiB", "99999999999999999999"] {
+            assert!(bytes(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! `beamflow size`.
 
-use super::parse::{rate, time, whole_number};
+use super::parse::{bytes, rate, time, whole_number};
 use crate::engine::options::Precision;
 use crate::frame::{BadValue, Dtype, FrameShape, OutputDtype, OutputFormat, OutputSize};
 use clap::Args;
@@ -71,7 +71,7 @@ pub struct SizeArgs {
     pub(crate) utilization: usize,
 
     /// JetStream's largest message (max_payload), in bytes, KiB or MiB.
-    #[arg(long, default_value = "1MiB", value_name = "BYTES", value_parser = size_in_bytes)]
+    #[arg(long, default_value = "1MiB", value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_payload: usize,
 
     /// Prints JSON instead of text.
@@ -85,34 +85,4 @@ fn frame_size(text: &str) -> Result<FrameShape, BadValue> {
         .ok()
         .filter(|shape: &FrameShape| shape.height.max(shape.width) <= 1 << 16)
         .ok_or_else(|| BadValue::new(text, "HEIGHTxWIDTH, such as 512x512, up to 65536x65536"))
-}
-
-/// Reads a number of bytes, KiB or MiB.
-fn size_in_bytes(text: &str) -> Result<usize, BadValue> {
-    let lower = text.to_ascii_lowercase();
-    let (number, unit) = match (lower.strip_suffix("kib"), lower.strip_suffix("mib")) {
-        (Some(number), _) => (number, 1 << 10),
-        (_, Some(number)) => (number, 1 << 20),
-        _ => (lower.as_str(), 1),
-    };
-    let number: Option<usize> = number.trim().parse().ok();
-    number
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| BadValue::new(text, "a number of bytes, such as 1048576, 1024KiB or 1MiB"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_read_with_and_without_a_unit() {
-        for text in ["1048576", "1024KiB", "1MiB", "1 MiB"] {
-            assert_eq!(size_in_bytes(text), Ok(1 << 20), "{text}");
-        }
-        for text in ["", "0", "1GB", "-1", "1.5MiB", "99999999999999999999"] {
-            assert!(size_in_bytes(text).is_err(), "{text}");
-        }
-    }
 }

@@ -36,6 +36,10 @@ pub struct SimulateSourceArgs {
     #[arg(long, env = "SOURCE_BUFFER", default_value = "1000", value_name = "FRAMES", value_parser = whole_number::<1, 1_000_000_000>)]
     pub(crate) buffer: usize,
 
+    /// How long a read that has at least one frame waits for more; off: until it has as many as were asked for.
+    #[arg(long, env = "SOURCE_LINGER", default_value = "10ms", value_name = "TIME", value_parser = time_or_off)]
+    pub(crate) linger: TimeOrOff,
+
     /// How long to wait for an ack before a read frame is delivered again; off: never.
     #[arg(long, env = "SOURCE_ACK_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) ack_timeout: TimeOrOff,

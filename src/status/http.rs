@@ -3,16 +3,15 @@
 //! What always holds: no path reads a file or changes anything; a request is small and must arrive within seconds; a connection
 //! lasts half a minute at most; there are at most `MOST_CONNECTIONS` of them. An error on one does not affect the sidecar.
 
-use super::Status;
 use super::drawing;
 use super::exposition::{Format, classic};
 use super::listen::listen;
-use super::phase::Phase;
+use crate::inference::newest::Newest;
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -31,14 +30,35 @@ const HEAD_SIZE: usize = 16 * 1024;
 const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
 /// Connections at once; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 32;
-/// The status page.
-const PAGE: &str = include_str!("page.html");
 /// The page may run its own script and connect to this address only.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                            img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
 /// How long to wait before a taken port is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// What a vertex shows.
+pub(crate) trait Site: Send + Sync + 'static {
+    /// The status page, as HTML.
+    fn page(&self) -> String;
+
+    /// Everything counted and measured, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// None is known: the text is written to memory.
+    fn metrics(&self) -> Result<String, std::fmt::Error>;
+
+    /// The same for the page, as JSON.
+    fn stats(&self) -> Response;
+
+    /// Whether the vertex is ready, in a word.
+    fn readiness(&self) -> (StatusCode, &'static str);
+
+    /// The keeper of the newest frame, if there is one.
+    fn newest(&self) -> Option<&Newest> {
+        None
+    }
+}
 
 /// Listens on `address`, and answers in its own task until the process ends. Returns the address, or none if another process
 /// has the port: frames do not wait for it, and it is tried again until it is free.
@@ -47,8 +67,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// The system error if it cannot listen there at all.
 pub(crate) async fn serve(
     address: SocketAddr,
-    status: Arc<Status>,
+    status: Arc<impl Site>,
 ) -> std::io::Result<Option<SocketAddr>> {
+    let status: Arc<dyn Site> = status;
     match listen(address) {
         Ok(listener) => start(listener, status).map(Some),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -64,7 +85,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn try_again(address: SocketAddr, status: Arc<Status>) {
+async fn try_again(address: SocketAddr, status: Arc<dyn Site>) {
     let listener = loop {
         tokio::time::sleep(AGAIN).await;
         match listen(address) {
@@ -79,7 +100,7 @@ async fn try_again(address: SocketAddr, status: Arc<Status>) {
     }
 }
 
-fn start(listener: TcpListener, status: Arc<Status>) -> std::io::Result<SocketAddr> {
+fn start(listener: TcpListener, status: Arc<dyn Site>) -> std::io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     tracing::info!(%address, "Metrics, stats and health are served over HTTP.");
     tokio::spawn(accept(listener, router(status)));
@@ -118,7 +139,7 @@ async fn accept(listener: TcpListener, router: Router) {
     }
 }
 
-fn router(status: Arc<Status>) -> Router {
+fn router(status: Arc<dyn Site>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/newest/{sequence}/{image}", get(picture))
@@ -129,22 +150,22 @@ fn router(status: Arc<Status>) -> Router {
         .with_state(status)
 }
 
-async fn page() -> Response {
+async fn page(State(status): State<Arc<dyn Site>>) -> Response {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
-    (headers, Html(PAGE)).into_response()
+    (headers, Html(status.page())).into_response()
 }
 
 /// One image of the newest frame: `/newest/SEQUENCE/INDEX.png`.
 async fn picture(
-    State(status): State<Arc<Status>>,
+    State(status): State<Arc<dyn Site>>,
     Path((sequence, image)): Path<(u64, String)>,
 ) -> Response {
     let index = image.strip_suffix(".png").and_then(|n| n.parse().ok());
-    let frame = status.newest().get(sequence);
+    let frame = status.newest().and_then(|newest| newest.get(sequence));
     let (Some(index), Some(frame)) = (index, frame) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -164,7 +185,7 @@ async fn picture(
     }
 }
 
-async fn metrics(State(status): State<Arc<Status>>, headers: HeaderMap) -> Response {
+async fn metrics(State(status): State<Arc<dyn Site>>, headers: HeaderMap) -> Response {
     let text = match status.metrics() {
         Ok(text) => text,
         Err(error) => {
@@ -183,27 +204,19 @@ async fn metrics(State(status): State<Arc<Status>>, headers: HeaderMap) -> Respo
     (headers, text).into_response()
 }
 
-async fn stats(State(status): State<Arc<Status>>) -> Response {
-    Json(status.stats()).into_response()
+async fn stats(State(status): State<Arc<dyn Site>>) -> Response {
+    status.stats()
 }
 
-async fn readiness(State(status): State<Arc<Status>>) -> (StatusCode, &'static str) {
-    match status.phase() {
-        Phase::Ready => (StatusCode::OK, "ready\n"),
-        Phase::Loading => (StatusCode::SERVICE_UNAVAILABLE, "the model is loading\n"),
-        Phase::Draining => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "calls in hand are answered, then the process ends\n",
-        ),
-        Phase::Lost => (StatusCode::SERVICE_UNAVAILABLE, "the last device is lost\n"),
-    }
+async fn readiness(State(status): State<Arc<dyn Site>>) -> (StatusCode, &'static str) {
+    status.readiness()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::newest::Newest;
     use crate::inference::schedule::Mode;
+    use crate::status::Status;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 

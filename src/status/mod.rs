@@ -13,6 +13,9 @@ pub(crate) mod http;
 mod listen;
 /// Where the sidecar is in its life.
 mod phase;
+/// The status of a PVA source.
+#[cfg(feature = "pva")]
+pub(crate) mod source;
 /// The answer to `/stats`.
 mod stats;
 
@@ -22,7 +25,11 @@ use crate::inference::newest::Newest;
 use crate::inference::schedule::Mode;
 use crate::telemetry::setting::Setting;
 use crate::telemetry::{logs, names};
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use history::{History, Sample};
+use http::Site;
 use parking_lot::Mutex;
 use phase::Phase;
 use prometheus_client::encoding::text::encode;
@@ -34,6 +41,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+/// How all pages look.
+const STYLE: &str = include_str!("style.css");
 /// How often the history gets a sample.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two summaries in the log.
@@ -208,5 +217,36 @@ impl Status {
             "The last {:.0} seconds.",
             recent.seconds
         );
+    }
+}
+
+impl Site for Status {
+    fn page(&self) -> String {
+        include_str!("page.html").replace("/* style */", STYLE)
+    }
+
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
+        Self::metrics(self)
+    }
+
+    fn stats(&self) -> Response {
+        Json(Self::stats(self)).into_response()
+    }
+
+    fn readiness(&self) -> (StatusCode, &'static str) {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match self.phase() {
+            Phase::Ready => (StatusCode::OK, "ready\n"),
+            Phase::Loading => (unavailable, "the model is loading\n"),
+            Phase::Draining => (
+                unavailable,
+                "calls in hand are answered, then the process ends\n",
+            ),
+            Phase::Lost => (unavailable, "the last device is lost\n"),
+        }
+    }
+
+    fn newest(&self) -> Option<&Newest> {
+        Some(&self.newest)
     }
 }

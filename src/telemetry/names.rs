@@ -104,6 +104,78 @@ pub(crate) const READ_BATCH_FRAMES_NEEDED: Name = name(
     "Datums that a read batch must hold for every slot to be used",
 );
 
+/// Metrics of the PVA source.
+#[cfg(feature = "pva")]
+mod source {
+    use super::{Name, name};
+
+    pub(crate) const SOURCE_CONNECTED: Name =
+        name("source_connected", "1 while the PV is connected");
+    pub(crate) const SOURCE_CONNECTIONS: Name = name("source_connections", "Connections to the PV");
+    pub(crate) const SOURCE_UPDATES: Name = name(
+        "source_updates",
+        "Updates of the PV: frames and skipped ones",
+    );
+    pub(crate) const SOURCE_FRAMES: Name = name("source_frames", "Frames taken in");
+    pub(crate) const SOURCE_BYTES: Name =
+        name("source_bytes", "Bytes of frames, as they are sent on");
+    pub(crate) const SOURCE_UNCOMPRESSED_BYTES: Name = name(
+        "source_uncompressed_bytes",
+        "Bytes of the same frames as raw pixels",
+    );
+    pub(crate) const SOURCE_SKIPPED: Name =
+        name("source_skipped", "Updates that are no frames, by reason");
+    pub(crate) const SOURCE_GAP_FRAMES: Name = name(
+        "source_gap_frames",
+        "Frames that are missing, by who lost them",
+    );
+    pub(crate) const SOURCE_GAP_FRAMES_FILLED: Name = name(
+        "source_gap_frames_filled",
+        "Frames that came after they had been counted as missing",
+    );
+    pub(crate) const SOURCE_LATE: Name =
+        name("source_late", "Frames that were overtaken by another");
+    pub(crate) const SOURCE_SERIES: Name =
+        name("source_series", "Series of frames that have begun");
+    pub(crate) const SOURCE_LEFT_OUT: Name = name(
+        "source_left_out",
+        "Updates left out for lack of room, by the server (if it says so) or by this client",
+    );
+    pub(crate) const SOURCE_DROPPED: Name =
+        name("source_dropped", "Frames that were not read in time");
+    pub(crate) const SOURCE_POSITIONS_MISSING: Name = name(
+        "source_positions_missing",
+        "Positions that are missing or no numbers",
+    );
+    pub(crate) const SOURCE_EVENT_TIMES: Name = name(
+        "source_event_times",
+        "Frames by what their event time is made from",
+    );
+    pub(crate) const SOURCE_MONITOR_RESTARTS: Name = name(
+        "source_monitor_restarts",
+        "Monitors that were started again, by reason",
+    );
+    pub(crate) const SOURCE_SECONDS_SINCE_FRAME: Name =
+        name("source_seconds_since_frame", "Time since the last frame");
+    pub(crate) const SOURCE_UNREAD: Name = name("source_unread", "Frames that are not read yet");
+    pub(crate) const SOURCE_UNACKED: Name =
+        name("source_unacked", "Frames that are read and not acked");
+    pub(crate) const SOURCE_WAITING: Name =
+        name("source_waiting", "Frames that wait to be delivered again");
+    pub(crate) const SOURCE_BUFFER_BYTES: Name =
+        name("source_buffer_bytes", "Bytes of all frames that are kept");
+    pub(crate) const SOURCE_ACKED: Name = name("source_acked", "Frames acked");
+    pub(crate) const SOURCE_NACKED: Name = name("source_nacked", "Nacks of frames");
+    pub(crate) const SOURCE_DELIVERED_AGAIN: Name = name(
+        "source_delivered_again",
+        "Deliveries of frames after the first",
+    );
+    pub(crate) const SOURCE_UNKNOWN_ACKS: Name =
+        name("source_unknown_acks", "Acks of frames that are not here");
+}
+#[cfg(feature = "pva")]
+pub(crate) use source::*;
+
 impl Name {
     /// Registers `metric` under this name.
     #[allow(clippy::disallowed_methods, reason = "the one way to register")]

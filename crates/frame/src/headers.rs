@@ -14,6 +14,22 @@ pub const DTYPE: &str = "x-frame-dtype";
 pub const SHAPE: &str = "x-frame-shape";
 /// How the payload is compressed: a [`Codec`], or `none`.
 pub const CODEC: &str = "x-codec";
+/// The PV that the frame came from.
+pub const PV: &str = "x-pv";
+/// When the first frame of the series was taken that the source saw, in ns since 1970. It names the series.
+pub const SERIES_START: &str = "x-series-start";
+/// What the detector calls the scan.
+pub const SCAN: &str = "x-scan";
+/// When the detector took the frame, in ns since 1970.
+pub const FRAME_TIME: &str = "x-frame-time";
+/// Where the frame was taken, in metres along the rows.
+pub const POSITION_X: &str = "x-position-x";
+/// Where the frame was taken, in metres across the rows.
+pub const POSITION_Y: &str = "x-position-y";
+/// What the names of headers begin with that are attributes of the detector.
+pub const ATTRIBUTE: &str = "x-attr-";
+/// How often the source has delivered the frame, from the second time on.
+pub const DELIVERY: &str = "x-delivery";
 
 /// One line of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +43,7 @@ pub struct Header {
 }
 
 /// All of them.
-pub const ALL: [Header; 4] = [
+pub const ALL: [Header; 12] = [
     Header {
         name: TXN_ID,
         values: "the frame's number; logs name the frame by it, and missing numbers are counted",
@@ -48,7 +64,30 @@ pub const ALL: [Header; 4] = [
         values: Codec::ALLOWED,
         without: "none",
     },
+    told(PV, "the PV that the frame came from"),
+    told(
+        SERIES_START,
+        "when the series began, in ns since 1970: its name",
+    ),
+    told(SCAN, "what the detector calls the scan"),
+    told(FRAME_TIME, "when the frame was taken, in ns since 1970"),
+    told(POSITION_X, "where it was taken, in metres along the rows"),
+    told(POSITION_Y, "where it was taken, in metres across the rows"),
+    told("x-attr-NAME", "the detector's attribute NAME"),
+    told(
+        DELIVERY,
+        "how often the source has delivered it, from the second time on",
+    ),
 ];
+
+/// A header that sources write for sinks; the sidecar does not read it.
+const fn told(name: &'static str, values: &'static str) -> Header {
+    Header {
+        name,
+        values,
+        without: "nothing",
+    }
+}
 
 /// What a source says about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use super::backlog::{Backlog, Standing};
 use super::exposures::Exposures;
 use crate::lab::stack::FrameStack;
+use crate::source::reading::{Reading, Supply};
 use crate::telemetry::rate::RateLimit;
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use parking_lot::Mutex;
@@ -10,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of the simulated detector.
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) buffer: u64,
     /// A frame without an ack is delivered again after this time; `None`: never.
     pub(crate) ack_timeout: Option<Duration>,
+    /// How long a read with at least one frame waits for more.
+    pub(crate) linger: Option<Duration>,
     /// The number of this pod in its vertex: the partition of its offsets.
     pub(crate) replica: i32,
 }
@@ -33,6 +36,7 @@ pub(crate) struct SimulatedSource(Arc<Shared>);
 struct Shared {
     stack: FrameStack,
     exposures: Exposures,
+    linger: Option<Duration>,
     replica: i32,
     /// Distinguishes this process's offsets from those of an earlier process, which had the same frame numbers:
     /// the JetStream buffer discards a message whose offset it has seen as a duplicate.
@@ -63,6 +67,7 @@ impl SimulatedSource {
         Self(Arc::new(Shared {
             stack,
             exposures: settings.exposures,
+            linger: settings.linger,
             replica: settings.replica,
             run: since.unwrap_or_default().as_micros().to_string(),
             opened: OnceLock::new(),
@@ -139,42 +144,6 @@ impl Shared {
         }
     }
 
-    /// Sends frames until `request` is complete, its timeout expires or the reader disconnects; returns the
-    /// frames that were handed over.
-    async fn hand_over(&self, request: &SourceReadRequest, to: &Sender<Message>) -> Vec<u64> {
-        let deadline = Instant::now().checked_add(request.timeout);
-        let mut given = Vec::new();
-        loop {
-            // The listener is registered before the backlog is read, so that no change in between is missed.
-            let changed = self.changed.notified();
-            let now = Instant::now();
-            let (numbers, next) = {
-                let mut backlog = self.backlog.lock();
-                self.opened.get_or_init(SystemTime::now);
-                let numbers = backlog.take(now, request.count - given.len());
-                (numbers, backlog.next())
-            };
-            self.warn();
-            given.extend(&numbers);
-            for number in numbers {
-                if to.send(self.message(number)).await.is_err() {
-                    return given;
-                }
-            }
-            let is_over = deadline.is_some_and(|deadline| now >= deadline);
-            if given.len() >= request.count || is_over {
-                return given;
-            }
-            let wake = next.into_iter().chain(deadline).min();
-            tokio::select! {
-                () = wait_until(wake) => {}
-                () = changed => {}
-                () = to.closed() => return given,
-                () = self.shutdown.cancelled() => return given,
-            }
-        }
-    }
-
     fn note_end(&self, was_over: bool) {
         if !was_over && self.backlog.lock().is_over() {
             tracing::info!("The last frame is taken, and every frame is acked or dropped.");
@@ -182,18 +151,35 @@ impl Shared {
     }
 }
 
-async fn wait_until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
+impl Supply for Shared {
+    type Id = u64;
+
+    fn take(&self, now: Instant, most: usize) -> Vec<(u64, Message)> {
+        let numbers = {
+            let mut backlog = self.backlog.lock();
+            self.opened.get_or_init(SystemTime::now);
+            backlog.take(now, most)
+        };
+        self.warn();
+        let message = |number| (number, self.message(number));
+        numbers.into_iter().map(message).collect()
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.backlog.lock().next()
     }
 }
 
 #[async_trait::async_trait]
 impl Sourcer for SimulatedSource {
     async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
-        let source = &self.0;
-        let given = source.hand_over(&request, &transmitter).await;
+        let source = &*self.0;
+        let reading = Reading {
+            changed: &source.changed,
+            shutdown: &source.shutdown,
+            linger: source.linger,
+        };
+        let given = reading.serve(source, &request, &transmitter).await;
         // The SDK drops its receiver when the reader has disconnected. No frame of this read is acked yet: a
         // reader acks only after it has read to the end.
         if transmitter.is_closed() {

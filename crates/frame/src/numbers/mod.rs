@@ -140,7 +140,8 @@ impl FrameNumbers {
         std::mem::take(&mut self.lost)
     }
 
-    /// The next number begins a new series, whatever it is: for instance, because the scan has another name.
+    /// The next number begins a new series, whatever it is: for instance, because the scan has another name. If it is above the
+    /// highest, the counter goes on, and numbers between the two are a gap.
     pub fn end_series(&mut self) {
         self.ended = true;
     }
@@ -152,7 +153,12 @@ impl FrameNumbers {
             return (Kind::Frame, false);
         };
         if ended {
-            self.begin(number, taken, Left::Closed);
+            // The counter may go on counting: then nothing is missing at the start.
+            if number > highest && number - highest <= WINDOW {
+                self.go_on(0, number, taken);
+            } else {
+                self.begin(number, taken, Left::Closed);
+            }
             return (Kind::NewSeries, false);
         }
         if let Some(place) = self.of_earlier_row(number, taken) {

@@ -20,6 +20,7 @@ fn source(last: Option<u64>) -> SimulatedSource {
         exposures: Exposures { fps: 10.0, last },
         buffer: 100,
         ack_timeout: None,
+        linger: None,
         replica: 3,
     };
     SimulatedSource::new(stack(), settings, CancellationToken::new())
@@ -139,6 +140,7 @@ async fn the_stop_ends_a_read_that_waits() {
         },
         buffer: 1,
         ack_timeout: None,
+        linger: None,
         replica: 0,
     };
     let source = SimulatedSource::new(stack(), settings, stop.clone());

@@ -1,0 +1,215 @@
+//! The SDK's `Sourcer` on the backlog, and the tasks that fill it.
+//!
+//! A frame's pixels are copied once, from the client's buffer into the message. Nothing waits for Numaflow: when it is slow,
+//! the oldest unread frame goes.
+
+use super::backlog::{Backlog, Books, Delivery};
+use super::datum::Frame;
+use super::identity::Identity;
+use super::pv::{Pv, Tally};
+use super::settings::Settings;
+use crate::frame::headers;
+use crate::pva::Monitor;
+use crate::source::reading::{Reading, Supply};
+use crate::telemetry::rate::RateLimit;
+use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// After so long without an event, open gaps are certain.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// PVs as a source; clones share their state.
+#[derive(Clone)]
+pub(crate) struct PvaSource(Arc<Shared>);
+
+struct Shared {
+    pvs: Vec<Pv>,
+    backlog: Mutex<Backlog<Frame>>,
+    linger: Option<Duration>,
+    /// Frames have become available.
+    changed: Notify,
+    /// The process ends: reads end.
+    shutdown: CancellationToken,
+    lines: Mutex<RateLimit>,
+}
+
+impl PvaSource {
+    /// A source of the PVs in `settings`; nothing is connected yet. `process` is a random number.
+    pub(crate) fn new(settings: Settings, process: u64, shutdown: CancellationToken) -> Self {
+        let Settings {
+            pvs,
+            common,
+            limits,
+            linger,
+        } = settings;
+        let pv = |(index, pv)| Pv::new(pv, &common, index, process);
+        Self(Arc::new(Shared {
+            pvs: (0..).zip(pvs).map(pv).collect(),
+            backlog: Mutex::new(Backlog::new(limits)),
+            linger,
+            changed: Notify::new(),
+            shutdown,
+            lines: Mutex::new(RateLimit::new(1, Duration::from_secs(10))),
+        }))
+    }
+
+    /// Follows every PV, each in a task of its own, until the process ends.
+    pub(crate) fn follow(&self) {
+        for (index, pv) in self.0.pvs.iter().enumerate() {
+            let monitor = Monitor::new(pv.monitor());
+            tokio::spawn(follow(Arc::clone(&self.0), index, monitor));
+        }
+    }
+
+    /// What has happened to each PV.
+    pub(crate) fn tallies(&self) -> Vec<Tally> {
+        self.0.pvs.iter().map(Pv::tally).collect()
+    }
+
+    /// Frames by state.
+    pub(crate) fn books(&self) -> Books {
+        self.0.backlog.lock().books()
+    }
+}
+
+async fn follow(shared: Arc<Shared>, index: usize, mut monitor: Monitor) {
+    let Some(pv) = shared.pvs.get(index) else {
+        return;
+    };
+    loop {
+        let event = tokio::select! {
+            event = timeout(QUIET, monitor.next()) => event,
+            () = shared.shutdown.cancelled() => return,
+        };
+        match event {
+            Ok(event) => {
+                if pv.event(event, now(), &shared.backlog) {
+                    shared.changed.notify_waiters();
+                }
+            }
+            Err(_) => pv.settle(),
+        }
+    }
+}
+
+/// Now, in ns since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Supply for Shared {
+    type Id = Identity;
+
+    fn take(&self, now: Instant, most: usize) -> Vec<(Identity, Message)> {
+        let taken = self.backlog.lock().take(now, most);
+        taken.into_iter().map(message).collect()
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.backlog.lock().next()
+    }
+}
+
+fn message(delivery: Delivery<Frame>) -> (Identity, Message) {
+    let Delivery {
+        identity,
+        frame,
+        count,
+    } = delivery;
+    let mut headers = frame.headers.clone();
+    if count > 1 {
+        headers.insert(headers::DELIVERY.to_owned(), count.to_string());
+    }
+    let message = Message {
+        value: frame.pixels.to_vec(),
+        offset: Offset {
+            offset: identity.to_bytes(),
+            partition_id: frame.partition,
+        },
+        event_time: frame.event_time.into(),
+        keys: Vec::new(),
+        headers,
+        user_metadata: None,
+    };
+    (identity, message)
+}
+
+#[async_trait::async_trait]
+impl Sourcer for PvaSource {
+    async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
+        let source = &*self.0;
+        let reading = Reading {
+            changed: &source.changed,
+            shutdown: &source.shutdown,
+            linger: source.linger,
+        };
+        let given = reading.serve(source, &request, &transmitter).await;
+        // No frame of this read is acked yet: a reader acks only after it has read to the end.
+        if transmitter.is_closed() {
+            tracing::warn!(
+                frames = given.len(),
+                "The reader has gone in mid-read: its frames are delivered again."
+            );
+            source.backlog.lock().give_back(&given);
+            source.changed.notify_waiters();
+        }
+    }
+
+    async fn ack(&self, offsets: Vec<Offset>) {
+        let source = &self.0;
+        let mut unknown = 0;
+        {
+            let mut backlog = source.backlog.lock();
+            for offset in &offsets {
+                match Identity::from_bytes(&offset.offset) {
+                    Some(identity) => unknown += usize::from(!backlog.ack(identity)),
+                    None => {
+                        backlog.unknown_ack();
+                        unknown += 1;
+                    }
+                }
+            }
+        }
+        if unknown > 0
+            && let Some(more) = source.lines.lock().pass(Instant::now())
+        {
+            tracing::warn!(
+                frames = unknown,
+                more,
+                "An ack names frames that are not out: acked before, or read from an earlier source."
+            );
+        }
+        source.changed.notify_waiters();
+    }
+
+    async fn nack(&self, offsets: Vec<NackOffset>) {
+        let now = Instant::now();
+        for nacked in &offsets {
+            let options = nacked.options.as_ref();
+            let delay = options.and_then(|options| options.delay).unwrap_or(0);
+            if let Some(identity) = Identity::from_bytes(&nacked.offset.offset) {
+                let delay = Duration::from_millis(delay);
+                self.0.backlog.lock().nack(identity, now, delay);
+            }
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    async fn pending(&self) -> Option<usize> {
+        usize::try_from(self.books().pending()).ok()
+    }
+
+    async fn active_partitions(&self) -> Option<Vec<i32>> {
+        let all = 0..i32::try_from(self.0.pvs.len()).unwrap_or(i32::MAX);
+        Some(all.collect())
+    }
+}

@@ -1,0 +1,173 @@
+//! Reads: up to so many frames, for at most so long.
+//!
+//! A read ends when it has as many frames as were asked for, when its time is over, or, with at least one frame, when no other
+//! has come for the *linger*: an impatient reader gets what there is, a busy source gives full reads.
+
+use numaflow::source::{Message, SourceReadRequest};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// What frames are taken from.
+pub(crate) trait Supply {
+    /// What a frame is given back by.
+    type Id;
+
+    /// Takes up to `most` frames that are available at `now`. They are unacked from then on.
+    fn take(&self, now: Instant, most: usize) -> Vec<(Self::Id, Message)>;
+
+    /// When the next frame becomes available by itself.
+    fn next(&self) -> Option<Instant>;
+}
+
+/// The rest of what a read depends on.
+pub(crate) struct Reading<'a> {
+    /// Frames have become available.
+    pub(crate) changed: &'a Notify,
+    /// The process ends: so does the read.
+    pub(crate) shutdown: &'a CancellationToken,
+    /// `None`: for as long as the read lasts.
+    pub(crate) linger: Option<Duration>,
+}
+
+impl Reading<'_> {
+    /// Sends frames of `supply` until the read is complete, its time is over or the reader has gone. Returns what was handed
+    /// over.
+    pub(crate) async fn serve<S: Supply>(
+        &self,
+        supply: &S,
+        request: &SourceReadRequest,
+        to: &Sender<Message>,
+    ) -> Vec<S::Id> {
+        let mut deadline = Instant::now().checked_add(request.timeout);
+        let mut given = Vec::new();
+        loop {
+            // The listener is registered before the frames are taken, so that no change in between is missed.
+            let changed = self.changed.notified();
+            let now = Instant::now();
+            let taken = supply.take(now, request.count - given.len());
+            if given.is_empty() && !taken.is_empty() {
+                let lingered = self.linger.and_then(|linger| now.checked_add(linger));
+                deadline = deadline.into_iter().chain(lingered).min();
+            }
+            for (id, message) in taken {
+                given.push(id);
+                if to.send(message).await.is_err() {
+                    return given;
+                }
+            }
+            let is_over = deadline.is_some_and(|deadline| now >= deadline);
+            if given.len() >= request.count || is_over {
+                return given;
+            }
+            let wake = supply.next().into_iter().chain(deadline).min();
+            tokio::select! {
+                () = wait_until(wake) => {}
+                () = changed => {}
+                () = to.closed() => return given,
+                () = self.shutdown.cancelled() => return given,
+            }
+        }
+    }
+}
+
+async fn wait_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use tokio::sync::mpsc;
+
+    /// A frame every 100 ms, five in all; the first is there at the start.
+    struct Slow {
+        begun: Instant,
+        taken: Mutex<u64>,
+    }
+
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    impl Supply for Slow {
+        type Id = u64;
+
+        fn take(&self, now: Instant, most: usize) -> Vec<(u64, Message)> {
+            let mut taken = self.taken.lock();
+            let due = now.duration_since(self.begun).as_millis() / PERIOD.as_millis() + 1;
+            let new = (due.min(5) as u64).saturating_sub(*taken).min(most as u64);
+            let message = || Message {
+                value: Vec::new(),
+                offset: numaflow::source::Offset {
+                    offset: vec![1],
+                    partition_id: 0,
+                },
+                event_time: Default::default(),
+                keys: Vec::new(),
+                headers: Default::default(),
+                user_metadata: None,
+            };
+            let first = *taken + 1;
+            *taken += new;
+            (first..first + new).map(|id| (id, message())).collect()
+        }
+
+        fn next(&self) -> Option<Instant> {
+            let taken = *self.taken.lock();
+            (taken < 5).then(|| self.begun + PERIOD * taken as u32)
+        }
+    }
+
+    /// The frames of one read, and how long it took in ms.
+    async fn read(count: usize, timeout_ms: u64, linger_ms: Option<u64>) -> (usize, u128) {
+        let begun = Instant::now();
+        let supply = Slow {
+            begun,
+            taken: Mutex::new(0),
+        };
+        let reading = Reading {
+            changed: &Notify::new(),
+            shutdown: &CancellationToken::new(),
+            linger: linger_ms.map(Duration::from_millis),
+        };
+        let request = SourceReadRequest {
+            count,
+            timeout: Duration::from_millis(timeout_ms),
+        };
+        let (to, mut messages) = mpsc::channel(100);
+        let given = reading.serve(&supply, &request, &to).await;
+        let took = begun.elapsed().as_millis();
+        drop(to);
+        let mut sent = 0;
+        while messages.recv().await.is_some() {
+            sent += 1;
+        }
+        assert_eq!(sent, given.len());
+        (sent, took)
+    }
+
+    // The clock is paused: it jumps to whatever is waited for.
+    #[tokio::test(start_paused = true)]
+    async fn a_read_ends_at_its_count_its_time_or_after_the_linger() {
+        for (count, timeout, linger, expected) in [
+            (3, 1000, None, (3, 200)),
+            (9, 250, None, (3, 250)),
+            (9, 2000, None, (5, 2000)),
+            (9, 2000, Some(0), (1, 0)),
+            (9, 2000, Some(150), (2, 150)),
+            (9, 120, Some(5000), (2, 120)),
+            (1, 2000, Some(50), (1, 0)),
+        ] {
+            let found = read(count, timeout, linger).await;
+            assert_eq!(
+                found, expected,
+                "{count} frames in {timeout} ms, linger {linger:?}"
+            );
+        }
+    }
+}
