@@ -158,6 +158,7 @@ async fn a_read_gives_consecutive_frames_with_headers() {
         assert_eq!(message.offset.partition_id, 2);
         assert!(seen.insert(message.offset.offset.clone()));
     }
+    drop(reader);
     source.stop().await;
 }
 
@@ -182,6 +183,7 @@ async fn acked_frames_are_no_longer_pending() {
     reader.ack(offsets(&rest)).await.unwrap();
     assert_eq!(pending(&reader).await, 0);
     assert!(read(&mut reader, 10, SHORT).await.is_empty());
+    drop(reader);
     let log = source.stop().await;
     let totals = log.lines().last().unwrap();
     for word in [
@@ -217,6 +219,7 @@ async fn a_nacked_frame_comes_again_the_same_and_first() {
     );
     reader.ack(offsets(&second)).await.unwrap();
     assert_eq!(ids(&read(&mut reader, 1, LONG).await), [8]);
+    drop(reader);
     let log = source.stop().await;
     assert!(log.contains("nacked=2") && log.contains("again=2"), "{log}");
 }
@@ -244,6 +247,7 @@ async fn unread_frames_are_dropped_oldest_first_and_counted() {
     let waited = tokio::time::timeout(NEVER, reading).await;
     assert!(waited.is_ok(), "no drop, or no frame 50: {:?}", ids(&taken));
     assert!(ids(&taken).is_sorted_by(|a, b| a < b), "{:?}", ids(&taken));
+    drop(reader);
     let log = source.stop().await;
     let totals = [
         format!("read={}", taken.len()),
@@ -274,7 +278,51 @@ async fn frames_of_a_lost_reader_go_to_the_next_one() {
     assert_eq!(again, messages[15..]);
     reader.ack(offsets(&again)).await.unwrap();
     until_pending(&reader, 0).await;
+    drop(reader);
     source.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_survives_a_numa_that_is_killed_in_mid_read() {
+    let source = Source::start(&["--fps", "100000", "--frames", "3", "--ack-timeout", "off"]).await;
+    let other = connect(&source).await;
+    for _ in 0..3 {
+        let mut reader = connect(&source).await;
+        let in_mid_read = async {
+            tokio::select! {
+                read = reader.read(4, LONG) => panic!("there is no fourth frame: {read:?}"),
+                () = until_pending(&other, 3) => {}
+            }
+        };
+        in_mid_read.await;
+    }
+    let mut reader = connect(&source).await;
+    let messages = read(&mut reader, 3, LONG).await;
+    assert_eq!(ids(&messages), [1, 2, 3]);
+    drop((reader, other));
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn acks_are_taken_after_sigterm_until_nothing_is_out() {
+    let source = Source::start(&["--fps", "100000", "--frames", "6"]).await;
+    let mut reader = connect(&source).await;
+    let messages = read(&mut reader, 6, LONG).await;
+    let pid = source.process.id().and_then(|id| Pid::from_raw(id as i32));
+    kill_process(pid.unwrap(), Signal::TERM).unwrap();
+    while reader.is_ready().await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    for message in messages {
+        let acked = reader.ack(vec![message.offset]).await;
+        acked.unwrap();
+    }
+    // The reader is still connected, and a second signal would end the program with code 1.
+    let mut source = source;
+    let ended = tokio::time::timeout(NEVER, source.process.wait()).await;
+    let log = std::fs::read_to_string(&source.log).unwrap();
+    assert_eq!(ended.unwrap().unwrap().code(), Some(0), "{log}");
+    assert!(log.contains("acked=6"), "{log}");
 }
 
 #[tokio::test]
@@ -286,6 +334,7 @@ async fn sigterm_ends_a_waiting_read_with_exit_code_0() {
         tokio::spawn(async move { read(&mut reader, 2, Duration::from_secs(3_000)).await });
     // The first frame is taken after the read has started; there is no second one.
     until_pending(&other, 1).await;
+    drop(other);
     let log = source.stop().await;
     assert!(log.contains("The source has ended"), "{log}");
     let read = tokio::time::timeout(NEVER, reading).await.unwrap().unwrap();
@@ -324,6 +373,7 @@ async fn a_sidecar_answers_each_frame_of_the_source_once() {
     assert_eq!(seen.len(), 150);
     driver.finish().await.unwrap();
     host.stop().await;
+    drop(reader);
     let log = source.stop().await;
     assert!(log.contains("acked=150"), "{log}");
 }
@@ -354,6 +404,7 @@ async fn an_occupied_socket_path_is_kept_and_exit_code_1() {
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     assert_eq!(read(&mut reader, 5, LONG).await.len(), 5);
     connect(&source).await;
+    drop(reader);
     source.stop().await;
 }
 

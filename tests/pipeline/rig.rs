@@ -2,7 +2,7 @@
 //! that it can be killed.
 
 use beamflow::vertex::client::pipeline::{Address, Intake, Outlet, Pipeline, Settings, Until};
-use beamflow::vertex::map;
+use beamflow::vertex::{self, map};
 use numaflow::batchmap::{self, BatchMapper, BatchResponse};
 use numaflow::shared::ServerExtras;
 use numaflow::sink::{self, Response, SinkRequest, Sinker};
@@ -140,10 +140,9 @@ impl Sourcer for Numbers {
         }
         if to.is_closed() {
             self.stock(|stock| {
-                for number in given {
-                    stock.out.remove(&number);
-                    stock.waiting.insert(number);
-                }
+                let back = given.iter().filter(|number| stock.out.remove(number));
+                let back: Vec<u64> = back.copied().collect();
+                stock.waiting.extend(back);
             });
         }
     }
@@ -239,6 +238,22 @@ impl Rig {
             .with_socket_file(sock)
             .with_server_info_file(server_info);
         Program::start(|| async { server.start().await.unwrap() })
+    }
+
+    /// Serves a source with our host.
+    pub fn source_host(&self, numbers: &Numbers) -> Program {
+        let Address {
+            sock, server_info, ..
+        } = self.address("source");
+        let config = vertex::source::ServerConfig {
+            sock_path: sock,
+            server_info_path: server_info,
+            ..vertex::source::ServerConfig::default()
+        };
+        let unacked = numbers.clone();
+        let unacked = move || unacked.stock(|stock| stock.out.len() as u64);
+        let server = vertex::source::Server::new(Arc::new(numbers.clone()), config, unacked);
+        Program::start(|| server.serve(CancellationToken::new()))
     }
 
     /// Serves a map with our host.
