@@ -194,7 +194,7 @@ impl Sourcer for SimulatedSource {
     async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
         let source = &self.0;
         let given = source.hand_over(&request, &transmitter).await;
-        // The SDK drops its receiver when the reader has disconnected. No frame of this read is acked yet: a
+        // The host drops its receiver when the reader has disconnected. No frame of this read is acked yet: a
         // reader acks only after it has read to the end.
         if transmitter.is_closed() {
             tracing::warn!(
