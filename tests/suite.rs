@@ -14,5 +14,6 @@ mod black_box;
 mod fuzz;
 mod host;
 mod manifests;
+mod pipeline;
 #[cfg(feature = "tensorrt-rtx")]
 mod tensorrt_rtx;

@@ -40,7 +40,10 @@ pub(crate) async fn run(args: PvaSourceArgs) -> Result<(), SourceError> {
     tokio::spawn(async move { status.watch().await });
     source.follow();
     let paths = (args.sock_path.as_path(), args.server_info_path.as_path());
-    let served = serve(paths, &source, &shutdown, |text| report(&source, text)).await;
+    let of = source.clone();
+    let unacked = move || of.books().unacked;
+    let report_of = |text: &str| report(&source, text);
+    let served = serve(paths, &source, &shutdown, unacked, report_of).await;
     report(&source, "The source has ended.");
     served
 }

@@ -9,12 +9,12 @@ use crate::lab::{DetectorError, Raster};
 use crate::source::simulated::backlog::Standing;
 use crate::source::simulated::exposures::Exposures;
 use crate::source::simulated::sourcer::{Settings, SimulatedSource};
-use crate::vertex::map::{ServerError, make_way};
-use numaflow::shared::ServerExtras;
-use numaflow::source::{Server, Sourcer};
-use std::path::{Path, PathBuf};
+use crate::vertex::ServerError;
+use crate::vertex::source::{Server, ServerConfig};
+use numaflow::source::Sourcer;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// The most bytes of pixels a simulated scan may have.
@@ -22,9 +22,6 @@ const MOST_PIXEL_BYTES: usize = 1 << 30;
 
 /// How often the totals are logged.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
-
-/// The time that a reader gets to close its connection.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Why the source did not start or stopped early.
 #[derive(Debug, thiserror::Error)]
@@ -67,13 +64,6 @@ pub(crate) enum SourceError {
     /// The socket is in use or cannot be created.
     #[error(transparent)]
     Socket(#[from] ServerError),
-    /// The SDK cannot serve.
-    #[error("cannot serve on {}: {reason}", path.display())]
-    Serve {
-        path: PathBuf,
-        /// What the SDK said.
-        reason: String,
-    },
 }
 
 impl SourceError {
@@ -115,10 +105,10 @@ pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
     };
     let source = SimulatedSource::new(stack, settings(&args), shutdown.clone());
     let paths = (args.sock_path.as_path(), args.server_info_path.as_path());
-    let served = serve(paths, &source, &shutdown, |text| {
-        report(&source.standing(), text);
-    })
-    .await;
+    let of = source.clone();
+    let unacked = move || of.standing().unacked;
+    let report_of = |text: &str| report(&source.standing(), text);
+    let served = serve(paths, &source, &shutdown, unacked, report_of).await;
     report(&source.standing(), "The source has ended.");
     served
 }
@@ -171,42 +161,24 @@ pub(super) async fn serve(
     (sock_path, server_info_path): (&Path, &Path),
     source: &(impl Sourcer + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
+    unacked: impl Fn() -> u64 + Send + Sync + 'static,
     report: impl Fn(&str),
 ) -> Result<(), SourceError> {
-    let failed = |reason: String| SourceError::Serve {
-        path: sock_path.to_owned(),
-        reason,
+    let config = ServerConfig {
+        sock_path: sock_path.to_owned(),
+        server_info_path: server_info_path.to_owned(),
+        ..ServerConfig::default()
     };
-    // The SDK removes any file at the path, including the socket of another process.
-    make_way(sock_path, server_info_path).await?;
-    let (stop, stopped) = oneshot::channel();
-    let serving = Server::new(source.clone())
-        .with_socket_file(sock_path)
-        .with_server_info_file(server_info_path)
-        .start_with_shutdown(stopped);
-    let mut serving = std::pin::pin!(serving);
+    let server = Server::new(Arc::new(source.clone()), config, unacked);
+    let mut serving = std::pin::pin!(server.serve(shutdown.clone()));
     let mut reports = tokio::time::interval(REPORT_EVERY);
     reports.tick().await; // the first comes at once
-    let served = loop {
+    loop {
         tokio::select! {
-            served = &mut serving => break Some(served),
-            () = shutdown.cancelled() => {
-                // The SDK handles the signal too, and then stops listening.
-                let _ = stop.send(());
-                break tokio::time::timeout(GOODBYE, serving).await.ok();
-            }
+            served = &mut serving => return Ok(served?),
             _ = reports.tick() => report("Frames so far."),
         }
-    };
-    match served {
-        Some(served) => served.map_err(|error| failed(error.to_string()))?,
-        None => {
-            tracing::warn!(waited = ?GOODBYE, "A reader has not closed its connection: it is cut off.")
-        }
     }
-    // The SDK ends without an error after a signal, and after a panic in one of its tasks.
-    let signalled = tokio::time::timeout(GOODBYE, shutdown.cancelled()).await;
-    signalled.map_err(|_| failed("the server ended by itself".to_owned()))
 }
 
 fn report(standing: &Standing, text: &str) {

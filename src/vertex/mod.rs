@@ -2,5 +2,17 @@
 
 /// Numa's end: a client that drives a sidecar as numa does, for commands and tests.
 pub mod client;
+/// Why a program cannot serve.
+mod error;
+/// Why a file cannot be made in its folder.
+mod folder;
+/// The socket and the server-info file.
+mod listener;
 /// Our end of the map protocol: the host of a `BatchMapper`.
 pub mod map;
+/// What the hosts have in common: HTTP/2, and the way from start to drained stop.
+mod serving;
+/// Our end of the source protocol: the host of a `Sourcer`.
+pub mod source;
+
+pub use error::ServerError;

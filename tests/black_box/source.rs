@@ -1,21 +1,62 @@
 //! `beamflow simulate-source` as numa sees it: the source protocol over a real socket, with the real program.
 
-/// Numa's side of the source protocol.
-mod reader;
-
 use crate::black_box::common::{Host, NEVER, eventually};
 use beamflow::lab::Raster;
 use beamflow::lab::experiment;
-use beamflow::vertex::client::Datum;
-use numaflow::proto::source::read_response::Result as Message;
-use reader::{LONG, Reader, ids, offset};
+use beamflow::vertex::client::{Message, Nack, Offset, Source as Reader};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::process::{Child, Command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_beamflow");
+
+/// A timeout that no successful read reaches.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A timeout for a read that gets nothing.
+const SHORT: Duration = Duration::from_millis(1);
+
+async fn connect(source: &Source) -> Reader {
+    Reader::connect(&source.sock).await.unwrap()
+}
+
+/// One read.
+async fn read(reader: &mut Reader, count: usize, timeout: Duration) -> Vec<Message> {
+    let read = tokio::time::timeout(NEVER, reader.read(count, timeout)).await;
+    read.expect("the read ends").unwrap()
+}
+
+fn offsets(messages: &[Message]) -> Vec<Offset> {
+    messages
+        .iter()
+        .map(|message| message.offset.clone())
+        .collect()
+}
+
+/// The number of pending frames that the source reports.
+async fn pending(reader: &Reader) -> u64 {
+    reader.pending().await.unwrap().unwrap()
+}
+
+/// Waits until `wanted` frames are pending.
+async fn until_pending(reader: &Reader, wanted: u64) {
+    let waiting = async {
+        while pending(reader).await != wanted {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let waited = tokio::time::timeout(NEVER, waiting).await;
+    assert!(waited.is_ok(), "timeout: {wanted} frames are not pending");
+}
+
+/// The frame numbers of messages.
+fn ids(messages: &[Message]) -> Vec<u64> {
+    let id = |message: &Message| message.datum.headers["x-txn-id"].parse().unwrap();
+    messages.iter().map(id).collect()
+}
 
 /// A source in its own process; killed when dropped.
 struct Source {
@@ -91,11 +132,10 @@ const FAST: [&str; 4] = ["--fps", "100000", "--frames", "1000"];
 #[tokio::test]
 async fn a_read_gives_consecutive_frames_with_headers() {
     let source = Source::start(&FAST).await;
-    let mut reader = Reader::connect(&source.sock).await;
-    assert!(reader.client.is_ready(()).await.unwrap().into_inner().ready);
-    let partitions = reader.client.partitions_fn(()).await.unwrap().into_inner();
-    assert_eq!(partitions.result.unwrap().partitions, [2]);
-    let messages = reader.read(20, LONG).await;
+    let mut reader = connect(&source).await;
+    assert!(reader.is_ready().await.unwrap());
+    assert_eq!(reader.partitions().await.unwrap(), [2]);
+    let messages = read(&mut reader, 20, LONG).await;
     assert_eq!(ids(&messages), (1..=20).collect::<Vec<_>>());
     let raster = Raster {
         rows: 3,
@@ -103,45 +143,47 @@ async fn a_read_gives_consecutive_frames_with_headers() {
         ..experiment::RASTER
     };
     let scan = experiment::scan(raster).unwrap();
-    let mut offsets = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut before = None;
     for (id, message) in ids(&messages).into_iter().zip(&messages) {
         let counts = scan.frame((id as usize - 1) % 9).unwrap().counts;
         let pixels: Vec<u8> = counts.iter().flat_map(|n| n.to_le_bytes()).collect();
-        assert!(message.payload == pixels, "frame {id}");
-        assert_eq!(message.headers["x-frame-dtype"], "int16");
-        assert_eq!(message.headers["x-frame-shape"], "64x64");
-        let time = message.event_time.unwrap();
+        assert!(message.datum.value == pixels, "frame {id}");
+        assert_eq!(message.datum.headers["x-frame-dtype"], "int16");
+        assert_eq!(message.datum.headers["x-frame-shape"], "64x64");
+        let time = message.datum.event_time.unwrap();
         let time = (time.seconds, time.nanos);
         assert!(before.is_none_or(|before| before < time));
         before = Some(time);
-        assert_eq!(offset(message).partition_id, 2);
-        assert!(offsets.insert(offset(message).offset));
+        assert_eq!(message.offset.partition_id, 2);
+        assert!(seen.insert(message.offset.offset.clone()));
     }
+    drop(reader);
     source.stop().await;
 }
 
 #[tokio::test]
 async fn acked_frames_are_no_longer_pending() {
     let source = Source::start(&["--fps", "100000", "--frames", "50"]).await;
-    let mut reader = Reader::connect(&source.sock).await;
+    let mut reader = connect(&source).await;
     assert_eq!(
-        reader.pending().await,
+        pending(&reader).await,
         0,
         "the first read opens the shutter"
     );
-    let first = reader.read(10, LONG).await;
+    let first = read(&mut reader, 10, LONG).await;
     assert_eq!(ids(&first), (1..=10).collect::<Vec<_>>());
-    reader.until_pending(50).await;
-    reader.ack(&first).await;
-    assert_eq!(reader.pending().await, 40);
-    let rest = reader.read(40, LONG).await;
+    until_pending(&reader, 50).await;
+    reader.ack(offsets(&first)).await.unwrap();
+    assert_eq!(pending(&reader).await, 40);
+    let rest = read(&mut reader, 40, LONG).await;
     assert_eq!(ids(&rest), (11..=50).collect::<Vec<_>>());
-    assert_eq!(reader.pending().await, 40, "read is not yet acked");
-    assert!(reader.read(10, 1).await.is_empty());
-    reader.ack(&rest).await;
-    assert_eq!(reader.pending().await, 0);
-    assert!(reader.read(10, 1).await.is_empty());
+    assert_eq!(pending(&reader).await, 40, "read is not yet acked");
+    assert!(read(&mut reader, 10, SHORT).await.is_empty());
+    reader.ack(offsets(&rest)).await.unwrap();
+    assert_eq!(pending(&reader).await, 0);
+    assert!(read(&mut reader, 10, SHORT).await.is_empty());
+    drop(reader);
     let log = source.stop().await;
     let totals = log.lines().last().unwrap();
     for word in [
@@ -160,18 +202,24 @@ async fn acked_frames_are_no_longer_pending() {
 #[tokio::test]
 async fn a_nacked_frame_comes_again_the_same_and_first() {
     let source = Source::start(&["--fps", "100000", "--frames", "50"]).await;
-    let mut reader = Reader::connect(&source.sock).await;
-    let first = reader.read(5, LONG).await;
-    reader.nack(&first[2..4]).await;
-    let second = reader.read(4, LONG).await;
+    let mut reader = connect(&source).await;
+    let first = read(&mut reader, 5, LONG).await;
+    let nacks = offsets(&first[2..4]).into_iter();
+    let nacks = nacks.map(|offset| Nack {
+        offset,
+        delay: None,
+    });
+    reader.nack(nacks.collect()).await.unwrap();
+    let second = read(&mut reader, 4, LONG).await;
     assert_eq!(ids(&second), [3, 4, 6, 7]);
     assert_eq!(
         second[..2],
         first[2..4],
         "payload, offset, headers, event time"
     );
-    reader.ack(&second).await;
-    assert_eq!(ids(&reader.read(1, LONG).await), [8]);
+    reader.ack(offsets(&second)).await.unwrap();
+    assert_eq!(ids(&read(&mut reader, 1, LONG).await), [8]);
+    drop(reader);
     let log = source.stop().await;
     assert!(log.contains("nacked=2") && log.contains("again=2"), "{log}");
 }
@@ -180,9 +228,9 @@ async fn a_nacked_frame_comes_again_the_same_and_first() {
 async fn unread_frames_are_dropped_oldest_first_and_counted() {
     let flags = ["--fps", "100000", "--frames", "50", "--buffer", "5"];
     let source = Source::start(&flags).await;
-    let mut reader = Reader::connect(&source.sock).await;
+    let mut reader = connect(&source).await;
     // Opens the shutter. Which frames are read depends on the machine, but every frame must be read or dropped.
-    let mut read = reader.read(1, LONG).await;
+    let mut taken = read(&mut reader, 1, LONG).await;
     let log = source.log.clone();
     let has_dropped = || {
         let log = std::fs::read_to_string(&log).unwrap();
@@ -190,21 +238,22 @@ async fn unread_frames_are_dropped_oldest_first_and_counted() {
     };
     let reading = async {
         while !has_dropped() {
-            reader.pending().await;
+            pending(&reader).await;
         }
-        while ids(&read).last() != Some(&50) {
-            read.extend(reader.read(5, 10).await);
+        while ids(&taken).last() != Some(&50) {
+            taken.extend(read(&mut reader, 5, Duration::from_millis(10)).await);
         }
     };
     let waited = tokio::time::timeout(NEVER, reading).await;
-    assert!(waited.is_ok(), "no drop, or no frame 50: {:?}", ids(&read));
-    assert!(ids(&read).is_sorted_by(|a, b| a < b), "{:?}", ids(&read));
+    assert!(waited.is_ok(), "no drop, or no frame 50: {:?}", ids(&taken));
+    assert!(ids(&taken).is_sorted_by(|a, b| a < b), "{:?}", ids(&taken));
+    drop(reader);
     let log = source.stop().await;
     let totals = [
-        format!("read={}", read.len()),
-        format!("dropped={}", 50 - read.len()),
+        format!("read={}", taken.len()),
+        format!("dropped={}", 50 - taken.len()),
     ];
-    assert!(read.len() < 50);
+    assert!(taken.len() < 50);
     assert!(totals.iter().all(|total| log.contains(total)), "{log}");
 }
 
@@ -219,41 +268,73 @@ async fn frames_of_a_lost_reader_go_to_the_next_one() {
         "500ms",
     ];
     let source = Source::start(&flags).await;
-    let mut reader = Reader::connect(&source.sock).await;
-    let messages = reader.read(20, LONG).await;
-    reader.ack(&messages[..15]).await;
+    let mut reader = connect(&source).await;
+    let messages = read(&mut reader, 20, LONG).await;
+    reader.ack(offsets(&messages[..15])).await.unwrap();
     drop(reader);
-    let mut reader = Reader::connect(&source.sock).await;
-    let again = reader.read(5, LONG).await;
+    let mut reader = connect(&source).await;
+    let again = read(&mut reader, 5, LONG).await;
     assert_eq!(ids(&again), [16, 17, 18, 19, 20]);
     assert_eq!(again, messages[15..]);
-    reader.ack(&again).await;
-    reader.until_pending(0).await;
+    reader.ack(offsets(&again)).await.unwrap();
+    until_pending(&reader, 0).await;
+    drop(reader);
     source.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_survives_a_numa_that_is_killed_in_mid_read() {
+    let source = Source::start(&["--fps", "100000", "--frames", "3", "--ack-timeout", "off"]).await;
+    let other = connect(&source).await;
+    for _ in 0..3 {
+        let mut reader = connect(&source).await;
+        let in_mid_read = async {
+            tokio::select! {
+                read = reader.read(4, LONG) => panic!("there is no fourth frame: {read:?}"),
+                () = until_pending(&other, 3) => {}
+            }
+        };
+        in_mid_read.await;
+    }
+    let mut reader = connect(&source).await;
+    let messages = read(&mut reader, 3, LONG).await;
+    assert_eq!(ids(&messages), [1, 2, 3]);
+    drop((reader, other));
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn acks_are_taken_after_sigterm_until_nothing_is_out() {
+    let source = Source::start(&["--fps", "100000", "--frames", "6"]).await;
+    let mut reader = connect(&source).await;
+    let messages = read(&mut reader, 6, LONG).await;
+    let pid = source.process.id().and_then(|id| Pid::from_raw(id as i32));
+    kill_process(pid.unwrap(), Signal::TERM).unwrap();
+    while reader.is_ready().await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    for message in messages {
+        let acked = reader.ack(vec![message.offset]).await;
+        acked.unwrap();
+    }
+    // The reader is still connected, and a second signal would end the program with code 1.
+    let mut source = source;
+    let ended = tokio::time::timeout(NEVER, source.process.wait()).await;
+    let log = std::fs::read_to_string(&source.log).unwrap();
+    assert_eq!(ended.unwrap().unwrap().code(), Some(0), "{log}");
+    assert!(log.contains("acked=6"), "{log}");
 }
 
 #[tokio::test]
 async fn sigterm_ends_a_waiting_read_with_exit_code_0() {
     let source = Source::start(&["--fps", "100000", "--frames", "1"]).await;
-    let mut reader = Reader::connect(&source.sock).await;
-    let mut client = reader.client.clone();
-    let reading = tokio::spawn(async move { reader.read(2, 3_000_000).await });
+    let mut reader = connect(&source).await;
+    let other = connect(&source).await;
+    let reading =
+        tokio::spawn(async move { read(&mut reader, 2, Duration::from_secs(3_000)).await });
     // The first frame is taken after the read has started; there is no second one.
-    let begun = async {
-        while client
-            .pending_fn(())
-            .await
-            .unwrap()
-            .into_inner()
-            .result
-            .unwrap()
-            .count
-            == 0
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(NEVER, begun).await.unwrap();
+    until_pending(&other, 1).await;
+    drop(other);
     let log = source.stop().await;
     assert!(log.contains("The source has ended"), "{log}");
     let read = tokio::time::timeout(NEVER, reading).await.unwrap().unwrap();
@@ -266,13 +347,16 @@ async fn sigterm_ends_a_waiting_read_with_exit_code_0() {
 #[tokio::test]
 async fn a_sidecar_answers_each_frame_of_the_source_once() {
     let source = Source::start(&FAST).await;
-    let mut reader = Reader::connect(&source.sock).await;
+    let mut reader = connect(&source).await;
     let host = Host::start(&["--model-path", "sim:size=64x64"]).await;
     let mut driver = host.driver().await;
     let mut seen = BTreeSet::new();
     for _ in 0..3 {
-        let messages = reader.read(50, LONG).await;
-        let datums: Vec<_> = messages.iter().cloned().map(datum).collect();
+        let messages = read(&mut reader, 50, LONG).await;
+        let datums: Vec<_> = messages
+            .iter()
+            .map(|message| message.datum.clone())
+            .collect();
         // The driver fails if a datum is answered twice or not at all.
         let answer = driver.call(futures::stream::iter(datums)).await.unwrap();
         assert_eq!(answer.len(), 50);
@@ -282,33 +366,22 @@ async fn a_sidecar_answers_each_frame_of_the_source_once() {
                 crate::black_box::common::values(&results[0].value).len(),
                 64 * 64
             );
-            assert!(seen.insert(id.clone()), "frame {id} again");
+            assert!(seen.insert(id.clone()), "message {id} again");
         }
-        reader.ack(&messages).await;
+        reader.ack(offsets(&messages)).await.unwrap();
     }
     assert_eq!(seen.len(), 150);
     driver.finish().await.unwrap();
     host.stop().await;
+    drop(reader);
     let log = source.stop().await;
     assert!(log.contains("acked=150"), "{log}");
-}
-
-/// A source's message as numa forwards it.
-fn datum(message: Message) -> Datum {
-    Datum {
-        id: message.headers["x-txn-id"].clone(),
-        keys: message.keys,
-        value: message.payload,
-        headers: message.headers,
-        event_time: message.event_time,
-        ..Datum::default()
-    }
 }
 
 #[tokio::test]
 async fn an_occupied_socket_path_is_kept_and_exit_code_1() {
     let source = Source::start(&FAST).await;
-    let mut reader = Reader::connect(&source.sock).await;
+    let mut reader = connect(&source).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "precious").unwrap();
@@ -329,8 +402,9 @@ async fn an_occupied_socket_path_is_kept_and_exit_code_1() {
         assert!(text.contains(words), "{text}");
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
-    assert_eq!(reader.read(5, LONG).await.len(), 5);
-    Reader::connect(&source.sock).await;
+    assert_eq!(read(&mut reader, 5, LONG).await.len(), 5);
+    connect(&source).await;
+    drop(reader);
     source.stop().await;
 }
 

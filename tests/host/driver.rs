@@ -197,7 +197,7 @@ async fn the_driver_requires_the_handshake() {
             ..Scripted::default()
         };
         match script.connect().await {
-            Err(DriverError::Handshake { got }) => assert_eq!(got.as_deref(), expected),
+            Err(DriverError::Handshake { got, .. }) => assert_eq!(got.as_deref(), expected),
             other => panic!("{other:?}"),
         }
     }

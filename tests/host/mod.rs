@@ -1,4 +1,4 @@
-//! Black-box tests of the host and the driver: real gRPC over a real Unix socket, with handlers of a few lines.
+//! Black-box tests of the hosts and the driver: real gRPC over a real Unix socket, with handlers of a few lines.
 //! No test measures time. A test that waits for something gives up after a minute, so that it fails instead of
 //! hanging.
 
@@ -14,5 +14,7 @@ mod hangups;
 mod lifecycle;
 /// Our host and the SDK's own.
 pub mod sdk;
+/// The host of a source.
+mod source;
 /// A host with a handler of a few lines.
 mod support;

@@ -13,11 +13,11 @@
 //!    the detector does not wait: frames that are not read in time are dropped, which shows as a gap in
 //!    `x-txn-id`.
 //! 2. A frame is delivered again after a nack (later, if the nack has a delay), after a read whose reader
-//!    disconnected before its end, and if it is not acked in time. The SDK does not report that a reader
-//!    reconnects, so only the timeout finds the frames that a lost reader had taken.
+//!    disconnected before its end, and if it is not acked in time. Only that timeout finds the frames of a
+//!    complete read whose reader is lost.
 //! 3. The same number is the same frame, byte for byte, at every delivery.
 //! 4. Memory is bounded: the scan, `--buffer`, and a fixed number of unacked frames, of which only the numbers
-//!    are stored. The SDK's queue holds at most one read of frames.
+//!    are stored. The host's queue holds a few frames (`crate::vertex::source`).
 //! 5. Offsets are unique to a process. Frame numbers start at 1 in every process.
 
 /// The state of each frame.

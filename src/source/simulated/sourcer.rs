@@ -180,7 +180,7 @@ impl Sourcer for SimulatedSource {
             linger: source.linger,
         };
         let given = reading.serve(source, &request, &transmitter).await;
-        // The SDK drops its receiver when the reader has disconnected. No frame of this read is acked yet: a
+        // The host drops its receiver when the reader has disconnected. No frame of this read is acked yet: a
         // reader acks only after it has read to the end.
         if transmitter.is_closed() {
             tracing::warn!(

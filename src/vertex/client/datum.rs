@@ -1,14 +1,14 @@
-//! What the driver sends: datums as a source would hand them to the vertex, and the message that
-//! ends a read batch.
+//! What is sent to a map or a sink: datums, and the message that ends a batch of them.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
 use numaflow::proto::map::{MapRequest, TransmissionStatus, map_request::Request};
 use numaflow::proto::metadata::Metadata;
+use numaflow::proto::sink::{self, SinkRequest};
 use prost_types::Timestamp;
 
-/// One message, as a source would hand it to the vertex.
+/// One message, as numa hands it to a map or a sink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Datum {
     /// The id, unique within its read batch.
@@ -60,6 +60,26 @@ impl From<Datum> for MapRequest {
             id: datum.id,
             handshake: None,
             status: None,
+        }
+    }
+}
+
+impl From<Datum> for SinkRequest {
+    fn from(datum: Datum) -> Self {
+        let time = datum
+            .event_time
+            .unwrap_or_else(|| Timestamp::from(SystemTime::now()));
+        Self {
+            request: Some(sink::sink_request::Request {
+                keys: datum.keys,
+                value: datum.value,
+                event_time: Some(time),
+                watermark: Some(time),
+                id: datum.id,
+                headers: datum.headers,
+                metadata: datum.metadata,
+            }),
+            ..Self::default()
         }
     }
 }

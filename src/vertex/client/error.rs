@@ -1,11 +1,11 @@
-//! What can go wrong between a driver and a sidecar. Where the sidecar broke a promise, the error
+//! What can go wrong between a client and a sidecar. Where the sidecar broke a promise, the error
 //! names the ids: that is what one searches its logs for.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Why a sidecar could not be driven, or what it did wrong.
 #[derive(Debug, Error)]
@@ -31,7 +31,7 @@ pub enum DriverError {
         path: PathBuf,
     },
     /// The server-info file says what numa refuses.
-    #[error("server-info file {}: {problem}; Numaflow would not start this batch map", path.display())]
+    #[error("server-info file {}: {problem}; Numaflow would not start this vertex", path.display())]
     ServerInfo {
         /// The file.
         path: PathBuf,
@@ -58,9 +58,11 @@ pub enum DriverError {
         status: Box<Status>,
     },
     /// The first response is not the handshake's echo.
-    #[error("the handshake was not echoed: the sidecar's first response was {}; it does not speak MapFn",
+    #[error("the handshake was not echoed: the sidecar's first response was {}; it does not speak {method}",
         got.as_ref().map_or_else(|| "none".to_owned(), |id| format!("one to id {id:?}")))]
     Handshake {
+        /// The method called.
+        method: &'static str,
         /// The id in what came instead; `None` if the stream ended.
         got: Option<String>,
     },
@@ -110,6 +112,62 @@ pub enum DriverError {
         /// The ids not answered.
         unanswered: Vec<String>,
     },
+    /// A message without an offset: numa ends at it.
+    #[error("a message of the source has no offset, or an empty one; numa ends at such a message")]
+    NoOffset,
+    /// A message without an event time: numa ends at it.
+    #[error("message {id:?} of the source has no event time; numa ends at such a message")]
+    NoEventTime {
+        /// The id that numa makes of its offset.
+        id: String,
+    },
+    /// A response without content.
+    #[error("a response of the source has neither a message nor an end of transmission")]
+    Hollow,
+    /// A read with more messages than were requested.
+    #[error("a read of at most {count} messages got more")]
+    TooMany {
+        /// Those requested.
+        count: usize,
+    },
+    /// A reply that does not say that the call succeeded.
+    #[error("{doing}: the source's reply is no success")]
+    NoSuccess {
+        /// What the client was at.
+        doing: &'static str,
+    },
+    /// A call of the pipeline took too long.
+    #[error("{doing}: no answer within {waited:?}")]
+    Overdue {
+        /// What the pipeline was at.
+        doing: &'static str,
+        /// Its patience.
+        waited: Duration,
+    },
+    /// The sink did not write a message, however often it was sent.
+    #[error("the sink failed to write {} messages, the first {attempts} times: {reason}", ids.len())]
+    Unwritten {
+        /// Their ids.
+        ids: Vec<String>,
+        /// How often they were sent.
+        attempts: usize,
+        /// What the sink said of the first.
+        reason: String,
+    },
+    /// A message for a fallback sink that there is not.
+    #[error("message {id:?} is for the fallback sink, and there is none")]
+    NoFallback {
+        /// Its id.
+        id: String,
+    },
+    /// An error of one part of a pipeline.
+    #[error("{part}: {source}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// What is wrong.
+        source: Box<DriverError>,
+    },
     /// The stream is closed, or an earlier error made it useless.
     #[error("the stream is closed; connect again")]
     Closed,
@@ -121,6 +179,38 @@ impl DriverError {
         Self::Status {
             doing,
             status: Box::new(status),
+        }
+    }
+
+    /// The error of a part of a pipeline.
+    pub(super) fn of(self, part: &'static str) -> Self {
+        Self::Part {
+            part,
+            source: Box::new(self),
+        }
+    }
+
+    /// Whether the sidecar is gone, rather than wrong: it was killed, has ended, or does not come up.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Part { source, .. } => source.is_loss(),
+            Self::Status { status, .. } => matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::Cancelled
+                    | Code::Unknown
+                    | Code::Internal
+                    | Code::Aborted
+            ),
+            Self::Connect { .. }
+            | Self::NotReady { .. }
+            | Self::NotAnnounced { .. }
+            | Self::TimedOut { .. }
+            | Self::Handshake { got: None, .. }
+            | Self::Ended { .. }
+            | Self::Closed => true,
+            _ => false,
         }
     }
 

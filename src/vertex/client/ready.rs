@@ -1,13 +1,13 @@
 //! Whether a sidecar is up, found out as numa does: first the server-info file, whole and to numa's
 //! liking, then the socket, which must answer "ready".
 
+use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use numaflow::proto::map::map_client::MapClient;
-use tonic::transport::Channel;
+use tonic::Status;
 
-use super::{Driver, DriverError};
+use super::DriverError;
 
 /// Numa reads the file again until it sees this.
 const END: &str = "U+005C__END__";
@@ -15,17 +15,29 @@ const END: &str = "U+005C__END__";
 /// How often a sidecar that is not up yet is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// What kind of sidecar numa expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A batch map.
+    Map,
+    /// A source.
+    Source,
+    /// A sink.
+    Sink,
+}
+
 /// Waits until the sidecar is up, and connects.
-pub(super) async fn wait(
+pub(super) async fn wait<T, F: Future<Output = Result<T, DriverError>>>(
     server_info: &Path,
-    sock: &Path,
+    kind: Kind,
     timeout: Duration,
-) -> Result<Driver, DriverError> {
+    connect: impl Fn() -> F,
+) -> Result<T, DriverError> {
     let mut last = None;
     let waiting = async {
         loop {
-            let seen = match check_server_info(server_info) {
-                Ok(()) => Driver::connect(sock).await,
+            let seen = match check_server_info(server_info, kind) {
+                Ok(()) => connect().await,
                 Err(error) => Err(error),
             };
             match seen {
@@ -40,17 +52,23 @@ pub(super) async fn wait(
         .unwrap_or_else(|_| Err(DriverError::TimedOut { timeout, last }))
 }
 
-/// Asks `IsReady`.
-pub(super) async fn ask(client: &mut MapClient<Channel>) -> Result<bool, DriverError> {
-    let reply = client.is_ready(()).await;
-    Ok(reply
-        .map_err(|status| DriverError::status("asking whether the sidecar is ready", status))?
-        .into_inner()
-        .ready)
+/// The reply to `IsReady`.
+pub(super) fn answer(reply: Result<bool, Status>) -> Result<bool, DriverError> {
+    reply.map_err(|status| DriverError::status("asking whether the sidecar is ready", status))
+}
+
+/// Fails unless the reply to `IsReady` is "ready".
+pub(super) fn check(reply: Result<bool, Status>, sock: &Path) -> Result<(), DriverError> {
+    if answer(reply)? {
+        return Ok(());
+    }
+    Err(DriverError::NotReady {
+        path: sock.to_owned(),
+    })
 }
 
 /// Reads the server-info file as numa does.
-fn check_server_info(path: &Path) -> Result<(), DriverError> {
+fn check_server_info(path: &Path, kind: Kind) -> Result<(), DriverError> {
     let wrong = |problem: String| DriverError::ServerInfo {
         path: path.to_owned(),
         problem,
@@ -66,12 +84,25 @@ fn check_server_info(path: &Path) -> Result<(), DriverError> {
     };
     let info: serde_json::Value =
         serde_json::from_str(json).map_err(|error| wrong(format!("it is not JSON ({error})")))?;
-    let expected = [("/protocol", "uds"), ("/metadata/MAP_MODE", "batch-map")];
+    let text = |field: &str| info.pointer(field).and_then(|value| value.as_str());
+    let expected: &[(&str, &str)] = match kind {
+        Kind::Map => &[("/protocol", "uds"), ("/metadata/MAP_MODE", "batch-map")],
+        Kind::Source | Kind::Sink => &[("/protocol", "uds")],
+    };
     for (field, expected) in expected {
-        let found = info.pointer(field).and_then(|value| value.as_str());
-        if found != Some(expected) {
+        let found = text(field);
+        if found != Some(*expected) {
             let found = found.unwrap_or("nothing");
             return Err(wrong(format!("{field} is {found:?}, not {expected:?}")));
+        }
+    }
+    // Numa finds out by them whether the source takes nacks; without them it sends none.
+    if kind == Kind::Source {
+        for field in ["/language", "/version"] {
+            if text(field).is_none_or(str::is_empty) {
+                let problem = format!("{field} is missing: numa would send this source no nacks");
+                return Err(wrong(problem));
+            }
         }
     }
     Ok(())

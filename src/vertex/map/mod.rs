@@ -24,12 +24,6 @@
 
 /// One read batch: datums to the handler, its responses back.
 mod call;
-/// Why the sidecar cannot serve.
-mod error;
-/// Why a file cannot be made in its folder.
-mod folder;
-/// The socket and the server-info file.
-mod listener;
 /// The datums of a call, and which are answered.
 mod roll;
 /// One `MapFn` stream: handshake, then read batch after read batch.
@@ -38,7 +32,6 @@ mod stream;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::BoxStream;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
@@ -48,26 +41,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::info;
 
-pub use error::ServerError;
-pub(crate) use listener::make_way;
-
-/// HTTP/2 frames numa may send, in bytes. At tonic's default of 16 KiB a 512 KiB frame of pixels is
-/// 32 HTTP/2 frames, and the host spends its time on their headers.
-const MAX_FRAME_SIZE: u32 = 1 << 20;
-
-/// What numa may send ahead on one stream, in bytes: sixteen 512 KiB datums.
-const STREAM_WINDOW: u32 = 8 << 20;
-
-/// What a client may send ahead on one connection, in bytes. Larger than one stream's window, or a
-/// stalled stream would hold the whole of it and stall the others of its connection. Numa opens one
-/// stream a connection, so for numa it is the stream's window that counts.
-const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
-
-/// The time that connections get to close after every call is answered. A frozen client does not answer HTTP/2's GOAWAY, and
-/// must not keep the sidecar alive.
-const GOODBYE: Duration = Duration::from_secs(5);
+pub use super::ServerError;
+use super::listener::{Kind, Place};
+use super::serving;
 
 /// Where and how to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,51 +158,34 @@ impl<H: Mapper> Server<H> {
     /// When the socket cannot be bound (another process answers on it, the path is another kind of file, the
     /// directory is not writable), when the server-info file cannot be written, or when tonic fails.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServerError> {
-        let (listening, incoming) = listener::bind(&self.config).await?;
+        let Self {
+            handler,
+            config,
+            instead,
+        } = self;
         let host = Arc::new(Host {
-            handler: self.handler,
-            instead: self.instead,
-            read_ahead: self.config.read_ahead.max(1),
-            max_message_size: self.config.max_message_size,
+            handler,
+            instead,
+            read_ahead: config.read_ahead.max(1),
+            max_message_size: config.max_message_size,
             shutdown,
             streams: TaskTracker::new(),
         });
         let service = MapServer::new(Service(Arc::clone(&host)))
-            .max_decoding_message_size(self.config.max_message_size)
-            .max_encoding_message_size(self.config.max_message_size);
-        let router = tonic::transport::Server::builder()
-            .max_frame_size(MAX_FRAME_SIZE)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .add_service(service);
-
-        // Tonic shuts down only when every stream has ended. Until then it accepts connections, so that a probe gets
-        // "not ready" instead of waiting in the backlog.
-        let drained = CancellationToken::new();
-        let serving = router.serve_with_incoming_shutdown(incoming, drain(&host, &drained));
-        listening.announce()?;
-        info!(
-            socket = %self.config.sock_path.display(),
-            server_info = %self.config.server_info_path.display(),
-            "The sidecar is listening and has announced itself."
-        );
-        tokio::select! {
-            served = serving => served.map_err(ServerError::Transport)?,
-            () = overdue(&drained) => warn!(
-                waited = ?GOODBYE,
-                "A client has not closed its connection: every call is answered, so it is cut off."
-            ),
-        }
-        drop(listening);
-        info!("Every call in hand is answered, and the socket is given back.");
-        Ok(())
+            .max_decoding_message_size(config.max_message_size)
+            .max_encoding_message_size(config.max_message_size);
+        let place = Place {
+            kind: Kind::BatchMap,
+            sock_path: &config.sock_path,
+            server_info_path: &config.server_info_path,
+        };
+        serving::serve(place, |server| server.add_service(service), drain(&host)).await
     }
 }
 
 /// Waits for the shutdown, then for the open streams to end.
-fn drain<H>(host: &Arc<Host<H>>, drained: &CancellationToken) -> impl Future<Output = ()> {
+fn drain<H>(host: &Host<H>) -> impl Future<Output = ()> + use<H> {
     let (shutdown, streams) = (host.shutdown.clone(), host.streams.clone());
-    let drained = drained.clone();
     async move {
         shutdown.cancelled().await;
         info!(
@@ -233,14 +194,7 @@ fn drain<H>(host: &Arc<Host<H>>, drained: &CancellationToken) -> impl Future<Out
         );
         streams.close();
         streams.wait().await;
-        drained.cancel();
     }
-}
-
-/// Resolves when connections have had their time to close after the last stream ended.
-async fn overdue(drained: &CancellationToken) {
-    drained.cancelled().await;
-    tokio::time::sleep(GOODBYE).await;
 }
 
 /// The protocol's two methods.

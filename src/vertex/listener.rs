@@ -15,7 +15,6 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 
-use super::ServerConfig;
 use super::error::ServerError;
 use super::folder::{FolderTrouble, Process, owned};
 
@@ -31,6 +30,23 @@ const END: &str = "U+005C__END__";
 /// The longest path of a socket on Linux: `sun_path` has 108 bytes, and the last is zero.
 const LONGEST: usize = 107;
 
+/// What kind of program numa takes this one for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A map of read batches.
+    BatchMap,
+    /// A source that supports nacks: numa finds that out by the SDK's language and version.
+    Source,
+}
+
+/// Where a program listens, and as what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) kind: Kind,
+    pub(super) sock_path: &'a Path,
+    pub(super) server_info_path: &'a Path,
+}
+
 /// One of the two files.
 #[derive(Clone, Copy)]
 struct File<'a> {
@@ -41,6 +57,7 @@ struct File<'a> {
 
 /// A socket that the host listens on. Drop removes the socket and the server-info file.
 pub(super) struct Listening {
+    kind: Kind,
     sock_path: PathBuf,
     server_info_path: PathBuf,
     /// Device and inode of the socket, to recognise it.
@@ -51,10 +68,8 @@ pub(super) struct Listening {
 ///
 /// # Errors
 /// When the socket is in use, is no socket, or cannot be bound; when a directory cannot be made.
-pub(super) async fn bind(
-    config: &ServerConfig,
-) -> Result<(Listening, UnixListenerStream), ServerError> {
-    let (sock, info) = files(&config.sock_path, &config.server_info_path);
+pub(super) async fn bind(place: Place<'_>) -> Result<(Listening, UnixListenerStream), ServerError> {
+    let (sock, info) = files(place.sock_path, place.server_info_path);
     info.make_parent()?;
     // The socket first: if a process answers on it, the server-info file is in use too.
     sock.make_parent()?;
@@ -68,8 +83,9 @@ pub(super) async fn bind(
     })?;
     let listening = Listening {
         identity: identity(sock.path),
-        sock_path: config.sock_path.clone(),
-        server_info_path: config.server_info_path.clone(),
+        kind: place.kind,
+        sock_path: place.sock_path.to_owned(),
+        server_info_path: place.server_info_path.to_owned(),
     };
     Ok((listening, UnixListenerStream::new(listener)))
 }
@@ -83,7 +99,7 @@ impl Listening {
     pub(super) fn announce(&self) -> Result<(), ServerError> {
         let path = &self.server_info_path;
         let aside = aside(path);
-        fs::write(&aside, server_info())
+        fs::write(&aside, server_info(self.kind))
             .and_then(|()| fs::rename(&aside, path))
             .map_err(|source| {
                 // A partial file under a temporary name does no harm.
@@ -116,30 +132,20 @@ impl Drop for Listening {
     }
 }
 
-/// What the server-info file says.
-fn server_info() -> String {
+/// What the server-info file says; what the SDK's own server would say.
+fn server_info(kind: Kind) -> String {
+    let metadata = match kind {
+        Kind::BatchMap => json!({ "MAP_MODE": "batch-map" }),
+        Kind::Source => json!({}),
+    };
     let info = json!({
         "protocol": "uds",
         "language": "rust",
         "minimum_numaflow_version": MINIMUM_NUMAFLOW_VERSION,
         "version": SDK_VERSION,
-        "metadata": { "MAP_MODE": "batch-map" },
+        "metadata": metadata,
     });
     format!("{info}{END}")
-}
-
-/// Prepares the paths for another server: makes the folders, removes a socket that no process answers on, and tries whether
-/// files can be made there.
-///
-/// # Errors
-/// When a process answers, when the path is another kind of file, or when a folder cannot be made or written to.
-pub(crate) async fn make_way(sock_path: &Path, server_info_path: &Path) -> Result<(), ServerError> {
-    let (sock, info) = files(sock_path, server_info_path);
-    sock.make_parent()?;
-    sock.clear_socket().await?;
-    info.make_parent()?;
-    sock.probe()?;
-    info.probe()
 }
 
 fn files<'a>(sock_path: &'a Path, server_info_path: &'a Path) -> (File<'a>, File<'a>) {
@@ -254,20 +260,6 @@ impl File<'_> {
                 })
         })
     }
-
-    /// Makes a file beside it, and removes that.
-    fn probe(self) -> Result<(), ServerError> {
-        let beside = aside(self.path);
-        let made = fs::write(&beside, "");
-        let _ = fs::remove_file(&beside);
-        made.map_err(|source| {
-            self.refused(&source)
-                .unwrap_or_else(|| ServerError::Announce {
-                    path: self.path.to_owned(),
-                    source,
-                })
-        })
-    }
 }
 
 /// A temporary name beside `path`.
@@ -295,11 +287,26 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn config(dir: &Path) -> ServerConfig {
-        ServerConfig {
+    /// The paths in a folder.
+    struct Paths {
+        sock_path: PathBuf,
+        server_info_path: PathBuf,
+    }
+
+    impl Paths {
+        fn place(&self) -> Place<'_> {
+            Place {
+                kind: Kind::BatchMap,
+                sock_path: &self.sock_path,
+                server_info_path: &self.server_info_path,
+            }
+        }
+    }
+
+    fn config(dir: &Path) -> Paths {
+        Paths {
             sock_path: dir.join("run/numaflow/batchmap.sock"),
             server_info_path: dir.join("info/mapper-server-info"),
-            ..ServerConfig::default()
         }
     }
 
@@ -310,7 +317,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("info")).unwrap();
         fs::write(&config.server_info_path, "stale").unwrap();
 
-        let (listening, _incoming) = bind(&config).await.unwrap();
+        let (listening, _incoming) = bind(config.place()).await.unwrap();
         assert!(UnixStream::connect(&config.sock_path).await.is_ok());
         assert!(!config.server_info_path.exists(), "announced too early");
 
@@ -323,7 +330,7 @@ mod tests {
     async fn both_files_and_nothing_else_are_gone_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let (listening, _incoming) = bind(&config).await.unwrap();
+        let (listening, _incoming) = bind(config.place()).await.unwrap();
         listening.announce().unwrap();
         drop(listening);
         for path in [&config.sock_path, &config.server_info_path] {
@@ -336,7 +343,7 @@ mod tests {
     async fn a_socket_that_another_process_took_over_is_left_to_it() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let (listening, _incoming) = bind(&config).await.unwrap();
+        let (listening, _incoming) = bind(config.place()).await.unwrap();
         let theirs = dir.path().join("theirs.sock");
         let _listener = UnixListener::bind(&theirs).unwrap();
         fs::rename(&theirs, &config.sock_path).unwrap();
@@ -351,7 +358,7 @@ mod tests {
     async fn an_unwritable_server_info_file_is_an_error_with_its_path() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let (listening, _incoming) = bind(&config).await.unwrap();
+        let (listening, _incoming) = bind(config.place()).await.unwrap();
         // A directory in its place: neither root nor anybody else can rename a file onto it.
         fs::create_dir(&config.server_info_path).unwrap();
         let error = listening.announce().unwrap_err();

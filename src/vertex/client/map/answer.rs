@@ -11,7 +11,7 @@ use numaflow::proto::map::map_response::Result as Message;
 use numaflow::proto::map::{MapRequest, MapResponse};
 use numaflow::shared::DROP;
 
-use super::DriverError;
+use crate::vertex::client::{DriverError, duplex};
 
 /// The responses to one read batch.
 #[derive(Clone, Debug, Default)]
@@ -73,49 +73,9 @@ impl Books {
         self.began.is_none()
     }
 
-    /// Enters what is sent.
-    pub(super) fn sent(&mut self, request: &MapRequest) {
-        self.began.get_or_insert_with(Instant::now);
-        if request.request.is_some() {
-            *self.open.entry(request.id.clone()).or_default() += 1;
-        }
-        self.complete |= request.status.as_ref().is_some_and(|status| status.eot);
-    }
-
     /// Our half of the stream is closed: that ends the batch as well.
     pub(super) fn no_more_datums(&mut self) {
         self.complete = true;
-    }
-
-    /// Enters what came back. The answer, if that was its last message.
-    ///
-    /// # Errors
-    /// When the sidecar broke a promise.
-    pub(super) fn received(
-        &mut self,
-        response: MapResponse,
-    ) -> Result<Option<Answer>, DriverError> {
-        if response.status.is_some_and(|status| status.eot) {
-            return self.close().map(Some);
-        }
-        let MapResponse { id, results, .. } = response;
-        match self.open.get_mut(&id) {
-            Some(0) => return Err(DriverError::Repeated { id }),
-            None => return Err(DriverError::Unknown { id }),
-            Some(_) if results.is_empty() => return Err(DriverError::Empty { id }),
-            Some(open) => *open -= 1,
-        }
-        let place = self.answer.responses.len();
-        self.answer.places.entry(id.clone()).or_insert(place);
-        self.answer.responses.push((id, results));
-        Ok(None)
-    }
-
-    /// The error of a stream that ended within the batch.
-    pub(super) fn ended(&self) -> DriverError {
-        DriverError::Ended {
-            unanswered: self.unanswered(),
-        }
     }
 
     /// Closes the books at the sidecar's end of transmission, and opens new ones.
@@ -141,5 +101,40 @@ impl Books {
         let mut ids: Vec<String> = open.map(|(id, _)| id.clone()).collect();
         ids.sort_unstable();
         ids
+    }
+}
+
+impl duplex::Books<MapRequest, MapResponse> for Books {
+    type Settled = Answer;
+
+    fn sent(&mut self, request: &MapRequest) {
+        self.began.get_or_insert_with(Instant::now);
+        if request.request.is_some() {
+            *self.open.entry(request.id.clone()).or_default() += 1;
+        }
+        self.complete |= request.status.as_ref().is_some_and(|status| status.eot);
+    }
+
+    fn received(&mut self, response: MapResponse) -> Result<Option<Answer>, DriverError> {
+        if response.status.is_some_and(|status| status.eot) {
+            return self.close().map(Some);
+        }
+        let MapResponse { id, results, .. } = response;
+        match self.open.get_mut(&id) {
+            Some(0) => return Err(DriverError::Repeated { id }),
+            None => return Err(DriverError::Unknown { id }),
+            Some(_) if results.is_empty() => return Err(DriverError::Empty { id }),
+            Some(open) => *open -= 1,
+        }
+        let place = self.answer.responses.len();
+        self.answer.places.entry(id.clone()).or_insert(place);
+        self.answer.responses.push((id, results));
+        Ok(None)
+    }
+
+    fn ended(&self) -> DriverError {
+        DriverError::Ended {
+            unanswered: self.unanswered(),
+        }
     }
 }
