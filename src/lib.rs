@@ -46,5 +46,8 @@ pub use beamflow_frame as frame;
 /// The simulated experiment, and pictures of it: the crate `crates/lab`.
 pub use beamflow_lab as lab;
 pub(crate) use beamflow_mosaic as mosaic;
+/// EPICS pvAccess: the crate `crates/pva`.
+#[cfg(feature = "pva")]
+pub use beamflow_pva as pva;
 
 pub use program::run;

@@ -1,13 +1,12 @@
 //! A simulated detector as a Numaflow source: from its flags to the drained stop.
 
 use super::signals;
-use crate::cli::SimulateSourceArgs;
-use crate::frame::{Dtype, FrameShape};
+use crate::cli::{SimulateSourceArgs, TooLarge, check_memory};
 use crate::lab::experiment;
+use crate::lab::exposures::Exposures;
 use crate::lab::stack::FrameStack;
 use crate::lab::{DetectorError, Raster};
 use crate::source::simulated::backlog::Standing;
-use crate::source::simulated::exposures::Exposures;
 use crate::source::simulated::sourcer::{Settings, SimulatedSource};
 use crate::vertex::map::{ServerError, make_way};
 use numaflow::shared::ServerExtras;
@@ -16,9 +15,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-
-/// The most bytes of pixels a simulated scan may have.
-const MOST_PIXEL_BYTES: usize = 1 << 30;
 
 /// How often the totals are logged.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
@@ -30,15 +26,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     /// The scan does not fit into a reasonable amount of memory.
-    #[error(
-        "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB; use fewer points or a smaller --frame-size"
-    )]
-    TooLarge {
-        /// Scan points along each side.
-        points: usize,
-        /// Of the frames.
-        shape: FrameShape,
-    },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The frames cannot be simulated.
     #[error(transparent)]
     Detector(#[from] DetectorError),
@@ -67,7 +56,7 @@ impl SourceError {
     /// Whether a flag is wrong. The exit code is then 64.
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::TooLarge { .. })
+        matches!(self, Self::TooLarge(_))
     }
 }
 
@@ -99,17 +88,6 @@ pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
     let served = serve(&args, &source, &shutdown).await;
     report(&source.standing(), "The source has ended.");
     served
-}
-
-fn check_memory(points: usize, shape: FrameShape) -> Result<(), SourceError> {
-    let bytes = shape
-        .bytes(Dtype::I16)
-        .and_then(|frame| frame.checked_mul(points * points));
-    if bytes.is_some_and(|bytes| bytes <= MOST_PIXEL_BYTES) {
-        Ok(())
-    } else {
-        Err(SourceError::TooLarge { points, shape })
-    }
 }
 
 /// Takes every frame of the scan. Blocks while it does.

@@ -16,12 +16,17 @@ mod demo;
 mod gpu;
 /// `beamflow inspect`.
 mod inspect;
+/// `beamflow simulate-ioc`.
+#[cfg(feature = "pva")]
+mod ioc;
 /// Flags of the log.
 mod log;
 /// Parsers for numbers, times, addresses and policies.
 mod parse;
 /// Arguments and environment variables, read by one set of rules.
 mod reader;
+/// The size of a simulated scan.
+mod scan;
 /// `beamflow send`.
 mod send;
 /// The flags for serving, and the configuration made from them.
@@ -42,9 +47,12 @@ pub(crate) use bench_engine::BenchEngineArgs;
 pub(crate) use build_engine::BuildEngineArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use inspect::InspectArgs;
+#[cfg(feature = "pva")]
+pub(crate) use ioc::SimulateIocArgs;
 pub(crate) use log::LogArgs;
 pub(crate) use reader::serving_variables;
 pub use reader::{Reading, Stop, command, read};
+pub(crate) use scan::{TooLarge, check_memory};
 pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use size::SizeArgs;
@@ -87,6 +95,9 @@ pub enum Command {
     BenchEngine(BenchEngineArgs),
     /// Serves simulated frames as a Numaflow source, so that a pipeline runs without a beamline.
     SimulateSource(SimulateSourceArgs),
+    /// Serves simulated frames as an EPICS PV, so that a pipeline with PVA runs without a beamline.
+    #[cfg(feature = "pva")]
+    SimulateIoc(SimulateIocArgs),
     /// Computes devices, settings, memory and bytes from a frame size, a frame rate and the time of a batch.
     Size(SizeArgs),
 }
