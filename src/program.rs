@@ -5,6 +5,8 @@ use crate::app::map::Stopped;
 use crate::app::pva_source;
 use crate::app::{exit, map, source};
 use crate::cli::{self, Cli, Command, LogArgs, Reading, ServeArgs, Stop, settings, usage};
+#[cfg(feature = "pva")]
+use crate::commands::simulate_ioc;
 use crate::commands::{bench, bench_engine, build_engine, demo, inspect, send, size};
 use crate::telemetry::logs::{self, LogGuard};
 use crate::telemetry::setting::Setting;
@@ -50,6 +52,11 @@ pub fn run() -> ExitCode {
             Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
             outcome => conclude(outcome),
         },
+        #[cfg(feature = "pva")]
+        Some(Command::SimulateIoc(args)) => match runtime.block_on(simulate_ioc::run(args)) {
+            Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+            outcome => conclude(outcome),
+        },
         // Its flags may be at odds with each other; nothing else goes wrong.
         Some(Command::Size(args)) => match size::run(&args) {
             Ok(()) => ExitCode::SUCCESS,
@@ -77,6 +84,8 @@ fn start_log(cli: &Cli) -> Result<LogGuard, String> {
         Some(Command::SimulateSource(args)) => (args.log, true),
         #[cfg(feature = "pva")]
         Some(Command::PvaSource(args)) => (args.log, true),
+        #[cfg(feature = "pva")]
+        Some(Command::SimulateIoc(args)) => (args.log, true),
         Some(_) => (LogArgs::default(), false),
     };
     let LogArgs { log_format, debug } = args;

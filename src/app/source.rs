@@ -1,13 +1,12 @@
 //! A simulated detector as a Numaflow source: from its flags to the drained stop.
 
 use super::signals;
-use crate::cli::SimulateSourceArgs;
-use crate::frame::{Dtype, FrameShape};
+use crate::cli::{SimulateSourceArgs, TooLarge, check_memory};
 use crate::lab::experiment;
+use crate::lab::exposures::Exposures;
 use crate::lab::stack::FrameStack;
 use crate::lab::{DetectorError, Raster};
 use crate::source::simulated::backlog::Standing;
-use crate::source::simulated::exposures::Exposures;
 use crate::source::simulated::sourcer::{Settings, SimulatedSource};
 use crate::vertex::ServerError;
 use crate::vertex::source::{Server, ServerConfig};
@@ -17,9 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The most bytes of pixels a simulated scan may have.
-const MOST_PIXEL_BYTES: usize = 1 << 30;
-
 /// How often the totals are logged.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
@@ -27,15 +23,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     /// The scan does not fit into a reasonable amount of memory.
-    #[error(
-        "--points: '{points}' is not allowed: {points} × {points} frames of {shape} are more than 1 GiB; use fewer points or a smaller --frame-size"
-    )]
-    TooLarge {
-        /// Scan points along each side.
-        points: usize,
-        /// Of the frames.
-        shape: FrameShape,
-    },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// A flag is at odds with another.
     #[cfg(feature = "pva")]
     #[error(transparent)]
@@ -73,7 +62,7 @@ impl SourceError {
         match self {
             #[cfg(feature = "pva")]
             Self::Config(_) => true,
-            Self::TooLarge { .. } => true,
+            Self::TooLarge(_) => true,
             _ => false,
         }
     }
@@ -111,17 +100,6 @@ pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
     let served = serve(paths, &source, &shutdown, unacked, report_of).await;
     report(&source.standing(), "The source has ended.");
     served
-}
-
-fn check_memory(points: usize, shape: FrameShape) -> Result<(), SourceError> {
-    let bytes = shape
-        .bytes(Dtype::I16)
-        .and_then(|frame| frame.checked_mul(points * points));
-    if bytes.is_some_and(|bytes| bytes <= MOST_PIXEL_BYTES) {
-        Ok(())
-    } else {
-        Err(SourceError::TooLarge { points, shape })
-    }
 }
 
 /// Takes every frame of the scan. Blocks while it does.

@@ -16,6 +16,9 @@ mod demo;
 mod gpu;
 /// `beamflow inspect`.
 mod inspect;
+/// `beamflow simulate-ioc`.
+#[cfg(feature = "pva")]
+mod ioc;
 /// Flags of the log.
 mod log;
 /// Parsers for numbers, times, addresses and policies.
@@ -25,6 +28,8 @@ mod parse;
 mod pva_source;
 /// Arguments and environment variables, read by one set of rules.
 mod reader;
+/// The size of a simulated scan.
+mod scan;
 /// `beamflow send`.
 mod send;
 /// The flags for serving, and the configuration made from them.
@@ -45,11 +50,14 @@ pub(crate) use bench_engine::BenchEngineArgs;
 pub(crate) use build_engine::BuildEngineArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use inspect::InspectArgs;
+#[cfg(feature = "pva")]
+pub(crate) use ioc::SimulateIocArgs;
 pub(crate) use log::LogArgs;
 #[cfg(feature = "pva")]
 pub(crate) use pva_source::PvaSourceArgs;
 pub(crate) use reader::serving_variables;
 pub use reader::{Reading, Stop, command, read};
+pub(crate) use scan::{TooLarge, check_memory};
 pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use size::SizeArgs;
@@ -95,6 +103,9 @@ pub enum Command {
     /// Serves the frames of a detector's PVs (EPICS pvAccess, NTNDArray) as a Numaflow source.
     #[cfg(feature = "pva")]
     PvaSource(PvaSourceArgs),
+    /// Serves simulated frames as an EPICS PV, so that a pipeline with PVA runs without a beamline.
+    #[cfg(feature = "pva")]
+    SimulateIoc(SimulateIocArgs),
     /// Computes devices, settings, memory and bytes from a frame size, a frame rate and the time of a batch.
     Size(SizeArgs),
 }

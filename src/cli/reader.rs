@@ -6,8 +6,8 @@
 //! - Control characters, invisible characters and quotes around a value are refused. They come from files, editors and
 //!   `--env-file`, and would make another name of it.
 //! - A yes/no setting is yes, no, true, false, on, off, 1 or 0, as a variable and as `--flag=VALUE`.
-//! - A variable counts where its flag is not given. Serving, `simulate-source` and `pva-source` read their variables; the other commands
-//!   read only the variables that name places on the machine ([`PLACES`]), because MODE or DEVICE may belong to another program.
+//! - A variable counts where its flag is not given. Serving and [`SERVERS`] read their variables; the other commands read
+//!   only the variables that name places on the machine ([`PLACES`]), because MODE or DEVICE may belong to another program.
 //! - A message names the variable or the flag that the value came from.
 
 use super::settings::{Origin, in_force};
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 pub(crate) const PLACES: [&str; 2] = ["TENSORRT_PATH", "ENGINE_CACHE"];
 
 /// The commands that serve beside the sidecar, with variables of their own.
-const SOURCES: [&str; 2] = ["simulate-source", "pva-source"];
+const SERVERS: [&str; 3] = ["simulate-source", "simulate-ioc", "pva-source"];
 
 /// What the arguments and the environment say.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub fn command() -> Command {
     Cli::command()
         .mut_args(any_case)
         .mut_subcommands(|command| {
-            let serves = SOURCES.contains(&command.get_name());
+            let serves = SERVERS.contains(&command.get_name());
             command.mut_args(|arg| {
                 let keeps = serves || variable(&arg).is_some_and(|name| PLACES.contains(&name));
                 let arg = any_case(arg);
@@ -242,6 +242,7 @@ impl<'a> Line<'a> {
             Some(command) if first == text => self.command = command,
             Some(_) => return Err(usage::one_argument(text, None)),
             None => {
+                usage::refuse_absent(first)?;
                 usage::refuse_dash(text, self.command)?;
                 self.is_foreign = true;
             }

@@ -2,7 +2,8 @@
 
 use super::log::LogArgs;
 use super::parse::{EncoderOrNone, TimeOrOff, codec, rate, time_or_off, whole_number};
-use crate::frame::{BadValue, FrameShape};
+use super::scan::square;
+use crate::frame::FrameShape;
 use clap::Args;
 use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR};
 use std::path::PathBuf;
@@ -55,13 +56,4 @@ pub struct SimulateSourceArgs {
     /// The log.
     #[command(flatten)]
     pub(crate) log: LogArgs,
-}
-
-/// Reads a square size that the detector supports.
-fn square(text: &str) -> Result<FrameShape, BadValue> {
-    text.parse()
-        .ok()
-        .filter(|shape: &FrameShape| shape.height == shape.width)
-        .filter(|shape| (16..=1024).contains(&shape.height))
-        .ok_or_else(|| BadValue::new(text, "a square from 16x16 to 1024x1024"))
 }

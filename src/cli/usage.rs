@@ -235,6 +235,19 @@ pub(super) fn refuse_dash(text: &str, command: &Command) -> Result<(), String> {
     }
 }
 
+/// Refuses a command that this build does not have.
+///
+/// # Errors
+/// The mistake in one line.
+pub(super) fn refuse_absent(command: &str) -> Result<(), String> {
+    if !cfg!(feature = "pva") && command == "simulate-ioc" {
+        return Err(format!(
+            "{command}: this build has no EPICS pvAccess; build it with: cargo build --features pva"
+        ));
+    }
+    Ok(())
+}
+
 fn context(error: &Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),

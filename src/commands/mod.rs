@@ -21,6 +21,9 @@ pub mod drive;
 pub(crate) mod inspect;
 /// Frames to a running sidecar.
 pub(crate) mod send;
+/// The simulated detector as an EPICS PV.
+#[cfg(feature = "pva")]
+pub(crate) mod simulate_ioc;
 /// Devices, settings and bytes for a given frame rate.
 pub mod size;
 /// Tables and progress bars.

@@ -24,6 +24,9 @@ mod folders;
 mod gaps;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
+/// `beamflow simulate-ioc`, and clients of pvAccess.
+#[cfg(feature = "pva")]
+mod ioc;
 /// Memory limits.
 mod limits;
 /// The log.

@@ -77,6 +77,20 @@ fn a_mistake_in_a_flag_is_one_line_and_exit_code_64() {
     }
 }
 
+#[cfg(not(feature = "pva"))]
+#[test]
+fn a_build_without_pva_says_how_to_get_it() {
+    let output = run(&["simulate-ioc", "--fps", "10"]);
+    assert_eq!(output.status.code(), Some(64));
+    let text = stderr(&output);
+    assert!(
+        text.lines().count() == 1 && text.contains("--features pva"),
+        "{text}"
+    );
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    assert!(!help.contains("simulate-ioc"), "{help}");
+}
+
 #[test]
 fn a_wrong_environment_variable_is_like_a_wrong_flag() {
     let output = program().env("BATCH_SIZE", "lots").output().unwrap();

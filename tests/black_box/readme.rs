@@ -8,6 +8,8 @@ use std::process::Command;
 const TABLES: &[(&[&str], &str)] = &[
     (&[], "Flags"),
     (&["simulate-source"], "A pipeline without a beamline"),
+    #[cfg(feature = "pva")]
+    (&["simulate-ioc"], "A PVA detector without a beamline"),
     (&["size"], "How many GPUs?"),
     #[cfg(feature = "pva")]
     (&["pva-source"], "Frames from a detector"),

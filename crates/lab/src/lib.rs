@@ -10,6 +10,7 @@
 //! - `diffraction`: the far field, noise free;
 //! - `noise`: Poisson counts as the detector's int16;
 //! - `encoder`: frames compressed as areaDetector does;
+//! - `exposures`: when frames are taken;
 //! - `simulated`: the first five as one `SimulatedScan` that computes any frame on demand.
 //!
 //! Invariants:
@@ -48,6 +49,8 @@ pub mod diffraction;
 pub mod encoder;
 /// The experiment that the commands simulate.
 pub mod experiment;
+/// The times of exposures.
+pub mod exposures;
 /// Shot noise and the detector's integer counts.
 pub mod noise;
 /// The object: amplitude and phase on a grid.

@@ -5,14 +5,14 @@
 //! value at once.
 //!
 //! Each post of a PV has a later `timeStamp` than the one before, also where the clock stands still or is set back:
-//! viewers skip an update that has the time of the one before.
+//! viewers skip an update that has the time of the one before. [`ImagePv::repeat`] is the exception.
 
 /// Settings of a server, and the server.
 mod server;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use epics_pva_rs::nt::nd_array::nt_nd_array_desc;
 use epics_pva_rs::nt::scalar::NTScalar;
@@ -20,6 +20,7 @@ use epics_pva_rs::pvdata::encode::default_value_for;
 use epics_pva_rs::pvdata::{PvField, ScalarType, ScalarValue};
 use epics_pva_rs::server_native::SharedPV;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::ntndarray::{NewImage, Unwritable, empty, value};
 pub use server::{Server, ServerError, ServerOptions};
@@ -41,15 +42,28 @@ pub enum PostError {
 pub struct ImagePv {
     pv: Arc<SharedPV>,
     clock: Arc<Clock>,
+    /// The monitors that clients have started.
+    started: watch::Receiver<usize>,
 }
 
 impl ImagePv {
     /// The PV, open: clients connect, and find it idle until the first image.
     fn new() -> Result<Self, PostError> {
         let pv = opened(nt_nd_array_desc(), empty())?;
+        let (count, started) = watch::channel(0_usize);
+        pv.set_on_start(Arc::new(move |_, starts| {
+            count.send_modify(|monitors| {
+                *monitors = if starts {
+                    monitors.saturating_add(1)
+                } else {
+                    monitors.saturating_sub(1)
+                };
+            });
+        }));
         Ok(Self {
             pv,
             clock: Arc::default(),
+            started,
         })
     }
 
@@ -63,6 +77,38 @@ impl ImagePv {
             let value = value(image, time)?;
             posted(&self.pv, value)
         })
+    }
+
+    /// Posts what the PV holds once more, with its number and both of its times, as an IOC does whose plugin repeats
+    /// an array. Returns the number of clients that get it.
+    ///
+    /// # Errors
+    /// No case is known; the server could refuse the value.
+    pub fn repeat(&self) -> Result<usize, PostError> {
+        // As above: no post comes between the two.
+        self.clock.at_next(|_| match self.pv.current() {
+            Some(value) => sent(&self.pv, value),
+            None => Ok(0),
+        })
+    }
+
+    /// Waits until a client monitors the PV. It gets all that is posted from then on, as far as its queue allows.
+    /// Every client gets what the PV holds once more.
+    ///
+    /// # Errors
+    /// Those of [`repeat`](Self::repeat).
+    pub async fn monitored(&self) -> Result<(), PostError> {
+        /// A client's monitor is started before it is entered in the list of those that get posts.
+        const ENTERED: Duration = Duration::from_millis(1);
+        let mut started = self.started.clone();
+        loop {
+            // The sender lives as long as the PV.
+            let _ = started.wait_for(|monitors| *monitors > 0).await;
+            if self.repeat()? > 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(ENTERED).await;
+        }
     }
 }
 
@@ -126,8 +172,13 @@ fn opened(structure: epics_pva_rs::FieldDesc, value: PvField) -> Result<Arc<Shar
 }
 
 fn posted(pv: &SharedPV, value: PvField) -> Result<(), PostError> {
+    sent(pv, value).map(drop)
+}
+
+/// Posts `value`; returns the number of clients that get it.
+fn sent(pv: &SharedPV, value: PvField) -> Result<usize, PostError> {
     let refused = |error: epics_pva_rs::PvaError| PostError::Refused(error.to_string());
-    pv.try_post_checked(value).map(drop).map_err(refused)
+    pv.try_post_checked(value).map_err(refused)
 }
 
 /// Times that only increase.

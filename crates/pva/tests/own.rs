@@ -117,6 +117,56 @@ async fn a_client_that_connects_later_gets_the_last_image() {
 }
 
 #[tokio::test]
+async fn a_repeated_image_keeps_its_number_and_both_times() {
+    let server = server();
+    let pv = server.image("a:image").unwrap();
+    let mut monitor = monitor(&server);
+    assert_eq!(update(&mut monitor).await.content, Content::Idle);
+    pv.post(&image(Dtype::U16, None)).unwrap();
+    assert_eq!(pv.repeat(), Ok(1));
+    let [first, second] = [update(&mut monitor).await, update(&mut monitor).await];
+    assert_eq!(first, second);
+    // A new post is later.
+    pv.post(&image(Dtype::U16, None)).unwrap();
+    assert!(update(&mut monitor).await.time_stamp > first.time_stamp);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitored_pv_loses_no_post_from_then_on() {
+    const POSTS: i32 = 50;
+    let server = server();
+    let pv = server.image("a:image").unwrap();
+    let none = tokio::time::timeout(Duration::from_millis(50), pv.monitored()).await;
+    assert!(none.is_err(), "nothing is connected");
+    let mut monitor = Monitor::new(MonitorOptions {
+        server_queue: 200,
+        queue: 200,
+        ..monitor(&server).options().clone()
+    });
+    let reader = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while seen.last() != Some(&Some(POSTS.into())) {
+            let update = update(&mut monitor).await;
+            if update.content != Content::Idle {
+                seen.push(update.unique_id);
+            }
+        }
+        seen
+    });
+    let monitored = tokio::time::timeout(PATIENCE, pv.monitored()).await;
+    monitored.unwrap().unwrap();
+    for id in 1..=POSTS {
+        let posted = NewImage {
+            unique_id: id,
+            ..image(Dtype::U8, None)
+        };
+        pv.post(&posted).unwrap();
+    }
+    let seen = reader.await.unwrap();
+    assert!(seen.into_iter().eq((1..=POSTS).map(|id| Some(id.into()))));
+}
+
+#[tokio::test]
 async fn a_cancelled_wait_loses_nothing_in_another_task() {
     const POSTS: i32 = 20;
     let server = server();

@@ -13,7 +13,7 @@
 //! 4. A frame that was read is delivered again after a nack, or if its ack does not come in time; never after
 //!    its ack.
 
-use super::exposures::Exposures;
+use crate::lab::exposures::Exposures;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;

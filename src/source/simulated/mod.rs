@@ -3,7 +3,6 @@
 //!
 //! The scan is simulated once, before the source announces itself, and then served repeatedly:
 //!
-//! - `exposures`: the times of frames;
 //! - `backlog`: which frames are unread, unacked or waiting for redelivery;
 //! - `sourcer`: the SDK's `Sourcer` on top of both, with pixels, headers and offsets.
 //!
@@ -22,7 +21,5 @@
 
 /// The state of each frame.
 pub(crate) mod backlog;
-/// The times of frames.
-pub(crate) mod exposures;
 /// The implementation of the SDK's `Sourcer`.
 pub(crate) mod sourcer;

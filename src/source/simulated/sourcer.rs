@@ -1,7 +1,7 @@
 //! The implementation of the SDK's `Sourcer`: pixels, headers and offsets for the frames of the backlog.
 
 use super::backlog::{Backlog, Standing};
-use super::exposures::Exposures;
+use crate::lab::exposures::Exposures;
 use crate::lab::stack::FrameStack;
 use crate::source::reading::{Reading, Supply};
 use crate::telemetry::rate::RateLimit;

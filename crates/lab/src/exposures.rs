@@ -4,23 +4,23 @@ use std::time::Duration;
 
 /// A series of exposures; frame 1 is taken one period after the shutter opens.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Exposures {
+pub struct Exposures {
     /// Frames per second, greater than zero.
-    pub(crate) fps: f64,
+    pub fps: f64,
     /// The number of the last frame; `None` if the series has no end.
-    pub(crate) last: Option<u64>,
+    pub last: Option<u64>,
 }
 
 impl Exposures {
     /// The time of frame `number` after the shutter opens: `number / fps`.
     #[must_use]
-    pub(crate) fn at(&self, number: u64) -> Duration {
+    pub fn at(&self, number: u64) -> Duration {
         Duration::try_from_secs_f64(number as f64 / self.fps).unwrap_or(Duration::MAX)
     }
 
     /// The number of the newest frame when the shutter has been open for `elapsed`; 0 if there is none yet.
     #[must_use]
-    pub(crate) fn taken(&self, elapsed: Duration) -> u64 {
+    pub fn taken(&self, elapsed: Duration) -> u64 {
         let mut number = (elapsed.as_secs_f64() * self.fps) as u64;
         // Product and quotient round differently. `at` decides, so that a reader that waits until `at` finds
         // its frame.
@@ -35,7 +35,7 @@ impl Exposures {
 
     /// The time of the frame after `number`, after the shutter opens; `None` after the last.
     #[must_use]
-    pub(crate) fn next(&self, number: u64) -> Option<Duration> {
+    pub fn next(&self, number: u64) -> Option<Duration> {
         let ended = self.last.is_some_and(|last| number >= last);
         (!ended).then(|| self.at(number + 1))
     }
