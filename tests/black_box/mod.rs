@@ -43,6 +43,9 @@ mod numbers;
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.
 mod process;
+/// `beamflow pva-source`.
+#[cfg(feature = "pva")]
+mod pva_source;
 /// The README's tables of flags agree with `--help`.
 mod readme;
 /// Numbers compared with onnxruntime's.

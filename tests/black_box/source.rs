@@ -19,17 +19,17 @@ const LONG: Duration = Duration::from_secs(60);
 /// A timeout for a read that gets nothing.
 const SHORT: Duration = Duration::from_millis(1);
 
-async fn connect(source: &Source) -> Reader {
+pub async fn connect(source: &Source) -> Reader {
     Reader::connect(&source.sock).await.unwrap()
 }
 
 /// One read.
-async fn read(reader: &mut Reader, count: usize, timeout: Duration) -> Vec<Message> {
+pub async fn read(reader: &mut Reader, count: usize, timeout: Duration) -> Vec<Message> {
     let read = tokio::time::timeout(NEVER, reader.read(count, timeout)).await;
     read.expect("the read ends").unwrap()
 }
 
-fn offsets(messages: &[Message]) -> Vec<Offset> {
+pub fn offsets(messages: &[Message]) -> Vec<Offset> {
     messages
         .iter()
         .map(|message| message.offset.clone())
@@ -37,12 +37,12 @@ fn offsets(messages: &[Message]) -> Vec<Offset> {
 }
 
 /// The number of pending frames that the source reports.
-async fn pending(reader: &Reader) -> u64 {
+pub async fn pending(reader: &Reader) -> u64 {
     reader.pending().await.unwrap().unwrap()
 }
 
 /// Waits until `wanted` frames are pending.
-async fn until_pending(reader: &Reader, wanted: u64) {
+pub async fn until_pending(reader: &Reader, wanted: u64) {
     let waiting = async {
         while pending(reader).await != wanted {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -53,22 +53,28 @@ async fn until_pending(reader: &Reader, wanted: u64) {
 }
 
 /// The frame numbers of messages.
-fn ids(messages: &[Message]) -> Vec<u64> {
+pub fn ids(messages: &[Message]) -> Vec<u64> {
     let id = |message: &Message| message.datum.headers["x-txn-id"].parse().unwrap();
     messages.iter().map(id).collect()
 }
 
 /// A source in its own process; killed when dropped.
-struct Source {
+pub struct Source {
     process: Child,
-    sock: PathBuf,
+    pub sock: PathBuf,
+    pub info: PathBuf,
     log: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Source {
-    /// Starts the program and waits for its server-info file. The scan has 3 × 3 frames.
+    /// Starts `simulate-source`. The scan has 3 × 3 frames.
     async fn start(flags: &[&str]) -> Self {
+        Self::start_as("simulate-source", flags).await
+    }
+
+    /// Starts a command that is a source, and waits for its server-info file.
+    pub async fn start_as(name: &str, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (sock, log) = (
             folder.path().join("a/source.sock"),
@@ -76,19 +82,22 @@ impl Source {
         );
         let info = folder.path().join("sourcer-server-info");
         let mut command = Command::new(PROGRAM);
-        for name in [
-            "SOURCE_FPS",
-            "SOURCE_FRAMES",
-            "LOG_FORMAT",
-            "DEBUG",
-            "RUST_LOG",
-        ] {
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if ["SOURCE_", "PVA_", "EPICS_"]
+                .iter()
+                .any(|own| text.starts_with(own))
+            {
+                command.env_remove(&name);
+            }
+        }
+        for name in ["LOG_FORMAT", "DEBUG", "RUST_LOG"] {
             command.env_remove(name);
         }
         let process = command
             .env("SOURCE_POINTS", "3")
             .env("NUMAFLOW_REPLICA", "2")
-            .arg("simulate-source")
+            .arg(name)
             .arg("--sock-path")
             .arg(&sock)
             .arg("--server-info-path")
@@ -108,13 +117,29 @@ impl Source {
         Self {
             process,
             sock,
+            info,
             log,
             _folder: folder,
         }
     }
 
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub fn said(&self, words: &str) -> bool {
+        self.log_text().contains(words)
+    }
+
+    /// The address of its HTTP server.
+    pub fn http_address(&self) -> String {
+        let log = self.log_text();
+        let (_, rest) = log.split_once("served over HTTP. address=").expect(&log);
+        rest.split_whitespace().next().unwrap().to_owned()
+    }
+
     /// Sends SIGTERM, as Kubernetes does; the program must exit with code 0. Returns its log.
-    async fn stop(mut self) -> String {
+    pub async fn stop(mut self) -> String {
         let pid = self.process.id().and_then(|id| Pid::from_raw(id as i32));
         kill_process(pid.unwrap(), Signal::TERM).unwrap();
         let ended = tokio::time::timeout(NEVER, self.process.wait()).await;
