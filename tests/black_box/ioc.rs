@@ -53,7 +53,7 @@ fn command(flags: &[&str]) -> Command {
 }
 
 /// The program in its own process; killed when dropped.
-struct Ioc {
+pub struct Ioc {
     process: Child,
     log: PathBuf,
     _folder: tempfile::TempDir,
@@ -61,7 +61,7 @@ struct Ioc {
 
 impl Ioc {
     /// Starts the program, and waits until it serves.
-    async fn start(flags: &[&str]) -> Self {
+    pub async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let process = command(&PRIVATE)
@@ -89,7 +89,7 @@ impl Ioc {
     }
 
     /// The port that it says it has.
-    fn port(&self, name: &str) -> u16 {
+    pub fn port(&self, name: &str) -> u16 {
         let log = self.log();
         let mut words = log.split_whitespace();
         let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
@@ -119,7 +119,7 @@ impl Ioc {
     }
 
     /// Sends SIGTERM, as Kubernetes does; the program must exit with code 0. Returns its log.
-    async fn stop(mut self) -> String {
+    pub async fn stop(mut self) -> String {
         let pid = self.process.id().and_then(|id| Pid::from_raw(id as i32));
         kill_process(pid.unwrap(), Signal::TERM).unwrap();
         let ended = tokio::time::timeout(NEVER, self.process.wait()).await;

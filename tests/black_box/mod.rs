@@ -4,6 +4,9 @@
 
 /// Every datum is answered exactly once, with its own result.
 mod answers;
+/// From a detector's PV to results.
+#[cfg(feature = "pva")]
+mod beamline;
 /// `beamflow bench`.
 mod bench;
 /// Compressed frames.

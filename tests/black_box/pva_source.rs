@@ -258,6 +258,7 @@ async fn the_oldest_unread_frame_goes_and_no_unacked_one() {
             .all(|message| header(message, headers::DELIVERY) == "2")
     );
     assert_eq!(again[0].datum.value, held[0].datum.value);
+    reader.ack(offsets(&again)).await.unwrap();
     balanced(&source).await;
     source.stop().await;
 }
