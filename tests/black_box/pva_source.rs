@@ -226,6 +226,7 @@ async fn repeats_are_skipped_gaps_counted_and_scans_told_apart() {
     );
     // The first update of the idle PV is none.
     assert_eq!(pv["skipped"]["idle"].as_u64(), Some(1));
+    reader.ack(offsets(&messages)).await.unwrap();
     balanced(&source).await;
     source.stop().await;
 }
@@ -244,7 +245,9 @@ async fn the_oldest_unread_frame_goes_and_no_unacked_one() {
         until(&source, "/frames", id as u64).await;
     }
     until(&source, "/dropped", 13).await;
-    assert_eq!(ids(&read(&mut reader, 4, LONG).await), [17, 18, 19, 20]);
+    let newest = read(&mut reader, 4, LONG).await;
+    assert_eq!(ids(&newest), [17, 18, 19, 20]);
+    reader.ack(offsets(&newest)).await.unwrap();
     let nacks = offsets(&held).into_iter().map(|offset| Nack {
         offset,
         delay: None,
@@ -296,7 +299,9 @@ async fn a_detector_that_comes_back_goes_on_and_its_gap_is_told() {
     let mut reader = connect(&source).await;
     detector.post(1);
     detector.post(2);
-    assert_eq!(ids(&read(&mut reader, 2, LONG).await), [1, 2]);
+    let before = read(&mut reader, 2, LONG).await;
+    assert_eq!(ids(&before), [1, 2]);
+    reader.ack(offsets(&before)).await.unwrap();
     let (port, time) = (detector.server.tcp_port(), detector.time);
     drop(detector);
     eventually("the loss of the connection", || {
@@ -308,7 +313,9 @@ async fn a_detector_that_comes_back_goes_on_and_its_gap_is_told() {
     until(&source, "/connections", 2).await;
     detector.post(5);
     detector.post(6);
-    assert_eq!(ids(&read(&mut reader, 2, LONG).await), [5, 6]);
+    let after = read(&mut reader, 2, LONG).await;
+    assert_eq!(ids(&after), [5, 6]);
+    reader.ack(offsets(&after)).await.unwrap();
     until(&source, "/gap_frames/connection", 2).await;
     balanced(&source).await;
     source.stop().await;
