@@ -1,7 +1,7 @@
 //! The simulated experiment of the demo, `send`, `simulate-source` and `simulate-ioc`: one object, one probe, one scan.
 //!
-//! Lengths in metres are those of [`pixel_size`]: a patch is 512 nm wide on every detector, so that a finer detector
-//! has smaller pixels and sees the same experiment. With [`RASTER`] the probe moves by 48 nm from point to point.
+//! Lengths in metres are those of `pixel_size`: a patch is 512 nm wide on every detector, so that a finer detector
+//! has smaller pixels and sees the same experiment. With `RASTER` the probe moves by 48 nm from point to point.
 
 use crate::probe::{DETECTOR_SIZE, PHOTONS};
 use crate::{DetectorError, Object, Probe, ProbeShape, Raster, Scan, SimulatedScan};
