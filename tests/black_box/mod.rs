@@ -46,6 +46,9 @@ mod numbers;
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.
 mod process;
+/// `beamflow pva-source` and the servers of others.
+#[cfg(feature = "pva")]
+mod pva_peers;
 /// `beamflow pva-source`.
 #[cfg(feature = "pva")]
 mod pva_source;

@@ -6,6 +6,7 @@
 //! 1. No pixels: *idle*. Other fields than the pixels have changed: *metadata*. Neither is a frame.
 //! 2. The numbers are judged by [`FrameNumbers`]: a frame, the first of a new series, a late one, a duplicate, or a frame of a
 //!    PV that does not number them.
+//!    Without any time, a number that does not change numbers nothing.
 //! 3. A duplicate is no frame.
 //! 4. The first update of a connection that begins a series is a frame only if it is young: it may be from before the scan.
 //! 5. Frames below `--first-frame` are left out: a detector that is still settling.
@@ -58,6 +59,8 @@ pub(crate) struct Rules {
     process: u64,
     numbers: FrameNumbers,
     series: Option<Series>,
+    /// The number of the image before.
+    number: Option<u64>,
     /// Both time stamps of the image before.
     stamps: Option<(i64, i64)>,
     /// Frames of a PV that does not number them; their own numbers.
@@ -185,6 +188,7 @@ impl Rules {
             process,
             numbers: FrameNumbers::default(),
             series: None,
+            number: None,
             stamps: None,
             unnumbered: 0,
             local: 0,
@@ -242,9 +246,16 @@ impl Rules {
         let taken = [update.data_time_stamp, update.time_stamp]
             .into_iter()
             .find(|stamp| *stamp > 0);
-        let noted = self.numbers.note(number, taken);
-        let gaps = self.gaps(noted.lost);
-        let verdict = self.verdict(update, number, noted.kind, (taken, now), scan);
+        // Without times the same number says nothing: a repeated frame is better than a lost one.
+        let (kind, filled, lost) = if taken.is_none() && self.number == Some(number) {
+            (Kind::Unnumbered, false, Vec::new())
+        } else {
+            let noted = self.numbers.note(number, taken);
+            (noted.kind, noted.filled, noted.lost)
+        };
+        self.number = Some(number);
+        let gaps = self.gaps(lost);
+        let verdict = self.verdict(update, number, kind, (taken, now), scan);
         self.stamps = Some(stamps);
         Judged {
             verdict: match refused {
@@ -252,7 +263,7 @@ impl Rules {
                 _ => verdict,
             },
             gaps,
-            filled: noted.filled,
+            filled,
         }
     }
 

@@ -234,6 +234,30 @@ fn frames_that_are_not_numbered_are_numbered_here() {
 }
 
 #[test]
+fn frames_without_numbers_and_times_are_frames() {
+    let mut rules = usual();
+    let update = Update {
+        time_stamp: 0,
+        data_time_stamp: 0,
+        ..frame(0, 0)
+    };
+    let snapshot = Update {
+        first: true,
+        ..update.clone()
+    };
+    let updates = [snapshot, update.clone(), update.clone(), update];
+    // A snapshot without a time is too old.
+    let expected = [Err(Skip::Stale), Ok(1), Ok(2), Ok(3)];
+    let verdicts: Vec<_> = updates
+        .iter()
+        .map(|update| rules.judge(update, T0).verdict)
+        .map(|verdict| verdict.map(|named| named.number))
+        .collect();
+    assert_eq!(verdicts, expected);
+    assert_eq!(rules.settle(), []);
+}
+
+#[test]
 fn frames_without_times_have_identities_of_this_process() {
     let mut rules = usual();
     let mut identities = Vec::new();
