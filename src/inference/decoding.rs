@@ -140,6 +140,10 @@ pub(crate) struct Decoding<'a, S> {
     begun: VecDeque<Begun>,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a frame that is ready leaves at once: at most `most` are kept"
+)]
 enum Begun {
     Ready(Received),
     Running(JoinHandle<Received>),

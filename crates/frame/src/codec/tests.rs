@@ -49,7 +49,7 @@ fn pixels(dtype: Dtype, shape: FrameShape) -> Vec<u8> {
             let (y, x) = place(k);
             let hill =
                 100 - ((2 * y - h).pow(2) + (2 * x - w).pow(2)) * 100 / (h.pow(2) + w.pow(2));
-            let noise = ((k * 2_654_435_761) % (1 << 32) >> 26) - 58;
+            let noise = (((k * 2_654_435_761) % (1 << 32)) >> 26) - 58;
             let counts = hill.max(30) - 30 + noise.max(0);
             match dtype {
                 Dtype::U8 => vec![counts as u8],
