@@ -8,16 +8,19 @@
 
 use beamflow::vertex::client::Source;
 use beamflow::vertex::source::{Server, ServerConfig};
+use hyper_util::rt::TokioIo;
 use numaflow::shared::ServerExtras;
 use numaflow::source::{self, Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 const SERVERS: [&str; 2] = ["sdk", "ours"];
 const ROUNDS: usize = 9;
@@ -66,7 +69,7 @@ impl Sourcer for Endless {
     }
 }
 
-fn paths(folder: &Path) -> [std::path::PathBuf; 2] {
+fn paths(folder: &Path) -> [PathBuf; 2] {
     ["sock", "info"].map(|name| folder.join(name))
 }
 
@@ -91,6 +94,16 @@ async fn serve(server: &str, folder: &Path, bytes: usize) {
     server.serve(CancellationToken::new()).await.unwrap();
 }
 
+/// A connection with tonic's settings: the reader's, not the server's, bound the frames that a server sends.
+async fn as_numa(sock: PathBuf) -> Channel {
+    let connect = tower::service_fn(move |_: Uri| {
+        let sock = sock.clone();
+        async move { UnixStream::connect(sock).await.map(TokioIo::new) }
+    });
+    let endpoint = Endpoint::try_from("http://source.local").unwrap();
+    endpoint.connect_with_connector(connect).await.unwrap()
+}
+
 /// A server that is connected.
 struct Subject {
     child: Child,
@@ -99,7 +112,7 @@ struct Subject {
 }
 
 impl Subject {
-    async fn start(server: &str, bytes: usize) -> Self {
+    async fn start(server: &str, bytes: usize, has_large_frames: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = std::env::current_exe().unwrap();
         let mut command = Command::new(program);
@@ -110,9 +123,13 @@ impl Subject {
         let child = command.spawn().unwrap();
         let [sock, info] = paths(folder.path());
         let client = Source::wait_ready(&info, &sock, Duration::from_secs(30)).await;
+        let client = match has_large_frames {
+            true => client.unwrap(),
+            false => Source::over(as_numa(sock).await).await.unwrap(),
+        };
         Self {
             child,
-            client: client.unwrap(),
+            client,
             _folder: folder,
         }
     }
@@ -157,10 +174,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-async fn compare(bytes: usize, reads: usize) {
+async fn compare(bytes: usize, reads: usize, has_large_frames: bool) {
     let mut subjects = Vec::new();
     for server in SERVERS {
-        let mut subject = Subject::start(server, bytes).await;
+        let mut subject = Subject::start(server, bytes, has_large_frames).await;
         subject.round(reads / 4).await;
         subjects.push(subject);
     }
@@ -178,8 +195,12 @@ async fn compare(bytes: usize, reads: usize) {
         median(pairs.map(|(ours, sdk)| ours / sdk).collect())
     };
     println!(
-        "{} KiB: messages/s, ours ÷ SDK's {:.2}; CPU per message, ours ÷ SDK's {:.2}",
+        "{} KiB, {}: messages/s, ours ÷ SDK's {:.2}; CPU per message, ours ÷ SDK's {:.2}",
         bytes >> 10,
+        match has_large_frames {
+            true => "a reader with large frames",
+            false => "a reader with tonic's settings",
+        },
         ratio(0),
         ratio(1)
     );
@@ -198,6 +219,8 @@ async fn main() {
     if let [server, folder, bytes] = &arguments[..] {
         return serve(server, Path::new(folder), bytes.parse().unwrap()).await;
     }
-    compare(512 << 10, 30).await;
-    compare(32 << 10, 200).await;
+    for has_large_frames in [false, true] {
+        compare(512 << 10, 30, has_large_frames).await;
+        compare(32 << 10, 200, has_large_frames).await;
+    }
 }

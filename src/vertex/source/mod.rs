@@ -5,7 +5,7 @@
 //! read does not reach numa, and acks that are taken after SIGTERM.
 //!
 //! ```text
-//! numa ──ReadFn stream──▶ reading ──one read──▶ Sourcer::read (own task)
+//! numa ──ReadFn stream──▶ reading ──one read──▶ Sourcer::read
 //!                            ▲                      │ 16 messages at most
 //!                            └──messages, then EOT──┘
 //! numa ──AckFn stream, NackFn, …──▶ acking, the methods below ──▶ Sourcer::{ack, nack, …}
@@ -32,6 +32,7 @@ mod acking;
 /// One `ReadFn` stream.
 mod reading;
 
+use std::any::Any;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,27 +154,24 @@ impl<S: Sourcer + Send + Sync + 'static> Server<S> {
 }
 
 /// Waits for the shutdown, then until nothing is out, no client is left, or the grace period is over. Ends every stream.
-fn drain<S>(host: Arc<Host<S>>, grace: Duration) -> impl Future<Output = ()> + use<S> {
-    async move {
-        host.shutdown.cancelled().await;
-        info!(
-            streams = host.streams.len(),
+async fn drain<S>(host: Arc<Host<S>>, grace: Duration) {
+    host.shutdown.cancelled().await;
+    info!(
+        streams = host.streams.len(),
+        unacked = (host.unacked)(),
+        "Shutting down: no new read is begun, and acks are taken for a while."
+    );
+    host.streams.close();
+    tokio::select! {
+        () = host.streams.wait() => {}
+        () = host.nothing_is_out() => {}
+        () = tokio::time::sleep(grace) => warn!(
             unacked = (host.unacked)(),
-            "Shutting down: no new read is begun, and acks are taken for a while."
-        );
-        host.streams.close();
-        tokio::select! {
-            () = host.streams.wait() => {}
-            () = host.nothing_is_out() => {}
-            () = tokio::time::sleep(grace) => warn!(
-                unacked = (host.unacked)(),
-                waited = ?grace,
-                "Messages are read and not acked: the next source delivers them again, if it can."
-            ),
-        }
-        host.drained.cancel();
-        host.streams.wait().await;
+            waited = ?grace,
+            "Messages are read and not acked: the next source delivers them again, if it can."
+        ),
     }
+    host.drained.cancel();
 }
 
 impl<S> Host<S> {
@@ -202,7 +200,14 @@ fn broken(failure: JoinError) -> Status {
     if failure.is_cancelled() {
         return Status::unavailable("the source ends");
     }
-    let panic = failure.into_panic();
+    panicked(failure.into_panic())
+}
+
+/// What a source panicked with.
+type Panic = Box<dyn Any + Send>;
+
+/// The status of a call that panicked.
+fn panicked(panic: Panic) -> Status {
     let message = crate::telemetry::panic::message(panic.as_ref());
     error!(panic = %message, "The source panicked: its stream ends, and the process goes on.");
     Status::internal("the source panicked; see its log")

@@ -1,27 +1,28 @@
 //! One `ReadFn` stream: the handshake, then read after read until either side ends it.
 //!
-//! The stream is the body of the response, which tonic polls, and drops when numa disconnects. The source's read runs in a
-//! task of its own, which ends by itself: the source must see that its channel is closed, to give its messages back.
+//! The stream is the body of the response, which tonic polls, and drops when numa disconnects. The source's read is polled
+//! there too, so that a message costs no switch of tasks. If the body is dropped, the read goes on in a task of its own: the
+//! source must see that its channel is closed, to give its messages back.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::ready;
+use futures::future::{BoxFuture, ready};
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use numaflow::proto::metadata::{KeyValueGroup, Metadata};
 use numaflow::proto::source::{self as proto, ReadRequest, ReadResponse, read_response};
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer, UserMetadata};
 use prost::Message as _;
 use prost_types::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Status, Streaming};
 use tracing::{debug, error, info, warn};
 
-use super::{Host, broken, offset};
+use super::{Host, Panic, panicked};
 
 /// Messages between the source and the stream: enough to keep the stream busy, and few to give back.
 const READ_AHEAD: usize = 16;
@@ -87,7 +88,7 @@ impl<S: Sourcer + Send + Sync + 'static> Session<S> {
             return None;
         }
         let response = match self.reading.as_mut() {
-            Some(reading) => Ok(reading.next().await),
+            Some(reading) => reading.next().await,
             None => match self.next_request().await? {
                 Err(status) => Err(status),
                 Ok(request) if self.host.shutdown.is_cancelled() => {
@@ -96,23 +97,22 @@ impl<S: Sourcer + Send + Sync + 'static> Session<S> {
                 }
                 Ok(request) => {
                     let reading = Reading::begin(Arc::clone(&self.host), request);
-                    Ok(self.reading.insert(reading).next().await)
+                    self.reading.insert(reading).next().await
                 }
             },
         };
         match response {
             Ok(Some(message)) => Some(Ok(message)),
-            Ok(None) => match self.reading.take()?.end().await {
-                Ok(()) => Some(Ok(eot())),
-                Err(status) => self.end_with(status),
-            },
-            Err(status) => self.end_with(status),
+            Ok(None) => {
+                self.reading.take()?.is_whole = true;
+                Some(Ok(eot()))
+            }
+            Err(status) => {
+                self.over = true;
+                self.reading = None;
+                Some(Err(status))
+            }
         }
-    }
-
-    fn end_with(&mut self, status: Status) -> Option<Result<ReadResponse, Status>> {
-        self.over = true;
-        Some(Err(status))
     }
 
     /// The next read; `None` when the stream is to end.
@@ -149,7 +149,7 @@ impl<S: Sourcer + Send + Sync + 'static> Session<S> {
     }
 
     /// A read during the shutdown: it gets nothing, and no earlier than at its timeout. `None` when the source is drained.
-    async fn idle(&self, timeout: Duration) -> Option<()> {
+    async fn idle(&mut self, timeout: Duration) -> Option<()> {
         tokio::select! {
             () = self.host.drained.cancelled() => None,
             () = tokio::time::sleep(timeout) => Some(()),
@@ -161,10 +161,12 @@ impl<S: Sourcer + Send + Sync + 'static> Session<S> {
 struct Reading<S: Sourcer + Send + Sync + 'static> {
     host: Arc<Host<S>>,
     messages: mpsc::Receiver<Message>,
-    /// `None` once it has ended.
-    task: Option<JoinHandle<()>>,
+    /// The source's read; `None` once it has returned.
+    read: Option<BoxFuture<'static, Result<(), Panic>>>,
     /// Of the messages that have left for numa.
-    offsets: Vec<proto::Offset>,
+    offsets: Vec<Offset>,
+    /// The end of transmission is next.
+    is_whole: bool,
 }
 
 impl<S: Sourcer + Send + Sync + 'static> Reading<S> {
@@ -172,49 +174,66 @@ impl<S: Sourcer + Send + Sync + 'static> Reading<S> {
         host.reads.fetch_add(1, Ordering::SeqCst);
         let (to, messages) = mpsc::channel(READ_AHEAD);
         let source = Arc::clone(&host.source);
-        let task = tokio::spawn(async move { source.read(request, to).await });
+        let read = async move { source.read(request, to).await };
         Self {
             host,
             messages,
-            task: Some(task),
+            read: Some(AssertUnwindSafe(read).catch_unwind().boxed()),
             offsets: Vec::new(),
+            is_whole: false,
         }
     }
 
-    /// The next message; `None` when the source has sent all.
-    async fn next(&mut self) -> Option<ReadResponse> {
-        while let Some(message) = self.messages.recv().await {
-            let (offset, response) = response(message);
-            let size = response.encoded_len();
-            if offset.offset.is_empty() {
-                error!(
-                    "The source gave a message without an offset: it is left out, for numa would end at it."
-                );
-            } else if size > self.host.max_message_size {
-                error!(
-                    bytes = size,
-                    largest = self.host.max_message_size,
-                    offset = %String::from_utf8_lossy(&offset.offset),
-                    "A message is larger than a gRPC message may be: it is left out."
-                );
-            } else {
-                self.offsets.push(offset);
-                return Some(response);
-            }
-        }
-        None
-    }
-
-    /// Waits for the end of the source's read.
+    /// The next message; `None` when the source has sent all and its read has returned.
     ///
     /// # Errors
-    /// When it panicked.
-    async fn end(mut self) -> Result<(), Status> {
-        if let Some(task) = &mut self.task {
-            task.await.map_err(broken)?;
+    /// When the read panicked.
+    async fn next(&mut self) -> Result<Option<ReadResponse>, Status> {
+        loop {
+            let message = match &mut self.read {
+                None => self.messages.recv().await,
+                Some(read) => tokio::select! {
+                    biased;
+                    Some(message) = self.messages.recv() => Some(message),
+                    returned = read => {
+                        self.read = None;
+                        returned.map_err(panicked)?;
+                        continue;
+                    }
+                },
+            };
+            let Some(message) = message else {
+                return Ok(None);
+            };
+            if let Some(response) = self.take(message) {
+                return Ok(Some(response));
+            }
         }
-        self.task = None;
-        Ok(())
+    }
+
+    /// A message as numa gets it; `None` if it must not.
+    fn take(&mut self, message: Message) -> Option<ReadResponse> {
+        let offset = copy(&message.offset);
+        let response = response(message);
+        let size = response.encoded_len();
+        let largest = self.host.max_message_size;
+        if offset.offset.is_empty() {
+            error!(
+                "The source gave a message without an offset: it is left out, for numa would end at it."
+            );
+            return None;
+        }
+        if size > largest {
+            error!(
+                bytes = size,
+                largest,
+                offset = %String::from_utf8_lossy(&offset.offset),
+                "A message is larger than a gRPC message may be: it is left out."
+            );
+            return None;
+        }
+        self.offsets.push(offset);
+        Some(response)
     }
 }
 
@@ -222,53 +241,50 @@ impl<S: Sourcer + Send + Sync + 'static> Drop for Reading<S> {
     fn drop(&mut self) {
         self.host.reads.fetch_sub(1, Ordering::SeqCst);
         self.host.settled.notify_waiters();
-        let Some(task) = self.task.take() else {
+        if self.is_whole {
             return;
-        };
+        }
         warn!(
             messages = self.offsets.len(),
             "A read ended before numa had all of it: its messages are given back."
         );
-        if !task.is_finished() {
-            // The source sees that its channel is closed, and gives back what it gave to this read.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            debug!("The process ends before a read is given back.");
+            return;
+        };
+        self.messages.close();
+        let mut offsets = std::mem::take(&mut self.offsets);
+        while let Ok(message) = self.messages.try_recv() {
+            offsets.push(message.offset);
+        }
+        // A read that has not returned sees that its channel is closed, and gives back what it gave to it.
+        if let Some(read) = self.read.take() {
+            runtime.spawn(async move { read.await.map_err(panicked).map_err(drop) });
             return;
         }
-        // The source takes them for delivered.
-        let nack = |nacked| NackOffset {
-            offset: offset(nacked),
+        // One that has returned takes them for delivered.
+        let nack = |offset| NackOffset {
+            offset,
             options: None,
         };
-        let mut nacks: Vec<NackOffset> = self.offsets.drain(..).map(nack).collect();
-        self.messages.close();
-        while let Ok(message) = self.messages.try_recv() {
-            let Offset {
-                offset,
-                partition_id,
-            } = message.offset;
-            let offset = Offset {
-                offset,
-                partition_id,
-            };
-            nacks.push(NackOffset {
-                offset,
-                options: None,
-            });
-        }
-        if nacks.is_empty() {
-            return;
-        }
-        // Without a runtime the process is ending.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let nacks: Vec<NackOffset> = offsets.into_iter().map(nack).collect();
+        if !nacks.is_empty() {
             let source = Arc::clone(&self.host.source);
             runtime.spawn(async move { source.nack(nacks).await });
-        } else {
-            debug!("The process ends before a read is given back.");
         }
     }
 }
 
-/// A message as numa gets it, and its offset.
-fn response(message: Message) -> (proto::Offset, ReadResponse) {
+/// The SDK's type cannot be cloned.
+fn copy(offset: &Offset) -> Offset {
+    Offset {
+        offset: offset.offset.clone(),
+        partition_id: offset.partition_id,
+    }
+}
+
+/// A message as numa gets it.
+fn response(message: Message) -> ReadResponse {
     let offset = proto::Offset {
         offset: message.offset.offset,
         partition_id: message.offset.partition_id,
@@ -279,17 +295,16 @@ fn response(message: Message) -> (proto::Offset, ReadResponse) {
     };
     let result = read_response::Result {
         payload: message.value,
-        offset: Some(offset.clone()),
+        offset: Some(offset),
         event_time: Some(event_time),
         keys: message.keys,
         headers: message.headers,
         metadata: Some(metadata(message.user_metadata.as_ref())),
     };
-    let response = ReadResponse {
+    ReadResponse {
         result: Some(result),
         ..ReadResponse::default()
-    };
-    (offset, response)
+    }
 }
 
 /// The SDK's type has no other way to its content.

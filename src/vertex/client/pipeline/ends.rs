@@ -76,7 +76,7 @@ impl fmt::Debug for Outlet {
 
 /// A source that is connected.
 pub(super) enum Tap<'a> {
-    Source(Source),
+    Source(Box<Source>),
     Memory(&'a mut Datums),
 }
 
@@ -86,7 +86,7 @@ impl<'a> Tap<'a> {
         match intake {
             Intake::Source(at) => {
                 let source = Source::wait_ready(&at.server_info, &at.sock, at.ready_within);
-                Ok(Self::Source(source.await?))
+                Ok(Self::Source(Box::new(source.await?)))
             }
             Intake::Memory(datums) => {
                 datums.give_back();
@@ -137,7 +137,7 @@ impl<'a> Tap<'a> {
 
 /// A sink that is connected.
 pub(super) enum Drain<'a> {
-    Sink(Sink),
+    Sink(Box<Sink>),
     Memory(&'a mut Write),
 }
 
@@ -146,7 +146,7 @@ impl<'a> Drain<'a> {
         match outlet {
             Outlet::Sink(at) => {
                 let sink = Sink::wait_ready(&at.server_info, &at.sock, at.ready_within);
-                Ok(Self::Sink(sink.await?))
+                Ok(Self::Sink(Box::new(sink.await?)))
             }
             Outlet::Memory(write) => Ok(Self::Memory(write)),
         }
