@@ -82,17 +82,18 @@ pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
     let (points, side) = (args.points, args.frame_size.height);
     let encoder = args.codec.0;
     let simulating = tokio::task::spawn_blocking(move || {
-        let stack = simulate(points, side)?;
-        Ok::<_, DetectorError>(match encoder {
+        let (stack, positions) = simulate(points, side)?;
+        let stack = match encoder {
             Some(encoder) => stack.compressed(encoder),
             None => stack,
-        })
+        };
+        Ok::<_, DetectorError>((stack, positions))
     });
-    let stack = tokio::select! {
-        stack = simulating => stack??,
+    let (stack, positions) = tokio::select! {
+        simulated = simulating => simulated??,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let source = SimulatedSource::new(stack, settings(&args), shutdown.clone());
+    let source = SimulatedSource::new(stack, positions, settings(&args), shutdown.clone());
     let paths = (args.sock_path.as_path(), args.server_info_path.as_path());
     let of = source.clone();
     let unacked = move || of.standing().unacked;
@@ -102,8 +103,8 @@ pub(crate) async fn run(args: SimulateSourceArgs) -> Result<(), SourceError> {
     served
 }
 
-/// Takes every frame of the scan. Blocks while it does.
-fn simulate(points: usize, side: usize) -> Result<FrameStack, DetectorError> {
+/// Takes every frame of the scan, each with its position in metres. Blocks while it does.
+fn simulate(points: usize, side: usize) -> Result<(FrameStack, Vec<(f64, f64)>), DetectorError> {
     tracing::info!(
         frames = points * points,
         side,
@@ -114,7 +115,9 @@ fn simulate(points: usize, side: usize) -> Result<FrameStack, DetectorError> {
         columns: points,
         ..experiment::RASTER
     };
-    FrameStack::simulate(&experiment::scan_on(side, raster)?, || ())
+    let scan = experiment::scan_on(side, raster)?;
+    let positions = (0..scan.len()).filter_map(|k| experiment::probe_position(&scan, k));
+    Ok((FrameStack::simulate(&scan, || ())?, positions.collect()))
 }
 
 fn settings(args: &SimulateSourceArgs) -> Settings {

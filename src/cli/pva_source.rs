@@ -11,6 +11,15 @@ use clap::Args;
 use numaflow::source::{SERVER_INFO_FILE, SOCK_ADDR};
 use std::path::PathBuf;
 
+/// Where compressed frames are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Decompress {
+    /// In the map.
+    Map,
+    /// In the source.
+    Source,
+}
+
 /// Flags of `beamflow pva-source`.
 #[derive(Args, Debug)]
 #[command(mut_args = |arg| arg.hide_env_values(true))]
@@ -50,6 +59,17 @@ pub struct PvaSourceArgs {
     /// The largest frame, uncompressed; larger ones are refused.
     #[arg(long, env = "PVA_MAX_FRAME_BYTES", default_value = "64MiB", value_name = "BYTES", value_parser = bytes)]
     pub(crate) max_frame_bytes: usize,
+
+    /// Where compressed frames are decoded: in the map, which is beamflow's own and knows their codec, or here, in the source, for
+    /// other maps. In the source every frame is sent on as raw pixels.
+    #[arg(
+        long,
+        env = "PVA_DECOMPRESS",
+        value_enum,
+        default_value = "map",
+        value_name = "map|source"
+    )]
+    pub(crate) decompress: Decompress,
 
     /// Whether the image that a PV has when the connection begins is a frame: always, never, or if it is not older than a
     /// time. One that continues the numbers seen before is one in any case.
@@ -178,6 +198,7 @@ impl TryFrom<&PvaSourceArgs> for Settings {
                 server_queue: u32::try_from(args.server_queue_size).unwrap_or(u32::MAX),
                 max_frame_bytes: args.max_frame_bytes,
                 watchdog: args.watchdog.0,
+                decompress: args.decompress == Decompress::Source,
                 initial: args.initial,
                 first_frame: args.first_frame.map(|number| number as u64),
                 scan_attribute: args.scan_attribute.clone(),

@@ -13,6 +13,9 @@ mod bench;
 mod codecs;
 /// A sidecar on a temporary socket, frames, and their expected results.
 mod common;
+/// A detector for tests of the PVA source.
+#[cfg(feature = "pva")]
+mod detector;
 /// Several devices, and the number of batches in flight on them.
 mod devices;
 /// Full disk.
@@ -46,6 +49,9 @@ mod numbers;
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.
 mod process;
+/// The page of `beamflow pva-source`, in a browser.
+#[cfg(feature = "pva")]
+mod pva_page;
 /// `beamflow pva-source` and the servers of others.
 #[cfg(feature = "pva")]
 mod pva_peers;

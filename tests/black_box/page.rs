@@ -23,8 +23,8 @@ const FRAMES: &str = concat!(
 );
 
 /// A headless browser and its driver, which is killed when this is dropped.
-struct Browser {
-    client: Client,
+pub struct Browser {
+    pub client: Client,
     driver: Child,
     _profile: tempfile::TempDir,
 }
@@ -88,7 +88,7 @@ impl Browser {
         }
     }
 
-    async fn text(&self, id: &str) -> String {
+    pub async fn text(&self, id: &str) -> String {
         let element = self.client.find(Locator::Id(id)).await.unwrap();
         element.text().await.unwrap()
     }
@@ -99,7 +99,7 @@ impl Browser {
     }
 
     /// Waits until the text of `id` is `wanted`.
-    async fn shows(&self, id: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub async fn shows(&self, id: &str, wanted: impl Fn(&str) -> bool) -> String {
         let waiting = async {
             loop {
                 let text = self.text(id).await;
@@ -118,12 +118,12 @@ impl Browser {
         waited.unwrap()
     }
 
-    async fn evaluate(&self, script: &str) -> Value {
+    pub async fn evaluate(&self, script: &str) -> Value {
         self.client.execute(script, vec![]).await.unwrap()
     }
 
     /// Writes a screenshot into the test folder, for people; returns the number of its colours.
-    async fn screenshot(&self, name: &str) -> usize {
+    pub async fn screenshot(&self, name: &str) -> usize {
         let png = self.client.screenshot().await.unwrap();
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(path, &png).unwrap();
@@ -151,18 +151,21 @@ async fn send(driver: &mut Driver, stack: &FrameStack, read_batches: usize) {
     }
 }
 
-#[needs(chromedriver)]
-#[tokio::test]
-async fn the_status_page_shows_what_the_sidecar_does_while_it_does_it() {
+/// Lets `look` use a browser, which ends with it whatever the result. Its driver, when it ends, would leave the browser running.
+pub async fn browse(look: impl AsyncFnOnce(&Browser)) {
     let browser = Browser::start().await;
     let looked = AssertUnwindSafe(look(&browser)).catch_unwind().await;
-    // The browser must end with the test, whatever the result; its driver, when it ends, leaves the browser
-    // running.
     let closed = browser.client.clone().close().await;
     if let Err(panic) = looked {
         resume_unwind(panic);
     }
     closed.unwrap();
+}
+
+#[needs(chromedriver)]
+#[tokio::test]
+async fn the_status_page_shows_what_the_sidecar_does_while_it_does_it() {
+    browse(look).await;
 }
 
 async fn look(browser: &Browser) {

@@ -1,7 +1,7 @@
 //! `beamflow pva-source` and the PVA servers of others: PVXS (p4p) and pvAccessCPP (pvaPy), as Python programs.
 
 use crate::black_box::common::{NEVER, eventually};
-use crate::black_box::pva_source::{LONG, PV, balanced, header, until};
+use crate::black_box::detector::{LONG, PV, balanced, header, until};
 use crate::black_box::source::{Source, connect, ids, offsets, read};
 use beamflow::frame::headers;
 use beamflow_needs::needs;

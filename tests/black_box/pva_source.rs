@@ -1,141 +1,18 @@
 //! `beamflow pva-source` as numa sees it: the real program between a real PVA server and the source protocol.
 //!
-//! The server is this project's own; what PVXS and pvAccessCPP do differently, `crates/pva/tests/peers` tests. All ports are
-//! private to a test, and nothing is sent to the network.
+//! The server is this project's own; `pva_peers` has others.
 
-use crate::black_box::common::{NEVER, eventually};
+use crate::black_box::common::eventually;
+use crate::black_box::detector::{Detector, LONG, PV, balanced, header, source, stats, until};
 use crate::black_box::served::get;
-use crate::black_box::source::{Source, connect, ids, offsets, pending, read, until_pending};
-use beamflow::frame::{Codec, Dtype, FrameShape, headers};
-use beamflow::pva::{Attribute, Image, ImagePv, NewImage, Server, ServerOptions};
-use beamflow::vertex::client::{Message, Nack};
-use serde_json::Value;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use crate::black_box::source::{connect, ids, offsets, pending, read, until_pending};
+use beamflow::frame::{Codec, headers};
+use beamflow::lab::encoder::Encoder;
+use beamflow::vertex::client::Nack;
+use std::time::Duration;
 use tokio::process::Command;
 
-pub const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(1);
-pub const PV: &str = "test:image";
-const SHAPE: FrameShape = FrameShape {
-    height: 3,
-    width: 4,
-};
-
-/// A detector: a server with one PV.
-struct Detector {
-    server: Server,
-    pv: ImagePv,
-    /// When its frames are taken, in ns since 1970.
-    time: i64,
-}
-
-impl Detector {
-    fn start() -> Self {
-        Self::start_at(0)
-    }
-
-    fn start_at(tcp_port: u16) -> Self {
-        let options = ServerOptions {
-            tcp_port: Some(tcp_port),
-            ..ServerOptions::loopback()
-        };
-        let server = Server::start(&options).unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Self {
-            pv: server.image(PV).unwrap(),
-            server,
-            time: now.as_nanos() as i64,
-        }
-    }
-
-    fn address(&self) -> String {
-        format!("tcp://127.0.0.1:{}", self.server.tcp_port())
-    }
-
-    /// Posts frame `id`, a millisecond after the one before.
-    fn post(&mut self, id: i32) {
-        self.time += 1_000_000;
-        self.pv.post(&self.frame(id)).unwrap();
-    }
-
-    fn frame(&self, id: i32) -> NewImage {
-        let pixels: Vec<u8> = (0..12)
-            .flat_map(|k| ((id * 100 + k) as u16).to_le_bytes())
-            .collect();
-        NewImage {
-            image: Image {
-                pixels: pixels.into(),
-                dtype: Dtype::U16,
-                shape: SHAPE,
-                codec: None,
-            },
-            unique_id: id,
-            data_time_stamp: self.time,
-            attributes: vec![
-                ("PosX".into(), Attribute::Number(f64::from(id) * 2.0)),
-                ("Sample".into(), Attribute::Text("A 7".into())),
-            ],
-        }
-    }
-}
-
-/// The source of a detector, connected.
-async fn source(detector: &Detector, flags: &[&str]) -> Source {
-    let address = detector.address();
-    let all = [
-        "--input-channel",
-        PV,
-        "--server",
-        &address,
-        "--http-address",
-        "127.0.0.1:0",
-    ];
-    let source = Source::start_as("pva-source", &[&all, flags].concat()).await;
-    eventually("the connection", || source.said("The PV is connected")).await;
-    source
-}
-
-/// What `/stats` says of the PV, and of the frames that are kept.
-async fn stats(source: &Source) -> (Value, Value) {
-    let stats: Value = serde_json::from_str(&get(&source.http_address(), "/stats").await).unwrap();
-    (stats["pvs"][0].clone(), stats)
-}
-
-/// Waits until the PV's count `name` is `wanted`.
-pub async fn until(source: &Source, name: &str, wanted: u64) {
-    let waiting = async {
-        while stats(source).await.0.pointer(name).and_then(Value::as_u64) != Some(wanted) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let waited = tokio::time::timeout(NEVER, waiting).await;
-    assert!(
-        waited.is_ok(),
-        "{name} is not {wanted}: {}",
-        source.log_text()
-    );
-}
-
-/// The books balance: every update is a frame or skipped, every frame in one state.
-pub async fn balanced(source: &Source) {
-    let (pv, books) = stats(source).await;
-    let of = |value: &Value, name: &str| value[name].as_u64().unwrap();
-    let skipped: u64 = pv["skipped"]
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|n| n.as_u64().unwrap())
-        .sum();
-    assert_eq!(of(&pv, "updates"), of(&pv, "frames") + skipped, "{pv}");
-    assert_eq!(of(&pv, "frames"), of(&books, "taken"));
-    let states = ["acked", "dropped", "unread", "unacked", "waiting"];
-    let states: u64 = states.iter().map(|state| of(&books, state)).sum();
-    assert_eq!(of(&books, "taken"), states, "{books}");
-}
-
-pub fn header<'a>(message: &'a Message, name: &str) -> &'a str {
-    message.datum.headers.get(name).map_or("", String::as_str)
-}
 
 #[tokio::test]
 async fn a_frame_comes_as_it_was_posted_with_its_headers() {
@@ -333,6 +210,40 @@ async fn a_frame_above_the_limit_is_refused_in_words() {
         source.said("exceeds the limit of 23 bytes: raise --max-frame-bytes")
     })
     .await;
+    balanced(&source).await;
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn compressed_frames_can_be_decoded_in_the_source() {
+    let mut detector = Detector::start();
+    let source = source(&detector, &["--decompress", "source", "--linger", "off"]).await;
+    let mut reader = connect(&source).await;
+    let mut compressed = detector.frame(1);
+    let raw = compressed.image.pixels.clone();
+    compressed.image.codec = Some(Codec::Bslz4);
+    compressed.image.pixels = Encoder::Bslz4.encode(&raw, 2).into();
+    detector.pv.post(&compressed).unwrap();
+    // A damaged one is refused; its number is no gap.
+    let mut damaged = detector.frame(2);
+    damaged.image.codec = Some(Codec::Bslz4);
+    detector.time += 1;
+    damaged.data_time_stamp = detector.time;
+    detector.pv.post(&damaged).unwrap();
+    detector.post(3);
+    let messages = read(&mut reader, 2, LONG).await;
+    assert_eq!(ids(&messages), [1, 3]);
+    assert_eq!(header(&messages[0], headers::CODEC), "");
+    assert_eq!(messages[0].datum.value, raw);
+    until(&source, "/skipped/codec", 1).await;
+    assert!(source.said(
+        "A frame is refused: the payload of 24 bytes is no 3x4 uint16 frame compressed with bslz4"
+    ));
+    assert_eq!(
+        stats(&source).await.0["gap_frames"]["upstream"].as_u64(),
+        Some(0)
+    );
+    reader.ack(offsets(&messages)).await.unwrap();
     balanced(&source).await;
     source.stop().await;
 }

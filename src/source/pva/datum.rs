@@ -159,6 +159,7 @@ mod tests {
             server_queue: 16,
             max_frame_bytes: 1,
             watchdog: None,
+            decompress: false,
             initial: Initial::Always,
             first_frame: None,
             scan_attribute: None,

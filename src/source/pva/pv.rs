@@ -6,8 +6,11 @@ use super::backlog::{Backlog, Put};
 use super::datum::{Frame, TimeFrom, datum, event_time};
 use super::rules::{Gap, Judged, Named, Reason, RuleOptions, Rules, Skip};
 use super::settings::{Common, PvSettings};
+use crate::frame::headers::Description;
+use crate::frame::{Decoder, Rejection, Scratch};
 use crate::pva::{Content, Event, Image, MonitorOptions, ReadOptions, Restart, Update};
 use crate::telemetry::rate::RateLimit;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -69,6 +72,8 @@ pub(crate) struct Pv {
 struct Inner {
     rules: Rules,
     tally: Tally,
+    /// Where compressed frames are decoded, if they are.
+    scratch: Scratch,
     gap_lines: RateLimit,
     skip_lines: RateLimit,
     drop_lines: RateLimit,
@@ -123,6 +128,7 @@ impl Pv {
             inner: Mutex::new(Inner {
                 rules: Rules::new(options, index, process),
                 tally,
+                scratch: Scratch::default(),
                 gap_lines: lines(),
                 skip_lines: lines(),
                 drop_lines: lines(),
@@ -221,6 +227,28 @@ impl Inner {
     ) -> bool {
         let (time, from) = event_time(update, now);
         let pv = self.tally.pv.clone();
+        let raw;
+        let image = match image.codec {
+            Some(_) if common.decompress => match self.decompressed(image) {
+                Ok(decoded) => {
+                    raw = decoded;
+                    &raw
+                }
+                Err(rejection) => {
+                    count(&mut self.tally.skipped, Skip::UNDECODABLE.name(), 1);
+                    if let Some(more) = self.skip_lines.pass(Instant::now()) {
+                        tracing::warn!(
+                            pv,
+                            number = named.number,
+                            more,
+                            "A frame is refused: {rejection}."
+                        );
+                    }
+                    return false;
+                }
+            },
+            _ => image,
+        };
         let (frame, odd) = datum(&pv, named, update, image, time, common);
         let put = backlog
             .lock()
@@ -262,6 +290,30 @@ impl Inner {
             );
         }
         put != Put::Dropped
+    }
+
+    /// The image as raw pixels.
+    fn decompressed(&mut self, image: &Image) -> Result<Image, Rejection> {
+        let Image {
+            pixels,
+            dtype,
+            shape,
+            codec,
+        } = image;
+        let description = Description {
+            number: 0,
+            dtype: *dtype,
+            shape: *shape,
+            codec: *codec,
+        };
+        let headers = description.headers().collect();
+        let decoder = Decoder::new(*dtype, *shape);
+        let decoded = decoder.decode(pixels, &headers, &mut self.scratch)?;
+        Ok(Image {
+            pixels: Bytes::copy_from_slice(decoded.bytes()),
+            codec: None,
+            ..image.clone()
+        })
     }
 
     /// Logs what begins with a frame: the first one, a series, another shape.

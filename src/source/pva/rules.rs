@@ -128,6 +128,9 @@ pub(crate) enum Skip {
 }
 
 impl Skip {
+    /// A compressed frame that is damaged, found where it is decoded.
+    pub(crate) const UNDECODABLE: Self = Self::Refused("codec");
+
     /// Every name.
     pub(crate) const NAMES: [&'static str; 11] = [
         "idle",

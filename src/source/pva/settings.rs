@@ -32,6 +32,8 @@ pub(crate) struct Common {
     /// Bytes of the largest frame, uncompressed.
     pub(crate) max_frame_bytes: usize,
     pub(crate) watchdog: Option<Duration>,
+    /// Whether compressed frames are decoded here.
+    pub(crate) decompress: bool,
     pub(crate) initial: Initial,
     pub(crate) first_frame: Option<u64>,
     pub(crate) scan_attribute: Option<String>,

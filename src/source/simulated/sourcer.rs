@@ -1,12 +1,14 @@
 //! The implementation of the SDK's `Sourcer`: pixels, headers and offsets for the frames of the backlog.
 
 use super::backlog::{Backlog, Standing};
+use crate::frame::headers;
 use crate::lab::exposures::Exposures;
 use crate::lab::stack::FrameStack;
 use crate::source::reading::{Reading, Supply};
 use crate::telemetry::rate::RateLimit;
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -35,6 +37,8 @@ pub(crate) struct SimulatedSource(Arc<Shared>);
 
 struct Shared {
     stack: FrameStack,
+    /// Of each frame of the stack, in metres.
+    positions: Vec<(f64, f64)>,
     exposures: Exposures,
     linger: Option<Duration>,
     replica: i32,
@@ -59,13 +63,20 @@ struct DropWatch {
 }
 
 impl SimulatedSource {
-    /// A source of the frames of `stack`, repeated without end. Pending reads end at `shutdown`.
+    /// A source of the frames of `stack`, repeated without end, each taken at its of `positions`. Pending reads end at
+    /// `shutdown`.
     #[must_use]
-    pub(crate) fn new(stack: FrameStack, settings: Settings, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(
+        stack: FrameStack,
+        positions: Vec<(f64, f64)>,
+        settings: Settings,
+        shutdown: CancellationToken,
+    ) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let ten_seconds = Duration::from_secs(10);
         Self(Arc::new(Shared {
             stack,
+            positions,
             exposures: settings.exposures,
             linger: settings.linger,
             replica: settings.replica,
@@ -101,6 +112,18 @@ impl Shared {
         let taken = opened.checked_add(self.exposures.at(number));
         // Frame 1 is the first of the stack.
         let index = (number - 1) % self.stack.frames().max(1) as u64;
+        let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut headers: HashMap<String, String> = self.stack.describe(number).headers().collect();
+        let mut told = |name: &str, value: String| headers.insert(name.to_owned(), value);
+        told(headers::SERIES_START, since(opened).as_nanos().to_string());
+        told(
+            headers::FRAME_TIME,
+            since(taken.unwrap_or(opened)).as_nanos().to_string(),
+        );
+        if let Some((x, y)) = self.positions.get(index as usize) {
+            told(headers::POSITION_X, x.to_string());
+            told(headers::POSITION_Y, y.to_string());
+        }
         Message {
             value: self.stack.frame(index as usize).to_vec(),
             offset: Offset {
@@ -109,7 +132,7 @@ impl Shared {
             },
             event_time: taken.unwrap_or(opened).into(),
             keys: Vec::new(),
-            headers: self.stack.describe(number).headers().collect(),
+            headers,
             user_metadata: None,
         }
     }

@@ -23,7 +23,12 @@ fn source(last: Option<u64>) -> SimulatedSource {
         linger: None,
         replica: 3,
     };
-    SimulatedSource::new(stack(), settings, CancellationToken::new())
+    SimulatedSource::new(
+        stack(),
+        vec![(1e-6, -2e-6)],
+        settings,
+        CancellationToken::new(),
+    )
 }
 
 async fn read(source: &SimulatedSource, count: usize, timeout_ms: u64) -> Vec<Message> {
@@ -75,7 +80,14 @@ async fn a_message_is_a_frame_with_headers_and_event_time() {
         assert_eq!(message.headers[headers::TXN_ID], (k + 1).to_string());
         assert_eq!(message.headers[headers::DTYPE], "int16");
         assert_eq!(message.headers[headers::SHAPE], "16x16");
-        assert_eq!(message.headers.len(), 3);
+        assert_eq!(
+            message.headers[headers::SERIES_START],
+            messages[0].headers[headers::FRAME_TIME]
+        );
+        // This stack has the position of its first frame only.
+        let position = message.headers.get(headers::POSITION_X).map(String::as_str);
+        assert_eq!(position, (k % 4 == 0).then_some("0.000001"));
+        assert_eq!(message.headers.len(), if k % 4 == 0 { 7 } else { 5 });
         assert_eq!(message.offset.partition_id, 3);
     }
     let between = messages[5].event_time - messages[0].event_time;
@@ -143,7 +155,7 @@ async fn the_stop_ends_a_read_that_waits() {
         linger: None,
         replica: 0,
     };
-    let source = SimulatedSource::new(stack(), settings, stop.clone());
+    let source = SimulatedSource::new(stack(), Vec::new(), settings, stop.clone());
     let start = Instant::now();
     let reading = tokio::spawn(async move { read(&source, 1, 900_000).await.len() });
     tokio::time::sleep(Duration::from_secs(1)).await;
