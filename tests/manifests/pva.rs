@@ -145,11 +145,12 @@ fn the_source_finds_the_simulated_ioc_and_its_pv() {
         let (name, port) = (&service.value["metadata"]["name"], flag("--server-port"));
         let server = format!("tcp://{}:{port}", name.as_str().unwrap());
         assert_eq!(source.variable("PVA_SERVER"), Some(server.as_str()));
-        let has = |ports: &Value, key: &str, number: &str| {
+        let has = |ports: &Value, key: &str, number: u64| {
             let mut ports = ports.as_array().unwrap().iter();
-            ports.any(|p| p[key].to_string() == number)
+            ports.any(|port| port[key] == number)
         };
         for number in [port, flag("--search-port")] {
+            let number = number.parse().unwrap();
             assert!(has(&service.value["spec"]["ports"], "port", number));
             assert!(has(&ioc.spec["ports"], "containerPort", number));
         }
