@@ -5,6 +5,7 @@
 #   docker build -t beamflow:0.1.0-tensorrt --build-arg FLAVOUR=tensorrt \
 #       --build-arg NVIDIA_IMAGE=nvcr.io/nvidia/tensorrt:TAG .        # a tag with TensorRT 11.4 or later
 #
+# Every flavour has the commands for EPICS, pva-source and simulate-ioc.
 # No engine is built here: an engine runs only on the kind of GPU it was built on, which is the node's GPU.
 
 # cpu, tensorrt-rtx or tensorrt.
@@ -30,7 +31,7 @@ COPY src src
 # The caches stay with the builder. Only the program goes into a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/beamflow/target \
-    cargo build --profile dist --locked --bin beamflow --features "$(echo "$FLAVOUR" | sed 's/^cpu$//')" \
+    cargo build --profile dist --locked --bin beamflow --features "pva,${FLAVOUR#cpu}" \
     && cp target/dist/beamflow /usr/local/bin/beamflow
 
 # TensorRT-RTX, from NVIDIA's package.
@@ -57,7 +58,10 @@ FROM on-${FLAVOUR}
 ENV GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=2147483647
 COPY --from=build /usr/local/bin/beamflow /usr/local/bin/beamflow
 COPY models/ptychonn_64.onnx /opt/app/models/
+# The licence of the EPICS crates asks for its text beside the program.
+COPY LICENSE LICENSES /usr/share/doc/beamflow/
 # An unprivileged user. Every user of the pod can write to Numaflow's shared folder.
 USER 65532:65532
-EXPOSE 9100
+# The map's and the PVA source's status page and metrics.
+EXPOSE 9100 9101
 ENTRYPOINT ["/usr/local/bin/beamflow"]

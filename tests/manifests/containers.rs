@@ -23,7 +23,7 @@ pub struct Container<'a> {
     pub spec: &'a Value,
 }
 
-/// The vertices of a Pipeline; a MonoVertex counts as one.
+/// The vertices of a Pipeline; a MonoVertex counts as one, and so does what else has a container.
 pub fn vertices(document: &Document) -> Vec<&Value> {
     match document.kind() {
         "Pipeline" => document.value["spec"]["vertices"]
@@ -32,6 +32,9 @@ pub fn vertices(document: &Document) -> Vec<&Value> {
             .iter()
             .collect(),
         "MonoVertex" => vec![&document.value["spec"]],
+        "Deployment" => vec![&document.value["spec"]["template"]["spec"]],
+        // kustomize copies it into a vertex.
+        "SourceContainer" => vec![&document.value],
         _ => Vec::new(),
     }
 }
@@ -83,6 +86,18 @@ impl Container<'_> {
             .first()
             .copied()
             .filter(|arg| !arg.starts_with('-'))
+    }
+
+    /// The value of an environment variable.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let mut variables = self.spec["env"].as_array().into_iter().flatten();
+        let variable = variables.find(|variable| variable["name"] == name)?;
+        variable["value"].as_str()
+    }
+
+    /// Whether this build of the program has the command.
+    fn is_built(&self) -> bool {
+        cfg!(feature = "pva") || !matches!(self.command(), Some("pva-source" | "simulate-ioc"))
     }
 
     /// Reads the container's arguments and environment; every variable must be one that the program reads.
@@ -147,7 +162,9 @@ fn the_program_understands_every_flag_and_variable() {
     for document in documents::all() {
         for container in containers(document) {
             assert!(container.spec["command"].is_null(), "{}", container.place);
-            drop(container.reading());
+            if container.is_built() {
+                drop(container.reading());
+            }
         }
     }
 }
@@ -323,7 +340,7 @@ fn every_sidecar_serves_http_on_the_scraped_port() {
 }
 
 /// Bytes of `1Gi` or `512Mi`.
-fn bytes(quantity: &str) -> usize {
+pub fn bytes(quantity: &str) -> usize {
     let (number, unit) = quantity.split_at(quantity.len() - 2);
     let unit = match unit {
         "Mi" => 1 << 20,

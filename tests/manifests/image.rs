@@ -62,7 +62,8 @@ fn is_sent(path: &str) -> bool {
     sent
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a file or a folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
@@ -162,4 +163,20 @@ fn every_flavour_has_a_stage_and_a_feature() {
     for feature in ["tensorrt", "tensorrt-rtx"] {
         assert!(manifest.contains(&format!("\n{feature} = [")), "{feature}");
     }
+}
+
+#[test]
+fn every_flavour_has_the_epics_commands_and_their_licence() {
+    let lines = instructions();
+    let build = lines.iter().find(|line| line.contains("cargo build"));
+    // `${FLAVOUR#cpu}` is empty for the flavour cpu, which has no feature of its own.
+    let features = r#"--features "pva,${FLAVOUR#cpu}""#;
+    assert!(build.unwrap().contains(features), "{build:?}");
+    assert!(read("Cargo.toml").contains("\npva = ["));
+    let last = lines.iter().rposition(|line| line.starts_with("FROM "));
+    let image = &lines[last.unwrap()..];
+    let licences = "COPY LICENSE LICENSES /usr/share/doc/beamflow/".to_owned();
+    assert!(image.contains(&licences), "{image:?}");
+    assert!(root().join("LICENSES/EPICS.txt").exists());
+    assert!(is_sent("LICENSES/EPICS.txt"));
 }

@@ -16,5 +16,7 @@ mod image;
 mod monitoring;
 /// Vertices, edges, buffers.
 mod pipelines;
+/// The source of a detector's PVs, and the simulated IOC.
+mod pva;
 /// Numaflow's CRD schemas.
 mod schemas;

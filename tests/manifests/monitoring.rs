@@ -260,8 +260,8 @@ fn prometheus_scrapes_ports_that_exist() {
         })
         .map(|endpoint| endpoint["port"].as_str().unwrap())
         .collect();
-    // The sidecar's port, checked with the containers, and the port that Numaflow gives to numa.
-    assert_eq!(ports, ["beamflow", "metrics"]);
+    // The ports of the sidecar and of the source, checked with the containers, and the one that Numaflow gives to numa.
+    assert_eq!(ports, ["beamflow", "beamflow-source", "metrics"]);
     assert!(
         KUSTOMIZATIONS
             .iter()
