@@ -109,17 +109,22 @@ impl SimulatedSource {
 impl Shared {
     fn message(&self, number: u64) -> Message {
         let opened = *self.opened.get_or_init(SystemTime::now);
-        let taken = opened.checked_add(self.exposures.at(number));
+        let at = |number| {
+            opened
+                .checked_add(self.exposures.at(number))
+                .unwrap_or(opened)
+        };
+        let taken = at(number);
         // Frame 1 is the first of the stack.
         let index = (number - 1) % self.stack.frames().max(1) as u64;
-        let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nanoseconds = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            since.as_nanos().to_string()
+        };
         let mut headers: HashMap<String, String> = self.stack.describe(number).headers().collect();
         let mut told = |name: &str, value: String| headers.insert(name.to_owned(), value);
-        told(headers::SERIES_START, since(opened).as_nanos().to_string());
-        told(
-            headers::FRAME_TIME,
-            since(taken.unwrap_or(opened)).as_nanos().to_string(),
-        );
+        told(headers::SERIES_START, nanoseconds(at(1)));
+        told(headers::FRAME_TIME, nanoseconds(taken));
         if let Some((x, y)) = self.positions.get(index as usize) {
             told(headers::POSITION_X, x.to_string());
             told(headers::POSITION_Y, y.to_string());
@@ -130,7 +135,7 @@ impl Shared {
                 offset: format!("{}-{number}", self.run).into_bytes(),
                 partition_id: self.replica,
             },
-            event_time: taken.unwrap_or(opened).into(),
+            event_time: taken.into(),
             keys: Vec::new(),
             headers,
             user_metadata: None,
