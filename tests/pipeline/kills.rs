@@ -118,12 +118,20 @@ async fn kill(part: Part, seed: u64) {
             () = seen(&mut told, at) => {}
             ended = pipeline.run(&stop) => panic!("{context}: {ended:?}"),
         }
-        // The source goes on. What numa had in hand comes again when its acks are overdue.
-        stage.source.give_back();
         stage.release();
         // Acks that were on their way may have arrived, uncounted.
         pipeline.set_until(Until::Idle);
-        let report = finish(&mut pipeline).await.unwrap();
+        // The source goes on. What numa had in hand comes again when its acks are overdue; a read that was on its way too.
+        let overdue = async {
+            loop {
+                stage.source.give_back();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let report = tokio::select! {
+            report = finish(&mut pipeline) => report.unwrap(),
+            () = overdue => unreachable!("it never ends"),
+        };
         assert!(report.returned > 0, "{context}: {report:?}");
         stage.check(&report, &context);
         return;
