@@ -59,6 +59,10 @@ pub fn ids(messages: &[Message]) -> Vec<u64> {
 }
 
 /// A source in its own process; killed when dropped.
+#[cfg_attr(
+    not(feature = "pva"),
+    allow(dead_code, reason = "tests of the PVA source use it all")
+)]
 pub struct Source {
     process: Child,
     pub sock: PathBuf,
@@ -67,6 +71,10 @@ pub struct Source {
     _folder: tempfile::TempDir,
 }
 
+#[cfg_attr(
+    not(feature = "pva"),
+    allow(dead_code, reason = "tests of the PVA source use it all")
+)]
 impl Source {
     /// Starts `simulate-source`. The scan has 3 × 3 frames.
     async fn start(flags: &[&str]) -> Self {
