@@ -134,7 +134,7 @@ fn settings(args: &SimulateSourceArgs) -> Settings {
     }
 }
 
-/// Serves until `shutdown` on a socket that the server-info file tells of, and reports the totals now and then.
+/// Listens, writes the server-info file and serves until `shutdown`; reports the totals now and then.
 ///
 /// # Errors
 /// [`SourceError`] if the socket cannot be served.

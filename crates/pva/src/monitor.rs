@@ -15,7 +15,7 @@
 //!   0.31). This is noticed within about a second. The monitor is started again as after an end: the first message of
 //!   the next connection may be as long.
 //! - A connection that had updates and then has none for [`MonitorOptions::watchdog`] is given up: a corrupt length
-//!   can stall a stream for good. An idle detector looks the same, so this must be expected to happen in vain.
+//!   can stall a stream for good. An idle detector looks the same, so this also happens without need.
 //! - After an update that cannot be decoded the monitor is started again: the updates after it have no base.
 
 /// What the callback has reported and the reader has not read.
@@ -133,7 +133,7 @@ pub struct Monitor {
     last: Instant,
     /// Since when the connection has been dead, and no event has said so.
     dead_since: Option<Instant>,
-    /// The watchdog restarts the monitor of an idle detector for ever: not every line of it belongs into the log.
+    /// The watchdog restarts the monitor of an idle detector again and again: not every line of it belongs in the log.
     quiet: bool,
 }
 

@@ -1,6 +1,6 @@
 //! NTNDArray, the structure in which areaDetector sends images: one update of it as typed values, and back.
 //!
-//! Servers differ. What is read here, whoever serves it:
+//! Servers differ. What is read here, from any server:
 //!
 //! - The pixels are an array inside of a union or of an any. The type of that array is what counts; the position of
 //!   a member says nothing, because servers order them differently.

@@ -5,9 +5,7 @@
 //! its channels close, the stages before it end at their next batch, and those behind it finish what they have.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream;
 use numaflow::proto::map::map_response;
@@ -20,18 +18,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::books::Books;
+use super::calls::{Fate, within};
 use super::ends::{Drain, Tap};
 use super::writing::Writer;
 use super::{Pipeline, Settings, Until};
 use crate::vertex::client::{Answer, Datum, Driver, DriverError, Message, Nack, Offset, sink};
-
-/// What a message becomes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Fate {
-    #[default]
-    Ack,
-    Nack(Option<Duration>),
-}
 
 /// What is kept of a message while it is in hand.
 struct Parent {
@@ -142,21 +133,6 @@ pub(super) async fn run(
         tracing::debug!(ok = nacking.is_ok(), "What was in hand is given back.");
     }
     Err(error)
-}
-
-/// Bounds one call.
-pub(super) async fn within<T>(
-    patience: Duration,
-    part: &'static str,
-    doing: &'static str,
-    call: impl Future<Output = Result<T, DriverError>>,
-) -> Result<(T, Duration), DriverError> {
-    let began = Instant::now();
-    let called = tokio::time::timeout(patience, call).await;
-    let waited = patience;
-    let result = called.unwrap_or(Err(DriverError::Overdue { doing, waited }));
-    let result = result.map_err(|error| error.of(part))?;
-    Ok((result, began.elapsed()))
 }
 
 impl Life<'_> {

@@ -34,6 +34,8 @@
 
 /// What is read and not yet acked, and the counts.
 mod books;
+/// Calls, bounded in time.
+mod calls;
 /// The parts: where they listen, and how they are used.
 mod ends;
 /// The stages between source and sink, from connecting to the end or the first error.

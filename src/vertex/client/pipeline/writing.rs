@@ -3,8 +3,8 @@
 use parking_lot::Mutex;
 
 use super::books::Books;
+use super::calls::{Fate, within};
 use super::ends::Drain;
-use super::flow::{Fate, within};
 use super::{GiveUp, Settings};
 use crate::vertex::client::{Datum, DriverError, Verdict};
 
