@@ -26,6 +26,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Driver`]: crate::vertex::client::Driver
+//! [`Source`]: crate::vertex::client::Source
+//! [`Sink`]: crate::vertex::client::Sink
+//! [`pipeline`]: crate::vertex::client::pipeline
 
 /// What is sent to a map or a sink.
 mod datum;

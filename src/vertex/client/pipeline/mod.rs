@@ -31,6 +31,14 @@
 //!    are kept to count deliveries.
 //! 3. Each call is bounded by [`Settings::patience`].
 //! 4. [`Pipeline::run`] may be dropped at any point, as a numa container may be killed; the next run goes on.
+//!
+//! [`Retry`]: crate::vertex::client::pipeline::Retry
+//! [`Settings::restarts`]: crate::vertex::client::pipeline::Settings::restarts
+//! [`Report::is_balanced`]: crate::vertex::client::pipeline::Report::is_balanced
+//! [`GiveUp`]: crate::vertex::client::pipeline::GiveUp
+//! [`Settings::read_ahead`]: crate::vertex::client::pipeline::Settings::read_ahead
+//! [`Settings::patience`]: crate::vertex::client::pipeline::Settings::patience
+//! [`Pipeline::run`]: crate::vertex::client::pipeline::Pipeline::run
 
 /// What is read and not yet acked, and the counts.
 mod books;
