@@ -52,7 +52,8 @@ pub struct PvaSourceArgs {
     #[arg(long, env = "PVA_QUEUE_BYTES", default_value = "1GiB", value_name = "BYTES", value_parser = bytes)]
     pub(crate) queue_bytes: usize,
 
-    /// Updates that the PV's server is asked to keep for this client.
+    /// Updates that the PV's server is asked to keep for this client. As many, and at least 64, are kept here until they are
+    /// judged.
     #[arg(long, env = "PVA_SERVER_QUEUE_SIZE", default_value = "16", value_name = "UPDATES", value_parser = whole_number::<1, 10_000>)]
     pub(crate) server_queue_size: usize,
 

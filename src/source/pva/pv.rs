@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Updates that wait to be judged, at least: 64 ms at 1000 frames/s.
+const LEAST_QUEUE: usize = 64;
+
 /// Counts by reason; each reason is there from the start.
 pub(crate) type Counted = BTreeMap<&'static str, u64>;
 
@@ -141,6 +144,7 @@ impl Pv {
         MonitorOptions {
             server: self.settings.server.clone(),
             server_queue: self.common.server_queue,
+            queue: (self.common.server_queue as usize).max(LEAST_QUEUE),
             watchdog: self.common.watchdog,
             read: ReadOptions {
                 max_bytes: self.common.max_frame_bytes,
