@@ -94,7 +94,8 @@ pub async fn source(detector: &Detector, flags: &[&str]) -> Source {
 
 /// What `/stats` says of the PV, and of the frames that are kept.
 pub async fn stats(source: &Source) -> (Value, Value) {
-    let stats: Value = serde_json::from_str(&get(&source.http_address(), "/stats").await).unwrap();
+    let stats: Value =
+        serde_json::from_str(&get(&source.http_address().await, "/stats").await).unwrap();
     (stats["pvs"][0].clone(), stats)
 }
 

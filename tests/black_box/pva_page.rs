@@ -14,7 +14,7 @@ async fn the_page_has_a_line_for_each_pv_and_follows_it() {
 async fn look(browser: &Browser) {
     let mut detector = Detector::start();
     let source = source(&detector, &["--linger", "off"]).await;
-    let page = format!("http://{}/", source.http_address());
+    let page = format!("http://{}/", source.http_address().await);
     browser.client.goto(&page).await.unwrap();
     browser.shows("phase", |text| text == "ready").await;
     browser

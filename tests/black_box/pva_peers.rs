@@ -96,7 +96,7 @@ async fn frames_that_p4p_wraps_are_numbered_by_the_source() {
     let values = messages.iter().map(|message| message.datum.value[0]);
     assert!(values.eq(10..16));
     assert_eq!(ids(&messages), [1, 2, 3, 4, 5, 6]);
-    assert!(source.said("does not number its frames"));
+    eventually("the warning", || source.said("does not number its frames")).await;
     reader.ack(offsets(&messages)).await.unwrap();
     balanced(&source).await;
     source.stop().await;

@@ -236,9 +236,12 @@ async fn compressed_frames_can_be_decoded_in_the_source() {
     assert_eq!(header(&messages[0], headers::CODEC), "");
     assert_eq!(messages[0].datum.value, raw);
     until(&source, "/skipped/codec", 1).await;
-    assert!(source.said(
-        "A frame is refused: the payload of 24 bytes is no 3x4 uint16 frame compressed with bslz4"
-    ));
+    eventually("the reason", || {
+        source.said(
+            "A frame is refused: the payload of 24 bytes is no 3x4 uint16 frame compressed with bslz4",
+        )
+    })
+    .await;
     assert_eq!(
         stats(&source).await.0["gap_frames"]["upstream"].as_u64(),
         Some(0)
@@ -281,7 +284,7 @@ async fn the_metrics_are_those_that_the_readme_lists() {
     let source = source(&detector, &[]).await;
     detector.post(1);
     until(&source, "/frames", 1).await;
-    let text = get(&source.http_address(), "/metrics").await;
+    let text = get(&source.http_address().await, "/metrics").await;
     let names = |text: &str, prefix: &str, end: char| {
         let lines = text
             .lines()

@@ -140,10 +140,15 @@ impl Source {
     }
 
     /// The address of its HTTP server.
-    pub fn http_address(&self) -> String {
-        let log = self.log_text();
-        let (_, rest) = log.split_once("served over HTTP. address=").expect(&log);
-        rest.split_whitespace().next().unwrap().to_owned()
+    pub async fn http_address(&self) -> String {
+        let told = || {
+            let log = self.log_text();
+            let (_, rest) = log.split_once("served over HTTP. address=")?;
+            let (address, _) = rest.split_once(char::is_whitespace)?;
+            Some(address.to_owned())
+        };
+        eventually("the address", || told().is_some()).await;
+        told().unwrap()
     }
 
     /// Sends SIGTERM, as Kubernetes does; the program must exit with code 0. Returns its log.
