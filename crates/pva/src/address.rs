@@ -32,7 +32,7 @@ pub enum ServerAddress {
 }
 
 impl ServerAddress {
-    /// Looks the host up. Done again for every new monitor, because a name can move.
+    /// Looks the host up. Every new monitor does this again, because the address of a name can change.
     pub(crate) async fn resolve(&self) -> std::io::Result<SocketAddr> {
         let (Self::Search { host, port } | Self::Fixed { host, port }) = self;
         let found = tokio::net::lookup_host((host.as_str(), *port)).await?;

@@ -14,7 +14,7 @@ pub(super) struct Faults {
     pub(super) late: Option<u64>,
 }
 
-/// Frames by what became of them.
+/// Counts of frames: taken, posted, and changed by a fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Taken by the detector.
@@ -55,7 +55,7 @@ impl Order {
         }
     }
 
-    /// Takes the next frame; returns what is to be posted now, in order.
+    /// Takes the next frame; returns what must be posted now, in order.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Due> + use<> {
         self.totals.taken += 1;
         let number = self.totals.taken;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a frame takes beside its pixels, about.
+/// About how many bytes a frame takes in addition to its pixels.
 const BESIDE: usize = 1024;
 
 /// How much is kept.
@@ -24,7 +24,7 @@ pub(crate) struct BacklogLimits {
     pub(crate) frames: usize,
     /// Bytes of all frames.
     pub(crate) bytes: usize,
-    /// How long to wait for an ack; `None`: for ever.
+    /// How long to wait for an ack; `None`: without limit.
     pub(crate) ack_timeout: Option<Duration>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct Delivery<F> {
     pub(crate) count: u32,
 }
 
-/// What became of a frame that was put in.
+/// The result of putting a frame in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     /// Kept; so many older ones were dropped for it.

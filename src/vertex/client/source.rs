@@ -34,7 +34,7 @@ pub struct Message {
 pub struct Nack {
     /// Of the message.
     pub offset: Offset,
-    /// The time until it is to be delivered again.
+    /// The delay before it is delivered again.
     pub delay: Option<Duration>,
 }
 

@@ -13,8 +13,8 @@ use tracing::debug;
 
 use super::{Host, carry_out, offset};
 
-/// Shakes hands and returns the stream's responses, the handshake's echo first. During a shutdown too: what is out is to be
-/// acked.
+/// Shakes hands and returns the stream's responses, the handshake's echo first. It does so during a shutdown too, because
+/// messages that were read must still be acked.
 ///
 /// # Errors
 /// The status the whole request is refused with: the source is drained, or the handshake did not come.

@@ -44,7 +44,7 @@ fn ports(server: &Server) -> Ports {
     }
 }
 
-/// A PVXS client, which is told the TCP port. It listens for beacons on a port that must not be taken.
+/// A PVXS client that gets the TCP port as an argument. It listens for beacons on a port that must not be taken.
 fn pvxs(script: &str, pv: &str, server: &Server, count: &[&str]) -> Peer {
     let ports = Ports {
         tcp: server.tcp_port(),

@@ -17,7 +17,7 @@
 //!   the map gave it.
 //! - A DROP output is not written. A NACK output gives its message back to the source, with its delay.
 //! - A message that arrives while it is in hand is left out.
-//! - Failed messages are sent to the sink again. Numa does it for ever, here the number is bounded ([`Retry`]).
+//! - Failed messages are sent to the sink again. Numa does so without limit; here the number is bounded ([`Retry`]).
 //! - A source is read, acked and nacked by one task, so an ack waits for the read in progress.
 //! - A read batch is acked when the sink has answered for all of its outputs.
 //! - If a part is gone, what is in hand is nacked, everything is connected again, and the source delivers it again
