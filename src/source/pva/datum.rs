@@ -15,6 +15,9 @@ const PAST: i64 = 3_600_000_000_000;
 /// How far it may be ahead.
 const FUTURE: i64 = 60_000_000_000;
 
+/// The most bytes of a payload: gRPC's limit of numa, 64 MiB, less room for headers and the protocol's own fields.
+pub(crate) const MOST_PAYLOAD: usize = (64 << 20) - (64 << 10);
+
 /// A frame on its way to a reader.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {

@@ -3,7 +3,7 @@
 //! What always holds: `updates = frames + skipped`, each with one reason.
 
 use super::backlog::{Backlog, Put};
-use super::datum::{Frame, TimeFrom, datum, event_time};
+use super::datum::{Frame, MOST_PAYLOAD, TimeFrom, datum, event_time};
 use super::rules::{Gap, Judged, Named, Reason, RuleOptions, Rules, Skip};
 use super::settings::{Common, PvSettings};
 use crate::frame::headers::Description;
@@ -239,20 +239,20 @@ impl Inner {
                     &raw
                 }
                 Err(rejection) => {
-                    count(&mut self.tally.skipped, Skip::UNDECODABLE.name(), 1);
-                    if let Some(more) = self.skip_lines.pass(Instant::now()) {
-                        tracing::warn!(
-                            pv,
-                            number = named.number,
-                            more,
-                            "A frame is refused: {rejection}."
-                        );
-                    }
+                    self.refuse(Skip::UNDECODABLE, update.unique_id, &rejection);
                     return false;
                 }
             },
             _ => image,
         };
+        let bytes = image.pixels.len();
+        if bytes > MOST_PAYLOAD {
+            let why = format!(
+                "its {bytes} bytes are more than Numaflow's messages hold, {MOST_PAYLOAD}; compress it"
+            );
+            self.refuse(Skip::NO_MESSAGE, update.unique_id, &why);
+            return false;
+        }
         let (frame, odd) = datum(&pv, named, update, image, time, common);
         let put = backlog
             .lock()
@@ -352,15 +352,23 @@ impl Inner {
         }
     }
 
+    /// Counts a frame that is not passed on, and says why.
+    fn refuse(&mut self, skip: Skip, id: Option<i64>, why: &dyn std::fmt::Display) {
+        count(&mut self.tally.skipped, skip.name(), 1);
+        self.say_refused(id, why);
+    }
+
+    fn say_refused(&mut self, id: Option<i64>, why: &dyn std::fmt::Display) {
+        if let Some(more) = self.skip_lines.pass(Instant::now()) {
+            tracing::warn!(pv = self.tally.pv, id, more, "A frame is refused: {why}.");
+        }
+    }
+
     fn skip(&mut self, skip: Skip, id: Option<i64>, content: &Content) {
         count(&mut self.tally.skipped, skip.name(), 1);
         let pv = &self.tally.pv;
         match (skip, content) {
-            (Skip::Refused(_), Content::Refused(refusal)) => {
-                if let Some(more) = self.skip_lines.pass(Instant::now()) {
-                    tracing::warn!(pv, id, more, "A frame is refused: {refusal}.");
-                }
-            }
+            (Skip::Refused(_), Content::Refused(refusal)) => self.say_refused(id, refusal),
             (Skip::Stale, _) => tracing::info!(
                 pv,
                 id,
@@ -386,3 +394,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

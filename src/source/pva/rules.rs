@@ -131,6 +131,9 @@ impl Skip {
     /// A compressed frame that is damaged, found where it is decoded.
     pub(crate) const UNDECODABLE: Self = Self::Refused("codec");
 
+    /// A frame that no message of gRPC can hold.
+    pub(crate) const NO_MESSAGE: Self = Self::Refused("too_large");
+
     /// Every name.
     pub(crate) const NAMES: [&'static str; 11] = [
         "idle",
