@@ -104,6 +104,8 @@ impl Source {
         }
         let process = command
             .env("SOURCE_POINTS", "3")
+            // A read ends at its count or its time alone, however slow this machine is.
+            .env("SOURCE_LINGER", "off")
             .env("NUMAFLOW_REPLICA", "2")
             .arg(name)
             .arg("--sock-path")
