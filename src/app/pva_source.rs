@@ -65,7 +65,7 @@ fn check_memory(queue: usize) {
 
 fn report(source: &PvaSource, text: &str) {
     for tally in source.tallies() {
-        let total = |counted: &crate::source::pva::pv::Counted| counted.values().sum::<u64>();
+        let total = |counted: &crate::source::pva::tally::Counted| counted.values().sum::<u64>();
         tracing::info!(
             pv = tally.pv,
             peer = tally.peer.as_deref().unwrap_or("none"),

@@ -32,8 +32,6 @@ pub mod ledger;
 pub mod metrics;
 /// The model being served.
 pub mod model;
-/// The newest frame and its results, for the status page.
-pub mod newest;
 /// From outcomes to messages.
 pub mod policy;
 /// Notices read batches that are too small.

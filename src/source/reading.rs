@@ -13,10 +13,15 @@ use tokio_util::sync::CancellationToken;
 /// What frames are taken from.
 pub(crate) trait Supply {
     /// What a frame is given back by.
-    type Id;
+    type Id: Clone;
+    /// A frame that was taken, without a copy of its pixels.
+    type Taken;
 
     /// Takes up to `most` frames that are available at `now`. They are unacked from then on.
-    fn take(&self, now: Instant, most: usize) -> Vec<(Self::Id, Message)>;
+    fn take(&self, now: Instant, most: usize) -> Vec<(Self::Id, Self::Taken)>;
+
+    /// The message of a frame that was taken: the pixels are copied here.
+    fn message(&self, taken: Self::Taken) -> Message;
 
     /// When the next frame becomes available by itself.
     fn next(&self) -> Option<Instant>;
@@ -33,8 +38,9 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Sends frames of `supply` until the read is complete, its time is over or the reader has gone. Returns what was handed
-    /// over.
+    /// Sends frames of `supply` until the read is complete, its time is over or the reader has gone. Returns what was taken:
+    /// all of it was sent, unless the reader has gone. A message is made when there is room for it, so that a read holds few
+    /// copies of pixels at a time.
     pub(crate) async fn serve<S: Supply>(
         &self,
         supply: &S,
@@ -52,11 +58,12 @@ impl Reading<'_> {
                 let lingered = self.linger.and_then(|linger| now.checked_add(linger));
                 deadline = deadline.into_iter().chain(lingered).min();
             }
-            for (id, message) in taken {
-                given.push(id);
-                if to.send(message).await.is_err() {
+            given.extend(taken.iter().map(|(id, _)| id.clone()));
+            for (_, taken) in taken {
+                let Ok(room) = to.reserve().await else {
                     return given;
-                }
+                };
+                room.send(supply.message(taken));
             }
             let is_over = deadline.is_some_and(|deadline| now >= deadline);
             if given.len() >= request.count || is_over {
@@ -96,12 +103,19 @@ mod tests {
 
     impl Supply for Slow {
         type Id = u64;
+        type Taken = ();
 
-        fn take(&self, now: Instant, most: usize) -> Vec<(u64, Message)> {
+        fn take(&self, now: Instant, most: usize) -> Vec<(u64, ())> {
             let mut taken = self.taken.lock();
             let due = now.duration_since(self.begun).as_millis() / PERIOD.as_millis() + 1;
             let new = (due.min(5) as u64).saturating_sub(*taken).min(most as u64);
-            let message = || Message {
+            let first = *taken + 1;
+            *taken += new;
+            (first..first + new).map(|id| (id, ())).collect()
+        }
+
+        fn message(&self, (): ()) -> Message {
+            Message {
                 value: Vec::new(),
                 offset: numaflow::source::Offset {
                     offset: vec![1],
@@ -111,10 +125,7 @@ mod tests {
                 keys: Vec::new(),
                 headers: Default::default(),
                 user_metadata: None,
-            };
-            let first = *taken + 1;
-            *taken += new;
-            (first..first + new).map(|id| (id, message())).collect()
+            }
         }
 
         fn next(&self) -> Option<Instant> {
@@ -149,6 +160,31 @@ mod tests {
         }
         assert_eq!(sent, given.len());
         (sent, took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_that_was_taken_is_returned_when_the_reader_goes() {
+        let supply = Slow {
+            begun: Instant::now() - PERIOD * 10,
+            taken: Mutex::new(0),
+        };
+        let reading = Reading {
+            changed: &Notify::new(),
+            shutdown: &CancellationToken::new(),
+            linger: None,
+        };
+        let request = SourceReadRequest {
+            count: 5,
+            timeout: PERIOD,
+        };
+        // There is room for one message, the reader takes one, and five were taken from the supply.
+        let (to, mut messages) = mpsc::channel(1);
+        let serving = reading.serve(&supply, &request, &to);
+        let leaving = async move {
+            messages.recv().await.unwrap();
+        };
+        let (given, ()) = tokio::join!(serving, leaving);
+        assert_eq!(given, [1, 2, 3, 4, 5]);
     }
 
     // The clock is paused: it jumps to whatever is waited for.

@@ -4,7 +4,7 @@
 //! largest is shown, so that a single bright pixel does not vanish. Values become colours of the viridis map, whose
 //! brightness rises evenly from the smallest to the largest finite value.
 
-use crate::inference::newest::{Image, NewestFrame};
+use crate::telemetry::newest::{Image, NewestFrame};
 
 /// Pixels along a side.
 const MOST: usize = 256;

@@ -6,7 +6,7 @@
 use super::drawing;
 use super::exposition::{Format, classic};
 use super::listen::listen;
-use crate::inference::newest::Newest;
+use crate::telemetry::newest::NewestFrame;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -54,8 +54,8 @@ pub(crate) trait Site: Send + Sync + 'static {
     /// Whether the vertex is ready, in a word.
     fn readiness(&self) -> (StatusCode, &'static str);
 
-    /// The keeper of the newest frame, if there is one.
-    fn newest(&self) -> Option<&Newest> {
+    /// The frame behind the path `/newest/SEQUENCE/INDEX.png`, and which of its images is meant.
+    fn picture(&self, _sequence: u64, _index: usize) -> Option<(Arc<NewestFrame>, usize)> {
         None
     }
 }
@@ -165,8 +165,8 @@ async fn picture(
     Path((sequence, image)): Path<(u64, String)>,
 ) -> Response {
     let index = image.strip_suffix(".png").and_then(|n| n.parse().ok());
-    let frame = status.newest().and_then(|newest| newest.get(sequence));
-    let (Some(index), Some(frame)) = (index, frame) else {
+    let found = index.and_then(|index| status.picture(sequence, index));
+    let Some((frame, index)) = found else {
         return StatusCode::NOT_FOUND.into_response();
     };
     // Not on the threads that carry the frames.
@@ -217,6 +217,7 @@ mod tests {
     use super::*;
     use crate::inference::schedule::Mode;
     use crate::status::Status;
+    use crate::telemetry::newest::Newest;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 

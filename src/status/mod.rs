@@ -21,8 +21,8 @@ mod stats;
 
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::{Running, RunningMetrics};
-use crate::inference::newest::Newest;
 use crate::inference::schedule::Mode;
+use crate::telemetry::newest::{Newest, NewestFrame};
 use crate::telemetry::setting::Setting;
 use crate::telemetry::{logs, names};
 use axum::Json;
@@ -246,7 +246,7 @@ impl Site for Status {
         }
     }
 
-    fn newest(&self) -> Option<&Newest> {
-        Some(&self.newest)
+    fn picture(&self, sequence: u64, index: usize) -> Option<(Arc<NewestFrame>, usize)> {
+        Some((self.newest.get(sequence)?, index))
     }
 }

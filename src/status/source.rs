@@ -3,8 +3,9 @@
 use super::http::Site;
 use crate::source::pva::backlog::Books;
 use crate::source::pva::metrics::SourceMetrics;
-use crate::source::pva::pv::Tally;
 use crate::source::pva::sourcer::PvaSource;
+use crate::source::pva::tally::Tally;
+use crate::telemetry::newest::{Caption, Newest, NewestFrame};
 use crate::telemetry::{logs, names};
 use axum::Json;
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -47,6 +49,8 @@ struct PvStats {
     seconds_since_frame: Option<f64>,
     /// In each of the last seconds, the newest last.
     frames_per_second: Vec<u64>,
+    /// The newest frame as an image: `/newest/SEQUENCE/N.png` for PV number N.
+    picture: Option<Caption>,
 }
 
 impl SourceStatus {
@@ -56,6 +60,7 @@ impl SourceStatus {
         names::BUILD.register(&mut registry, build);
         registry.register_collector(Box::new(logs::DroppedLines));
         registry.register_collector(Box::new(SourceMetrics(source.clone())));
+        names::SOURCE_FRAME_AGE.register(&mut registry, source.ages());
         Self {
             source,
             registry,
@@ -115,6 +120,7 @@ impl Site for SourceStatus {
                 .as_ref()
                 .map(|newest| newest.at.elapsed().as_secs_f64()),
             frames_per_second: self.frames_per_second(k),
+            picture: self.source.shown(k).and_then(Newest::look),
             tally,
         };
         Json(SourceStats {
@@ -130,6 +136,10 @@ impl Site for SourceStatus {
             books: self.source.books(),
         })
         .into_response()
+    }
+
+    fn picture(&self, sequence: u64, index: usize) -> Option<(Arc<NewestFrame>, usize)> {
+        Some((self.source.shown(index)?.get(sequence)?, 0))
     }
 
     /// A source is ready without its PVs: a detector that is off is no fault of the pod.

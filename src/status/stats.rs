@@ -5,7 +5,7 @@ use super::phase::Phase;
 use crate::inference::lane::DeviceUsage;
 use crate::inference::metrics::running::Running;
 use crate::inference::metrics::totals::{Recent, Totals};
-use crate::inference::newest::Caption;
+use crate::telemetry::newest::Caption;
 use crate::telemetry::setting::Setting;
 use serde::Serialize;
 

@@ -4,6 +4,8 @@
 pub(crate) mod logs;
 /// The names of all metrics.
 pub(crate) mod names;
+/// The newest frame, for a status page.
+pub mod newest;
 /// The message of a panic.
 pub mod panic;
 /// Rate limits for log lines that may come once a frame.

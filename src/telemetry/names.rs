@@ -157,13 +157,23 @@ mod source {
     );
     pub(crate) const SOURCE_SECONDS_SINCE_FRAME: Name =
         name("source_seconds_since_frame", "Time since the last frame");
+    pub(crate) const SOURCE_FRAME_AGE: Name = name(
+        "source_frame_age_seconds",
+        "Time from a frame's event time to its first delivery",
+    );
     pub(crate) const SOURCE_UNREAD: Name = name("source_unread", "Frames that are not read yet");
+    pub(crate) const SOURCE_UNREAD_LIMIT: Name =
+        name("source_unread_limit", "Unread frames that may be kept");
     pub(crate) const SOURCE_UNACKED: Name =
         name("source_unacked", "Frames that are read and not acked");
     pub(crate) const SOURCE_WAITING: Name =
         name("source_waiting", "Frames that wait to be delivered again");
     pub(crate) const SOURCE_BUFFER_BYTES: Name =
         name("source_buffer_bytes", "Bytes of all frames that are kept");
+    pub(crate) const SOURCE_BUFFER_LIMIT: Name = name(
+        "source_buffer_limit_bytes",
+        "Bytes of all frames that may be kept",
+    );
     pub(crate) const SOURCE_ACKED: Name = name("source_acked", "Frames acked");
     pub(crate) const SOURCE_NACKED: Name = name("source_nacked", "Nacks of frames");
     pub(crate) const SOURCE_DELIVERED_AGAIN: Name = name(

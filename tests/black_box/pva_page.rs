@@ -39,6 +39,19 @@ async fn look(browser: &Browser) {
     browser.shows("unacked", |text| text == "5").await;
     reader.ack(offsets(&messages)).await.unwrap();
     browser.shows("acked", |text| text == "5").await;
+    // The newest frame is drawn after the page has asked for one.
+    let mut id = 6;
+    while !browser.text("pictures").await.contains("test:image no. ") {
+        id += 1;
+        detector.post(id);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let caption = browser.text("pictures").await;
+    assert!(caption.contains(", 3 × 4, "), "{caption}");
+    let drawn = "return document.querySelector('#pictures img').naturalWidth";
+    assert_eq!(browser.evaluate(drawn).await, 4);
+    let messages = read(&mut reader, id as usize - 6, LONG).await;
+    reader.ack(offsets(&messages)).await.unwrap();
     browser.screenshot("pva-source-page.png").await;
     let told = browser
         .evaluate("return document.querySelectorAll('#pvs tr').length")

@@ -1,4 +1,4 @@
-//! The fault campaign: frames go through a real sidecar process over its real socket while all kinds of faults
+//! The fault campaigns. The first: frames go through a real sidecar process over its real socket while all kinds of faults
 //! occur repeatedly. The result is a count of frames.
 //!
 //! The driver plays numa and its buffer: a frame that was nacked, or was in an aborted call, is delivered
@@ -26,6 +26,9 @@ mod life;
 mod one_cpu;
 /// Random choices by seed.
 mod plan;
+/// The campaign of the PVA source.
+#[cfg(feature = "pva")]
+mod source;
 
 use account::Account;
 use beamflow_needs::needs;

@@ -120,6 +120,11 @@ impl<F> Backlog<F> {
         }
     }
 
+    /// How much is kept.
+    pub(crate) fn limits(&self) -> BacklogLimits {
+        self.limits
+    }
+
     /// Takes in a frame whose pixels have `pixel_bytes` bytes.
     pub(crate) fn put(&mut self, identity: Identity, frame: F, pixel_bytes: usize) -> Put {
         if self.frames.contains_key(&identity) {

@@ -1,7 +1,7 @@
 //! The metrics of a PVA source, read from its tallies and books at a scrape.
 
-use super::pv::{Counted, Tally};
 use super::sourcer::PvaSource;
+use super::tally::{Counted, Tally};
 use crate::telemetry::names::{self, Name};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -90,12 +90,14 @@ impl Collector for SourceMetrics {
                 ConstGauge::new(seconds).encode(since.encode_family(&labels)?)?;
             }
         }
-        let books = self.0.books();
+        let (books, limits) = (self.0.books(), self.0.limits());
         for (name, value) in [
             (names::SOURCE_UNREAD, books.unread),
+            (names::SOURCE_UNREAD_LIMIT, limits.frames as u64),
             (names::SOURCE_UNACKED, books.unacked),
             (names::SOURCE_WAITING, books.waiting),
             (names::SOURCE_BUFFER_BYTES, books.bytes),
+            (names::SOURCE_BUFFER_LIMIT, limits.bytes as u64),
         ] {
             ConstGauge::new(value).encode(name.encode(&mut encoder, MetricType::Gauge)?)?;
         }

@@ -9,7 +9,7 @@
 //! - `identity`: what a frame is called in offsets;
 //! - `datum`: payload, headers and event time;
 //! - `backlog`: frames that are unread, unacked or to be delivered again;
-//! - `pv`: all of that for one PV, with its counts and log lines;
+//! - `pv`: all of that for one PV, with its counts (`tally`) and log lines;
 //! - `sourcer`: the SDK's `Sourcer`, and the tasks.
 //!
 //! What always holds:
@@ -27,6 +27,8 @@ mod datum;
 mod identity;
 /// Metrics.
 pub(crate) mod metrics;
+/// Decompression, and pictures for the status page.
+mod pixels;
 /// One PV.
 pub(crate) mod pv;
 /// Which updates are frames.
@@ -35,3 +37,5 @@ pub(crate) mod rules;
 pub(crate) mod settings;
 /// The SDK's `Sourcer`.
 pub(crate) mod sourcer;
+/// What has happened to a PV.
+pub(crate) mod tally;

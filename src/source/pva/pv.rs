@@ -3,91 +3,41 @@
 //! What always holds: `updates = frames + skipped`, each with one reason.
 
 use super::backlog::{Backlog, Put};
-use super::datum::{Frame, MOST_PAYLOAD, TimeFrom, datum, event_time};
-use super::rules::{Gap, Judged, Named, Reason, RuleOptions, Rules, Skip};
+use super::datum::{Frame, MOST_PAYLOAD, datum, event_time};
+use super::pixels;
+use super::rules::{Gap, Judged, Named, RuleOptions, Rules, Skip};
 use super::settings::{Common, PvSettings};
-use crate::frame::headers::Description;
-use crate::frame::{Decoder, Rejection, Scratch};
-use crate::pva::{Content, Event, Image, MonitorOptions, ReadOptions, Restart, Update};
+use super::tally::{NewestFrame, Tally, count};
+use crate::frame::{Rejection, Scratch};
+use crate::pva::{Content, Event, Image, MonitorOptions, ReadOptions, Update};
+use crate::telemetry::newest::Newest;
 use crate::telemetry::rate::RateLimit;
-use bytes::Bytes;
 use parking_lot::Mutex;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Updates that wait to be judged, at least: 64 ms at 1000 frames/s.
 const LEAST_QUEUE: usize = 64;
 
-/// Counts by reason; each reason is there from the start.
-pub(crate) type Counted = BTreeMap<&'static str, u64>;
-
-/// What has happened to a PV.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Tally {
-    pub(crate) pv: String,
-    /// The server, while connected.
-    pub(crate) peer: Option<String>,
-    pub(crate) connections: u64,
-    pub(crate) updates: u64,
-    pub(crate) frames: u64,
-    /// Bytes of frames as they are sent on, and as raw pixels.
-    pub(crate) bytes: u64,
-    pub(crate) uncompressed_bytes: u64,
-    /// Updates that are no frames.
-    pub(crate) skipped: Counted,
-    /// Frames that are missing.
-    pub(crate) gap_frames: Counted,
-    /// Frames that came after they had been counted as missing.
-    pub(crate) gap_frames_filled: u64,
-    pub(crate) late: u64,
-    pub(crate) series: u64,
-    /// Updates that were left out, by the server (if it says so) and by this client.
-    pub(crate) left_out: Counted,
-    /// Frames that were not read in time.
-    pub(crate) dropped: u64,
-    pub(crate) event_times: Counted,
-    pub(crate) restarts: Counted,
-    /// Positions that are missing or no numbers.
-    pub(crate) positions_missing: u64,
-    pub(crate) newest: Option<Newest>,
-}
-
-/// The newest frame of a PV.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Newest {
-    pub(crate) number: u64,
-    pub(crate) shape: String,
-    pub(crate) dtype: &'static str,
-    pub(crate) codec: Option<&'static str>,
-    #[serde(skip)]
-    pub(crate) at: Instant,
-}
-
 /// See the module's essay.
 pub(crate) struct Pv {
     settings: PvSettings,
     common: Common,
+    shown: Arc<Newest>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     rules: Rules,
     tally: Tally,
+    /// The newest frame, for the status page.
+    shown: Arc<Newest>,
     /// Where compressed frames are decoded, if they are.
     scratch: Scratch,
     gap_lines: RateLimit,
     skip_lines: RateLimit,
     drop_lines: RateLimit,
-}
-
-fn counted(names: impl IntoIterator<Item = &'static str>) -> Counted {
-    names.into_iter().map(|name| (name, 0)).collect()
-}
-
-fn count(counted: &mut Counted, name: &'static str, more: u64) {
-    *counted.entry(name).or_default() += more;
 }
 
 impl Pv {
@@ -99,43 +49,20 @@ impl Pv {
             first_frame: common.first_frame,
             scan_attribute: common.scan_attribute.clone(),
         };
-        let restarts = [
-            Restart::Ended,
-            Restart::Watchdog,
-            Restart::Undecodable,
-            Restart::Dead,
-        ];
-        let tally = Tally {
-            pv: settings.name.clone(),
-            peer: None,
-            connections: 0,
-            updates: 0,
-            frames: 0,
-            bytes: 0,
-            uncompressed_bytes: 0,
-            skipped: counted(Skip::NAMES),
-            gap_frames: counted(Reason::ALL.map(Reason::name)),
-            gap_frames_filled: 0,
-            late: 0,
-            series: 0,
-            left_out: counted(["server", "client"]),
-            dropped: 0,
-            event_times: counted(TimeFrom::ALL.map(TimeFrom::name)),
-            restarts: counted(restarts.map(Restart::name)),
-            positions_missing: 0,
-            newest: None,
-        };
+        let shown = Arc::new(Newest::default());
         Self {
-            settings,
             common: common.clone(),
+            shown: Arc::clone(&shown),
             inner: Mutex::new(Inner {
                 rules: Rules::new(options, index, process),
-                tally,
+                tally: Tally::new(&settings.name),
+                shown,
                 scratch: Scratch::default(),
                 gap_lines: lines(),
                 skip_lines: lines(),
                 drop_lines: lines(),
             }),
+            settings,
         }
     }
 
@@ -157,6 +84,11 @@ impl Pv {
     /// What has happened so far.
     pub(crate) fn tally(&self) -> Tally {
         self.inner.lock().tally.clone()
+    }
+
+    /// The newest frame, for the status page.
+    pub(crate) fn shown(&self) -> &Newest {
+        &self.shown
     }
 
     /// No event has come for a while: open gaps are certain.
@@ -233,7 +165,7 @@ impl Inner {
         let pv = self.tally.pv.clone();
         let raw;
         let image = match image.codec {
-            Some(_) if common.decompress => match self.decompressed(image) {
+            Some(_) if common.decompress => match pixels::raw(image, &mut self.scratch) {
                 Ok(decoded) => {
                     raw = decoded;
                     &raw
@@ -262,6 +194,7 @@ impl Inner {
             return false;
         }
         self.announce(named, image);
+        self.show(named.number, image);
         let tally = &mut self.tally;
         tally.frames += 1;
         tally.bytes += image.pixels.len() as u64;
@@ -270,7 +203,7 @@ impl Inner {
         tally.series += u64::from(named.begins);
         tally.positions_missing += odd as u64;
         count(&mut tally.event_times, from.name(), 1);
-        tally.newest = Some(Newest {
+        tally.newest = Some(NewestFrame {
             number: named.number,
             shape: image.shape.to_string(),
             dtype: image.dtype.name(),
@@ -296,28 +229,20 @@ impl Inner {
         put != Put::Dropped
     }
 
-    /// The image as raw pixels.
-    fn decompressed(&mut self, image: &Image) -> Result<Image, Rejection> {
-        let Image {
-            pixels,
-            dtype,
-            shape,
-            codec,
-        } = image;
-        let description = Description {
-            number: 0,
-            dtype: *dtype,
-            shape: *shape,
-            codec: *codec,
-        };
-        let headers = description.headers().collect();
-        let decoder = Decoder::new(*dtype, *shape);
-        let decoded = decoder.decode(pixels, &headers, &mut self.scratch)?;
-        Ok(Image {
-            pixels: Bytes::copy_from_slice(decoded.bytes()),
-            codec: None,
-            ..image.clone()
-        })
+    /// Keeps the frame for the status page, if it was requested.
+    fn show(&mut self, number: u64, image: &Image) {
+        let shown = Arc::clone(&self.shown);
+        shown.offer(Some(number), || {
+            let picture = pixels::picture(&self.tally.pv, image, &mut self.scratch);
+            let undrawn = |why: &Rejection| {
+                tracing::debug!(
+                    pv = self.tally.pv,
+                    number,
+                    "A frame cannot be drawn: {why}."
+                );
+            };
+            picture.inspect_err(undrawn).into_iter().collect()
+        });
     }
 
     /// Logs what begins with a frame: the first one, a series, another shape.
@@ -332,7 +257,8 @@ impl Inner {
                  noticed."
             );
         }
-        let is_new = |newest: &Newest| newest.shape != shape || newest.dtype != image.dtype.name();
+        let is_new =
+            |newest: &NewestFrame| newest.shape != shape || newest.dtype != image.dtype.name();
         if named.begins || self.tally.newest.as_ref().is_some_and(is_new) {
             tracing::info!(
                 pv,

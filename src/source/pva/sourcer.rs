@@ -3,17 +3,20 @@
 //! A frame's pixels are copied once, from the client's buffer into the message. Nothing waits for Numaflow: when it is slow,
 //! the oldest unread frame goes.
 
-use super::backlog::{Backlog, Books, Delivery};
+use super::backlog::{Backlog, BacklogLimits, Books, Delivery};
 use super::datum::Frame;
 use super::identity::Identity;
-use super::pv::{Pv, Tally};
+use super::pv::Pv;
 use super::settings::Settings;
+use super::tally::Tally;
 use crate::frame::headers;
 use crate::pva::Monitor;
 use crate::source::reading::{Reading, Supply};
+use crate::telemetry::newest::Newest;
 use crate::telemetry::rate::RateLimit;
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
@@ -37,6 +40,8 @@ struct Shared {
     /// The process ends: reads end.
     shutdown: CancellationToken,
     lines: Mutex<RateLimit>,
+    /// From a frame's event time to its first delivery, in seconds.
+    ages: Histogram,
 }
 
 impl PvaSource {
@@ -56,6 +61,7 @@ impl PvaSource {
             changed: Notify::new(),
             shutdown,
             lines: Mutex::new(RateLimit::new(1, Duration::from_secs(10))),
+            ages: Histogram::new(exponential_buckets(1e-3, 2.0, 16)),
         }))
     }
 
@@ -70,6 +76,21 @@ impl PvaSource {
     /// What has happened to each PV.
     pub(crate) fn tallies(&self) -> Vec<Tally> {
         self.0.pvs.iter().map(Pv::tally).collect()
+    }
+
+    /// The newest frame of PV number `pv`, for the status page.
+    pub(crate) fn shown(&self, pv: usize) -> Option<&Newest> {
+        self.0.pvs.get(pv).map(Pv::shown)
+    }
+
+    /// From a frame's event time to its first delivery, in seconds.
+    pub(crate) fn ages(&self) -> Histogram {
+        self.0.ages.clone()
+    }
+
+    /// How much is kept.
+    pub(crate) fn limits(&self) -> BacklogLimits {
+        self.0.backlog.lock().limits()
     }
 
     /// Frames by state.
@@ -108,10 +129,22 @@ fn now() -> i64 {
 
 impl Supply for Shared {
     type Id = Identity;
+    type Taken = Delivery<Frame>;
 
-    fn take(&self, now: Instant, most: usize) -> Vec<(Identity, Message)> {
-        let taken = self.backlog.lock().take(now, most);
-        taken.into_iter().map(message).collect()
+    fn take(&self, at: Instant, most: usize) -> Vec<(Identity, Delivery<Frame>)> {
+        let taken = self.backlog.lock().take(at, most);
+        let now = SystemTime::now();
+        for delivery in taken.iter().filter(|delivery| delivery.count == 1) {
+            // A detector whose clock is ahead gives 0.
+            let age = now.duration_since(delivery.frame.event_time);
+            self.ages.observe(age.unwrap_or_default().as_secs_f64());
+        }
+        let with_identity = |delivery: Delivery<Frame>| (delivery.identity, delivery);
+        taken.into_iter().map(with_identity).collect()
+    }
+
+    fn message(&self, taken: Delivery<Frame>) -> Message {
+        message(taken)
     }
 
     fn next(&self) -> Option<Instant> {
@@ -119,7 +152,7 @@ impl Supply for Shared {
     }
 }
 
-fn message(delivery: Delivery<Frame>) -> (Identity, Message) {
+fn message(delivery: Delivery<Frame>) -> Message {
     let Delivery {
         identity,
         frame,
@@ -129,7 +162,7 @@ fn message(delivery: Delivery<Frame>) -> (Identity, Message) {
     if count > 1 {
         headers.insert(headers::DELIVERY.to_owned(), count.to_string());
     }
-    let message = Message {
+    Message {
         value: frame.pixels.to_vec(),
         offset: Offset {
             offset: identity.to_bytes(),
@@ -139,8 +172,7 @@ fn message(delivery: Delivery<Frame>) -> (Identity, Message) {
         keys: Vec::new(),
         headers,
         user_metadata: None,
-    };
-    (identity, message)
+    }
 }
 
 #[async_trait::async_trait]

@@ -107,7 +107,7 @@ impl SimulatedSource {
 }
 
 impl Shared {
-    fn message(&self, number: u64) -> Message {
+    fn numbered(&self, number: u64) -> Message {
         let opened = *self.opened.get_or_init(SystemTime::now);
         let at = |number| {
             opened
@@ -181,16 +181,21 @@ impl Shared {
 
 impl Supply for Shared {
     type Id = u64;
+    /// The number of the frame.
+    type Taken = u64;
 
-    fn take(&self, now: Instant, most: usize) -> Vec<(u64, Message)> {
+    fn take(&self, now: Instant, most: usize) -> Vec<(u64, u64)> {
         let numbers = {
             let mut backlog = self.backlog.lock();
             self.opened.get_or_init(SystemTime::now);
             backlog.take(now, most)
         };
         self.warn();
-        let message = |number| (number, self.message(number));
-        numbers.into_iter().map(message).collect()
+        numbers.into_iter().map(|number| (number, number)).collect()
+    }
+
+    fn message(&self, number: u64) -> Message {
+        self.numbered(number)
     }
 
     fn next(&self) -> Option<Instant> {

@@ -1,4 +1,4 @@
-//! The newest frame and its results, for the status page.
+//! The newest frame, and its results in a map vertex, for the status page.
 //!
 //! A frame is copied only if the page was requested since the last copy, at most twice a second. Its pictures are drawn once,
 //! at the first request. The previous frame is kept too, because a page that shows it may still request its pictures. If
@@ -63,7 +63,7 @@ impl Image {
 pub(crate) struct NewestFrame {
     /// Its number, if it has one.
     pub(crate) number: Option<u64>,
-    /// The frame, then its results.
+    /// The frame, then its results if there are any.
     pub(crate) images: Vec<Image>,
     sequence: u64,
     at: Instant,
