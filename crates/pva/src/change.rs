@@ -29,6 +29,18 @@ pub(crate) struct Change {
     pub(crate) first: bool,
 }
 
+impl Change {
+    /// This update, the marks of an older one that it replaces included.
+    pub(crate) fn in_place_of(self, older: &Self) -> Self {
+        Self {
+            value_marked: self.value_marked || older.value_marked,
+            overrun: self.overrun || older.overrun,
+            first: self.first || older.first,
+            ..self
+        }
+    }
+}
+
 /// Decodes the updates of one PV, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {

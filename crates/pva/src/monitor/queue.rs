@@ -1,8 +1,9 @@
 //! The queue between a monitor's callback and its reader.
 //!
-//! The callback never waits: an update that does not fit is left out, and the next one that fits carries the count.
-//! Connection events always fit. Those between which no update lies are merged, so that the queue holds at most two
-//! of them for each update, plus two.
+//! The callback never waits. Updates that do not fit are left out, all but the newest: it waits outside until there is
+//! room, and carries the count of those that it replaced. So the last update of a burst is never lost, unless the
+//! connection ends before there is room for it. Connection events always fit. Those between which no update lies are
+//! merged, so that the queue holds at most two of them for each update, plus two.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -34,8 +35,30 @@ pub(super) struct Queue {
 struct Inner {
     items: VecDeque<Item>,
     updates: usize,
+    /// The newest update, if it does not fit.
+    overflow: Option<Result<Change, String>>,
+    /// Updates that were left out since the last one in `items`.
     left_out: u64,
     closed: bool,
+}
+
+impl Inner {
+    fn push(&mut self, update: Result<Change, String>) {
+        let left_out = std::mem::take(&mut self.left_out);
+        self.updates += 1;
+        self.items.push_back(Item::Update(update, left_out));
+    }
+
+    /// Keeps `update` in place of the one that does not fit either.
+    fn overflow(&mut self, update: Result<Change, String>) {
+        self.overflow = Some(match self.overflow.take() {
+            None => update,
+            Some(older) => {
+                self.left_out += 1;
+                older.and_then(|older| update.map(|newer| newer.in_place_of(&older)))
+            }
+        });
+    }
 }
 
 impl Queue {
@@ -48,19 +71,17 @@ impl Queue {
         }
     }
 
-    /// Adds an update, or counts it as left out.
+    /// Adds an update, or keeps it in place of the last one.
     pub(super) fn update(&self, update: Result<Change, String>) {
         let mut inner = self.inner.lock();
         if inner.closed {
             return;
         }
         if inner.updates >= self.capacity {
-            inner.left_out += 1;
+            inner.overflow(update);
             return;
         }
-        let left_out = std::mem::take(&mut inner.left_out);
-        inner.updates += 1;
-        inner.items.push_back(Item::Update(update, left_out));
+        inner.push(update);
         drop(inner);
         self.pushed.notify_one();
     }
@@ -70,6 +91,10 @@ impl Queue {
         let mut inner = self.inner.lock();
         if inner.closed {
             return;
+        }
+        // It has no place between the events, and the next connection begins with what the PV holds.
+        if inner.overflow.take().is_some() {
+            inner.left_out += 1;
         }
         let last = inner.items.len().checked_sub(1);
         let before_last = last.and_then(|last| last.checked_sub(1));
@@ -101,6 +126,9 @@ impl Queue {
         let item = inner.items.pop_front();
         if let Some(Item::Update(..)) = item {
             inner.updates -= 1;
+            if let Some(update) = inner.overflow.take() {
+                inner.push(update);
+            }
         }
         item
     }
@@ -115,6 +143,7 @@ impl Queue {
         let mut inner = self.inner.lock();
         inner.closed = true;
         inner.items.clear();
+        inner.overflow = None;
         inner.updates = 0;
     }
 }
@@ -122,6 +151,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use epics_pva_rs::pvdata::PvField;
+    use std::sync::Arc;
 
     fn update() -> Result<Change, String> {
         Err(String::new())
@@ -142,15 +173,54 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_on_the_next_that_fits() {
+    fn of_what_does_not_fit_the_newest_is_kept_and_counts_the_others() {
         let queue = Queue::new(2);
         for _ in 0..5 {
             queue.update(update());
         }
+        assert_eq!(names(&queue), "u0 u0 u2");
+        queue.update(update());
+        queue.update(update());
         assert_eq!(names(&queue), "u0 u0");
+    }
+
+    #[test]
+    fn an_update_replaced_by_one_without_an_image_leaves_its_marks() {
+        let change = |value_marked, first| {
+            Ok(Change {
+                value: Arc::new(PvField::Null),
+                value_marked,
+                overrun: false,
+                first,
+            })
+        };
+        let queue = Queue::new(1);
+        queue.update(change(true, true));
+        queue.update(change(true, false));
+        queue.update(change(false, false));
+        let _ = queue.pop();
+        let Some(Item::Update(Ok(last), 1)) = queue.pop() else {
+            panic!("the newest is kept");
+        };
+        assert!(last.value_marked && !last.first);
+        // An error is not hidden by what comes after it.
+        queue.update(change(true, false));
+        queue.update(update());
+        queue.update(change(true, false));
+        let _ = queue.pop();
+        assert!(matches!(queue.pop(), Some(Item::Update(Err(_), 1))));
+    }
+
+    #[test]
+    fn the_end_of_the_connection_ends_what_does_not_fit() {
+        let queue = Queue::new(1);
         queue.update(update());
         queue.update(update());
-        assert_eq!(names(&queue), "u3 u0");
+        queue.connection(None);
+        queue.connection(peer(1));
+        assert_eq!(queue.pop().map(|_| ()), Some(()));
+        queue.update(update());
+        assert_eq!(names(&queue), "d c1 u1");
     }
 
     #[test]
@@ -161,7 +231,7 @@ mod tests {
         queue.connection(None);
         queue.connection(peer(2));
         queue.update(update());
-        assert_eq!(names(&queue), "c1 u0 d c2");
+        assert_eq!(names(&queue), "c1 u0 d c2 u0");
     }
 
     #[test]
