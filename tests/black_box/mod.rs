@@ -55,6 +55,9 @@ mod pva_page;
 /// `beamflow pva-source` and the servers of others.
 #[cfg(feature = "pva")]
 mod pva_peers;
+/// `beamflow pva-sink`.
+#[cfg(feature = "pva")]
+mod pva_sink;
 /// `beamflow pva-source`.
 #[cfg(feature = "pva")]
 mod pva_source;
@@ -62,6 +65,9 @@ mod pva_source;
 mod readme;
 /// Numbers compared with onnxruntime's.
 mod reference;
+/// Results for tests of the sinks.
+#[cfg(feature = "pva")]
+mod results;
 /// What scrapers of the metrics get.
 mod scrape;
 /// The handler under the SDK's own server.

@@ -1,0 +1,506 @@
+//! `beamflow pva-sink`: the real program between numa's end of the sink protocol and a real PVA client.
+//!
+//! The client is this project's own; `pva_sink_peers` has others.
+
+use crate::black_box::common::NEVER;
+use crate::black_box::results::{
+    SHAPE, Scan, Viewer, balanced, bytes, connect, image, notes, npy, port, pva_sink, says, stats,
+    until, values, write,
+};
+use crate::black_box::served::get;
+use crate::black_box::source;
+use beamflow::frame::{Dtype, headers};
+use beamflow::pva::{Attribute, Content, Event};
+use beamflow::vertex::client::Datum;
+use std::process::Stdio;
+use tokio::process::Command;
+
+const PHASE: &str = "beamflow:phase:image";
+
+#[tokio::test]
+async fn a_result_is_an_image_with_everything_that_is_known_of_its_frame() {
+    let sink = pva_sink(&["--outputs", "phase,amplitude"]).await;
+    let mut numa = connect(&sink).await;
+    let (mut viewer, idle) = Viewer::of(&sink, PHASE).await;
+    assert_eq!(idle.content, Content::Idle);
+    let scan = Scan::new();
+    let mut before = 0;
+    for number in [7, 8] {
+        let both = [
+            scan.result(number, "phase"),
+            scan.result(number, "amplitude"),
+        ];
+        write(&mut numa, &both).await;
+        let update = viewer.update().await;
+        let image = image(&update);
+        assert_eq!((image.shape, image.dtype), (SHAPE, Dtype::F32));
+        assert_eq!(image.codec, None);
+        assert_eq!(image.pixels[..], bytes(&values(number)));
+        assert_eq!(update.unique_id, Some(number as i64));
+        assert_eq!(update.data_time_stamp, scan.time(number));
+        assert!(update.time_stamp > before, "strictly increasing");
+        before = update.time_stamp;
+        let attribute = |name: &str| {
+            let mut all = update.attributes.iter();
+            all.find(|(other, _)| other == name).map(|(_, value)| value)
+        };
+        let text = |text: &str| Attribute::Text(text.to_owned());
+        for (name, value) in [
+            ("ColorMode", Attribute::Integer(0)),
+            ("SourcePV", text("13SIM1:Pva1:Image")),
+            ("SeriesStart", Attribute::Integer(scan.start)),
+            ("Scan", text("scan 7")),
+            ("PositionX", Attribute::Number(2e-6)),
+            ("PositionY", Attribute::Number(-1e-6)),
+            ("Model", text("ptycho")),
+            ("ModelVersion", text("abc123")),
+        ] {
+            assert_eq!(attribute(name), Some(&value), "{name}");
+        }
+        let latency = attribute("LatencyMs").and_then(Attribute::number).unwrap();
+        assert!((9_000.0..120_000.0).contains(&latency), "{latency} ms");
+    }
+    balanced(&sink).await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn an_output_gets_its_pv_with_its_first_result_and_late_joiners_its_last() {
+    let sink = pva_sink(&["--prefix", "vit:*"]).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    // Nobody is connected.
+    write(
+        &mut numa,
+        &[scan.result(1, "phase"), scan.result(2, "phase")],
+    )
+    .await;
+    let (mut first, update) = Viewer::of(&sink, "vit:2:phase:image").await;
+    assert_eq!(update.unique_id, Some(2));
+    let (mut second, update) = Viewer::of(&sink, "vit:2:phase:image").await;
+    assert_eq!(update.unique_id, Some(2));
+    write(&mut numa, &[scan.result(3, "phase")]).await;
+    for viewer in [&mut first, &mut second] {
+        assert_eq!(viewer.numbers(1).await, [3]);
+    }
+    until(&sink, "/clients", 2).await;
+    drop(second);
+    until(&sink, "/clients", 1).await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_that_comes_again_is_posted_once() {
+    let sink = pva_sink(&[]).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    let batch = [1, 2, 3].map(|number| scan.result(number, "phase"));
+    write(&mut numa, &batch).await;
+    let (mut viewer, _) = Viewer::of(&sink, PHASE).await;
+    // Numa delivers again what it did not see acked, with other ids.
+    let again = batch.clone().map(|datum| Datum {
+        id: format!("again-{}", datum.id),
+        ..datum
+    });
+    write(&mut numa, &again).await;
+    write(&mut numa, &[again[1].clone(), scan.result(4, "phase")]).await;
+    assert_eq!(viewer.numbers(1).await, [4]);
+    let stats = stats(&sink).await;
+    assert_eq!(
+        (&stats["duplicates"], &stats["frames"]),
+        (&4.into(), &4.into())
+    );
+    assert_eq!(stats["outputs"][0]["posted"], 4);
+    // The same number in the next scan is another frame.
+    let next = Scan {
+        start: scan.start + 1_000_000_000,
+        ..Scan::new()
+    };
+    write(&mut numa, &[next.result(4, "phase")]).await;
+    assert_eq!(viewer.numbers(1).await, [4]);
+    until(&sink, "/series", 2).await;
+    balanced(&sink).await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_result_is_counted_by_reason_and_written() {
+    let sink = pva_sink(&["--outputs", "phase"]).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    let result = || scan.result(1, "phase");
+    let raw_frame = Datum {
+        metadata: None,
+        ..result()
+    };
+    let dead_letter = Datum {
+        metadata: Some(notes(&[("reason", "the payload has 3 bytes")])),
+        ..result()
+    };
+    let payload = |value: &[u8]| Datum {
+        value: value.to_vec(),
+        ..result()
+    };
+    let mut unnumbered = result();
+    unnumbered.headers.remove(headers::TXN_ID);
+    let mut named = result();
+    let name = "scan7/42".to_owned();
+    named.headers.insert(headers::TXN_ID.to_owned(), name);
+    let mut batch = vec![
+        raw_frame,
+        dead_letter,
+        unnumbered,
+        named,
+        payload(b"raw pixels"),
+        payload(&npy(&values(1))[..150]),
+        result(),
+        scan.result(1, "amplitude"),
+    ];
+    for (k, datum) in batch.iter_mut().enumerate() {
+        datum.id = k.to_string();
+    }
+    write(&mut numa, &batch).await;
+    let stats = stats(&sink).await;
+    for (reason, count) in [
+        ("no_metadata", 1),
+        ("dead_letter", 1),
+        ("no_number", 2),
+        ("not_npy", 1),
+        ("bad_npy", 1),
+        ("no_image", 0),
+        ("wrong_size", 0),
+    ] {
+        assert_eq!(stats["no_results"][reason], count, "{reason}");
+    }
+    assert_eq!(
+        (&stats["results"], &stats["unserved"]),
+        (&2.into(), &1.into())
+    );
+    let metrics = get(&sink.http_address().await, "/metrics").await;
+    let line = r#"beamflow_sink_no_results_total{reason="no_number"} 2"#;
+    assert!(metrics.contains(line), "{metrics}");
+    says(&sink, "a MonoVertex that lost its map sends frames here").await;
+    says(&sink, "An output has no PV: it is not among --outputs.").await;
+    balanced(&sink).await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn raw_results_are_read_when_their_type_is_named() {
+    let flags = ["--output-dtype", "int16", "--output-shape", "2x3"];
+    let sink = pva_sink(&flags).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    let raw = |number: u64, bytes: &[u8]| Datum {
+        value: bytes.to_vec(),
+        ..scan.result(number, "phase")
+    };
+    let counts: Vec<u8> = (1i16..=6).flat_map(i16::to_le_bytes).collect();
+    write(&mut numa, &[raw(1, &counts), raw(2, &counts[1..])]).await;
+    let (_viewer, update) = Viewer::of(&sink, PHASE).await;
+    let floats = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    assert_eq!(image(&update).pixels[..], bytes(&floats));
+    assert_eq!(stats(&sink).await["no_results"]["wrong_size"], 1);
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn values_that_are_no_numbers_become_zero_unless_they_are_to_be_kept() {
+    for (flags, expected) in [
+        (&[][..], [0.0, 1.0, 0.0, 3.0, 0.0, 5.0]),
+        (
+            &["--nan", "keep"],
+            [f32::NAN, 1.0, f32::INFINITY, 3.0, f32::NEG_INFINITY, 5.0],
+        ),
+    ] {
+        let sink = pva_sink(flags).await;
+        let mut numa = connect(&sink).await;
+        let odd = [f32::NAN, 1.0, f32::INFINITY, 3.0, f32::NEG_INFINITY, 5.0];
+        let result = Datum {
+            value: npy(&odd),
+            ..Scan::new().result(1, "phase")
+        };
+        write(&mut numa, &[result]).await;
+        let (_viewer, update) = Viewer::of(&sink, PHASE).await;
+        assert_eq!(image(&update).pixels[..], bytes(&expected), "{flags:?}");
+        assert_eq!(stats(&sink).await["outputs"][0]["nonfinite"], 1);
+        sink.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn with_a_rate_the_newest_result_wins_and_the_last_one_comes() {
+    // Once in 50 s: what is held comes at the end.
+    let sink = pva_sink(&["--max-rate", "0.02", "--outputs", "phase"]).await;
+    let mut numa = connect(&sink).await;
+    let (mut viewer, _) = Viewer::of(&sink, PHASE).await;
+    let scan = Scan::new();
+    for number in 1..=5 {
+        write(&mut numa, &[scan.result(number, "phase")]).await;
+    }
+    assert_eq!(viewer.numbers(1).await, [1]);
+    let of_phase = stats(&sink).await["outputs"][0].clone();
+    assert_eq!(
+        (&of_phase["superseded"], &of_phase["held"]),
+        (&3.into(), &1.into())
+    );
+    balanced(&sink).await;
+    let (log, last) = tokio::join!(sink.stop(), viewer.numbers(1));
+    assert_eq!(last, [5]);
+    assert!(log.contains("posted=2 superseded=3 late=0 held=0"), "{log}");
+
+    let sink = pva_sink(&["--max-rate", "1000", "--outputs", "phase"]).await;
+    let mut numa = connect(&sink).await;
+    let (mut viewer, _) = Viewer::of(&sink, PHASE).await;
+    let batch: Vec<Datum> = (1..=50).map(|n| scan.result(n, "phase")).collect();
+    write(&mut numa, &batch).await;
+    while viewer.numbers(1).await != [50] {}
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn results_are_put_in_order_within_their_time() {
+    let sink = pva_sink(&["--reorder", "1h", "--outputs", "phase"]).await;
+    let mut numa = connect(&sink).await;
+    let (mut viewer, _) = Viewer::of(&sink, PHASE).await;
+    let scan = Scan::new();
+    let write_all = async |numa: &mut _, numbers: &[u64]| {
+        let batch: Vec<Datum> = numbers.iter().map(|n| scan.result(*n, "phase")).collect();
+        write(numa, &batch).await;
+    };
+    write_all(&mut numa, &[3, 1, 5, 2, 4]).await;
+    until(&sink, "/outputs/0/held", 5).await;
+    let (_, numbers) = tokio::join!(sink.stop(), viewer.numbers(5));
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+
+    let sink = pva_sink(&["--reorder", "1ms", "--outputs", "phase"]).await;
+    let mut numa = connect(&sink).await;
+    let (mut viewer, _) = Viewer::of(&sink, PHASE).await;
+    write_all(&mut numa, &[1]).await;
+    assert_eq!(viewer.numbers(1).await, [1]);
+    write_all(&mut numa, &[2, 6, 4]).await;
+    assert_eq!(viewer.numbers(3).await, [2, 4, 6]);
+    write_all(&mut numa, &[5, 7]).await;
+    assert_eq!(viewer.numbers(1).await, [7]);
+    until(&sink, "/outputs/0/late", 1).await;
+    says(&sink, "A result came after later ones were posted").await;
+    balanced(&sink).await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn missing_frames_are_counted_and_scans_told_apart() {
+    let sink = pva_sink(&[]).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    let result = |number| {
+        [
+            scan.result(number, "phase"),
+            scan.result(number, "amplitude"),
+        ]
+    };
+    // Out of order; 5 and 6 are missing.
+    let batch = [1, 3, 2, 4, 8, 7].map(result).concat();
+    write(&mut numa, &batch).await;
+    let next = Scan {
+        start: scan.start + 1_000_000_000,
+        ..Scan::new()
+    };
+    let batch: Vec<Datum> = (1..=3).map(|n| next.result(n, "phase")).collect();
+    write(&mut numa, &batch).await;
+    until(&sink, "/series", 2).await;
+    // Certain when nothing more has come for a while.
+    until(&sink, "/missing", 2).await;
+    let stats = stats(&sink).await;
+    assert_eq!(
+        (&stats["frames"], &stats["results"]),
+        (&9.into(), &15.into())
+    );
+    let log = sink.stop().await;
+    let begun = log.lines().filter(|line| line.contains("A series begins."));
+    assert_eq!(begun.count(), 2, "{log}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_delays_no_batch() {
+    let sink = pva_sink(&[
+        "--outputs",
+        "phase",
+        "--output-dtype",
+        "float32",
+        "--output-shape",
+        "512x512",
+    ])
+    .await;
+    let mut numa = connect(&sink).await;
+    let (mut reading, _) = Viewer::of(&sink, PHASE).await;
+    // It is connected, and from now on takes nothing: its task is on a runtime that stands still.
+    let stalled = std::thread::spawn({
+        let port = port(&sink, "tcp_port");
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let mut viewer = runtime.block_on(async { Viewer::start(port, PHASE) });
+            runtime.block_on(viewer.update());
+            (runtime, viewer)
+        }
+    });
+    let stalled = stalled.join().unwrap();
+    until(&sink, "/clients", 2).await;
+    let scan = Scan::new();
+    let large = vec![0; 512 * 512 * 4];
+    for number in 1..=100 {
+        let result = Datum {
+            value: large.clone(),
+            ..scan.result(number, "phase")
+        };
+        write(&mut numa, &[result]).await;
+        assert_eq!(reading.numbers(1).await, [number as i64]);
+    }
+    drop(stalled.1);
+    stalled.0.shutdown_background();
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_finds_the_pv_again_after_a_restart() {
+    let sink = pva_sink(&["--outputs", "phase"]).await;
+    let tcp_port = port(&sink, "tcp_port").to_string();
+    let (mut viewer, _) = Viewer::of(&sink, PHASE).await;
+    sink.stop().await;
+    while !matches!(viewer.event().await, Event::Disconnected) {}
+    let sink = pva_sink(&["--outputs", "phase", "--tcp-port", &tcp_port]).await;
+    let mut numa = connect(&sink).await;
+    write(&mut numa, &[Scan::new().result(1, "phase")]).await;
+    while viewer.update().await.content == Content::Idle {}
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn numbers_are_pvs_too() {
+    let sink = pva_sink(&[]).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    let batch: Vec<Datum> = [1, 2, 4].map(|n| scan.result(n, "phase")).into();
+    write(&mut numa, &batch).await;
+    // Read by Python clients; here by its metrics: the same numbers.
+    until(&sink, "/missing", 1).await;
+    let metrics = get(&sink.http_address().await, "/metrics").await;
+    for line in [
+        "beamflow_sink_frames_total 3",
+        "beamflow_sink_gap_frames_total 1",
+        r#"beamflow_sink_posted_total{output="phase"} 3"#,
+        "beamflow_sink_latency_seconds_count 3",
+        "beamflow_sink_clients 0",
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line}: {metrics}"
+        );
+    }
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn more_outputs_than_may_have_pvs_are_counted() {
+    let sink = pva_sink(&[]).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    let batch: Vec<Datum> = (0..20)
+        .map(|k| scan.result(1, &format!("out{k}")))
+        .collect();
+    write(&mut numa, &batch).await;
+    let stats = stats(&sink).await;
+    assert_eq!(stats["outputs"].as_array().unwrap().len(), 16);
+    assert_eq!(
+        (&stats["unserved"], &stats["frames"]),
+        (&4.into(), &1.into())
+    );
+    balanced(&sink).await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_ends_the_program() {
+    let sink = pva_sink(&[]).await;
+    let taken = port(&sink, "tcp_port").to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_beamflow"))
+        .args(["pva-sink", "--bind", "127.0.0.1", "--udp-port", "0"])
+        .args(["--tcp-port", &taken, "--http-address", "off"])
+        .arg("--sock-path")
+        .arg(folder.path().join("sock"))
+        .arg("--server-info-path")
+        .arg(folder.path().join("info"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::time::timeout(NEVER, ended).await.unwrap().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let words = format!("cannot listen on TCP port {taken}");
+    assert!(
+        said.contains(&words) && said.contains("--tcp-port"),
+        "{said}"
+    );
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_lines_say_what_clients_need() {
+    let sink = pva_sink(&[]).await;
+    let (tcp, udp) = (port(&sink, "tcp_port"), port(&sink, "udp_port"));
+    says(&sink, &format!("EPICS_PVA_NAME_SERVERS=127.0.0.1:{tcp}")).await;
+    let search = format!("EPICS_PVA_ADDR_LIST=127.0.0.1 and EPICS_PVA_BROADCAST_PORT={udp}");
+    says(&sink, &search).await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn results_can_be_read_as_frames_by_a_pva_source() {
+    let sink = pva_sink(&["--outputs", "phase"]).await;
+    let mut numa = connect(&sink).await;
+    let server = format!("tcp://127.0.0.1:{}", port(&sink, "tcp_port"));
+    let following = source::Source::start_as(
+        "pva-source",
+        &[
+            "--input-channel",
+            PHASE,
+            "--server",
+            &server,
+            "--position-x",
+            "PositionX",
+            "--scan-attribute",
+            "Scan",
+            "--initial",
+            "always",
+            "--http-address",
+            "off",
+        ],
+    )
+    .await;
+    says(&following, "The PV is connected").await;
+    until(&sink, "/clients", 1).await;
+    let scan = Scan::new();
+    let batch: Vec<Datum> = (1..=5).map(|n| scan.result(n, "phase")).collect();
+    write(&mut numa, &batch).await;
+    let mut reader = source::connect(&following).await;
+    let mut messages = Vec::new();
+    while source::ids(&messages).last() != Some(&5) {
+        messages.extend(source::read(&mut reader, 1, NEVER).await);
+    }
+    for (number, message) in source::ids(&messages).into_iter().zip(&messages) {
+        assert_eq!(message.datum.value, bytes(&values(number)));
+        let header = |name: &str| message.datum.headers[name].as_str();
+        assert_eq!(header(headers::SHAPE), SHAPE.to_string());
+        assert_eq!(header(headers::DTYPE), "float32");
+        assert_eq!(header(headers::FRAME_TIME), scan.time(number).to_string());
+        assert_eq!(header(headers::POSITION_X), "0.000002");
+        assert_eq!(header(headers::SCAN), "scan 7");
+    }
+    reader.ack(source::offsets(&messages)).await.unwrap();
+    following.stop().await;
+    sink.stop().await;
+}
