@@ -55,9 +55,15 @@ mod pva_page;
 /// `beamflow pva-source` and the servers of others.
 #[cfg(feature = "pva")]
 mod pva_peers;
-/// `beamflow pva-sink`.
+/// `beamflow pva-sink`: its clients.
 #[cfg(feature = "pva")]
 mod pva_sink;
+/// `beamflow pva-sink` and the clients of others.
+#[cfg(feature = "pva")]
+mod pva_sink_peers;
+/// `beamflow pva-sink`: its messages.
+#[cfg(feature = "pva")]
+mod pva_sink_results;
 /// `beamflow pva-source`.
 #[cfg(feature = "pva")]
 mod pva_source;
