@@ -58,6 +58,9 @@ mod pva_peers;
 /// `beamflow pva-sink`: its clients.
 #[cfg(feature = "pva")]
 mod pva_sink;
+/// The page of `beamflow pva-sink`, in a browser.
+#[cfg(feature = "pva")]
+mod pva_sink_page;
 /// `beamflow pva-sink` and the clients of others.
 #[cfg(feature = "pva")]
 mod pva_sink_peers;

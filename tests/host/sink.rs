@@ -297,3 +297,22 @@ async fn a_stream_that_breaks_the_protocol_ends_and_the_sink_goes_on() {
     let verdicts = soon(client.write(&batch(&["x"]))).await.unwrap();
     assert_eq!(verdicts, [Verdict::Written]);
 }
+
+#[tokio::test]
+async fn a_message_above_the_limit_ends_its_stream_and_not_the_sink() {
+    let mut rig = Rig::start_with(1_000, |config| config.max_message_size = 4_096);
+    let mut client = rig.client().await;
+    let messages = [
+        Datum::new("1", vec![b'a']),
+        Datum::new("2", vec![b'b'; 5_000]),
+    ];
+    match soon(client.write(&messages)).await {
+        Err(DriverError::Status { status, .. }) => assert_eq!(status.code(), Code::OutOfRange),
+        other => panic!("{other:?}"),
+    }
+    // The sink has what came before.
+    assert_eq!(rig.batch().await, ["a"]);
+    let mut client = rig.client().await;
+    let verdicts = soon(client.write(&batch(&["x"]))).await.unwrap();
+    assert_eq!(verdicts, [Verdict::Written]);
+}

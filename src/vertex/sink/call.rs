@@ -12,7 +12,7 @@ use numaflow::proto::sink::{SinkRequest, SinkResponse, TransmissionStatus};
 use numaflow::sink::{self, Sinker};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::{debug, error, info, warn};
 
 use super::Host;
@@ -55,7 +55,10 @@ pub(super) async fn run<S: Sinker + Send + Sync + 'static>(
         if in_hand.take_in(request, &messages).await? {
             break false;
         }
-        message = requests.message().await?;
+        message = requests
+            .message()
+            .await
+            .inspect_err(|status| in_hand.cut_off(status))?;
     };
     drop(messages);
     let returned = match writing.await {
@@ -76,6 +79,8 @@ pub(super) async fn run<S: Sinker + Send + Sync + 'static>(
 struct InHand {
     roll: Roll,
     answered: bool,
+    /// Why a message was refused, which ends the batch.
+    refused: Option<String>,
 }
 
 impl InHand {
@@ -100,6 +105,18 @@ impl InHand {
             debug!("A message came after the sink had stopped reading.");
         }
         Ok(eot)
+    }
+
+    /// Notes why reading failed, unless numa disconnected.
+    fn cut_off(&mut self, status: &Status) {
+        match status.code() {
+            Code::OutOfRange => self.refused = Some(status.message().to_owned()),
+            code => debug!(
+                ?code,
+                error = status.message(),
+                "Reading the stream failed."
+            ),
+        }
     }
 
     /// Makes the responses of what the sink returned.
@@ -142,9 +159,16 @@ impl InHand {
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        if !self.answered {
+        let messages = self.roll.len();
+        if let Some(why) = &self.refused {
+            warn!(
+                messages,
+                why,
+                "A message was refused within a batch: the batch's messages will be redelivered."
+            );
+        } else if !self.answered {
             info!(
-                messages = self.roll.len(),
+                messages,
                 "A batch ended before it was answered: numa went away, or this process is ending. Its messages will be redelivered."
             );
         }
