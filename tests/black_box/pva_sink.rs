@@ -103,7 +103,7 @@ async fn a_client_that_reads_nothing_delays_no_batch() {
     let (mut reading, _) = Viewer::of(&sink, PHASE).await;
     // It is connected, and from now on takes nothing: its task is on a runtime that stands still.
     let stalled = std::thread::spawn({
-        let port = port(&sink, "tcp_port");
+        let port = port(&sink, "tcp_port").await;
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -134,7 +134,7 @@ async fn a_client_that_reads_nothing_delays_no_batch() {
 #[tokio::test]
 async fn a_client_finds_the_pv_again_after_a_restart() {
     let sink = pva_sink(&["--outputs", "phase"]).await;
-    let tcp_port = port(&sink, "tcp_port").to_string();
+    let tcp_port = port(&sink, "tcp_port").await.to_string();
     let (mut viewer, _) = Viewer::of(&sink, PHASE).await;
     sink.stop().await;
     while !matches!(viewer.event().await, Event::Disconnected) {}
@@ -167,7 +167,7 @@ async fn more_outputs_than_may_have_pvs_are_counted() {
 #[tokio::test]
 async fn a_port_that_is_taken_ends_the_program() {
     let sink = pva_sink(&[]).await;
-    let taken = port(&sink, "tcp_port").to_string();
+    let taken = port(&sink, "tcp_port").await.to_string();
     let folder = tempfile::tempdir().unwrap();
     let ended = Command::new(env!("CARGO_BIN_EXE_beamflow"))
         .args(["pva-sink", "--bind", "127.0.0.1", "--udp-port", "0"])
@@ -193,7 +193,7 @@ async fn a_port_that_is_taken_ends_the_program() {
 #[tokio::test]
 async fn the_first_lines_say_what_clients_need() {
     let sink = pva_sink(&[]).await;
-    let (tcp, udp) = (port(&sink, "tcp_port"), port(&sink, "udp_port"));
+    let (tcp, udp) = (port(&sink, "tcp_port").await, port(&sink, "udp_port").await);
     says(&sink, &format!("EPICS_PVA_NAME_SERVERS=127.0.0.1:{tcp}")).await;
     let search = format!("EPICS_PVA_ADDR_LIST=127.0.0.1 and EPICS_PVA_BROADCAST_PORT={udp}");
     says(&sink, &search).await;
@@ -204,7 +204,7 @@ async fn the_first_lines_say_what_clients_need() {
 async fn results_can_be_read_as_frames_by_a_pva_source() {
     let sink = pva_sink(&["--outputs", "phase"]).await;
     let mut numa = connect(&sink).await;
-    let server = format!("tcp://127.0.0.1:{}", port(&sink, "tcp_port"));
+    let server = format!("tcp://127.0.0.1:{}", port(&sink, "tcp_port").await);
     let following = source::Source::start_as(
         "pva-source",
         &[

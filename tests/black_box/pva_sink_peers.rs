@@ -19,9 +19,9 @@ struct Client {
 }
 
 impl Client {
-    fn start(kind: &str, pv: &str, sink: &Sinking) -> Self {
+    async fn start(kind: &str, pv: &str, sink: &Sinking) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/black_box/viewers.py");
-        let tcp = port(sink, "tcp_port").to_string();
+        let tcp = port(sink, "tcp_port").await.to_string();
         // PVXS listens for beacons on a port that must not be taken.
         let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let udp = free.local_addr().unwrap().port().to_string();
@@ -64,7 +64,7 @@ async fn viewers_show_every_result() {
     for kind in ["pvxs", "pvaccess"] {
         let sink = pva_sink(&["--outputs", "phase"]).await;
         let mut numa = connect(&sink).await;
-        let mut client = Client::start(kind, "beamflow:phase:image", &sink);
+        let mut client = Client::start(kind, "beamflow:phase:image", &sink).await;
         until(&sink, "/clients", 1).await;
         let scan = Scan::new();
         // The first result may come before the client's monitor; the PV keeps it.
@@ -107,10 +107,10 @@ async fn numbers_are_pvs() {
     let batch: Vec<Datum> = [1, 2, 4].map(|n| scan.result(n, "phase")).into();
     write(&mut numa, &batch).await;
     for (name, wanted) in [("frames", 3.0), ("gaps", 1.0), ("rate", 0.0)] {
-        let mut client = Client::start("pvxs", &format!("vit:1:{name}"), &sink);
+        let mut client = Client::start("pvxs", &format!("vit:1:{name}"), &sink).await;
         while client.line().await["number"] != wanted {}
     }
-    let mut client = Client::start("pvxs", "vit:1:latency", &sink);
+    let mut client = Client::start("pvxs", "vit:1:latency", &sink).await;
     while client.line().await["number"].as_f64() < Some(9_000.0) {}
     sink.stop().await;
 }
@@ -123,7 +123,7 @@ async fn clients_that_go_leave_room_for_others() {
     let scan = Scan::new();
     write(&mut numa, &[scan.result(1, "phase")]).await;
     for kind in ["pvxs", "pvaccess", "pvxs"] {
-        let mut client = Client::start(kind, "beamflow:phase:image", &sink);
+        let mut client = Client::start(kind, "beamflow:phase:image", &sink).await;
         // A late joiner gets the last result.
         assert_eq!(client.line().await["index"], 1, "{kind}");
         until(&sink, "/clients", 1).await;

@@ -132,11 +132,15 @@ pub fn npy(values: &[f32]) -> Vec<u8> {
 }
 
 /// The port that the program says it has.
-pub fn port(sink: &Sinking, name: &str) -> u16 {
-    let log = sink.log_text();
-    let mut words = log.split_whitespace();
-    let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    value.expect(&log).parse().unwrap()
+pub async fn port(sink: &Sinking, name: &str) -> u16 {
+    let told = || {
+        let log = sink.log_text();
+        let mut words = log.split_inclusive(char::is_whitespace);
+        let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.strip_suffix(char::is_whitespace)?.parse().ok())
+    };
+    eventually("the port", || told().is_some()).await;
+    told().unwrap()
 }
 
 /// A viewer of one PV, whose queues are longer than all that is posted to it.
@@ -145,7 +149,7 @@ pub struct Viewer(Monitor);
 impl Viewer {
     /// A viewer that is connected and has seen what the PV holds.
     pub async fn of(sink: &Sinking, pv: &str) -> (Self, Update) {
-        let mut viewer = Self::start(port(sink, "tcp_port"), pv);
+        let mut viewer = Self::start(port(sink, "tcp_port").await, pv);
         let first = viewer.update().await;
         (viewer, first)
     }
