@@ -1,9 +1,9 @@
 //! Parse → start logs → run the command → exit code.
 
 use crate::app::map::Stopped;
-#[cfg(feature = "pva")]
-use crate::app::pva_source;
 use crate::app::{exit, map, source};
+#[cfg(feature = "pva")]
+use crate::app::{pva_sink, pva_source};
 use crate::cli::{self, Cli, Command, LogArgs, Reading, ServeArgs, Stop, settings, usage};
 #[cfg(feature = "pva")]
 use crate::commands::simulate_ioc;
@@ -53,6 +53,11 @@ pub fn run() -> ExitCode {
             outcome => conclude(outcome),
         },
         #[cfg(feature = "pva")]
+        Some(Command::PvaSink(args)) => match runtime.block_on(pva_sink::run(args)) {
+            Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+            outcome => conclude(outcome),
+        },
+        #[cfg(feature = "pva")]
         Some(Command::SimulateIoc(args)) => match runtime.block_on(simulate_ioc::run(args)) {
             Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
             outcome => conclude(outcome),
@@ -84,6 +89,8 @@ fn start_log(cli: &Cli) -> Result<LogGuard, String> {
         Some(Command::SimulateSource(args)) => (args.log, true),
         #[cfg(feature = "pva")]
         Some(Command::PvaSource(args)) => (args.log, true),
+        #[cfg(feature = "pva")]
+        Some(Command::PvaSink(args)) => (args.log, true),
         #[cfg(feature = "pva")]
         Some(Command::SimulateIoc(args)) => (args.log, true),
         Some(_) => (LogArgs::default(), false),

@@ -4,6 +4,9 @@
 pub(crate) mod exit;
 /// The map vertex: engine → lanes → handler → host.
 pub mod map;
+/// The sink vertex: results as PVs.
+#[cfg(feature = "pva")]
+pub(crate) mod pva_sink;
 /// The source vertex: a detector's PVs.
 #[cfg(feature = "pva")]
 pub(crate) mod pva_source;

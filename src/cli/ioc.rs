@@ -1,7 +1,7 @@
 //! `beamflow simulate-ioc`.
 
 use super::log::LogArgs;
-use super::parse::{EncoderOrNone, codec, rate, whole_number};
+use super::parse::{EncoderOrNone, address, codec, port, rate, whole_number};
 use super::scan::square;
 use crate::frame::{BadValue, FrameShape};
 use clap::Args;
@@ -80,14 +80,4 @@ fn pv(text: &str) -> Result<String, BadValue> {
     is_name
         .then(|| text.to_owned())
         .ok_or_else(|| BadValue::new(text, "a name of at most 256 bytes without spaces"))
-}
-
-fn address(text: &str) -> Result<IpAddr, BadValue> {
-    text.parse()
-        .map_err(|_| BadValue::new(text, "an IP address, such as 0.0.0.0 or 127.0.0.1"))
-}
-
-fn port(text: &str) -> Result<u16, BadValue> {
-    text.parse()
-        .map_err(|_| BadValue::new(text, "a port from 1 to 65535, or 0 for any free one"))
 }

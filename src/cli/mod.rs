@@ -23,6 +23,9 @@ mod ioc;
 mod log;
 /// Parsers for numbers, times, addresses and policies.
 mod parse;
+/// `beamflow pva-sink`.
+#[cfg(feature = "pva")]
+mod pva_sink;
 /// `beamflow pva-source`.
 #[cfg(feature = "pva")]
 mod pva_source;
@@ -53,6 +56,8 @@ pub(crate) use inspect::InspectArgs;
 #[cfg(feature = "pva")]
 pub(crate) use ioc::SimulateIocArgs;
 pub(crate) use log::LogArgs;
+#[cfg(feature = "pva")]
+pub(crate) use pva_sink::PvaSinkArgs;
 #[cfg(feature = "pva")]
 pub(crate) use pva_source::PvaSourceArgs;
 pub(crate) use reader::serving_variables;
@@ -103,6 +108,9 @@ pub enum Command {
     /// Serves the frames of a detector's PVs (EPICS pvAccess, NTNDArray) as a Numaflow source.
     #[cfg(feature = "pva")]
     PvaSource(PvaSourceArgs),
+    /// Serves results as PVs (EPICS pvAccess, NTNDArray) for viewers, as a Numaflow sink.
+    #[cfg(feature = "pva")]
+    PvaSink(PvaSinkArgs),
     /// Serves simulated frames as an EPICS PV, so that a pipeline with PVA runs without a beamline.
     #[cfg(feature = "pva")]
     SimulateIoc(SimulateIocArgs),

@@ -182,6 +182,35 @@ pub(crate) fn rate(text: &str) -> Result<f64, BadValue> {
         .ok_or_else(|| BadValue::new(text, "frames per second from 0.001 to 1000000"))
 }
 
+/// A rate in updates per second, or `off`.
+#[cfg(feature = "pva")]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RateOrOff(pub(crate) Option<f64>);
+
+#[cfg(feature = "pva")]
+pub(super) fn rate_or_off(text: &str) -> Result<RateOrOff, BadValue> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(RateOrOff(None));
+    }
+    rate(text)
+        .map(|rate| RateOrOff(Some(rate)))
+        .map_err(|_| BadValue::new(text, "off or updates per second from 0.001 to 1000000"))
+}
+
+/// An IP address.
+#[cfg(feature = "pva")]
+pub(super) fn address(text: &str) -> Result<std::net::IpAddr, BadValue> {
+    text.parse()
+        .map_err(|_| BadValue::new(text, "an IP address, such as 0.0.0.0 or 127.0.0.1"))
+}
+
+/// A port to listen on.
+#[cfg(feature = "pva")]
+pub(super) fn port(text: &str) -> Result<u16, BadValue> {
+    text.parse()
+        .map_err(|_| BadValue::new(text, "a port from 1 to 65535, or 0 for any free one"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 pub(crate) const PLACES: [&str; 2] = ["TENSORRT_PATH", "ENGINE_CACHE"];
 
 /// The commands that serve beside the sidecar, with variables of their own.
-const SERVERS: [&str; 3] = ["simulate-source", "simulate-ioc", "pva-source"];
+const SERVERS: [&str; 4] = ["simulate-source", "simulate-ioc", "pva-source", "pva-sink"];
 
 /// What the arguments and the environment say.
 #[derive(Debug)]

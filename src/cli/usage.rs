@@ -240,7 +240,8 @@ pub(super) fn refuse_dash(text: &str, command: &Command) -> Result<(), String> {
 /// # Errors
 /// The mistake in one line.
 pub(super) fn refuse_absent(command: &str) -> Result<(), String> {
-    if !cfg!(feature = "pva") && command == "simulate-ioc" {
+    let needs_pva = matches!(command, "simulate-ioc" | "pva-source" | "pva-sink");
+    if !cfg!(feature = "pva") && needs_pva {
         return Err(format!(
             "{command}: this build has no EPICS pvAccess; build it with: cargo build --features pva"
         ));

@@ -13,6 +13,9 @@ pub(crate) mod http;
 mod listen;
 /// Where the sidecar is in its life.
 mod phase;
+/// The status of a PVA sink.
+#[cfg(feature = "pva")]
+pub(crate) mod sink;
 /// The status of a PVA source.
 #[cfg(feature = "pva")]
 pub(crate) mod source;

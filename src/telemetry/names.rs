@@ -186,6 +186,70 @@ mod source {
 #[cfg(feature = "pva")]
 pub(crate) use source::*;
 
+/// Metrics of the PVA sink.
+#[cfg(feature = "pva")]
+mod sink {
+    use super::{Name, name};
+
+    pub(crate) const SINK_RESULTS: Name = name(
+        "sink_results",
+        "Messages that are results, those that came before included",
+    );
+    pub(crate) const SINK_DUPLICATES: Name =
+        name("sink_duplicates", "Results that had come before");
+    pub(crate) const SINK_NO_RESULTS: Name =
+        name("sink_no_results", "Messages that are no results, by reason");
+    pub(crate) const SINK_FRAMES: Name =
+        name("sink_frames", "Frames of which at least one result came");
+    pub(crate) const SINK_GAP_FRAMES: Name = name(
+        "sink_gap_frames",
+        "Frames that are missing among those that came",
+    );
+    pub(crate) const SINK_GAP_FRAMES_FILLED: Name = name(
+        "sink_gap_frames_filled",
+        "Frames that came after they had been counted as missing",
+    );
+    pub(crate) const SINK_SERIES: Name = name("sink_series", "Series of frames that have begun");
+    pub(crate) const SINK_OVER: Name = name(
+        "sink_over",
+        "Results of series that were over; they are posted",
+    );
+    pub(crate) const SINK_UNSERVED: Name =
+        name("sink_unserved", "Results of outputs that have no PV");
+    pub(crate) const SINK_ROUNDED: Name = name(
+        "sink_rounded",
+        "Results whose values were rounded to float32",
+    );
+    pub(crate) const SINK_POSTED: Name = name("sink_posted", "Results posted to the PV");
+    pub(crate) const SINK_SUPERSEDED: Name = name(
+        "sink_superseded",
+        "Results not posted, because a newer one came before the next post was allowed",
+    );
+    pub(crate) const SINK_LATE: Name = name(
+        "sink_late",
+        "Results not posted, because later ones were posted already",
+    );
+    pub(crate) const SINK_REFUSED: Name =
+        name("sink_refused", "Results that the server of the PVs refused");
+    pub(crate) const SINK_NONFINITE: Name = name(
+        "sink_nonfinite",
+        "Results with values that are no finite numbers",
+    );
+    pub(crate) const SINK_HELD: Name = name("sink_held", "Results that are held back");
+    pub(crate) const SINK_SECONDS_SINCE_RESULT: Name = name(
+        "sink_seconds_since_result",
+        "Time since the last result was posted",
+    );
+    pub(crate) const SINK_LATENCY_SECONDS: Name = name(
+        "sink_latency_seconds",
+        "From a frame's time to the post of its result",
+    );
+    pub(crate) const SINK_CLIENTS: Name =
+        name("sink_clients", "Clients that are connected to the PVs");
+}
+#[cfg(feature = "pva")]
+pub(crate) use sink::*;
+
 impl Name {
     /// Registers `metric` under this name.
     #[allow(clippy::disallowed_methods, reason = "the one way to register")]

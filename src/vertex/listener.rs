@@ -37,6 +37,8 @@ pub(super) enum Kind {
     BatchMap,
     /// A source that supports nacks: numa finds that out by the SDK's language and version.
     Source,
+    /// A sink.
+    Sink,
 }
 
 /// Where a program listens, and as what.
@@ -136,7 +138,7 @@ impl Drop for Listening {
 fn server_info(kind: Kind) -> String {
     let metadata = match kind {
         Kind::BatchMap => json!({ "MAP_MODE": "batch-map" }),
-        Kind::Source => json!({}),
+        Kind::Source | Kind::Sink => json!({}),
     };
     let info = json!({
         "protocol": "uds",

@@ -12,6 +12,8 @@ mod listener;
 pub mod map;
 /// What the hosts have in common: HTTP/2, and the way from start to drained stop.
 mod serving;
+/// Our end of the sink protocol: the host of a `Sinker`.
+pub mod sink;
 /// Our end of the source protocol: the host of a `Sourcer`.
 pub mod source;
 

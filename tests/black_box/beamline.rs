@@ -2,6 +2,7 @@
 
 use crate::black_box::common::{Host, NEVER};
 use crate::black_box::ioc::Ioc;
+use crate::black_box::results::{Viewer, balanced, image, pva_sink, stats};
 use crate::black_box::source::Source;
 use beamflow::frame::headers;
 use beamflow::lab::stack::FrameStack;
@@ -118,5 +119,74 @@ async fn frames_of_a_pv_give_the_results_of_the_same_frames_sent() {
         source.stop().await;
         ioc.stop().await;
     }
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn results_of_a_detectors_frames_are_pvs_of_their_outputs() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/ptychonn_64.onnx");
+    let flags = ["--model-path", model.to_str().unwrap(), "--bsz-size", "1"];
+    let host = Host::start(&flags).await;
+    let expected = by_hand(&host).await;
+    let frames = FRAMES.to_string();
+    let flags = ["--frame-size", "64x64", "--wait-for-client"];
+    let ioc = Ioc::start(&[&flags[..], &["--frames", &frames]].concat()).await;
+    let server = format!("tcp://127.0.0.1:{}", ioc.port("tcp_port"));
+    let flags = ["--server-queue-size", "100", "--http-address", "off"];
+    let flags = [
+        &flags[..],
+        &["--server", &server, "--position-x", "PositionX"],
+    ]
+    .concat();
+    let source = Source::start_as("pva-source", &flags).await;
+    // One replica of the map, whose batches may overtake each other: a time that none takes.
+    let sink = pva_sink(&["--outputs", "amplitude,phase", "--reorder", "60s"]).await;
+    let mut viewers = Vec::new();
+    for output in ["amplitude", "phase"] {
+        let pv = format!("beamflow:{output}:image");
+        viewers.push((output, Viewer::of(&sink, &pv).await.0));
+    }
+    let settings = Settings {
+        read_batch: 5,
+        read_timeout: Duration::from_millis(50),
+        until: Until::Acked(FRAMES),
+        ..Settings::default()
+    };
+    let intake = Intake::Source(Address::new(&source.sock, &source.info));
+    let map = Address::new(&host.sock, &host.server_info);
+    let outlet = Outlet::Sink(Address::new(&sink.sock, &sink.info));
+    let mut pipeline = Pipeline::new(settings, intake, outlet).with_map(map);
+    let stop = CancellationToken::new();
+    let report = tokio::time::timeout(NEVER, pipeline.run(&stop)).await;
+    let report = report.expect("all frames come").unwrap();
+    assert!(report.is_balanced(), "{report:?}");
+    drop(pipeline);
+    let told = stats(&sink).await;
+    assert_eq!(
+        (&told["frames"], &told["missing"]),
+        (&FRAMES.into(), &0.into())
+    );
+    assert_eq!(
+        (&told["series"], &told["results"]),
+        (&1.into(), &(2 * FRAMES).into())
+    );
+    balanced(&sink).await;
+    source.stop().await;
+    ioc.stop().await;
+    // What waits for frames before the first is posted at the end.
+    let stopping = tokio::spawn(sink.stop());
+    for (output, viewer) in &mut viewers {
+        for number in 1..=FRAMES {
+            let update = viewer.update().await;
+            assert_eq!(update.unique_id, Some(number as i64), "{output}");
+            let result = &expected[&(number, (*output).to_owned())];
+            let pixels = &image(&update).pixels[..];
+            assert!(
+                result.ends_with(pixels) && !pixels.is_empty(),
+                "{output} {number}"
+            );
+        }
+    }
+    stopping.await.unwrap();
     host.stop().await;
 }

@@ -55,6 +55,18 @@ mod pva_page;
 /// `beamflow pva-source` and the servers of others.
 #[cfg(feature = "pva")]
 mod pva_peers;
+/// `beamflow pva-sink`: its clients.
+#[cfg(feature = "pva")]
+mod pva_sink;
+/// The page of `beamflow pva-sink`, in a browser.
+#[cfg(feature = "pva")]
+mod pva_sink_page;
+/// `beamflow pva-sink` and the clients of others.
+#[cfg(feature = "pva")]
+mod pva_sink_peers;
+/// `beamflow pva-sink`: its messages.
+#[cfg(feature = "pva")]
+mod pva_sink_results;
 /// `beamflow pva-source`.
 #[cfg(feature = "pva")]
 mod pva_source;
@@ -62,6 +74,9 @@ mod pva_source;
 mod readme;
 /// Numbers compared with onnxruntime's.
 mod reference;
+/// Results for tests of the sinks.
+#[cfg(feature = "pva")]
+mod results;
 /// What scrapers of the metrics get.
 mod scrape;
 /// The handler under the SDK's own server.

@@ -13,6 +13,8 @@ const TABLES: &[(&[&str], &str)] = &[
     (&["size"], "How many GPUs?"),
     #[cfg(feature = "pva")]
     (&["pva-source"], "Frames from a detector"),
+    #[cfg(feature = "pva")]
+    (&["pva-sink"], "Results for viewers"),
 ];
 
 /// Flag → (environment variable, default), from the command's `--help`.

@@ -14,6 +14,8 @@ mod hangups;
 mod lifecycle;
 /// Our host and the SDK's own.
 pub mod sdk;
+/// The host of a sink.
+mod sink;
 /// The host of a source.
 mod source;
 /// A host with a handler of a few lines.

@@ -87,6 +87,8 @@ mod decode;
 mod dtype;
 /// Model output to message bytes.
 mod envelope;
+/// A result as float32.
+mod float_image;
 /// The headers of a datum.
 pub mod headers;
 /// The `.npy` format: a borrowed reader and a header writer.
@@ -112,6 +114,7 @@ pub use codec::{Codec, Damage, Scratch};
 pub use decode::Decoder;
 pub use dtype::Dtype;
 pub use envelope::{Encoded, Envelope, EnvelopeError, crop_start};
+pub use float_image::{FloatImage, NoImage};
 pub use headers::{frame_id, frame_number};
 pub use output::OutputDtype;
 pub use output::{OutputFormat, OutputSize};

@@ -292,3 +292,24 @@ async fn what_a_slow_reader_misses_is_counted() {
     }
     assert_eq!(seen, u64::try_from(POSTS).unwrap() + 1);
 }
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_replaced_unless_it_must_be_this_one() {
+    let first = server();
+    let port = first.tcp_port();
+    let options = ServerOptions {
+        tcp_port: Some(port),
+        ..ServerOptions::loopback()
+    };
+    assert_ne!(Server::start(&options).unwrap().tcp_port(), port);
+    let exact = ServerOptions {
+        exact_port: true,
+        ..options
+    };
+    assert_eq!(Server::start(&exact).err(), Some(ServerError::Port(port)));
+    let any = ServerOptions {
+        tcp_port: Some(0),
+        ..exact
+    };
+    assert_ne!(Server::start(&any).unwrap().tcp_port(), 0);
+}

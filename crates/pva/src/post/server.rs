@@ -14,8 +14,10 @@ pub struct ServerOptions {
     /// The address that it listens on. Without it `EPICS_PVAS_INTF_ADDR_LIST` decides, or it is all addresses.
     pub bind: Option<IpAddr>,
     /// The TCP port, 0 for any free one. Without it `EPICS_PVAS_SERVER_PORT` decides, or it is 5075. A port that is
-    /// taken is replaced by a free one: [`Server::tcp_port`] is the one it has.
+    /// taken is replaced by a free one, unless `exact_port` is set: [`Server::tcp_port`] is the one it has.
     pub tcp_port: Option<u16>,
+    /// A TCP port that is taken is an error.
+    pub exact_port: bool,
     /// The UDP port for searches, likewise: `EPICS_PVAS_BROADCAST_PORT`, or 5076.
     pub udp_port: Option<u16>,
     /// Clients; more are disconnected at once.
@@ -32,6 +34,7 @@ impl Default for ServerOptions {
         Self {
             bind: None,
             tcp_port: None,
+            exact_port: false,
             udp_port: None,
             max_connections: 64,
             monitor_queue: 16,
@@ -87,6 +90,9 @@ pub enum ServerError {
     /// It cannot listen.
     #[error("cannot serve PVs: {0}")]
     Start(String),
+    /// Another program has the TCP port.
+    #[error("cannot listen on TCP port {0}: another program has it, or it is not permitted")]
+    Port(u16),
     /// There is a PV of this name.
     #[error("the PV {0} is served already: give it another name")]
     Name(String),
@@ -110,12 +116,19 @@ impl Server {
     /// Starts a server without PVs, inside of a tokio runtime.
     ///
     /// # Errors
-    /// An address that is not of this machine, and variables of the environment that are wrong.
+    /// An address that is not of this machine, variables of the environment that are wrong, and, with `exact_port`, a
+    /// port that is taken.
     pub fn start(options: &ServerOptions) -> Result<Self, ServerError> {
         let source = Arc::new(SharedSource::new());
-        let server = PvaServer::start(Arc::clone(&source), options.config())
+        let config = options.config();
+        let wanted = config.tcp_port;
+        let server = PvaServer::start(Arc::clone(&source), config)
             .map_err(|error| ServerError::Start(error.to_string()))?;
-        Ok(Self { source, server })
+        let server = Self { source, server };
+        if options.exact_port && wanted != 0 && wanted != server.tcp_port() {
+            return Err(ServerError::Port(wanted));
+        }
+        Ok(server)
     }
 
     /// The TCP port that it listens on.
