@@ -30,6 +30,9 @@ pub mod config;
 pub mod inference;
 /// From the command line to the exit code.
 mod program;
+/// Where results go.
+#[cfg(feature = "pva")]
+pub(crate) mod sink;
 /// Where frames come from.
 pub(crate) mod source;
 /// The status page, metrics and health over HTTP.

@@ -39,6 +39,8 @@ mod patch;
 mod rebuild;
 /// The final picture.
 mod solve;
+/// Sums over the pixels of a row.
+mod sums;
 /// How much each pixel of a patch counts.
 mod weights;
 
@@ -116,7 +118,7 @@ pub enum Placement {
 }
 
 /// The pictures at one time, all of one shape (rows, columns): the rectangle that has patches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Radians, weighted mean 0; NaN where nothing lies.
     pub phase: Array2<f32>,

@@ -5,8 +5,9 @@
 //! rounding does not add up. A pixel that is not finite has no weight, in the phase or in the amplitude.
 
 use super::canvas::{Area, Canvas, Corner, Layer};
+use super::sums::sums;
 use super::weights::Weights;
-use ndarray::{ArrayView2, Zip, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, Zip, s};
 use std::sync::Arc;
 
 /// Overlaps of less than this fraction of a patch's weight say nothing about its constant.
@@ -24,28 +25,7 @@ pub struct OnlinePatch {
 }
 
 /// Radians per pixel: down, across.
-pub(super) type Tilt = (f64, f64);
-
-/// Sums for a centre of mass.
-#[derive(Clone, Copy, Default)]
-struct Lean {
-    light: f64,
-    down: f64,
-    across: f64,
-}
-
-impl Lean {
-    fn add(&mut self, light: f64, (down, across): (f64, f64)) {
-        self.light += light;
-        self.down += light * down;
-        self.across += light * across;
-    }
-
-    /// The centre of mass, (down, across) in pixels.
-    fn centre(self) -> Option<(f64, f64)> {
-        (self.light > 0.0).then(|| (self.down / self.light, self.across / self.light))
-    }
-}
+type Tilt = (f64, f64);
 
 impl OnlinePatch {
     /// Bytes of its pixels.
@@ -102,23 +82,33 @@ impl OnlinePatch {
         let values = lit(self.amplitude.as_ref()?, weights)?;
         let (sum, weight) = canvas.window(Layer::Amplitude, self.area(weights));
         let (down, across) = middle(weights);
-        let (mut own, mut seen) = (Lean::default(), Lean::default());
+        // Light and its moments of the patch, then of the picture: Σ wA², Σ wA²·y, Σ wA²·x.
+        let (mut own, mut seen) = ([0.0; 3], [0.0; 3]);
         let rows = sum.rows().into_iter().zip(weight.rows());
         let rows = rows.zip(weights.values().rows()).zip(values.rows());
-        for (row, (((sums, totals), ws), values)) in rows.enumerate() {
+        for (row, (((sum, total), w), value)) in rows.enumerate() {
+            let of_row = [slice(sum), slice(total), slice(w), slice(value)];
+            let [light, right, light_seen, right_seen] =
+                sums(of_row, |column, [sum, total, w, value]| {
+                    let (w, value) = finite(w, value);
+                    let mean = sum / total.max(f32::MIN_POSITIVE);
+                    let (light, seen) = (w * value * value, w * mean * mean);
+                    [light, light * column, seen, seen * column]
+                });
             let y = row as f64 - down;
-            let pixels = sums.iter().zip(totals).zip(ws).zip(values);
-            for (column, (((&sum, &total), &w), &value)) in pixels.enumerate() {
-                if w > 0.0 && value.is_finite() {
-                    let at = (y, column as f64 - across);
-                    let (w, value) = (f64::from(w), f64::from(value));
-                    let mean = f64::from(sum) / f64::from(total);
-                    own.add(w * value * value, at);
-                    seen.add(w * mean * mean, at);
-                }
+            for (moments, light, right) in [
+                (&mut own, light, right),
+                (&mut seen, light_seen, right_seen),
+            ] {
+                let [all, vertical, horizontal] = moments;
+                *all += light;
+                *vertical += light * y;
+                *horizontal += right - light * across;
             }
         }
-        let (own, seen) = own.centre().zip(seen.centre())?;
+        let centre =
+            |[light, down, across]: [f64; 3]| (light > 0.0).then(|| (down / light, across / light));
+        let (own, seen) = centre(own).zip(centre(seen))?;
         Some((per_row * (own.0 - seen.0), per_column * (own.1 - seen.1)))
     }
 
@@ -139,22 +129,23 @@ impl OnlinePatch {
         };
         let (mut sum, mut weight) = canvas.window(layer, self.area(weights));
         let (down, across) = middle(weights);
+        // The level of the first pixel of a row, without the constant.
+        let level = |row: usize| per_row * (row as f64 - down) - per_column * across;
         let (mut pull, mut overlap, mut light) = (0.0, 0.0, 0.0);
         let rows = sum.rows().into_iter().zip(weight.rows());
         let rows = rows.zip(weights.values().rows()).zip(values.rows());
-        for (row, (((sums, totals), ws), values)) in rows.enumerate() {
-            let of_row = per_row * (row as f64 - down);
-            let pixels = sums.iter().zip(totals).zip(ws).zip(values);
-            for (column, (((&sum, &total), &w), &value)) in pixels.enumerate() {
-                if w > 0.0 && value.is_finite() {
-                    let level = of_row + per_column * (column as f64 - across);
-                    let (w, total) = (f64::from(w), f64::from(total));
-                    let share = w / (total + w);
-                    pull += share * (f64::from(sum) - total * (f64::from(value) + level));
-                    overlap += share * total;
-                    light += w;
-                }
-            }
+        for (row, (((sum, total), w), value)) in rows.enumerate() {
+            let (first, step) = (level(row) as f32, per_column as f32);
+            let of_row = [slice(sum), slice(total), slice(w), slice(value)];
+            let [pulls, overlaps, lights] = sums(of_row, |column, [sum, total, w, value]| {
+                let (w, value) = finite(w, value);
+                let share = w / (total + w).max(f32::MIN_POSITIVE);
+                let own = value + first + step * column;
+                [share * (sum - total * own), share * total, w]
+            });
+            pull += pulls;
+            overlap += overlaps;
+            light += lights;
         }
         if overlap < least * light {
             return false;
@@ -166,19 +157,37 @@ impl OnlinePatch {
         };
         let rows = sum.rows_mut().into_iter().zip(weight.rows_mut());
         let rows = rows.zip(weights.values().rows()).zip(values.rows());
-        for (row, (((mut sums, mut totals), ws), values)) in rows.enumerate() {
-            let of_row = constant + per_row * (row as f64 - down);
-            let pixels = sums.iter_mut().zip(&mut totals).zip(ws).zip(values);
+        for (row, (((sum, total), w), value)) in rows.enumerate() {
+            let (first, step) = ((level(row) + constant) as f32, per_column as f32);
+            let places = slice_mut(sum).iter_mut().zip(slice_mut(total));
+            let pixels = places.zip(slice(w)).zip(slice(value));
             for (column, (((sum, total), &w), &value)) in pixels.enumerate() {
-                if value.is_finite() {
-                    let level = of_row + per_column * (column as f64 - across);
-                    *sum += w * (f64::from(value) + level) as f32;
-                    *total += w;
-                }
+                let (w, value) = finite(w, value);
+                *sum += w * (value + first + step * column as f32);
+                *total += w;
             }
         }
         true
     }
+}
+
+/// The weight and the value of a pixel: both 0 if the value is not finite.
+fn finite(w: f32, value: f32) -> (f32, f32) {
+    if value.is_finite() {
+        (w, value)
+    } else {
+        (0.0, 0.0)
+    }
+}
+
+/// A row of a window in an array that is stored row by row: contiguous, so there is always a slice.
+fn slice(row: ArrayView1<'_, f32>) -> &[f32] {
+    row.to_slice().unwrap_or_default()
+}
+
+/// The same, for writing.
+fn slice_mut(row: ArrayViewMut1<'_, f32>) -> &mut [f32] {
+    row.into_slice().unwrap_or_default()
 }
 
 /// The pixels that have weight; `None` if there are not as many values as the weights are for.
