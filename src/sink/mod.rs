@@ -5,5 +5,8 @@
 #[expect(unused_imports, reason = "`pva-sink` will use it")]
 pub(crate) mod mosaic;
 /// Where frames were taken.
-#[cfg_attr(not(test), expect(dead_code, reason = "`pva-sink` will use it"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "`pva-sink` will use it")
+)]
 pub(crate) mod positions;

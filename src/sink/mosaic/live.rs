@@ -12,11 +12,29 @@ use tokio::task::spawn_blocking;
 
 /// See the module's essay; clones share their state.
 #[derive(Clone, Debug)]
-pub(crate) struct Live(Arc<Mutex<State>>);
+pub(crate) struct Live(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Locked on blocking threads only: for as long as a picture takes.
+    state: Mutex<State>,
+    /// A copy, for everybody else.
+    seen: Mutex<Seen>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    tally: Tally,
+    bytes: (usize, usize),
+    previous: Option<Arc<Picture>>,
+}
 
 impl Live {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self(Arc::new(Mutex::new(State::new(settings))))
+        Self(Arc::new(Shared {
+            state: Mutex::new(State::new(settings)),
+            seen: Mutex::default(),
+        }))
     }
 
     /// Places patches, in the order in which they came.
@@ -45,12 +63,17 @@ impl Live {
 
     /// The final picture of a series that ended when the next one had begun already.
     pub(crate) fn previous(&self) -> Option<Arc<Picture>> {
-        self.0.lock().previous().cloned()
+        self.0.seen.lock().previous.clone()
     }
 
-    /// The counts. They wait for patches that are being placed.
+    /// The counts.
     pub(crate) fn tally(&self) -> Tally {
-        self.0.lock().tally()
+        self.0.seen.lock().tally
+    }
+
+    /// Bytes of the canvas and of the kept patches.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        self.0.seen.lock().bytes
     }
 
     /// Makes a final picture on a thread of its own.
@@ -70,8 +93,18 @@ impl Live {
         &self,
         task: impl FnOnce(&mut State) -> T + Send + 'static,
     ) -> Option<T> {
-        let state = Arc::clone(&self.0);
-        let result = spawn_blocking(move || task(&mut state.lock())).await;
+        let shared = Arc::clone(&self.0);
+        let result = spawn_blocking(move || {
+            let mut state = shared.state.lock();
+            let result = task(&mut state);
+            *shared.seen.lock() = Seen {
+                tally: state.tally(),
+                bytes: state.bytes(),
+                previous: state.previous().cloned(),
+            };
+            result
+        })
+        .await;
         result
             .inspect_err(|error| tracing::error!(%error, "A step of the mosaic died."))
             .ok()

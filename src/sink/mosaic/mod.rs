@@ -20,8 +20,8 @@
 //! 3. Only the running series is shown: what belongs to an earlier one is counted and dropped, and a final picture of an earlier
 //!    one does not replace a newer one.
 //! 4. Memory is bounded: the canvas, the kept patches (twice while a final picture is made), and the halves that wait.
-//! 5. Every patch is counted in one place of [`Tally`]: `patches` = `earlier` + `repeated` + halves that wait + parts of frames
-//!    that were settled.
+//! 5. Every patch is dropped and counted, or waits for its other half, or is part of a frame; every frame is placed or counted by
+//!    the reason why not.
 //!
 //! One [`State`] is for one PV: series are compared by their ordinals.
 

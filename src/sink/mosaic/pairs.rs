@@ -67,6 +67,8 @@ pub(super) enum Offered {
     Waiting,
     /// This half of the frame waits already.
     Repeated,
+    /// The other half, which goes on waiting, has another shape.
+    Mismatched,
 }
 
 /// See the module's essay.
@@ -107,10 +109,15 @@ impl Pairs {
             Part::Phase => &mut other.phase,
             Part::Amplitude => &mut other.amplitude,
         };
-        let same_shape = other.shape == (patch.rows, patch.columns);
-        if half.is_some() || !same_shape {
+        let refused = if half.is_some() {
+            Some(Offered::Repeated)
+        } else {
+            let same = other.shape == (patch.rows, patch.columns);
+            (!same).then_some(Offered::Mismatched)
+        };
+        if let Some(refused) = refused {
             self.waiting.insert(other.frame.clone(), other);
-            return Offered::Repeated;
+            return refused;
         }
         self.bytes -= other.bytes();
         match patch.part {

@@ -133,3 +133,45 @@ impl WeightsFile {
         Ok(Self(Arc::new(weights)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_read_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.npy");
+        let write = |descr: &str, shape: &str, data: &[u8]| {
+            let header =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((header.len() as u16).to_le_bytes());
+            file.extend(header.as_bytes());
+            file.extend(data);
+            std::fs::write(&path, file).unwrap();
+            WeightsFile::read(&path)
+        };
+        let ones = 1.0_f64.to_le_bytes().repeat(6);
+        assert!(write("<f8", "(2, 3)", &ones).is_ok());
+        assert!(write("<f4", "(2, 3)", &1.0_f32.to_le_bytes().repeat(6)).is_ok());
+        for result in [
+            write("<f8", "(2, 4)", &ones),
+            write("<f8", "(6,)", &ones),
+            write("<i2", "(2, 3)", &[0; 12]),
+        ] {
+            assert!(
+                matches!(result, Err(WeightsError::Shape { .. })),
+                "{result:?}"
+            );
+        }
+        let negative = write("<f8", "(2, 3)", &(-1.0_f64).to_le_bytes().repeat(6));
+        assert!(matches!(negative, Err(WeightsError::Weights { .. })));
+        assert!(matches!(
+            write("<c8", "(2, 3)", &[0; 48]),
+            Err(WeightsError::Npy { .. })
+        ));
+        let missing = WeightsFile::read(Path::new("/nowhere/weights.npy")).unwrap_err();
+        assert!(missing.to_string().contains("/nowhere/weights.npy"));
+    }
+}

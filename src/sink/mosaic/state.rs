@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) earlier: u64,
     /// Patches that came before: dropped.
     pub(crate) repeated: u64,
+    /// Patches of another shape than the other half of their frame: dropped.
+    pub(crate) mismatched: u64,
     /// Frames that were placed.
     pub(crate) placed: u64,
     /// Of these: without amplitude, though the model has one.
@@ -139,6 +141,7 @@ impl State {
         match offered {
             Offered::Complete(parts) => running.settle(parts, &self.settings, &mut self.tally),
             Offered::Repeated => self.tally.repeated += 1,
+            Offered::Mismatched => self.tally.mismatched += 1,
             Offered::Waiting => {}
         }
         while let Some(parts) = running.pairs.overdue() {

@@ -23,7 +23,10 @@ pub(crate) enum PositionsError {
     Name { path: PathBuf },
     /// What it holds is wrong.
     #[error("the positions in {} cannot be used: {source}", path.display())]
-    Content { path: PathBuf, source: BadContent },
+    Content {
+        path: PathBuf,
+        source: Box<BadContent>,
+    },
 }
 
 /// What is wrong with the content of a file.
@@ -99,7 +102,7 @@ impl Format {
             "csv" => Some(Self::Csv),
             "npy" => Some(Self::Npy),
             "npz" => Some(Self::Npz),
-            "h5" | "hdf5" | "hdf" => Some(Self::Hdf5),
+            "h5" | "hdf5" => Some(Self::Hdf5),
             _ => None,
         }
     }
@@ -107,37 +110,40 @@ impl Format {
 
 /// The rows of a file, at least one.
 pub(super) fn read(path: &Path) -> Result<Vec<Metres>, PositionsError> {
-    let named = || path.to_owned();
-    let format = Format::of(path).ok_or_else(|| PositionsError::Name { path: named() })?;
-    let failed = |source| PositionsError::Read {
-        path: named(),
-        source,
-    };
-    let mut file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    let limited = file.by_ref().take(MAX_BYTES + 1);
+    let format = Format::of(path).ok_or_else(|| PositionsError::Name {
+        path: path.to_owned(),
+    })?;
     let content = match format {
-        Format::Hdf5 => hdf5(path),
-        Format::Csv | Format::Npy | Format::Npz => {
-            let mut limited = limited;
-            limited.read_to_end(&mut bytes).map_err(failed)?;
-            if bytes.len() as u64 > MAX_BYTES {
-                Err(BadContent::TooLarge)
-            } else {
-                match format {
-                    Format::Npy => npy::array(&bytes),
-                    Format::Npz => npy::archive(&bytes),
-                    Format::Csv | Format::Hdf5 => csv::read(&bytes),
-                }
-            }
-        }
+        Format::Csv => parse(path, csv::read),
+        Format::Npy => parse(path, npy::array),
+        Format::Npz => parse(path, npy::archive),
+        // Its reader opens the file by itself, and names no reason of the system.
+        Format::Hdf5 => File::open(path).map(|_| hdf5(path)),
     };
+    let content = content.map_err(|source| PositionsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     content
         .and_then(not_empty)
         .map_err(|source| PositionsError::Content {
-            path: named(),
-            source,
+            path: path.to_owned(),
+            source: Box::new(source),
         })
+}
+
+type Content = Result<Vec<Metres>, BadContent>;
+
+/// What `parse` makes of the bytes of a file.
+fn parse(path: &Path, parse: fn(&[u8]) -> Content) -> Result<Content, std::io::Error> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Ok(Err(BadContent::TooLarge));
+    }
+    Ok(parse(&bytes))
 }
 
 fn not_empty(rows: Vec<Metres>) -> Result<Vec<Metres>, BadContent> {

@@ -205,6 +205,7 @@ impl<K: Clone + Eq + Hash> Mosaic<K> {
     /// whether there is more to do. Nothing is placed anew once patches are thinned: the others would be lost.
     pub fn rebuild(&mut self, patches: usize) -> bool {
         if self.kept.every() > 1 {
+            self.rebuild = Rebuild::default();
             return false;
         }
         let kept = self.kept.patches();

@@ -166,22 +166,24 @@ proptest! {
     }
 }
 
+/// The values with some that are not finite, others for each `key`.
+fn spoilt(key: usize, values: &[f32]) -> Arc<[f32]> {
+    let wrong = |(index, value): (usize, &f32)| match (index + key) % 7 {
+        0 => f32::NAN,
+        1 => f32::INFINITY,
+        _ => *value,
+    };
+    values.iter().enumerate().map(wrong).collect()
+}
+
 #[test]
 fn pixels_that_are_not_finite_carry_no_weight() {
     let Experiment { patches, .. } = &*EXPERIMENT;
     let mut mosaic = mosaic(Settings::default());
     for (key, patch) in patches.iter().enumerate() {
         let mut patch = patch.clone();
-        let spoilt = |values: &Arc<[f32]>| {
-            let wrong = |(index, value): (usize, &f32)| match (index + key) % 7 {
-                0 => f32::NAN,
-                1 => f32::INFINITY,
-                _ => *value,
-            };
-            values.iter().enumerate().map(wrong).collect()
-        };
-        patch.phase = spoilt(&patch.phase);
-        patch.amplitude = patch.amplitude.as_ref().map(spoilt);
+        patch.phase = spoilt(key, &patch.phase);
+        patch.amplitude = patch.amplitude.as_ref().map(|values| spoilt(key, values));
         mosaic.place(&key, patch);
     }
     for picture in [mosaic.snapshot(), mosaic.solve().run().unwrap()] {

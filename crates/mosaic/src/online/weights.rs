@@ -5,7 +5,7 @@
 
 use crate::{DARK, StitchError};
 use beamflow_frame::crop_start;
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use std::f64::consts::{PI, TAU};
 use std::ops::Range;
 
@@ -161,17 +161,21 @@ fn middle(full: usize, patch: usize, lit: &Range<usize>) -> Range<usize> {
     start(length)..start(length) + length
 }
 
-/// The smallest rectangle with all that is not zero.
+/// The smallest rectangle with all that is not zero; empty if all is.
 fn lit(weights: ArrayView2<'_, f64>) -> (Range<usize>, Range<usize>) {
-    let mut rows = usize::MAX..0;
-    let mut columns = usize::MAX..0;
-    for ((row, column), &w) in weights.indexed_iter() {
-        if w > 0.0 {
-            rows = rows.start.min(row)..rows.end.max(row + 1);
-            columns = columns.start.min(column)..columns.end.max(column + 1);
-        }
-    }
-    (rows, columns)
+    let around = |lines: Vec<bool>| {
+        let first = lines.iter().position(|lit| *lit).unwrap_or(0);
+        let end = lines
+            .iter()
+            .rposition(|lit| *lit)
+            .map_or(0, |last| last + 1);
+        first..end
+    };
+    let is_lit = |line: ArrayView1<'_, f64>| line.iter().any(|w| *w > 0.0);
+    (
+        around(weights.rows().into_iter().map(is_lit).collect()),
+        around(weights.columns().into_iter().map(is_lit).collect()),
+    )
 }
 
 #[cfg(test)]

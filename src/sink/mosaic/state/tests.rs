@@ -3,12 +3,12 @@
 use super::super::pairs::Limits;
 use super::super::patch::Part;
 use super::super::picture::png;
-use super::super::settings::{WeightsError, WeightsFile};
+use super::super::settings::WeightsFile;
 use super::*;
 use crate::mosaic::online::{KeptLimits, Settings as Canvas};
 use crate::sink::positions::{Grid, Metres, Orientation};
 use ndarray::Array2;
-use std::path::Path;
+use proptest::prelude::*;
 
 const SIDE: usize = 16;
 const PIXEL: f64 = 8e-9;
@@ -353,48 +353,48 @@ fn weights_that_fit_no_patch_are_an_error_and_nothing_else_is_lost() {
 }
 
 #[test]
-fn weights_are_read_from_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("weights.npy");
-    let write = |descr: &str, shape: &str, data: &[u8]| {
-        let header =
-            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
-        let mut file = b"\x93NUMPY\x01\x00".to_vec();
-        file.extend((header.len() as u16).to_le_bytes());
-        file.extend(header.as_bytes());
-        file.extend(data);
-        std::fs::write(&path, file).unwrap();
-        WeightsFile::read(&path)
-    };
-    let ones = 1.0_f64.to_le_bytes().repeat(6);
-    assert!(write("<f8", "(2, 3)", &ones).is_ok());
-    assert!(write("<f4", "(2, 3)", &1.0_f32.to_le_bytes().repeat(6)).is_ok());
-    for result in [
-        write("<f8", "(2, 4)", &ones),
-        write("<f8", "(6,)", &ones),
-        write("<i2", "(2, 3)", &[0; 12]),
-    ] {
-        assert!(
-            matches!(result, Err(WeightsError::Shape { .. })),
-            "{result:?}"
-        );
-    }
-    let negative = write("<f8", "(2, 3)", &(-1.0_f64).to_le_bytes().repeat(6));
-    assert!(matches!(negative, Err(WeightsError::Weights { .. })));
-    assert!(matches!(
-        write("<c8", "(2, 3)", &[0; 48]),
-        Err(WeightsError::Npy { .. })
-    ));
-    let missing = WeightsFile::read(Path::new("/nowhere/weights.npy")).unwrap_err();
-    assert!(missing.to_string().contains("/nowhere/weights.npy"));
-}
-
-#[test]
 fn a_picture_is_a_png() {
     let mut state = State::new(settings());
     both(&mut state, 1, 0);
     let picture = settled(&mut state);
     for part in [Part::Phase, Part::Amplitude] {
         assert!(png(&picture, part).unwrap().png.starts_with(b"\x89PNG"));
+    }
+}
+
+proptest! {
+    /// Whatever comes in whatever order: every patch and every frame is counted once.
+    #[test]
+    fn every_patch_is_counted_once(
+        patches in prop::collection::vec((1..4_u64, 0..30_u64, any::<bool>(), 0..10_u8), 0..200),
+        frames in 1..40_usize,
+    ) {
+        let pairs = Limits { frames, ..Limits::default() };
+        let mut state = State::new(Settings { pairs, ..settings() });
+        for (series, number, phase, kind) in &patches {
+            let mut patch = patch(*series, *number, if *phase { Part::Phase } else { Part::Amplitude });
+            match kind {
+                0 => patch.position = None,
+                1 => (patch.rows, patch.columns) = (SIDE / 2, 2 * SIDE),
+                _ => {}
+            }
+            if let Some(job) = state.take(patch) {
+                state.solved(Some(job.run()));
+            }
+        }
+        for series in 1..4 {
+            state.end(series);
+        }
+        let tally = state.tally();
+        let halves = tally.earlier + tally.repeated + tally.mismatched;
+        let settled = tally.placed + tally.without_phase + tally.unpositioned + tally.outside + tally.unusable;
+        prop_assert_eq!(tally.patches, patches.len() as u64);
+        // A frame has one half or two.
+        prop_assert!(halves + settled <= tally.patches && tally.patches <= halves + 2 * settled + tally.repeated);
+        let lone = tally.unlevelled + tally.without_phase;
+        prop_assert!(lone <= settled);
+        if let Some(picture) = state.picture() {
+            prop_assert!(picture.placed <= tally.placed);
+        }
     }
 }
