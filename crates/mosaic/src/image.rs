@@ -1,6 +1,7 @@
 //! The image during stitching: weighted sums, and one step of the solver.
 //!
-//! The sums hold each placed patch with its current constant, so Φ is always their quotient. Windows are inside
+//! The sums hold each placed patch with its current constant, so Φ is always their quotient. Pixels that are not finite have no
+//! weight. Windows are inside
 //! the image because `super::Stitcher` checked the positions.
 
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Zip, s};
@@ -44,8 +45,10 @@ impl Image {
             .and(weights)
             .and(patch.phase);
         light.for_each(|sum, coverage, &w, &phase| {
-            *sum += w * (f64::from(phase) + patch.constant);
-            *coverage += w;
+            if phase.is_finite() {
+                *sum += w * (f64::from(phase) + patch.constant);
+                *coverage += w;
+            }
         });
     }
 
@@ -64,7 +67,7 @@ impl Image {
             .and(weights)
             .and(patch.phase)
             .for_each(|sum, coverage, &w, &phase| {
-                if w > 0.0 {
+                if w > 0.0 && phase.is_finite() {
                     pull += w * (sum / coverage - (f64::from(phase) + constant));
                     overlap += w * (1.0 - w / coverage);
                     light += w;
@@ -76,7 +79,12 @@ impl Image {
         let change = pull / overlap;
         Zip::from(&mut sum)
             .and(weights)
-            .for_each(|sum, &w| *sum += w * change);
+            .and(patch.phase)
+            .for_each(|sum, &w, &phase| {
+                if phase.is_finite() {
+                    *sum += w * change;
+                }
+            });
         patch.constant += change;
         change
     }

@@ -39,7 +39,7 @@ impl Stitcher {
     /// The phases of `patches`, levelled. See the module documentation.
     ///
     /// # Errors
-    /// [`StitchError`] for patches outside the object, or with values that are not finite.
+    /// [`StitchError`] for patches outside the object, or without a finite value.
     pub fn level(&self, patches: &[Patch<'_>]) -> Result<Vec<Array2<f32>>, StitchError> {
         let mut seen = Image::new(self.object);
         let mut placed = Vec::with_capacity(patches.len());
@@ -59,15 +59,23 @@ impl Stitcher {
             .and(&seen.coverage)
             .for_each(|a, &w| *a = if w > 0.0 { *a / w } else { 0.0 });
 
-        let per_pixel = TAU / self.weights.nrows() as f64;
+        let (rows, columns) = self.weights.dim();
+        let (per_row, per_column) = (TAU / rows as f64, TAU / columns as f64);
         let levelled = placed.iter().zip(patches).map(|(amplitude, patch)| {
             let (height, width) = patch.phase.dim();
             let weights = self.weights_of(amplitude);
             let (top, left) = (amplitude.top, amplitude.left);
             let under = mean.slice(s![top..top + height, left..left + width]);
-            let (x, y) = lean(weights, &amplitude.phase.mapv(f64::from));
-            let (seen_x, seen_y) = lean(weights, &under.to_owned());
-            let (tilt_x, tilt_y) = (per_pixel * (x - seen_x), per_pixel * (y - seen_y));
+            let own = amplitude.phase.mapv(f64::from);
+            let mut seen = under.to_owned();
+            Zip::from(&mut seen).and(&own).for_each(|seen, own| {
+                if !own.is_finite() {
+                    *seen = f64::NAN;
+                }
+            });
+            let (x, y) = lean(weights, &own);
+            let (seen_x, seen_y) = lean(weights, &seen);
+            let (tilt_x, tilt_y) = (per_column * (x - seen_x), per_row * (y - seen_y));
             let mut phase = patch.phase.to_owned();
             for ((row, column), value) in phase.indexed_iter_mut() {
                 *value += (tilt_x * from_middle(column, width) + tilt_y * from_middle(row, height))
@@ -84,17 +92,19 @@ fn from_middle(index: usize, length: usize) -> f64 {
     index as f64 - (length / 2) as f64
 }
 
-/// Centre of mass of `weights`·A² relative to the middle, (x, y) in pixels; `None` without light.
+/// Centre of mass of `weights`·A² of the finite pixels, relative to the middle, (x, y) in pixels; (0, 0) without light.
 fn lean(weights: ArrayView2<'_, f64>, amplitude: &Array2<f64>) -> (f64, f64) {
     let (height, width) = amplitude.dim();
     let (mut total, mut x, mut y) = (0.0, 0.0, 0.0);
     Zip::indexed(weights)
         .and(amplitude)
         .for_each(|(row, column), &w, &a| {
-            let light = w * a * a;
-            total += light;
-            x += light * from_middle(column, width);
-            y += light * from_middle(row, height);
+            if a.is_finite() {
+                let light = w * a * a;
+                total += light;
+                x += light * from_middle(column, width);
+                y += light * from_middle(row, height);
+            }
         });
     if total > 0.0 {
         (x / total, y / total)

@@ -14,8 +14,10 @@
 //! the tolerance. PtychoNN (Cherukara et al., Appl. Phys. Lett. 117, 044103, 2020) averages patches in the same
 //! way, without the constants.
 //!
-//! Invariants: a missing patch does not affect the rest of the image; pixels that no patch lit are NaN, not
-//! zero; the image's constant is arbitrary (its weighted mean is zero), so compare with `PhaseError::measure`,
+//! While the scan runs, `online` does the same step by step.
+//!
+//! Invariants: a missing patch does not affect the rest of the image; a pixel of a patch that is not finite carries no
+//! weight; pixels that no patch lit are NaN, not zero; the image's constant is arbitrary (its weighted mean is zero), so compare with `PhaseError::measure`,
 //! which removes it; the number of sweeps is bounded.
 
 #![deny(unreachable_pub)]
@@ -28,6 +30,8 @@ use beamflow_frame::{Position, crop_start};
 mod image;
 /// Corrects the tilt of each patch with the amplitudes.
 mod level;
+/// The mosaic while a scan runs.
+pub mod online;
 /// Error of the image against a known truth.
 mod phase_error;
 
@@ -66,8 +70,8 @@ pub enum StitchError {
         /// The object's (rows, columns).
         object: (usize, usize),
     },
-    /// A patch holds NaN or an infinity; one such pixel would spread over the whole image.
-    #[error("the patch at (x {x}, y {y}) holds values that are not finite")]
+    /// A patch holds only NaN and infinities.
+    #[error("the patch at (x {x}, y {y}) holds no value that is finite")]
     NotFinite {
         /// Column of the scan position.
         x: usize,
@@ -237,7 +241,7 @@ impl Stitcher {
                 });
             }
         }
-        if !phase.iter().all(|p| p.is_finite()) {
+        if !phase.iter().any(|p| p.is_finite()) {
             return Err(StitchError::NotFinite { x, y });
         }
         Ok(Placed {

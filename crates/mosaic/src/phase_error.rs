@@ -29,22 +29,35 @@ pub struct PhaseError {
 }
 
 impl PhaseError {
-    /// Compares the pixels of [`Stitched::well_covered`]; `truth` is in radians, in the shape of the image.
+    /// Compares the pixels that are well covered; `truth` is in radians, in the shape of the image.
     ///
     /// # Errors
     /// [`StitchError::TruthShape`].
     pub fn measure(stitched: &Stitched, truth: ArrayView2<'_, f64>) -> Result<Self, StitchError> {
-        if truth.dim() != stitched.phase.dim() {
+        Self::compare(stitched.phase.view(), stitched.coverage.view(), truth)
+    }
+
+    /// The same of a phase in radians and its coverage, all of one shape: those of [`Stitched`], or of a snapshot while the scan
+    /// runs.
+    ///
+    /// # Errors
+    /// [`StitchError::TruthShape`].
+    pub fn compare(
+        phase: ArrayView2<'_, f64>,
+        coverage: ArrayView2<'_, f64>,
+        truth: ArrayView2<'_, f64>,
+    ) -> Result<Self, StitchError> {
+        if truth.dim() != phase.dim() || coverage.dim() != phase.dim() {
             return Err(StitchError::TruthShape {
                 truth: truth.dim(),
-                stitched: stitched.phase.dim(),
+                stitched: phase.dim(),
             });
         }
         let mut truths = Vec::new();
         let mut differences = Vec::new();
-        let covered = stitched.well_covered();
+        let covered = well_covered(coverage);
         Zip::from(&covered)
-            .and(&stitched.phase)
+            .and(phase)
             .and(truth)
             .for_each(|&covered, &phase, &truth| {
                 if covered {
@@ -85,7 +98,7 @@ impl Stitched {
     pub fn trusted_phase(&self, offset: f64) -> Array2<f64> {
         let mut phase = &self.phase - offset;
         Zip::from(&mut phase)
-            .and(&self.well_covered())
+            .and(&well_covered(self.coverage.view()))
             .for_each(|phase, &covered| {
                 if !covered {
                     *phase = f64::NAN;
@@ -93,14 +106,14 @@ impl Stitched {
             });
         phase
     }
+}
 
-    /// Where the image is reliable: pixels with at least a fifth of the median coverage of the lit ones, so all
-    /// but the scan's dim rim and the holes of dropped frames. Same shape as the image.
-    pub(crate) fn well_covered(&self) -> Array2<bool> {
-        let mut lit: Vec<f64> = self.coverage.iter().copied().filter(|&w| w > 0.0).collect();
-        let enough = WELL_COVERED * median(&mut lit);
-        self.coverage.mapv(|w| w > 0.0 && w >= enough)
-    }
+/// Where an image is reliable: pixels with at least a fifth of the median coverage of the lit ones, so all but the scan's dim rim
+/// and the holes of dropped frames. Same shape as the image.
+fn well_covered(coverage: ArrayView2<'_, f64>) -> Array2<bool> {
+    let mut lit: Vec<f64> = coverage.iter().copied().filter(|&w| w > 0.0).collect();
+    let enough = WELL_COVERED * median(&mut lit);
+    coverage.mapv(|w| w > 0.0 && w >= enough)
 }
 
 /// Sorts `values` and returns their median: the mean of the two middle ones if their number is even, NaN if

@@ -51,6 +51,16 @@ impl ColourScale {
         self.high - self.low
     }
 
+    /// The lower and the upper end.
+    pub(crate) fn ends(&self) -> (f64, f64) {
+        (self.low, self.high)
+    }
+
+    /// Where a value is on the scale: 0 is its lower end, 1 its upper; values beyond are at the nearer end.
+    pub(crate) fn fraction(&self, value: f64) -> f64 {
+        ((value - self.low) / self.span()).clamp(0.0, 1.0)
+    }
+
     /// The colour of a value.
     pub(crate) fn colour(&self, value: f64) -> Rgb {
         if !value.is_finite() {

@@ -35,9 +35,12 @@ mod canvas;
 mod colour_scale;
 /// The layout of the panels.
 mod layout;
+/// An image of numbers as a small PNG.
+mod scaled;
 
 pub use canvas::Canvas;
 use colour_scale::ColourScale;
+pub use scaled::{ScaledImage, scaled};
 
 /// Margin around the reconstruction, in pixels.
 const RIM: usize = 3;

@@ -1,0 +1,45 @@
+//! The live mosaic: the results of one scan as one picture, while the scan runs.
+//!
+//! ```text
+//!  patches ──▶ pairs ──▶ state: grid ▶ mosaic::online ──▶ picture, when asked for
+//!              phase +        │ end of the series          ▲
+//!              amplitude      └──▶ job (a thread) ──▶ solved ┘
+//! ```
+//!
+//! - `patch`: one output of one frame, and which frame it is;
+//! - `pairs`: phase and amplitude of a frame, brought together;
+//! - `settings`: what is set, and the file of weights;
+//! - `state`: the mosaic of the running series, and the counts;
+//! - `picture`: what viewers get, and as a PNG;
+//! - `live`: the same for async code: placing, pictures and the final solve on blocking threads.
+//!
+//! What always holds:
+//!
+//! 1. A patch is placed by the position of its own frame. One without a position is counted and not placed.
+//! 2. A frame is placed once, whatever comes twice, and in whatever order.
+//! 3. Only the running series is shown: what belongs to an earlier one is counted and dropped, and a final picture of an earlier
+//!    one does not replace a newer one.
+//! 4. Memory is bounded: the canvas, the kept patches (twice while a final picture is made), and the halves that wait.
+//! 5. Every patch is dropped and counted, or waits for its other half, or is part of a frame; every frame is placed or counted by
+//!    the reason why not.
+//!
+//! One [`State`] is for one PV: series are compared by their ordinals.
+
+/// For async code.
+mod live;
+/// Phase and amplitude of a frame.
+mod pairs;
+/// One output of one frame.
+mod patch;
+/// What viewers get.
+mod picture;
+/// What is set.
+mod settings;
+/// The mosaic of the running series.
+mod state;
+
+pub(crate) use live::Live;
+pub(crate) use patch::{Part, Patch};
+pub(crate) use picture::{Picture, png};
+pub(crate) use settings::{Settings, WeightsError, WeightsFile};
+pub(crate) use state::{Job, State, Tally};
