@@ -6,6 +6,7 @@ use super::signals;
 use crate::cli::PvaSinkArgs;
 use crate::config::ConfigError;
 use crate::pva::Server as PvaServer;
+use crate::sink::pva::mosaic::View;
 use crate::sink::pva::sinker::PvaSink;
 use crate::status::http;
 use crate::status::sink::SinkStatus;
@@ -99,6 +100,10 @@ async fn serve(
         let (sink, ended) = (sink.clone(), ended.clone());
         async move { sink.post(ended).await }
     });
+    let pictures = sink.mosaic().cloned().map(|mosaic| {
+        let ended = ended.clone();
+        tokio::spawn(async move { mosaic.post(ended).await })
+    });
     let server = Server::new(Arc::new(sink.clone()), config);
     let mut serving = std::pin::pin!(server.serve(shutdown));
     let mut reports = tokio::time::interval(REPORT_EVERY);
@@ -110,8 +115,11 @@ async fn serve(
         }
     };
     ended.cancel();
-    // A panic in it is logged by the runtime.
+    // A panic in them is logged by the runtime.
     let _ = posting.await;
+    if let Some(pictures) = pictures {
+        let _ = pictures.await;
+    }
     if sink.server().connections() > 0 {
         tokio::time::sleep(GOODBYE).await;
     }
@@ -147,6 +155,28 @@ fn report(sink: &PvaSink, text: &str) {
             superseded = output.counts.superseded,
             late = output.counts.late,
             held = output.held,
+            "{text}"
+        );
+    }
+    if let Some(mosaic) = sink.mosaic() {
+        let View {
+            tally,
+            pictures,
+            other_pvs,
+            ..
+        } = mosaic.view();
+        tracing::info!(
+            patches = tally.patches,
+            placed = tally.placed,
+            unpositioned = tally.unpositioned,
+            outside = tally.outside,
+            unusable = tally.unusable,
+            without_phase = tally.without_phase,
+            unlevelled = tally.unlevelled,
+            earlier = tally.earlier,
+            other_pvs,
+            pictures,
+            solved = tally.solved,
             "{text}"
         );
     }

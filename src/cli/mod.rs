@@ -21,6 +21,9 @@ mod inspect;
 mod ioc;
 /// Flags of the log.
 mod log;
+/// The live mosaic of `beamflow pva-sink`.
+#[cfg(feature = "pva")]
+mod mosaic;
 /// Parsers for numbers, times, addresses and policies.
 mod parse;
 /// `beamflow pva-sink`.

@@ -1,6 +1,7 @@
 //! `beamflow pva-sink`.
 
 use super::log::LogArgs;
+use super::mosaic::MosaicArgs;
 use super::parse::{
     AddressOrOff, RateOrOff, TimeOrOff, address, address_or_off, port, rate_or_off, time_or_off,
     whole_number,
@@ -82,6 +83,10 @@ pub struct PvaSinkArgs {
     #[arg(long, env = "PVA_OUTPUT_SHAPE", value_name = "HEIGHTxWIDTH")]
     pub(crate) output_shape: Option<FrameShape>,
 
+    /// The live mosaic.
+    #[command(flatten)]
+    pub(crate) mosaic: MosaicArgs,
+
     /// The Unix socket that numa connects to.
     #[arg(long, env = "PVA_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
@@ -146,6 +151,7 @@ impl PvaSinkArgs {
             reorder: self.reorder.0,
             keep_nan: self.nan == Nan::Keep,
             raw,
+            mosaic: self.mosaic.settings()?,
             server: ServerOptions {
                 bind: self.bind,
                 tcp_port: self.tcp_port,
@@ -157,9 +163,11 @@ impl PvaSinkArgs {
                 ..ServerOptions::default()
             },
         };
-        let mut names: Vec<String> = settings
-            .outputs
-            .iter()
+        let pictures = settings.mosaic.as_ref();
+        let pictures = pictures.map_or(&[][..], |_| &["mosaic_phase", "mosaic_amplitude"]);
+        let outputs = settings.outputs.iter().map(String::as_str);
+        let mut names: Vec<String> = outputs
+            .chain(pictures.iter().copied())
             .map(|name| settings.pv(name))
             .collect();
         names.sort();

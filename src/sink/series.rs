@@ -53,6 +53,8 @@ pub(crate) struct Place {
     pub(crate) first_output: bool,
     /// Its series is over.
     pub(crate) over: bool,
+    /// The smallest number of its series so far. Of a series that is over it is not known: the number of the frame.
+    pub(crate) first: u64,
 }
 
 /// What has been counted.
@@ -154,6 +156,7 @@ impl Series {
                     begins: false,
                     first_output,
                     over: true,
+                    first: frame.number,
                 };
             }
             Belongs::New => {
@@ -168,12 +171,17 @@ impl Series {
         {
             live.take(&frame, now, counted);
         }
+        let first = of_pv
+            .live
+            .get(index)
+            .map_or(frame.number, |live| live.first);
         self.pvs.push_back((Arc::clone(&identity.pv), of_pv));
         Place {
             series,
             begins,
             first_output,
             over: false,
+            first,
         }
     }
 

@@ -58,6 +58,11 @@ pub(crate) trait Site: Send + Sync + 'static {
     fn picture(&self, _sequence: u64, _index: usize) -> Option<(Arc<NewestFrame>, usize)> {
         None
     }
+
+    /// A part of the mosaic behind the path `/mosaic/SEQUENCE/NAME`, and its type; without a number the newest.
+    fn mosaic(&self, _sequence: Option<u64>, _name: &str) -> Option<(&'static str, Vec<u8>)> {
+        None
+    }
 }
 
 /// Listens on `address`, and answers in its own task until the process ends. Returns the address, or none if another process
@@ -143,6 +148,7 @@ fn router(status: Arc<dyn Site>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/newest/{sequence}/{image}", get(picture))
+        .route("/mosaic/{sequence}/{name}", get(mosaic))
         .route("/metrics", get(metrics))
         .route("/stats", get(stats))
         .route("/livez", get(|| async { "alive\n" }))
@@ -183,6 +189,26 @@ async fn picture(
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// A part of the mosaic: `/mosaic/SEQUENCE/phase.png`, or `newest` in place of the number.
+async fn mosaic(
+    State(status): State<Arc<dyn Site>>,
+    Path((sequence, name)): Path<(String, String)>,
+) -> Response {
+    let sequence = match sequence.as_str() {
+        "newest" => Some(None),
+        number => number.parse().ok().map(Some),
+    };
+    let found = sequence.and_then(|sequence| status.mosaic(sequence, &name));
+    let Some((kind, bytes)) = found else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, bytes).into_response()
 }
 
 async fn metrics(State(status): State<Arc<dyn Site>>, headers: HeaderMap) -> Response {

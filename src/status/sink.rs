@@ -1,6 +1,7 @@
 //! The status of a PVA sink: its page, `/stats`, `/metrics`, health.
 
 use super::http::Site;
+use super::mosaic::{self, MosaicStats};
 use crate::sink::pva::metrics::SinkMetrics;
 use crate::sink::pva::output::{Counts, OutputTally};
 use crate::sink::pva::sinker::PvaSink;
@@ -47,6 +48,8 @@ struct SinkStats {
     missing: u64,
     series: u64,
     outputs: Vec<OutputStats>,
+    /// `null` without a mosaic.
+    mosaic: Option<MosaicStats>,
 }
 
 #[derive(Serialize)]
@@ -167,11 +170,17 @@ impl Site for SinkStatus {
             frames: tally.series.frames,
             missing: tally.series.missing.saturating_sub(tally.series.filled),
             series: tally.series.series,
+            mosaic: self.sink.mosaic().map(|mosaic| mosaic.look().into()),
             outputs: outputs
                 .map(|(index, tally)| self.output(index, tally))
                 .collect(),
         })
         .into_response()
+    }
+
+    fn mosaic(&self, sequence: Option<u64>, name: &str) -> Option<(&'static str, Vec<u8>)> {
+        let drawn = self.sink.mosaic()?.drawn(sequence)?;
+        mosaic::part(&drawn, name)
     }
 
     /// A sink is ready without clients.

@@ -244,6 +244,26 @@ mod sink {
         "sink_latency_seconds",
         "From a frame's time to the post of its result",
     );
+    pub(crate) const SINK_MOSAIC_PLACED: Name =
+        name("sink_mosaic_placed", "Frames placed in the mosaic");
+    pub(crate) const SINK_MOSAIC_LEFT_OUT: Name = name(
+        "sink_mosaic_left_out",
+        "Frames and patches not placed in the mosaic, by reason",
+    );
+    pub(crate) const SINK_MOSAIC_UNLEVELLED: Name = name(
+        "sink_mosaic_unlevelled",
+        "Frames placed in the mosaic without their amplitude",
+    );
+    pub(crate) const SINK_MOSAIC_PICTURES: Name =
+        name("sink_mosaic_pictures", "Pictures of the mosaic posted");
+    pub(crate) const SINK_MOSAIC_SOLVED: Name =
+        name("sink_mosaic_solved", "Final pictures made by the solver");
+    pub(crate) const SINK_MOSAIC_UNSOLVED: Name =
+        name("sink_mosaic_unsolved", "Series that got no final picture");
+    pub(crate) const SINK_MOSAIC_BYTES: Name = name(
+        "sink_mosaic_bytes",
+        "Bytes of the mosaic: its canvas, and the patches kept for the final picture",
+    );
     pub(crate) const SINK_CLIENTS: Name =
         name("sink_clients", "Clients that are connected to the PVs");
 }

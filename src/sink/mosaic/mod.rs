@@ -10,7 +10,8 @@
 //! - `pairs`: phase and amplitude of a frame, brought together;
 //! - `settings`: what is set, and the file of weights;
 //! - `state`: the mosaic of the running series, and the counts;
-//! - `picture`: what viewers get, and as a PNG;
+//! - `picture`: what viewers get;
+//! - `drawn`: the same as PNGs;
 //! - `live`: the same for async code: placing, pictures and the final solve on blocking threads.
 //!
 //! What always holds:
@@ -25,6 +26,8 @@
 //!
 //! One [`State`] is for one PV: series are compared by their ordinals.
 
+/// Pictures as PNGs.
+mod drawn;
 /// For async code.
 mod live;
 /// Phase and amplitude of a frame.
@@ -38,8 +41,10 @@ mod settings;
 /// The mosaic of the running series.
 mod state;
 
+pub(crate) use crate::lab::picture::ScaledImage;
+pub(crate) use drawn::{Draft, Drawn};
 pub(crate) use live::Live;
-pub(crate) use patch::{Part, Patch};
-pub(crate) use picture::{Picture, png};
+pub(crate) use patch::{FrameKey, Part, Patch};
+pub(crate) use picture::Picture;
 pub(crate) use settings::{Settings, WeightsError, WeightsFile};
-pub(crate) use state::{Job, State, Tally};
+pub(crate) use state::Tally;

@@ -1,7 +1,6 @@
-//! What viewers get: phase and amplitude with their place and counts.
+//! The picture of a series: phase and amplitude with their place and counts.
 
 use super::patch::Part;
-use crate::lab::picture::{PictureError, ScaledImage, scaled};
 use ndarray::Array2;
 
 /// The picture of a series, complete at one time. Both parts have the same shape (rows, columns).
@@ -37,13 +36,12 @@ pub(crate) struct Picture {
     pub(crate) is_final: bool,
 }
 
-/// A part as a PNG with 8 bits a pixel and the values at both ends of its colours. Pixels where nothing lies are transparent.
-///
-/// # Errors
-/// [`PictureError::Nothing`] if nothing lies anywhere.
-pub(crate) fn png(picture: &Picture, part: Part) -> Result<ScaledImage, PictureError> {
-    scaled(match part {
-        Part::Phase => picture.phase.view(),
-        Part::Amplitude => picture.amplitude.view(),
-    })
+impl Picture {
+    /// One part of it.
+    pub(crate) const fn part(&self, part: Part) -> &Array2<f32> {
+        match part {
+            Part::Phase => &self.phase,
+            Part::Amplitude => &self.amplitude,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The metrics of a PVA sink, read from its tally at a scrape.
 
+use super::mosaic::{MosaicPvs, View};
 use super::output::OutputTally;
 use super::sinker::PvaSink;
 use crate::telemetry::names::{self, Name};
@@ -70,7 +71,43 @@ impl Collector for SinkMetrics {
         ] {
             ConstCounter::new(value).encode(name.encode(&mut encoder, MetricType::Counter)?)?;
         }
+        self.mosaic(&mut encoder)?;
         let clients = names::SINK_CLIENTS.encode(&mut encoder, MetricType::Gauge)?;
         ConstGauge::new(tally.clients as u64).encode(clients)
+    }
+}
+
+impl SinkMetrics {
+    /// The mosaic's; all are 0 without one.
+    fn mosaic(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let view = self.0.mosaic().map(MosaicPvs::view).unwrap_or_default();
+        let View { tally, bytes, .. } = view;
+        for (name, value) in [
+            (names::SINK_MOSAIC_PLACED, tally.placed),
+            (names::SINK_MOSAIC_UNLEVELLED, tally.unlevelled),
+            (names::SINK_MOSAIC_PICTURES, view.pictures),
+            (names::SINK_MOSAIC_SOLVED, tally.solved),
+            (names::SINK_MOSAIC_UNSOLVED, tally.unsolved),
+        ] {
+            ConstCounter::new(value).encode(name.encode(encoder, MetricType::Counter)?)?;
+        }
+        let mut reasons = names::SINK_MOSAIC_LEFT_OUT.encode(encoder, MetricType::Counter)?;
+        for (reason, count) in [
+            ("unpositioned", tally.unpositioned),
+            ("outside", tally.outside),
+            ("unusable", tally.unusable),
+            ("without_phase", tally.without_phase),
+            ("earlier", tally.earlier),
+            ("mismatched", tally.mismatched),
+            ("other_pv", view.other_pvs),
+        ] {
+            let labels = [("reason", reason)];
+            ConstCounter::new(count).encode(reasons.encode_family(&labels)?)?;
+        }
+        let mut family = names::SINK_MOSAIC_BYTES.encode(encoder, MetricType::Gauge)?;
+        for (of, bytes) in [("canvas", bytes.0), ("kept", bytes.1)] {
+            ConstGauge::new(bytes as u64).encode(family.encode_family(&[("of", of)])?)?;
+        }
+        Ok(())
     }
 }

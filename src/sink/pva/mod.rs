@@ -11,6 +11,7 @@
 //! - `output`: the PV of one output, with its counts;
 //! - `image`: from a result to the NTNDArray, field by field;
 //! - `sinker`: the SDK's `Sinker`, and the task that posts what was held back;
+//! - `mosaic`: the live mosaic as two PVs;
 //! - `numbers`: the PVs of one number;
 //! - `metrics`: metrics.
 //!
@@ -26,6 +27,8 @@
 mod image;
 /// Metrics.
 pub(crate) mod metrics;
+/// The live mosaic as PVs.
+pub(crate) mod mosaic;
 /// The PVs of one number.
 mod numbers;
 /// Results in order.

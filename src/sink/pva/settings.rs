@@ -1,5 +1,6 @@
 //! The settings of a PVA sink.
 
+use super::mosaic::MosaicSettings;
 use crate::pva::ServerOptions;
 use crate::sink::result::Raw;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(crate) struct Settings {
     /// What a payload is that is no npy array.
     pub(crate) raw: Raw,
     pub(crate) server: ServerOptions,
+    /// The live mosaic, if it is on.
+    pub(crate) mosaic: Option<MosaicSettings>,
 }
 
 impl Settings {

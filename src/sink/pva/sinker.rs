@@ -3,10 +3,12 @@
 //! A result is posted where it is read: a post puts it into the queues of the clients, and waits for none of them.
 
 use super::image;
+use super::mosaic::MosaicPvs;
 use super::numbers::{Numbers, Values};
 use super::output::{Output, OutputTally};
 use super::settings::{MOST_OUTPUTS, Settings};
 use crate::pva::{Server, ServerError};
+use crate::sink::mosaic::Patch;
 use crate::sink::result::{self, Identity, NoResult, Received};
 use crate::sink::seen::Seen;
 use crate::sink::series::{Counted, Place, Series};
@@ -24,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Results that are remembered, to recognise those that are delivered again.
 const SEEN: usize = 8_192;
+/// Patches that are placed at once.
+const MOST_PATCHES: usize = 64;
 /// How often the PVs of numbers are posted.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -36,6 +40,7 @@ struct Shared {
     server: Server,
     state: Mutex<State>,
     latency: Histogram,
+    mosaic: Option<MosaicPvs>,
     /// A result is held back that is due before all others.
     held: Notify,
 }
@@ -88,7 +93,10 @@ impl PvaSink {
         let outputs: Vec<Output> = outputs.map(output).collect::<Result<_, _>>()?;
         let limit = || RateLimit::new(1, Duration::from_secs(10));
         let numbers = Numbers::new(&server, &settings)?;
+        let mosaic = settings.mosaic.clone();
+        let mosaic = mosaic.map(|mosaic| MosaicPvs::new(&server, &settings, mosaic));
         Ok(Self(Arc::new(Shared {
+            mosaic: mosaic.transpose()?,
             server,
             state: Mutex::new(State {
                 seen: Seen::new(SEEN),
@@ -118,6 +126,17 @@ impl PvaSink {
     /// From a frame's time to the post of its result.
     pub(crate) fn latency(&self) -> Histogram {
         self.0.latency.clone()
+    }
+
+    /// The live mosaic, if it is on.
+    pub(crate) fn mosaic(&self) -> Option<&MosaicPvs> {
+        self.0.mosaic.as_ref()
+    }
+
+    async fn place(&self, patches: Vec<Patch>) {
+        if let Some(mosaic) = &self.0.mosaic {
+            mosaic.take(patches).await;
+        }
     }
 
     /// What has happened so far.
@@ -172,41 +191,49 @@ impl PvaSink {
 impl Sinker for PvaSink {
     async fn sink(&self, mut input: Receiver<SinkRequest>) -> Vec<Response> {
         let mut responses = Vec::new();
+        let mut patches = Vec::new();
         while let Some(request) = input.recv().await {
             match result::read(&request, self.0.settings.raw) {
-                Ok(received) => self.0.take(received),
+                Ok(received) => patches.extend(self.0.take(received)),
                 Err(why) => self.0.no_result(&why, &request.id),
             }
             responses.push(Response::ok(request.id));
+            if patches.len() >= MOST_PATCHES {
+                self.place(std::mem::take(&mut patches)).await;
+            }
         }
+        self.place(patches).await;
         responses
     }
 }
 
 impl Shared {
-    /// Takes a result.
-    fn take(&self, received: Received) {
+    /// Takes a result. Returns what is to be placed in the mosaic.
+    fn take(&self, received: Received) -> Option<Patch> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.results += 1;
         if !state.seen.insert(received.identity.clone()) {
             state.duplicates += 1;
-            return;
+            return None;
         }
         let place = state.series.place(&received, now);
         state.over += u64::from(place.over);
         report(&received, &place);
         state.note_rounding(&received, now);
+        let mosaic = self.mosaic.as_ref();
+        let patch = mosaic.and_then(|mosaic| mosaic.patch(&received, &place, now));
         let index = self.output(&mut state, &received.identity.output, now);
         let Some(output) = index.and_then(|index| state.outputs.get_mut(index)) else {
             state.unserved += 1;
-            return;
+            return patch;
         };
         let (ready, nonfinite) = image::ready(received, self.settings.keep_nan, result::now());
         output.take(place.series, ready, nonfinite, now);
         if output.next().is_some() {
             self.held.notify_one();
         }
+        patch
     }
 
     /// The output of that name; it gets its PV now if it may have one.

@@ -1,0 +1,58 @@
+//! A picture drawn for people: PNGs, and where the frames were taken.
+
+use super::patch::Part;
+use super::picture::Picture;
+use crate::lab::picture::{ScaledImage, scaled};
+use crate::mosaic::online::Corner;
+use std::sync::Arc;
+
+/// A picture that is to be drawn, which takes milliseconds.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Tells it from other pictures.
+    pub(crate) sequence: u64,
+    pub(crate) picture: Arc<Picture>,
+    /// The middles of its patches, on the grid of the mosaic.
+    pub(crate) points: Vec<Corner>,
+}
+
+/// See the module's essay.
+#[derive(Debug)]
+pub(crate) struct Drawn {
+    pub(crate) sequence: u64,
+    pub(crate) picture: Arc<Picture>,
+    /// PNGs of 8 bits a pixel, with the values at both ends of their colours; transparent where nothing lies. `None` if
+    /// nothing lies anywhere.
+    pub(crate) phase: Option<ScaledImage>,
+    pub(crate) amplitude: Option<ScaledImage>,
+    /// Where the frames were taken, in pixels of the picture: (column, row).
+    pub(crate) points: Vec<(i64, i64)>,
+}
+
+impl Draft {
+    /// Draws it.
+    pub(crate) fn draw(self) -> Drawn {
+        let Self {
+            sequence,
+            picture,
+            points,
+        } = self;
+        let draw = |part| {
+            let drawn = scaled(picture.part(part).view());
+            drawn
+                .inspect_err(
+                    |error| tracing::debug!(?part, %error, "A part of the mosaic is not drawn."),
+                )
+                .ok()
+        };
+        let pixel = |metres: f64| (metres / picture.pixel_size).round() as i64;
+        let (left, top) = (pixel(picture.origin.0), pixel(picture.origin.1));
+        Drawn {
+            sequence,
+            phase: draw(Part::Phase),
+            amplitude: draw(Part::Amplitude),
+            points: points.iter().map(|at| (at.x - left, at.y - top)).collect(),
+            picture,
+        }
+    }
+}

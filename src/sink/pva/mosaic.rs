@@ -1,0 +1,390 @@
+//! The live mosaic as two PVs and for the status page: patches in, pictures out.
+//!
+//! Pictures are posted at a rate, and only if something has changed. When no patch has come for a while, or the next series
+//! begins, the final picture is made and posted in place of the one made while the scan ran. A picture for the page is drawn
+//! only if a page was open since the last one.
+//!
+//! The mosaic is that of one detector: the PV whose patch came first. Patches of other PVs are counted.
+
+use super::settings::Settings;
+use crate::frame::{Dtype, FrameShape};
+use crate::mosaic::online::Corner;
+use crate::pva::{Attribute, Image, ImagePv, NewImage, Server, ServerError};
+use crate::sink::mosaic::{
+    Draft, Drawn, FrameKey, Live, Part, Patch, Picture, Settings as Canvas, Tally,
+};
+use crate::sink::positions::{Metres, Positions};
+use crate::sink::result::{self, Received};
+use crate::sink::series::Place;
+use crate::telemetry::rate::RateLimit;
+use ndarray::Array2;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// Scan points that the page shows, at most: the newest.
+const POINTS: usize = 20_000;
+
+/// What the mosaic is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct MosaicSettings {
+    /// The output with the phase, in radians.
+    pub(crate) phase: String,
+    /// The output with the amplitude, if the model has one.
+    pub(crate) amplitude: Option<String>,
+    pub(crate) positions: Positions,
+    pub(crate) canvas: Canvas,
+    /// Between two pictures.
+    pub(crate) interval: Duration,
+    /// After so long without a patch the final picture is made.
+    pub(crate) idle: Duration,
+}
+
+/// The PVs, and what is behind them; clones share it.
+#[derive(Clone)]
+pub(crate) struct MosaicPvs(Arc<Shared>);
+
+struct Shared {
+    settings: MosaicSettings,
+    keep_nan: bool,
+    live: Live,
+    /// With their names. Without an amplitude there is one.
+    pvs: Vec<(Part, String, ImagePv)>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The detector whose mosaic it is.
+    pv: Option<Arc<str>>,
+    other_pvs: u64,
+    series: u64,
+    /// When the last patch came; `None` after the final picture was begun.
+    last: Option<Instant>,
+    newest: Option<u64>,
+    /// Where the frames of the series were taken.
+    points: VecDeque<Corner>,
+    pictures: u64,
+    picture: Option<Arc<Picture>>,
+    /// A page was open since the last drawing.
+    wanted: bool,
+    drawn: Option<Arc<Drawn>>,
+    /// The one before: a page may still be about to request it.
+    before: Option<Arc<Drawn>>,
+    lines: RateLimit,
+}
+
+/// What there is to see.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    pub(crate) pvs: Vec<String>,
+    pub(crate) tally: Tally,
+    /// Patches of other detectors.
+    pub(crate) other_pvs: u64,
+    pub(crate) pictures: u64,
+    /// Of the canvas, and of the kept patches.
+    pub(crate) bytes: (usize, usize),
+    /// The number of the frame whose patch came last.
+    pub(crate) newest: Option<u64>,
+    pub(crate) drawn: Option<Arc<Drawn>>,
+}
+
+impl MosaicPvs {
+    /// Serves the two PVs; they are idle until the first picture.
+    ///
+    /// # Errors
+    /// A name that is taken.
+    pub(crate) fn new(
+        server: &Server,
+        settings: &Settings,
+        mosaic: MosaicSettings,
+    ) -> Result<Self, ServerError> {
+        let parts = [
+            (Part::Phase, Some("mosaic_phase")),
+            (
+                Part::Amplitude,
+                mosaic.amplitude.as_ref().map(|_| "mosaic_amplitude"),
+            ),
+        ];
+        let pv = |(part, output): (Part, Option<&str>)| {
+            let name = settings.pv(output?);
+            Some(server.image(&name).map(|pv| (part, name, pv)))
+        };
+        let pvs: Vec<_> = parts.into_iter().filter_map(pv).collect::<Result<_, _>>()?;
+        let ten_seconds = Duration::from_secs(10);
+        Ok(Self(Arc::new(Shared {
+            keep_nan: settings.keep_nan,
+            live: Live::new(mosaic.canvas.clone()),
+            pvs,
+            settings: mosaic,
+            state: Mutex::new(State {
+                pv: None,
+                other_pvs: 0,
+                series: 0,
+                last: None,
+                newest: None,
+                points: VecDeque::new(),
+                pictures: 0,
+                picture: None,
+                wanted: false,
+                drawn: None,
+                before: None,
+                lines: RateLimit::new(1, ten_seconds),
+            }),
+        })))
+    }
+
+    /// The patch in a result that came at `now`; `None` if it is of another output or another detector.
+    pub(crate) fn patch(&self, received: &Received, place: &Place, now: Instant) -> Option<Patch> {
+        let settings = &self.0.settings;
+        let identity = &received.identity;
+        let part = if *identity.output == *settings.phase {
+            Part::Phase
+        } else if settings.amplitude.as_deref() == Some(&*identity.output) {
+            Part::Amplitude
+        } else {
+            return None;
+        };
+        let headers = Metres::of(received.position_x, received.position_y);
+        let position = settings.positions.of(headers, identity.number, place.first);
+        let mut state = self.0.state.lock();
+        if !state.is_of(&identity.pv, now) {
+            return None;
+        }
+        if place.series > state.series {
+            state.series = place.series;
+            state.points.clear();
+        }
+        if place.series == state.series {
+            state.last = Some(now);
+            state.newest = Some(identity.number);
+            if let Some(position) = position.filter(|_| part == Part::Phase) {
+                state
+                    .points
+                    .push_back(settings.canvas.grid.pixel(position).at);
+                if state.points.len() > POINTS {
+                    state.points.pop_front();
+                }
+            }
+        }
+        let FrameShape { height, width } = received.image.shape;
+        Some(Patch {
+            frame: FrameKey {
+                pv: Arc::clone(&identity.pv),
+                number: identity.number,
+                time: identity.time,
+            },
+            series: place.series,
+            series_start: received.series_start,
+            part,
+            position,
+            rows: height,
+            columns: width,
+            values: received.image.values.as_slice().into(),
+        })
+    }
+
+    /// Places patches.
+    pub(crate) async fn take(&self, patches: Vec<Patch>) {
+        if !patches.is_empty() {
+            self.0.live.take(patches).await;
+        }
+    }
+
+    /// Posts pictures until the process ends, and then the last one.
+    pub(crate) async fn post(&self, ended: CancellationToken) {
+        let mut ticks = interval(self.0.settings.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            if let Some(series) = self.0.paused() {
+                self.0.live.end(series).await;
+            }
+            self.step().await;
+        }
+        self.step().await;
+    }
+
+    /// Posts the picture if it has changed, and draws it if a page is open.
+    async fn step(&self) {
+        if let Some(picture) = self.0.live.picture().await {
+            let shared = Arc::clone(&self.0);
+            let posted = spawn_blocking(move || shared.publish(picture)).await;
+            log_death(posted);
+        }
+        if let Some(draft) = self.0.to_draw() {
+            let drawn = spawn_blocking(move || draft.draw()).await;
+            if let Some(drawn) = log_death(drawn) {
+                let state = &mut *self.0.state.lock();
+                state.before = state.drawn.replace(Arc::new(drawn));
+            }
+        }
+    }
+
+    /// What there is to see. A newer picture is drawn for the next call.
+    pub(crate) fn look(&self) -> View {
+        let mut state = self.0.state.lock();
+        state.wanted = true;
+        View {
+            drawn: state.drawn.clone(),
+            ..self.0.view(&state)
+        }
+    }
+
+    /// The same without a picture.
+    pub(crate) fn view(&self) -> View {
+        self.0.view(&self.0.state.lock())
+    }
+
+    /// The picture of that number, if it is the newest or the one before; without a number the newest.
+    pub(crate) fn drawn(&self, sequence: Option<u64>) -> Option<Arc<Drawn>> {
+        let state = self.0.state.lock();
+        let mut both = state.drawn.iter().chain(&state.before);
+        both.find(|drawn| sequence.is_none_or(|sequence| drawn.sequence == sequence))
+            .map(Arc::clone)
+    }
+}
+
+impl State {
+    /// Whether the mosaic is of this detector.
+    fn is_of(&mut self, pv: &Arc<str>, now: Instant) -> bool {
+        let own = self.pv.get_or_insert_with(|| Arc::clone(pv));
+        if own == pv {
+            return true;
+        }
+        self.other_pvs += 1;
+        if let Some(more) = self.lines.pass(now) {
+            tracing::warn!(
+                pv = &**pv,
+                mosaic_of = &**own,
+                more,
+                "A result is of another detector than the mosaic: it is not placed. Run a pva-sink for each detector."
+            );
+        }
+        false
+    }
+}
+
+impl Shared {
+    fn view(&self, state: &State) -> View {
+        View {
+            pvs: self.pvs.iter().map(|(_, name, _)| name.clone()).collect(),
+            tally: self.live.tally(),
+            other_pvs: state.other_pvs,
+            pictures: state.pictures,
+            bytes: self.live.bytes(),
+            newest: state.newest,
+            drawn: None,
+        }
+    }
+
+    /// The series that has paused, once.
+    fn paused(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        state
+            .last
+            .take_if(|last| last.elapsed() >= self.settings.idle)?;
+        Some(state.series)
+    }
+
+    /// What is to be drawn: a picture that a page wants and does not have.
+    fn to_draw(&self) -> Option<Draft> {
+        let mut state = self.state.lock();
+        let picture = Arc::clone(state.picture.as_ref()?);
+        let sequence = state.pictures;
+        let is_drawn = |drawn: &Arc<Drawn>| drawn.sequence == sequence;
+        if !state.wanted || state.drawn.as_ref().is_some_and(is_drawn) {
+            return None;
+        }
+        state.wanted = false;
+        let points = state.points.iter().copied().collect();
+        Some(Draft {
+            sequence,
+            picture,
+            points,
+        })
+    }
+
+    fn publish(&self, picture: Arc<Picture>) {
+        let sequence = {
+            let mut state = self.state.lock();
+            state.pictures += 1;
+            state.picture = Some(Arc::clone(&picture));
+            state.pictures
+        };
+        for (part, name, pv) in &self.pvs {
+            let image = image(&picture, picture.part(*part), sequence, self.keep_nan);
+            if let Err(error) = pv.post(&image)
+                && let Some(more) = self.state.lock().lines.pass(Instant::now())
+            {
+                tracing::warn!(pv = name, more, %error, "A picture cannot be posted.");
+            }
+        }
+        if picture.is_final {
+            tracing::info!(
+                series = picture.series,
+                placed = picture.placed,
+                missing = picture.missing,
+                unpositioned = picture.unpositioned,
+                outside = picture.outside,
+                rows = picture.phase.nrows(),
+                columns = picture.phase.ncols(),
+                "The final picture of the series is posted."
+            );
+        }
+    }
+}
+
+/// One part of the picture as an NTNDArray. Pixels where nothing lies are 0 unless they are to stay NaN.
+fn image(picture: &Picture, part: &Array2<f32>, sequence: u64, keep_nan: bool) -> NewImage {
+    let value = |value: &f32| {
+        let is_shown = keep_nan || value.is_finite();
+        if is_shown { *value } else { 0.0 }
+    };
+    let pixels: Vec<u8> = part
+        .iter()
+        .flat_map(|pixel| value(pixel).to_le_bytes())
+        .collect();
+    let count = |count: u64| Attribute::Integer(count.cast_signed());
+    let attributes = [
+        ("Placed", Some(count(picture.placed))),
+        ("Missing", Some(count(picture.missing))),
+        ("Unpositioned", Some(count(picture.unpositioned))),
+        ("Outside", Some(count(picture.outside))),
+        ("PixelSize", Some(Attribute::Number(picture.pixel_size))),
+        ("OriginX", Some(Attribute::Number(picture.origin.0))),
+        ("OriginY", Some(Attribute::Number(picture.origin.1))),
+        ("SeriesStart", picture.series_start.map(Attribute::Integer)),
+        ("Final", Some(count(picture.is_final.into()))),
+    ];
+    NewImage {
+        image: Image {
+            pixels: pixels.into(),
+            dtype: Dtype::F32,
+            shape: FrameShape {
+                height: part.nrows(),
+                width: part.ncols(),
+            },
+            codec: None,
+        },
+        // Below 2³¹: viewers skip an image with the number of the one before, and expect no negative one.
+        unique_id: (sequence & 0x7fff_ffff) as i32,
+        data_time_stamp: result::now(),
+        attributes: attributes
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect(),
+    }
+}
+
+fn log_death<T>(task: Result<T, tokio::task::JoinError>) -> Option<T> {
+    task.inspect_err(|error| tracing::error!(%error, "A step of the mosaic's pictures died."))
+        .ok()
+}
