@@ -1,6 +1,6 @@
 //! Results as PVs, a Numaflow sink: from the flags to the drained stop.
 //!
-//! A port that is taken ends the process: a server that listens elsewhere than clients were told is a fault that nobody sees.
+//! A port that is taken ends the process: no client would find the server on another one.
 
 use super::signals;
 use crate::cli::PvaSinkArgs;

@@ -155,7 +155,7 @@ impl PvaSinkArgs {
             server: ServerOptions {
                 bind: self.bind,
                 tcp_port: self.tcp_port,
-                // A server on another port than the one that clients were told would be found by none of them.
+                // No client would find the server on another port than its own setting names.
                 exact_port: true,
                 udp_port: self.udp_port,
                 monitor_queue: self.monitor_queue,

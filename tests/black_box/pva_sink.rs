@@ -68,7 +68,7 @@ async fn an_output_gets_its_pv_with_its_first_result_and_late_joiners_its_last()
     let sink = pva_sink(&["--prefix", "vit:*"]).await;
     let mut numa = connect(&sink).await;
     let scan = Scan::new();
-    // Nobody is connected.
+    // No client is connected.
     write(
         &mut numa,
         &[scan.result(1, "phase"), scan.result(2, "phase")],

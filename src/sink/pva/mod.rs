@@ -20,7 +20,7 @@
 //! 1. Every message is answered with a success, whether or not a viewer is connected: what is no result, or cannot be shown,
 //!    is counted and logged.
 //! 2. Nothing waits for a viewer. The server keeps a few updates for each, and cuts off one that takes none.
-//! 3. `results = posted + superseded + late + unserved + held`, for all outputs together, at any time.
+//! 3. `results = duplicates + unserved + posted + superseded + late + refused + held`, at any time.
 //! 4. The last result of an output is posted, also with `--max-rate`.
 
 /// From a result to the NTNDArray.

@@ -1,5 +1,6 @@
 //! Results in the order of their numbers, within a time: a result waits until the one before it has come, or until its time
-//! is up. One that comes after a later one was released is late.
+//! is up. One that comes after a later one of its series was released is late. Series do not wait for each other: those of
+//! two detectors run side by side.
 //!
 //! The number before is the number less 1: a detector whose numbers rise in larger steps has every result wait its time.
 
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 const MOST: usize = 1_024;
 /// Values of all results that wait, at most: 64 MiB.
 const MOST_VALUES: usize = 16 << 20;
+/// Series that are remembered, and none of whose results wait.
+const SERIES: usize = 64;
 
 /// The place of a result: its series, and its number in it.
 pub(crate) type Key = (u64, u64);
@@ -20,45 +23,67 @@ pub(crate) type Key = (u64, u64);
 pub(crate) struct Order<T> {
     /// How long a result waits; without it, none does.
     time: Option<Duration>,
-    /// With the time at which it is released, and its values.
-    waiting: BTreeMap<Key, (Instant, usize, T)>,
+    series: BTreeMap<u64, OfSeries<T>>,
+    /// Results that wait, and their values.
+    waiting: usize,
     values: usize,
-    /// The last one that was released.
-    last: Option<Key>,
+}
+
+/// The results of one series that wait.
+#[derive(Debug)]
+struct OfSeries<T> {
+    waiting: BTreeMap<u64, Waiting<T>>,
+    /// The last number that was released.
+    last: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    /// When it is released.
+    due: Instant,
+    values: usize,
+    result: T,
 }
 
 impl<T> Order<T> {
     pub(crate) const fn new(time: Option<Duration>) -> Self {
         Self {
             time,
-            waiting: BTreeMap::new(),
+            series: BTreeMap::new(),
+            waiting: 0,
             values: 0,
-            last: None,
         }
     }
 
     /// A result of so many values has come.
     ///
     /// # Errors
-    /// The result, if it is late.
+    /// The result, if it is late; an earlier one, if it has the same number.
     pub(crate) fn insert(
         &mut self,
-        key: Key,
+        (series, number): Key,
         values: usize,
         result: T,
         now: Instant,
     ) -> Result<(), T> {
+        let of_series = self.series.entry(series).or_insert_with(OfSeries::new);
         let due = match self.time {
-            Some(_) if self.last.is_some_and(|last| key <= last) => return Err(result),
+            Some(_) if of_series.last.is_some_and(|last| number <= last) => return Err(result),
             Some(time) => now.checked_add(time).unwrap_or(now),
             None => now,
         };
+        let waiting = Waiting {
+            due,
+            values,
+            result,
+        };
+        self.waiting += 1;
         self.values += values;
-        match self.waiting.insert(key, (due, values, result)) {
-            // No two results of an output have one number, unless two sources of one series number frames alike.
-            Some((_, values, older)) => {
-                self.values -= values;
-                Err(older)
+        match of_series.waiting.insert(number, waiting) {
+            Some(older) => {
+                self.waiting -= 1;
+                self.values -= older.values;
+                Err(older.result)
             }
             None => Ok(()),
         }
@@ -66,36 +91,75 @@ impl<T> Order<T> {
 
     /// The next result whose turn it is.
     pub(crate) fn next(&mut self, now: Instant) -> Option<T> {
-        let (&key, _) = self.waiting.first_key_value()?;
-        let follows = self
-            .last
-            .is_some_and(|(series, number)| key == (series, number.saturating_add(1)));
-        let full = self.waiting.len() > MOST || self.values > MOST_VALUES;
-        // If one is due, so is everything before it.
-        let due = || self.waiting.values().any(|(due, ..)| *due <= now);
-        if follows || full || due() {
-            self.release()
-        } else {
-            None
-        }
+        let mut all = self.series.iter();
+        let turn = all.find(|(_, of_series)| of_series.is_next(now));
+        let series = match turn {
+            Some((series, _)) => *series,
+            None if self.waiting > MOST || self.values > MOST_VALUES => self.first_due()?.1,
+            None => return None,
+        };
+        self.release_of(series)
     }
 
-    /// The first result that waits, before its time.
+    /// A result that waits, before its time.
     pub(crate) fn release(&mut self) -> Option<T> {
-        let (key, (_, values, result)) = self.waiting.pop_first()?;
-        self.values -= values;
-        self.last = Some(key);
-        Some(result)
+        let mut all = self.series.iter();
+        let (series, _) = all.find(|(_, of_series)| !of_series.waiting.is_empty())?;
+        self.release_of(*series)
     }
 
     /// When the next result is due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.waiting.values().map(|(due, ..)| *due).min()
+        self.first_due().map(|(due, _)| due)
     }
 
     /// Results that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+    pub(crate) const fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// The earliest time at which a result is due, and its series.
+    fn first_due(&self) -> Option<(Instant, u64)> {
+        let all = self.series.iter();
+        all.filter_map(|(series, of_series)| Some((of_series.due()?, *series)))
+            .min()
+    }
+
+    fn release_of(&mut self, series: u64) -> Option<T> {
+        let of_series = self.series.get_mut(&series)?;
+        let (number, waiting) = of_series.waiting.pop_first()?;
+        of_series.last = Some(number);
+        self.waiting -= 1;
+        self.values -= waiting.values;
+        if self.series.len() > SERIES {
+            let mut all = self.series.iter();
+            let idle = all.find(|(_, of_series)| of_series.waiting.is_empty());
+            if let Some(oldest) = idle.map(|(series, _)| *series) {
+                self.series.remove(&oldest);
+            }
+        }
+        Some(waiting.result)
+    }
+}
+
+impl<T> OfSeries<T> {
+    const fn new() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    /// Whether it is the first one's turn.
+    fn is_next(&self, now: Instant) -> bool {
+        let first = self.waiting.keys().next();
+        let after = self.last.and_then(|last| last.checked_add(1));
+        // If one is due, so is everything before it.
+        first.is_some_and(|first| after == Some(*first)) || self.due().is_some_and(|due| due <= now)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.due).min()
     }
 }
 
@@ -167,6 +231,22 @@ mod tests {
     }
 
     #[test]
+    fn series_of_two_detectors_do_not_wait_for_each_other() {
+        let mut rig = Rig::new(Some(100));
+        assert_eq!(rig.at(0, &[(1, 1), (2, 7)]), []);
+        assert_eq!(rig.at(100, &[]), [(1, 1), (2, 7)]);
+        for k in 1..100 {
+            let keys = [(2, 7 + k), (1, 1 + k)];
+            assert_eq!(rig.at(100 + k, &keys), [keys[1], keys[0]]);
+        }
+        // One is lost in the first: the second goes on.
+        assert_eq!(rig.at(300, &[(1, 102)]), []);
+        assert_eq!(rig.at(301, &[(2, 107)]), [(2, 107)]);
+        assert_eq!(rig.at(400, &[]), [(1, 102)]);
+        assert_eq!(rig.late, []);
+    }
+
+    #[test]
     fn the_room_is_bounded() {
         let mut rig = Rig::new(Some(100));
         for k in 0..3 * MOST as u64 {
@@ -179,5 +259,10 @@ mod tests {
         order.insert((1, 3), 1, 2, now).unwrap();
         assert_eq!(order.next(now), Some(1));
         assert_eq!(order.next(now), None);
+        let mut rig = Rig::new(Some(100));
+        for k in 0..3 * SERIES as u64 {
+            rig.at(200 * k, &[(k, 1)]);
+            assert!(rig.order.series.len() <= SERIES + 1);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The `.npy` format. The input is a byte that selects the test, then an `.npy` file: it is read as it is, or
 //! used as numbers that are written like a result and read back.
 //!
+//! What is a frame is a result as well, with the same values.
+//!
 //! If both we and another implementation (npyz) read a file, the pixels must be the same: two readings of one
 //! file would mean a frame that is silently wrong.
 
@@ -8,8 +10,8 @@ use super::feed::Feed;
 use super::frame;
 use beamflow::frame::values::{Values, ValuesMut};
 use beamflow::frame::{
-    BadPixelFill, BadPixelLimit, BadPixels, Decoder, Dtype, Envelope, FrameShape, OutputDtype,
-    OutputFormat, OutputSize, Pixels, Scratch,
+    BadPixelFill, BadPixelLimit, BadPixels, Decoder, Dtype, Envelope, FloatImage, FrameShape,
+    OutputDtype, OutputFormat, OutputSize, Pixels, Scratch,
 };
 use npyz::{DType, NpyFile, Order, WriterBuilder};
 use std::collections::HashMap;
@@ -33,12 +35,19 @@ pub fn target(data: &[u8]) {
 
 /// An arbitrary file.
 fn read(file: &[u8], shape: FrameShape) {
+    let result = FloatImage::read(file, None);
+    if let Ok(image) = &result {
+        assert_eq!(Some(image.values.len()), image.shape.pixels());
+    }
     let mut scratch = Scratch::default();
     let decoded = Decoder::new(Dtype::I16, shape).decode(file, &HashMap::new(), &mut scratch);
     let pixels = match decoded {
         Ok(pixels) => pixels,
         Err(rejection) => return frame::check(&rejection),
     };
+    let image = result.expect("a frame is an image");
+    assert_eq!(image.shape, shape);
+    assert_same(&single(&pixels), &finite(image.values));
     // npyz accepts less of Python's white space than numpy and we do.
     let Ok(theirs) = NpyFile::new(file) else {
         return;
