@@ -27,7 +27,8 @@ pub struct Solve {
 
 impl Solve {
     /// Levels and stitches as [`Stitcher`] does, in the order of the places: the result does not depend on the order of arrival.
-    /// It takes a second for a thousand patches, a minute or two for ten thousand, and the memory of all kept phases again, plus 32 bytes for each pixel of the picture.
+    /// It takes a second for a thousand patches and a minute or two for ten thousand that do not fit together, and the memory of
+    /// all kept phases again, plus 32 bytes for each pixel of the picture.
     ///
     /// # Errors
     /// [`StitchError::NoPatch`] if no patch was kept.
