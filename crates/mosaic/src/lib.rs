@@ -141,8 +141,7 @@ impl Stitcher {
 
     /// Stops when no constant changes by more than `radians` in a sweep (default 1e-5).
     #[must_use]
-    #[cfg(test)]
-    pub fn tolerance(self, radians: f64) -> Self {
+    pub(crate) fn tolerance(self, radians: f64) -> Self {
         Self {
             tolerance: radians,
             ..self

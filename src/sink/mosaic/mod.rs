@@ -24,7 +24,7 @@
 //! 5. Every patch is dropped and counted, or waits for its other half, or is part of a frame; every frame is placed or counted by
 //!    the reason why not.
 //!
-//! One [`State`] is for one PV: series are compared by their ordinals.
+//! One `State` is for one PV: series are compared by their ordinals.
 
 /// Pictures as PNGs.
 mod drawn;

@@ -1,6 +1,6 @@
 //! Phase and amplitude of a frame, brought together by the frame's identity.
 //!
-//! A half waits until the other comes, or until [`Limits::frames`] frames after it have begun to wait, or their bytes exceed the
+//! A half waits until the other comes, or until `Limits::frames` frames after it have begun to wait, or their bytes exceed the
 //! limit; then it goes on alone. So memory is bounded whatever never comes.
 
 use super::patch::{FrameKey, Part, Patch};

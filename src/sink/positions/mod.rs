@@ -8,7 +8,7 @@
 //! frames come says nothing.
 //!
 //! What always holds: every coordinate is finite. A file is read whole or refused, with the row and the value that is wrong; it
-//! is never larger than [`MAX_BYTES`], compressed or not.
+//! is never larger than `MAX_BYTES`, compressed or not.
 
 /// Comma-separated values.
 mod csv;

@@ -1,15 +1,15 @@
 //! The mosaic while a scan runs: one patch after another, in any order.
 //!
 //! A patch is placed by its own position. Its free constant is fitted to what lies under it, and, if it has an amplitude, its
-//! tilt is levelled against the picture so far: the steps of the solver ([`crate::Stitcher`]), for one patch. Each placement also
+//! tilt is levelled against the picture so far: the steps of the solver (`crate::Stitcher`), for one patch. Each placement also
 //! places a few of the earlier patches anew (`rebuild`), because those had less to be compared with. At the end of the scan
-//! [`Mosaic::solve`] is the solver on all that was kept.
+//! `Mosaic::solve` is the solver on all that was kept.
 //!
 //! What always holds:
 //!
 //! 1. The cost of a patch is proportional to its pixels, except where the canvas grows, which doubles it.
-//! 2. Memory is bounded: six arrays of at most `side`² numbers, the kept patches ([`KeptLimits`]), and the keys of the last
-//!    [`KEYS`] patches.
+//! 2. Memory is bounded: six arrays of at most `side`² numbers, the kept patches (`KeptLimits`), and the keys of the last
+//!    `KEYS` patches.
 //! 3. The same patch again, with the same key, changes nothing.
 //! 4. Pixels that are not finite carry no weight; pixels without weight are NaN in the picture.
 //! 5. No position and no value makes it fail: what cannot be placed is counted.
