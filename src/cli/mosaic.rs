@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// See the module's essay.
 #[derive(Args, Debug)]
-pub struct MosaicArgs {
+pub(crate) struct MosaicArgs {
     /// Stitches the results of a scan into one picture while the scan runs: PREFIX:mosaic_phase:image and
     /// PREFIX:mosaic_amplitude:image, and on the status page. --pixel-size is needed with it.
     #[arg(long, env = "PVA_MOSAIC")]

@@ -14,9 +14,6 @@ mod listen;
 /// The live mosaic of a PVA sink.
 #[cfg(feature = "pva")]
 mod mosaic;
-/// The live mosaic of a PVA sink.
-#[cfg(feature = "pva")]
-mod mosaic;
 /// Where the sidecar is in its life.
 mod phase;
 /// The status of a PVA sink.

@@ -42,6 +42,7 @@ struct PictureStats {
     /// The middle of the first pixel in metres: to the right, downwards.
     origin: (f64, f64),
     placed: u64,
+    unlevelled: u64,
     missing: u64,
     unpositioned: u64,
     outside: u64,
@@ -103,6 +104,7 @@ impl From<&Drawn> for PictureStats {
             pixel_size: picture.pixel_size,
             origin: picture.origin,
             placed: picture.placed,
+            unlevelled: picture.unlevelled,
             missing: picture.missing,
             unpositioned: picture.unpositioned,
             outside: picture.outside,

@@ -56,3 +56,40 @@ impl Draft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    #[test]
+    fn points_lie_on_the_picture_and_what_has_no_value_is_not_drawn() {
+        let draft = Draft {
+            sequence: 3,
+            picture: Arc::new(Picture {
+                series: 1,
+                series_start: None,
+                phase: Array2::from_shape_fn((4, 6), |(row, column)| (row + column) as f32),
+                amplitude: Array2::from_elem((4, 6), f32::NAN),
+                pixel_size: 1e-8,
+                // The middle of the pixel 20 to the right and 10 upwards.
+                origin: (20e-8, -10e-8),
+                placed: 1,
+                unlevelled: 1,
+                missing: 0,
+                unpositioned: 0,
+                outside: 0,
+                kept_every: 1,
+                largest_rounding: 0.0,
+                is_final: false,
+            }),
+            points: vec![Corner { x: 23, y: -8 }],
+        };
+        let drawn = draft.draw();
+        assert_eq!(drawn.points, [(3, 2)]);
+        let phase = drawn.phase.unwrap();
+        assert!(phase.png.starts_with(b"\x89PNG"));
+        assert!(phase.low >= 0.0 && phase.high <= 8.0);
+        assert!(drawn.amplitude.is_none());
+    }
+}

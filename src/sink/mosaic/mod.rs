@@ -46,5 +46,5 @@ pub(crate) use drawn::{Draft, Drawn};
 pub(crate) use live::Live;
 pub(crate) use patch::{FrameKey, Part, Patch};
 pub(crate) use picture::Picture;
-pub(crate) use settings::{Settings, WeightsError, WeightsFile};
+pub(crate) use settings::{Settings, WeightsFile};
 pub(crate) use state::Tally;

@@ -1,13 +1,14 @@
-//! From a result to the NTNDArray that viewers get.
+//! From a result, or a picture of the mosaic, to the NTNDArray that viewers get.
 //!
 //! Viewers differ in what they need; this has what all of them do. c2dataviewer skips an image with the `uniqueId` or the
 //! `timeStamp` of the one before, and scales by the minimum and the maximum of the values, which are NaN if one is. Phoebus
 //! needs an `int` in `codec.parameters`, DashPVA places by `uniqueId` and reads what it knows from attributes. The fields that
 //! do not depend on the result are those of every image of `crate::pva`.
 
-use crate::frame::{Dtype, FloatImage};
+use crate::frame::{Dtype, FloatImage, FrameShape};
 use crate::pva::{Attribute, Image, NewImage};
-use crate::sink::result::Received;
+use crate::sink::mosaic::{Part, Picture};
+use crate::sink::result::{self, Received};
 
 /// The low 31 bits: `uniqueId` is an `int`, and no viewer expects a negative one.
 const POSITIVE: u64 = 0x7fff_ffff;
@@ -90,5 +91,47 @@ impl Ready {
         let attribute = ("LatencyMs".to_owned(), Attribute::Number(latency));
         self.image.attributes.push(attribute);
         latency
+    }
+}
+
+/// One part of the picture as an NTNDArray. Pixels where nothing lies are 0 unless they are to stay NaN.
+pub(crate) fn picture(picture: &Picture, part: Part, sequence: u64, keep_nan: bool) -> NewImage {
+    let part = picture.part(part);
+    let value = |value: &f32| {
+        let is_shown = keep_nan || value.is_finite();
+        if is_shown { *value } else { 0.0 }
+    };
+    let pixels: Vec<u8> = part
+        .iter()
+        .flat_map(|pixel| value(pixel).to_le_bytes())
+        .collect();
+    let count = |count: u64| Attribute::Integer(count.cast_signed());
+    let attributes = [
+        ("Placed", Some(count(picture.placed))),
+        ("Missing", Some(count(picture.missing))),
+        ("Unpositioned", Some(count(picture.unpositioned))),
+        ("Outside", Some(count(picture.outside))),
+        ("PixelSize", Some(Attribute::Number(picture.pixel_size))),
+        ("OriginX", Some(Attribute::Number(picture.origin.0))),
+        ("OriginY", Some(Attribute::Number(picture.origin.1))),
+        ("SeriesStart", picture.series_start.map(Attribute::Integer)),
+        ("Final", Some(count(picture.is_final.into()))),
+    ];
+    NewImage {
+        image: Image {
+            pixels: pixels.into(),
+            dtype: Dtype::F32,
+            shape: FrameShape {
+                height: part.nrows(),
+                width: part.ncols(),
+            },
+            codec: None,
+        },
+        unique_id: (sequence & POSITIVE) as i32,
+        data_time_stamp: result::now(),
+        attributes: attributes
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect(),
     }
 }

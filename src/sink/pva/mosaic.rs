@@ -6,18 +6,18 @@
 //!
 //! The mosaic is that of one detector: the PV whose patch came first. Patches of other PVs are counted.
 
+use super::image;
 use super::settings::Settings;
-use crate::frame::{Dtype, FrameShape};
+use crate::frame::FrameShape;
 use crate::mosaic::online::Corner;
-use crate::pva::{Attribute, Image, ImagePv, NewImage, Server, ServerError};
+use crate::pva::{ImagePv, Server, ServerError};
 use crate::sink::mosaic::{
     Draft, Drawn, FrameKey, Live, Part, Patch, Picture, Settings as Canvas, Tally,
 };
 use crate::sink::positions::{Metres, Positions};
-use crate::sink::result::{self, Received};
+use crate::sink::result::Received;
 use crate::sink::series::Place;
 use crate::telemetry::rate::RateLimit;
-use ndarray::Array2;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,7 +68,11 @@ struct State {
     /// Where the frames of the series were taken.
     points: VecDeque<Corner>,
     pictures: u64,
+    /// The series whose final picture was posted last.
+    posted_final: Option<u64>,
+    /// For the page, and its number.
     picture: Option<Arc<Picture>>,
+    sequence: u64,
     /// A page was open since the last drawing.
     wanted: bool,
     drawn: Option<Arc<Drawn>>,
@@ -128,7 +132,9 @@ impl MosaicPvs {
                 newest: None,
                 points: VecDeque::new(),
                 pictures: 0,
+                posted_final: None,
                 picture: None,
+                sequence: 0,
                 wanted: false,
                 drawn: None,
                 before: None,
@@ -214,10 +220,11 @@ impl MosaicPvs {
 
     /// Posts the picture if it has changed, and draws it if a page is open.
     async fn step(&self) {
-        if let Some(picture) = self.0.live.picture().await {
+        // That of the series before, if the next one began before it was made; the running one is posted over it.
+        let earlier = self.0.live.previous().filter(|one| self.0.is_new(one));
+        for picture in earlier.into_iter().chain(self.0.live.picture().await) {
             let shared = Arc::clone(&self.0);
-            let posted = spawn_blocking(move || shared.publish(picture)).await;
-            log_death(posted);
+            log_death(spawn_blocking(move || shared.publish(picture)).await);
         }
         if let Some(draft) = self.0.to_draw() {
             let drawn = spawn_blocking(move || draft.draw()).await;
@@ -298,7 +305,7 @@ impl Shared {
     fn to_draw(&self) -> Option<Draft> {
         let mut state = self.state.lock();
         let picture = Arc::clone(state.picture.as_ref()?);
-        let sequence = state.pictures;
+        let sequence = state.sequence;
         let is_drawn = |drawn: &Arc<Drawn>| drawn.sequence == sequence;
         if !state.wanted || state.drawn.as_ref().is_some_and(is_drawn) {
             return None;
@@ -312,15 +319,27 @@ impl Shared {
         })
     }
 
+    /// Whether the final picture of an earlier series was not posted before.
+    fn is_new(&self, earlier: &Picture) -> bool {
+        self.state.lock().posted_final < Some(earlier.series)
+    }
+
     fn publish(&self, picture: Arc<Picture>) {
         let sequence = {
             let mut state = self.state.lock();
             state.pictures += 1;
-            state.picture = Some(Arc::clone(&picture));
+            if picture.is_final {
+                state.posted_final = state.posted_final.max(Some(picture.series));
+            }
+            // The page shows the series that runs.
+            if picture.series >= state.picture.as_ref().map_or(0, |shown| shown.series) {
+                state.picture = Some(Arc::clone(&picture));
+                state.sequence = state.pictures;
+            }
             state.pictures
         };
         for (part, name, pv) in &self.pvs {
-            let image = image(&picture, picture.part(*part), sequence, self.keep_nan);
+            let image = image::picture(&picture, *part, sequence, self.keep_nan);
             if let Err(error) = pv.post(&image)
                 && let Some(more) = self.state.lock().lines.pass(Instant::now())
             {
@@ -339,48 +358,6 @@ impl Shared {
                 "The final picture of the series is posted."
             );
         }
-    }
-}
-
-/// One part of the picture as an NTNDArray. Pixels where nothing lies are 0 unless they are to stay NaN.
-fn image(picture: &Picture, part: &Array2<f32>, sequence: u64, keep_nan: bool) -> NewImage {
-    let value = |value: &f32| {
-        let is_shown = keep_nan || value.is_finite();
-        if is_shown { *value } else { 0.0 }
-    };
-    let pixels: Vec<u8> = part
-        .iter()
-        .flat_map(|pixel| value(pixel).to_le_bytes())
-        .collect();
-    let count = |count: u64| Attribute::Integer(count.cast_signed());
-    let attributes = [
-        ("Placed", Some(count(picture.placed))),
-        ("Missing", Some(count(picture.missing))),
-        ("Unpositioned", Some(count(picture.unpositioned))),
-        ("Outside", Some(count(picture.outside))),
-        ("PixelSize", Some(Attribute::Number(picture.pixel_size))),
-        ("OriginX", Some(Attribute::Number(picture.origin.0))),
-        ("OriginY", Some(Attribute::Number(picture.origin.1))),
-        ("SeriesStart", picture.series_start.map(Attribute::Integer)),
-        ("Final", Some(count(picture.is_final.into()))),
-    ];
-    NewImage {
-        image: Image {
-            pixels: pixels.into(),
-            dtype: Dtype::F32,
-            shape: FrameShape {
-                height: part.nrows(),
-                width: part.ncols(),
-            },
-            codec: None,
-        },
-        // Below 2³¹: viewers skip an image with the number of the one before, and expect no negative one.
-        unique_id: (sequence & 0x7fff_ffff) as i32,
-        data_time_stamp: result::now(),
-        attributes: attributes
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::super::pairs::Limits;
 use super::super::patch::Part;
-use super::super::picture::png;
 use super::super::settings::WeightsFile;
 use super::*;
 use crate::mosaic::online::{KeptLimits, Settings as Canvas};
@@ -350,16 +349,6 @@ fn weights_that_fit_no_patch_are_an_error_and_nothing_else_is_lost() {
     both(&mut state, 1, 1);
     assert_eq!(state.tally().unusable, 2);
     assert!(state.picture().is_none() && state.end(1).is_none());
-}
-
-#[test]
-fn a_picture_is_a_png() {
-    let mut state = State::new(settings());
-    both(&mut state, 1, 0);
-    let picture = settled(&mut state);
-    for part in [Part::Phase, Part::Amplitude] {
-        assert!(png(&picture, part).unwrap().png.starts_with(b"\x89PNG"));
-    }
 }
 
 proptest! {
