@@ -43,6 +43,9 @@ mod metrics;
 mod migration;
 /// Model files as people have them.
 mod model_files;
+/// The live mosaic of `beamflow pva-sink`.
+#[cfg(feature = "pva")]
+mod mosaic;
 /// Pixels that are no measurements, results that are no numbers, and metadata.
 mod numbers;
 /// The status page, in a browser.

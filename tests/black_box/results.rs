@@ -165,6 +165,14 @@ impl Viewer {
             "LatencyMs",
             "Model",
             "ModelVersion",
+            "Placed",
+            "Missing",
+            "Unpositioned",
+            "Outside",
+            "PixelSize",
+            "OriginX",
+            "OriginY",
+            "Final",
         ];
         Self(Monitor::new(MonitorOptions {
             server: Some(format!("tcp://127.0.0.1:{tcp_port}").parse().unwrap()),
