@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Args, Debug)]
 pub(crate) struct MosaicArgs {
     /// Stitches the results of a scan into one picture while the scan runs: PREFIX:mosaic_phase:image and
-    /// PREFIX:mosaic_amplitude:image, and on the status page. --pixel-size is needed with it.
+    /// PREFIX:mosaic_amplitude:image, and on the status page. The size of a pixel must be given with it.
     #[arg(long, env = "PVA_MOSAIC")]
     pub(crate) mosaic: bool,
 
