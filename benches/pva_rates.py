@@ -34,7 +34,6 @@ def take(update):
 
 signal.signal(signal.SIGTERM, lambda *_: over.set())
 channel = pvaccess.Channel(name, pvaccess.PVA)
-channel.setMonitorMaxQueueLength(-1)
 channel.monitor(take, f"record[queueSize={queue}]field()")
 print("monitoring", flush=True)
 while not over.wait(0.2):

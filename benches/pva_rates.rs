@@ -140,17 +140,19 @@ fn get(address: &str, path: &str) -> String {
 
 /// Reads and acks as numa does; counts the frames.
 async fn read(mut source: Source, frames: Arc<AtomicU64>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let messages = source
-            .read(READ_BATCH, Duration::from_secs(1))
-            .await
-            .unwrap();
+    // The source may be gone by the time the reader is.
+    while let Ok(messages) = source.read(READ_BATCH, Duration::from_secs(1)).await {
+        if stop.is_cancelled() {
+            return;
+        }
         if messages.is_empty() {
             continue;
         }
         frames.fetch_add(messages.len() as u64, Ordering::Relaxed);
         let offsets = messages.into_iter().map(|message| message.offset).collect();
-        source.ack(offsets).await.unwrap();
+        if source.ack(offsets).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -293,7 +295,9 @@ async fn measure(case: &Case, seconds: u64, is_ours: bool, is_pvapy: bool) {
     if let Some(peer) = peer {
         let used = share(cpu(&peer), before.2.unwrap());
         peer.terminate();
+        let log = std::fs::read_to_string(&peer.log).unwrap();
         let told = peer.output();
+        print!("{log}");
         println!("  pvaPy: {}; {used:.0} % of a core", told.trim());
     }
 }
