@@ -12,13 +12,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+/// Programs as child processes.
+#[path = "process.rs"]
+mod process;
+
 use beamflow::vertex::client::Source;
+use process::{Process, get};
 use serde_json::Value;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -51,92 +54,6 @@ const CASES: [Case; 3] = [
         fps: 1500,
     },
 ];
-
-/// A process, killed when dropped.
-struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Process {
-    fn start(command: &mut Command, log: PathBuf) -> Self {
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, log }
-    }
-
-    fn beamflow(arguments: &[&str], log: PathBuf) -> Self {
-        let example = std::env::current_exe().unwrap();
-        let program = example.parent().unwrap().parent().unwrap().join("beamflow");
-        assert!(program.exists(), "{} is not built", program.display());
-        Self::start(Command::new(program).args(arguments), log)
-    }
-
-    /// What follows `words` in the log, up to the next space.
-    fn said(&self, words: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let log = std::fs::read_to_string(&self.log).unwrap();
-            if let Some((_, rest)) = log.split_once(words)
-                && let Some((word, _)) = rest.split_once([' ', '\n'])
-            {
-                return word.to_owned();
-            }
-            assert!(Instant::now() < deadline, "no '{words}' in:\n{log}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// The processor time so far.
-    fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat
-            .rsplit_once(')')
-            .unwrap()
-            .1
-            .split_whitespace()
-            .collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // USER_HZ is 100 on Linux.
-        Duration::from_millis(ticks * 10)
-    }
-
-    fn terminate(&self) {
-        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    }
-
-    /// The rest of its standard output, once it has ended.
-    fn output(mut self) -> String {
-        let mut text = String::new();
-        self.child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        text
-    }
-}
-
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
 
 /// Reads and acks as numa does; counts the frames.
 async fn read(mut source: Source, frames: Arc<AtomicU64>, stop: CancellationToken) {

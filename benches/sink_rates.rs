@@ -1,0 +1,205 @@
+//! What `beamflow pva-sink` with a mosaic takes for a steady stream of results: 1,000 frames/s, each with a phase and an
+//! amplitude of 64 × 64 pixels, read by two subscribers for each output. A line a minute: rates, processor time as a share of one
+//! core, memory.
+//!
+//! ```text
+//! cargo build --release --features pva --bin beamflow
+//! cargo run --release --features pva --example sink_rates [SECONDS]
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+/// Programs as child processes.
+#[path = "process.rs"]
+mod process;
+
+use beamflow::frame::headers;
+use beamflow::pva::{Content, Event, Monitor, MonitorOptions};
+use beamflow::vertex::client::{Datum, Sink};
+use numaflow::proto::metadata::{KeyValueGroup, Metadata};
+use process::{Process, get};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const FPS: u64 = 1_000;
+/// Frames in a batch.
+const BATCH: u64 = 50;
+const SIDE: usize = 64;
+/// Scan points in a row, 6 pixels apart.
+const ROW: u64 = 100;
+/// Frames of a scan.
+const SCAN: u64 = ROW * ROW;
+const PIXEL: f64 = 8e-9;
+
+/// A `.npy` file of an image.
+fn npy(values: &[f32]) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({SIDE}, {SIDE}), }}");
+    let mut file = b"\x93NUMPY\x01\x00v\x00".to_vec();
+    file.extend(format!("{header:<117}\n").bytes());
+    file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    file
+}
+
+/// A result of a frame of an endless series of scans.
+fn result(frame: u64, output: &str, started: i64, payload: &[u8]) -> Datum {
+    let (scan, point) = (frame / SCAN, frame % SCAN);
+    let metres = |step: u64| (step as f64 * 6.0 * PIXEL).to_string();
+    let start = started + (scan * SCAN * 1_000_000_000 / FPS).cast_signed();
+    let time = started + (frame * 1_000_000_000 / FPS).cast_signed();
+    let mut datum = Datum::new(format!("{frame}-{output}"), payload.to_vec());
+    for (name, value) in [
+        (headers::TXN_ID, (point + 1).to_string()),
+        (headers::PV, "pva:image".to_owned()),
+        (headers::SERIES_START, start.to_string()),
+        (headers::FRAME_TIME, time.to_string()),
+        (headers::POSITION_X, metres(point % ROW)),
+        (headers::POSITION_Y, metres(point / ROW)),
+    ] {
+        datum = datum.with_header(name, value);
+    }
+    let entry = |(key, value): (&str, &str)| (key.to_owned(), value.as_bytes().to_vec());
+    let notes = [("output", output), ("model", "bench"), ("version", "1")];
+    let group = KeyValueGroup {
+        key_value: notes.map(entry).into(),
+    };
+    datum.metadata = Some(Metadata {
+        user_metadata: HashMap::from([("beamflow".to_owned(), group)]),
+        ..Metadata::default()
+    });
+    datum
+}
+
+/// Counts the images of a PV.
+async fn subscribe(server: String, pv: String, images: Arc<AtomicU64>) {
+    let mut monitor = Monitor::new(MonitorOptions {
+        server: Some(server.parse().unwrap()),
+        server_queue: 200,
+        ..MonitorOptions::new(&pv)
+    });
+    loop {
+        if let Event::Update(update) = monitor.next().await
+            && matches!(update.content, Content::Image(_))
+        {
+            images.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let seconds = std::env::args().nth(1);
+    let seconds = seconds.map_or(600, |text| text.parse().expect("SECONDS, a whole number"));
+    let folder = tempfile::tempdir().unwrap();
+    let [sock, info] = ["sock", "info"].map(|name| folder.path().join(name));
+    let pixel = PIXEL.to_string();
+    let arguments = [
+        "pva-sink",
+        "--bind",
+        "127.0.0.1",
+        "--tcp-port",
+        "0",
+        "--udp-port",
+        "0",
+        "--outputs",
+        "phase,amplitude",
+        "--mosaic",
+        "--pixel-size",
+        &pixel,
+        "--edge",
+        "16",
+        "--http-address",
+        "127.0.0.1:0",
+        "--sock-path",
+        sock.to_str().unwrap(),
+        "--server-info-path",
+        info.to_str().unwrap(),
+    ];
+    let sink = Process::beamflow(&arguments, folder.path().join("sink.log"));
+    let server = format!("tcp://127.0.0.1:{}", sink.said("tcp_port="));
+    let address = sink.said("address=");
+    let mut numa = Sink::wait_ready(&info, &sock, Duration::from_secs(30))
+        .await
+        .unwrap();
+    let images = Arc::new(AtomicU64::new(0));
+    for output in ["phase", "phase", "amplitude", "amplitude"] {
+        let pv = format!("beamflow:{output}:image");
+        tokio::spawn(subscribe(server.clone(), pv, Arc::clone(&images)));
+    }
+    while sink_stats(&address)["clients"].as_u64().unwrap() < 4 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let values: Vec<f32> = (0..SIDE * SIDE).map(|k| (k as f32 * 0.01).sin()).collect();
+    let payload = npy(&values);
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as i64;
+    let (begun, mut frame, mut told) = (Instant::now(), 0, Told::new(&sink));
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let due = begun + Duration::from_secs_f64(frame as f64 / FPS as f64);
+        tokio::time::sleep_until(due.into()).await;
+        let frames = frame..frame + BATCH;
+        let batch: Vec<Datum> = frames
+            .flat_map(|frame| {
+                ["phase", "amplitude"].map(|output| result(frame, output, started, &payload))
+            })
+            .collect();
+        numa.write(&batch).await.unwrap();
+        frame += BATCH;
+        if told.at.elapsed() >= Duration::from_secs(60) {
+            told = told.tell(&sink, &address, frame, &images);
+        }
+    }
+    told.tell(&sink, &address, frame, &images);
+}
+
+fn sink_stats(address: &str) -> Value {
+    serde_json::from_str(&get(address, "/stats")).unwrap()
+}
+
+/// What was printed last.
+struct Told {
+    at: Instant,
+    cpu: Duration,
+    frames: u64,
+    images: u64,
+}
+
+impl Told {
+    fn new(sink: &Process) -> Self {
+        Self {
+            at: Instant::now(),
+            cpu: sink.cpu(),
+            frames: 0,
+            images: 0,
+        }
+    }
+
+    fn tell(self, sink: &Process, address: &str, frames: u64, images: &AtomicU64) -> Self {
+        let now = Self {
+            at: Instant::now(),
+            cpu: sink.cpu(),
+            frames,
+            images: images.load(Ordering::Relaxed),
+        };
+        let seconds = (now.at - self.at).as_secs_f64();
+        let per_second = |new: u64, old: u64| (new - old) as f64 / seconds;
+        let mosaic = &sink_stats(address)["mosaic"];
+        println!(
+            "{:.0} results/s, {:.0} images/s to the subscribers, {:.0} % of a core, {} MiB; mosaic: placed {} of {frames}, \
+             pictures {}, final ones {}, without a final one {}",
+            2.0 * per_second(now.frames, self.frames),
+            per_second(now.images, self.images),
+            (now.cpu - self.cpu).as_secs_f64() / seconds * 100.0,
+            sink.memory(),
+            mosaic["placed"],
+            mosaic["pictures"],
+            mosaic["solved"],
+            mosaic["unsolved"]
+        );
+        now
+    }
+}
