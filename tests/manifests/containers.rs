@@ -34,7 +34,7 @@ pub fn vertices(document: &Document) -> Vec<&Value> {
         "MonoVertex" => vec![&document.value["spec"]],
         "Deployment" => vec![&document.value["spec"]["template"]["spec"]],
         // kustomize copies it into a vertex.
-        "SourceContainer" => vec![&document.value],
+        "SourceContainer" | "SinkContainer" => vec![&document.value],
         _ => Vec::new(),
     }
 }
@@ -97,7 +97,8 @@ impl Container<'_> {
 
     /// Whether this build of the program has the command.
     fn is_built(&self) -> bool {
-        cfg!(feature = "pva") || !matches!(self.command(), Some("pva-source" | "simulate-ioc"))
+        let needs_pva = ["pva-source", "pva-sink", "simulate-ioc"].map(Some);
+        cfg!(feature = "pva") || !needs_pva.contains(&self.command())
     }
 
     /// Reads the container's arguments and environment; every variable must be one that the program reads.

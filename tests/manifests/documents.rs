@@ -8,10 +8,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The folders for `kubectl apply -k`.
-pub const KUSTOMIZATIONS: [&str; 7] = [
+pub const KUSTOMIZATIONS: [&str; 8] = [
     "k8s/overlays/cpu",
     "k8s/overlays/gpu",
     "k8s/overlays/pva",
+    "k8s/overlays/pva-cpu",
     "k8s/overlays/simulated-detector",
     "k8s/monovertex",
     "k8s/monovertex/pva",
@@ -139,17 +140,16 @@ fn every_yaml_file_can_be_read_and_says_what_it_is() {
 
 #[needs(kubectl)]
 #[test]
-fn pipeline_yaml_is_what_the_gpu_overlay_renders() {
-    let rendered = rendered("k8s/overlays/gpu");
+fn pipeline_yaml_is_what_the_pva_overlay_renders() {
+    let rendered = rendered("k8s/overlays/pva");
     let written = parse("pipeline.yaml", &read("pipeline.yaml"));
     let sorted = |documents: Vec<Document>| {
         let mut all: Vec<_> = documents
             .iter()
             .map(|document| {
-                (
-                    document.kind().to_owned(),
-                    without_comments(&document.value),
-                )
+                let name = &document.value["metadata"]["name"];
+                let title = format!("{} {name}", document.kind());
+                (title, without_comments(&document.value))
             })
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -157,8 +157,9 @@ fn pipeline_yaml_is_what_the_gpu_overlay_renders() {
     };
     let (written, rendered) = (sorted(written), sorted(rendered));
     assert_eq!(written.len(), rendered.len(), "as many documents");
-    for ((kind, written), (_, rendered)) in written.iter().zip(&rendered) {
-        assert_eq!(written, rendered, "{kind}");
+    for ((title, written), (other, rendered)) in written.iter().zip(&rendered) {
+        assert_eq!(title, other);
+        assert_eq!(written, rendered, "{title}");
     }
 }
 

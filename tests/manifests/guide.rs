@@ -1,8 +1,10 @@
 //! Output shown in the operations guide is the program's output.
 
-use crate::manifests::documents::{parse, read, root};
+use crate::manifests::documents::{Document, parse, read, root};
 use crate::manifests::image::copy;
+use crate::manifests::pva::{named, runs};
 use beamflow_needs::needs;
+use std::collections::BTreeSet;
 use std::process::Command;
 
 #[test]
@@ -36,36 +38,39 @@ fn every_file_that_the_guide_names_is_there() {
     assert!(checked > 10);
 }
 
-/// The overlay in "From a detector's PV", as a user makes it.
+/// The first overlay in a section, rendered on `base`, as a user makes it.
+fn overlay(section: &str, base: &str) -> Vec<Document> {
+    let guide = read("docs/operations.md");
+    let (_, section) = guide.split_once(&format!("\n## {section}\n")).unwrap();
+    let (_, overlay) = section.split_once("```yaml\n").unwrap();
+    let (overlay, _) = overlay.split_once("```").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    copy(&root().join("k8s"), &folder.path().join("k8s"));
+    let site = folder.path().join("k8s/overlays/site");
+    std::fs::create_dir(&site).unwrap();
+    let overlay = overlay.replace("../../base", base);
+    std::fs::write(site.join("kustomization.yaml"), overlay).unwrap();
+    std::fs::write(site.join("weights.npy"), b"\x93NUMPY").unwrap();
+    let output = Command::new("kubectl")
+        .arg("kustomize")
+        .arg(site)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{base}: {errors}");
+    let documents = parse(base, &String::from_utf8(output.stdout).unwrap());
+    // The simulated IOC is left out.
+    assert!(documents.iter().all(|d| d.kind() != "Deployment"), "{base}");
+    documents
+}
+
 #[needs(kubectl)]
 #[test]
 fn the_guides_overlay_for_a_detector_sets_its_pv_and_its_server() {
-    let guide = read("docs/operations.md");
-    let (_, section) = guide.split_once("\n## From a detector's PV\n").unwrap();
-    let (_, overlay) = section.split_once("```yaml\n").unwrap();
-    let (overlay, _) = overlay.split_once("```").unwrap();
     for base in ["../../base", "../gpu"] {
-        let folder = tempfile::tempdir().unwrap();
-        copy(&root().join("k8s"), &folder.path().join("k8s"));
-        let site = folder.path().join("k8s/overlays/site");
-        std::fs::create_dir(&site).unwrap();
-        let overlay = overlay.replace("../../base", base);
-        std::fs::write(site.join("kustomization.yaml"), overlay).unwrap();
-        let output = Command::new("kubectl")
-            .arg("kustomize")
-            .arg(site)
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{base}: {errors}");
-        let documents = parse(base, &String::from_utf8(output.stdout).unwrap());
-        let spec = |kind: &str| {
-            let mut all = documents.iter().filter(|d| d.kind() == kind);
-            let found = all.next().unwrap().value["spec"].clone();
-            assert!(all.next().is_none(), "{base}: {kind}");
-            found
-        };
-        let source = &spec("Pipeline")["vertices"][0]["source"]["udsource"]["container"];
+        let documents = overlay("From a detector's PV", base);
+        let pipeline = &named(&documents, "Pipeline", "ptychography")["spec"];
+        let source = &pipeline["vertices"][0]["source"]["udsource"]["container"];
         for (n, name, value) in [
             (0, "PVA_INPUT_CHANNEL", "13SIM1:Pva1:Image"),
             (1, "PVA_SERVER", "tcp://10.1.2.3:5075"),
@@ -73,12 +78,54 @@ fn the_guides_overlay_for_a_detector_sets_its_pv_and_its_server() {
             let expected = serde_json::json!({"name": name, "value": value});
             assert_eq!(source["env"][n], expected, "{base}");
         }
-        let policy = spec("NetworkPolicy");
+        let policy = &named(&documents, "NetworkPolicy", "pva-source")["spec"];
         for (direction, rule, side) in [("egress", 0, "to"), ("ingress", 2, "from")] {
             let address = &policy[direction][rule][side][0]["ipBlock"]["cidr"];
             assert_eq!(address, "10.1.2.3/32", "{base}: {direction}");
         }
-        // The simulated IOC is left out.
-        assert!(documents.iter().all(|d| d.kind() != "Deployment"), "{base}");
+    }
+}
+
+#[needs(kubectl)]
+#[test]
+fn the_guides_overlay_for_viewers_sets_the_mosaic() {
+    for base in ["../../base", "../gpu"] {
+        let documents = overlay("See the results", base);
+        let pipeline = documents.iter().find(|d| d.kind() == "Pipeline").unwrap();
+        let source = runs(pipeline, "pva-source").unwrap();
+        for (name, value) in [
+            ("PVA_INPUT_CHANNEL", "13SIM1:Pva1:Image"),
+            ("PVA_SERVER", "tcp://10.1.2.3:5075"),
+            ("PVA_POSITION_X", "StageX*1e-6"),
+            ("PVA_POSITION_Y", "StageY*1e-6"),
+        ] {
+            assert_eq!(source.variable(name), Some(value), "{base}");
+        }
+        let sink = runs(pipeline, "pva-sink").unwrap();
+        for (name, value) in [
+            ("PVA_PREFIX", "13PTYCHO"),
+            ("PVA_MOSAIC", "true"),
+            ("PVA_PIXEL_SIZE", "6.89e-9"),
+            ("PVA_WEIGHTS", "/probe/weights.npy"),
+        ] {
+            assert_eq!(sink.variable(name), Some(value), "{base}");
+        }
+        // A variable that is there twice would be the last one.
+        let names = sink.spec["env"].as_array().unwrap().iter();
+        let names: BTreeSet<_> = names.map(|one| one["name"].as_str()).collect();
+        assert_eq!(names.len(), sink.spec["env"].as_array().unwrap().len());
+        let volume = &sink.vertex["volumes"][0];
+        assert_eq!(volume["name"], sink.spec["volumeMounts"][0]["name"]);
+        let file = named(
+            &documents,
+            "ConfigMap",
+            volume["configMap"]["name"].as_str().unwrap(),
+        );
+        assert!(file["binaryData"]["weights.npy"].is_string(), "{base}");
+        let policy = &named(&documents, "NetworkPolicy", "pva-sink")["spec"];
+        for (direction, side) in [("ingress", "from"), ("egress", "to")] {
+            let address = &policy[direction][0][side][0]["ipBlock"]["cidr"];
+            assert_eq!(address, "10.1.2.0/24", "{base}: {direction}");
+        }
     }
 }

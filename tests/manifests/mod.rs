@@ -5,9 +5,9 @@
 //! is available, alerts are tested on synthetic series. Tests that need a missing tool are ignored.
 
 /// The containers that run beamflow: flags, settings, security.
-mod containers;
+pub mod containers;
 /// Manifests, as files and rendered.
-mod documents;
+pub mod documents;
 /// The operations guide.
 mod guide;
 /// The Dockerfile and the files that it copies.
@@ -17,6 +17,8 @@ mod monitoring;
 /// Vertices, edges, buffers.
 mod pipelines;
 /// The source of a detector's PVs, and the simulated IOC.
-mod pva;
+pub mod pva;
+/// The sink for viewers, and the live mosaic.
+mod pva_sink;
 /// Numaflow's CRD schemas.
 mod schemas;

@@ -260,8 +260,9 @@ fn prometheus_scrapes_ports_that_exist() {
         })
         .map(|endpoint| endpoint["port"].as_str().unwrap())
         .collect();
-    // The ports of the sidecar and of the source, checked with the containers, and the one that Numaflow gives to numa.
-    assert_eq!(ports, ["beamflow", "beamflow-source", "metrics"]);
+    // The ports of map, source and sink, checked with the containers, and the one that Numaflow gives to numa.
+    let expected = ["beamflow", "beamflow-source", "beamflow-sink", "metrics"];
+    assert_eq!(ports, expected);
     assert!(
         KUSTOMIZATIONS
             .iter()

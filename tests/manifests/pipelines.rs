@@ -15,12 +15,13 @@ fn pipelines() -> Vec<&'static Document> {
     all
 }
 
-fn edges(pipeline: &Document) -> &Vec<Value> {
+/// The edges of a pipeline.
+pub fn edges(pipeline: &Document) -> &Vec<Value> {
     pipeline.value["spec"]["edges"].as_array().unwrap()
 }
 
 /// Whether the edge takes messages with exactly this tag, or with none.
-fn takes(edge: &Value, tag: Option<&str>) -> bool {
+pub fn takes(edge: &Value, tag: Option<&str>) -> bool {
     let tags = &edge["conditions"]["tags"];
     let listed = tags["values"].as_array().into_iter().flatten();
     let has = listed

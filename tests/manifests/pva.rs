@@ -6,31 +6,48 @@ use beamflow_needs::needs;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The folders that have such a source, and the kind of what it belongs to.
-const FORMS: [(&str, &str); 2] = [
+/// The folders that have source and sink for PVs, and the kind of what they belong to.
+const FORMS: [(&str, &str); 3] = [
     ("k8s/overlays/pva", "Pipeline"),
+    ("k8s/overlays/pva-cpu", "Pipeline"),
     ("k8s/monovertex/pva", "MonoVertex"),
 ];
 
 /// What the source takes beside the frames that it keeps, as its help text says.
 const BESIDE: usize = 200 << 20;
 
-fn runs<'a>(document: &'a Document, command: &str) -> Option<Container<'a>> {
+/// The container of `document` that runs `command`.
+pub fn runs<'a>(document: &'a Document, command: &str) -> Option<Container<'a>> {
     let mut all = containers(document).into_iter();
     all.find(|container| container.command() == Some(command))
 }
 
-/// Each form, rendered, with the document that has the source.
-fn each_form(mut check: impl FnMut(&[Document], &Document, &Container<'_>)) {
+/// Each form, rendered, with the document that has the container for `command`.
+pub fn each_form(command: &str, mut check: impl FnMut(&[Document], &Document, &Container<'_>)) {
     for (folder, kind) in FORMS {
         let documents = rendered(folder);
         let document = documents.iter().find(|d| d.kind() == kind).unwrap();
-        let source = runs(document, "pva-source").unwrap_or_else(|| panic!("{folder}"));
-        check(&documents, document, &source);
+        let container = runs(document, command).unwrap_or_else(|| panic!("{folder}"));
+        check(&documents, document, &container);
     }
 }
 
-fn policies<'a>(documents: &'a [Document], pod: &str, value: &str) -> Vec<&'a Value> {
+/// The value of `--name=value` among the arguments.
+pub fn flag<'a>(container: &Container<'a>, name: &str) -> &'a str {
+    let args = container.spec["args"].as_array().unwrap().iter();
+    let mut values = args.filter_map(|arg| arg.as_str()?.strip_prefix(name)?.strip_prefix('='));
+    values.next().unwrap()
+}
+
+/// The document of this kind and name.
+pub fn named<'a>(documents: &'a [Document], kind: &str, name: &str) -> &'a Value {
+    let mut all = documents.iter().filter(|d| d.kind() == kind);
+    let found = all.find(|d| d.value["metadata"]["name"] == name);
+    &found.unwrap_or_else(|| panic!("{kind} {name}")).value
+}
+
+/// The policies for pods with this label.
+pub fn policies<'a>(documents: &'a [Document], pod: &str, value: &str) -> Vec<&'a Value> {
     let all = documents.iter().filter(|d| d.kind() == "NetworkPolicy");
     all.map(|document| &document.value["spec"])
         .filter(|spec| spec["podSelector"]["matchLabels"] == json!({pod: value}))
@@ -38,7 +55,7 @@ fn policies<'a>(documents: &'a [Document], pod: &str, value: &str) -> Vec<&'a Va
 }
 
 /// Whether one of the rules admits `protocol` on `port` at a peer for which `peer` holds.
-fn admits(
+pub fn admits(
     policies: &[&Value],
     direction: &str,
     protocol: &str,
@@ -103,7 +120,7 @@ fn the_source_serves_http_on_the_scraped_port() {
 #[needs(kubectl)]
 #[test]
 fn one_source_follows_the_pvs_and_its_reads_are_bounded() {
-    each_form(|_, document, source| {
+    each_form("pva-source", |_, document, source| {
         let scale = &source.vertex["scale"];
         assert_eq!(scale, &json!({"min": 1, "max": 1}), "{}", document.title());
         let limits = &source.vertex["limits"];
@@ -118,7 +135,7 @@ fn one_source_follows_the_pvs_and_its_reads_are_bounded() {
 #[needs(kubectl)]
 #[test]
 fn the_source_has_the_maps_probe_times_and_no_probe_of_its_own() {
-    each_form(|_, document, source| {
+    each_form("pva-source", |_, document, source| {
         let sidecar = containers(document);
         let sidecar = sidecar.iter().find(|c| c.command().is_none()).unwrap();
         let times = &source.spec["livenessProbe"];
@@ -132,26 +149,22 @@ fn the_source_has_the_maps_probe_times_and_no_probe_of_its_own() {
 #[needs(kubectl)]
 #[test]
 fn the_source_finds_the_simulated_ioc_and_its_pv() {
-    each_form(|documents, _, source| {
+    each_form("pva-source", |documents, _, source| {
         let ioc = documents.iter().find_map(|d| runs(d, "simulate-ioc"));
         let ioc = ioc.unwrap();
-        let args = ioc.spec["args"].as_array().unwrap();
-        let flag = |name: &str| {
-            let place = args.iter().position(|arg| arg == name).unwrap();
-            args[place + 1].as_str().unwrap()
-        };
-        assert_eq!(source.variable("PVA_INPUT_CHANNEL"), Some(flag("--pv")));
-        let service = documents.iter().find(|d| d.kind() == "Service").unwrap();
-        let (name, port) = (&service.value["metadata"]["name"], flag("--server-port"));
-        let server = format!("tcp://{}:{port}", name.as_str().unwrap());
+        let pv = flag(&ioc, "--pv");
+        assert_eq!(source.variable("PVA_INPUT_CHANNEL"), Some(pv));
+        let (name, port) = ("simulated-ioc", flag(&ioc, "--server-port"));
+        let service = named(documents, "Service", name);
+        let server = format!("tcp://{name}:{port}");
         assert_eq!(source.variable("PVA_SERVER"), Some(server.as_str()));
         let has = |ports: &Value, key: &str, number: u64| {
             let mut ports = ports.as_array().unwrap().iter();
             ports.any(|port| port[key] == number)
         };
-        for number in [port, flag("--search-port")] {
+        for number in [port, flag(&ioc, "--search-port")] {
             let number = number.parse().unwrap();
-            assert!(has(&service.value["spec"]["ports"], "port", number));
+            assert!(has(&service["spec"]["ports"], "port", number));
             assert!(has(&ioc.spec["ports"], "containerPort", number));
         }
     });
@@ -160,9 +173,9 @@ fn the_source_finds_the_simulated_ioc_and_its_pv() {
 #[needs(kubectl)]
 #[test]
 fn the_network_policies_admit_the_ioc_the_buffer_and_prometheus() {
-    each_form(|documents, document, source| {
+    each_form("pva-source", |documents, document, source| {
         let labels = &source.vertex["metadata"]["labels"];
-        assert_eq!(labels, &json!({"beamflow-source": "pva"}));
+        assert_eq!(labels["beamflow-source"], "pva");
         let of_source = policies(documents, "beamflow-source", "pva");
         let of_ioc = policies(documents, "app", "simulated-ioc");
         let place = document.title();
