@@ -13,6 +13,9 @@ mod bench;
 mod codecs;
 /// A sidecar on a temporary socket, frames, and their expected results.
 mod common;
+/// pipeline.yaml, run.
+#[cfg(feature = "pva")]
+mod deployed;
 /// A detector for tests of the PVA source.
 #[cfg(feature = "pva")]
 mod detector;
