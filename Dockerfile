@@ -31,7 +31,7 @@ COPY src src
 # The caches stay with the builder. Only the program goes into a layer.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/beamflow/target \
-    cargo build --profile dist --locked --bin beamflow --features "pva,${FLAVOUR#cpu}" \
+    cargo build --profile dist --locked --bin beamflow --features "pva,hdf5,${FLAVOUR#cpu}" \
     && cp target/dist/beamflow /usr/local/bin/beamflow
 
 # TensorRT-RTX, from NVIDIA's package.
