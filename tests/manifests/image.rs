@@ -166,13 +166,18 @@ fn every_flavour_has_a_stage_and_a_feature() {
 }
 
 #[test]
-fn every_flavour_has_the_epics_commands_and_their_licence() {
+fn every_flavour_has_the_epics_commands_and_their_licence_and_hdf5() {
     let lines = instructions();
     let build = lines.iter().find(|line| line.contains("cargo build"));
     // `${FLAVOUR#cpu}` is empty for the flavour cpu, which has no feature of its own.
-    let features = r#"--features "pva,${FLAVOUR#cpu}""#;
+    let features = r#"--features "pva,hdf5,${FLAVOUR#cpu}""#;
     assert!(build.unwrap().contains(features), "{build:?}");
-    assert!(read("Cargo.toml").contains("\npva = ["));
+    for feature in ["pva", "hdf5"] {
+        assert!(
+            read("Cargo.toml").contains(&format!("\n{feature} = [")),
+            "{feature}"
+        );
+    }
     let last = lines.iter().rposition(|line| line.starts_with("FROM "));
     let image = &lines[last.unwrap()..];
     let licences = "COPY LICENSE LICENSES /usr/share/doc/beamflow/".to_owned();
