@@ -16,12 +16,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What becomes of values that are no finite numbers.
+/// How values that are no finite numbers are posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Nan {
-    /// They become 0.
+    /// As 0.
     Zero,
-    /// They stay.
+    /// As they are.
     Keep,
 }
 
@@ -65,7 +65,7 @@ pub struct PvaSinkArgs {
     #[arg(long, env = "PVA_REORDER", default_value = "off", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) reorder: TimeOrOff,
 
-    /// What becomes of values that are no finite numbers: many viewers cannot scale an image that has one.
+    /// How values that are no finite numbers are posted. Many viewers cannot scale an image that has one.
     #[arg(
         long,
         env = "PVA_NAN",

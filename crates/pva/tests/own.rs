@@ -251,7 +251,7 @@ async fn more_clients_than_allowed_are_disconnected() {
     assert_eq!(server.connections(), 1);
 }
 
-/// The reader sleeps until all queues are full. What it then reads accounts for every post.
+/// The reader starts when all queues are full. Its updates and their counts of lost updates add up to all posts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_slow_reader_misses_is_counted() {
     const POSTS: i32 = 100;

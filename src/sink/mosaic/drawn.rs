@@ -6,7 +6,7 @@ use crate::lab::picture::{ScaledImage, scaled};
 use crate::mosaic::online::Corner;
 use std::sync::Arc;
 
-/// A picture that is to be drawn, which takes milliseconds.
+/// A picture before it is drawn. Drawing takes milliseconds.
 #[derive(Debug)]
 pub(crate) struct Draft {
     /// Tells it from other pictures.

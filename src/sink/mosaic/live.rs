@@ -18,7 +18,7 @@ pub(crate) struct Live(Arc<Shared>);
 struct Shared {
     /// Locked on blocking threads only: for as long as a picture takes.
     state: Mutex<State>,
-    /// A copy, for everybody else.
+    /// A copy for readers, which do not wait for the lock of `state`.
     seen: Mutex<Seen>,
 }
 

@@ -58,7 +58,7 @@ impl Parts {
     }
 }
 
-/// What became of a half.
+/// The outcome of a half.
 #[derive(Debug)]
 pub(super) enum Offered {
     /// The frame is complete.

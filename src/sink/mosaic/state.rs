@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    /// Takes a patch. If it begins a new series, the final picture of the one before is to be made.
+    /// Takes a patch. If it begins a new series, returns the job that makes the final picture of the one before.
     pub(crate) fn take(&mut self, patch: Patch) -> Option<Job> {
         self.tally.patches += 1;
         let running = self.running.as_ref().map(|running| running.series);
@@ -168,8 +168,8 @@ impl State {
         });
     }
 
-    /// The series is over, or has paused: its final picture is to be made. None if it is not the running one, or nothing has been
-    /// placed since the last time. It may go on all the same.
+    /// Returns the job that makes the final picture of a series that is over or has paused; more patches may follow. `None` if it
+    /// is not the running one, or nothing has been placed since the last job.
     pub(crate) fn end(&mut self, series: u64) -> Option<Job> {
         let running = self.running.as_mut().filter(|r| r.series == series)?;
         while let Some(parts) = running.pairs.left() {

@@ -79,6 +79,7 @@ struct State {
     /// The one before: a page may still be about to request it.
     before: Option<Arc<Drawn>>,
     lines: RateLimit,
+    output_lines: RateLimit,
 }
 
 /// What there is to see.
@@ -139,6 +140,7 @@ impl MosaicPvs {
                 drawn: None,
                 before: None,
                 lines: RateLimit::new(1, ten_seconds),
+                output_lines: RateLimit::new(1, ten_seconds),
             }),
         })))
     }
@@ -152,6 +154,7 @@ impl MosaicPvs {
         } else if settings.amplitude.as_deref() == Some(&*identity.output) {
             Part::Amplitude
         } else {
+            self.0.state.lock().note_other(&identity.output, now);
             return None;
         };
         let headers = Metres::of(received.position_x, received.position_y);
@@ -220,7 +223,7 @@ impl MosaicPvs {
 
     /// Posts the picture if it has changed, and draws it if a page is open.
     async fn step(&self) {
-        // That of the series before, if the next one began before it was made; the running one is posted over it.
+        // The final picture of the series before may come after the next series has begun.
         let earlier = self.0.live.previous().filter(|one| self.0.is_new(one));
         for picture in earlier.into_iter().chain(self.0.live.picture().await) {
             let shared = Arc::clone(&self.0);
@@ -260,6 +263,20 @@ impl MosaicPvs {
 }
 
 impl State {
+    /// Says that an output has no part in the mosaic, as long as no other has: the flags may name the wrong ones.
+    fn note_other(&mut self, output: &str, now: Instant) {
+        if self.pv.is_none()
+            && let Some(more) = self.output_lines.pass(now)
+        {
+            tracing::warn!(
+                output,
+                more,
+                "A result has no part in the mosaic, which is empty: name the outputs of the model with --phase-output and \
+                 --amplitude-output."
+            );
+        }
+    }
+
     /// Whether the mosaic is of this detector.
     fn is_of(&mut self, pv: &Arc<str>, now: Instant) -> bool {
         let own = self.pv.get_or_insert_with(|| Arc::clone(pv));
@@ -301,7 +318,7 @@ impl Shared {
         Some(state.series)
     }
 
-    /// What is to be drawn: a picture that a page wants and does not have.
+    /// The picture to draw next: one that a page has requested and that is not drawn yet.
     fn to_draw(&self) -> Option<Draft> {
         let mut state = self.state.lock();
         let picture = Arc::clone(state.picture.as_ref()?);

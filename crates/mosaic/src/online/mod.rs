@@ -85,7 +85,7 @@ impl Default for Settings {
     }
 }
 
-/// What became of patches.
+/// Patches by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Placed.
@@ -104,7 +104,7 @@ pub struct Tally {
     pub kept: u64,
 }
 
-/// What became of one patch.
+/// The outcome of one patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// It is in the picture.
@@ -128,7 +128,7 @@ pub struct Snapshot {
     pub coverage: Array2<f32>,
     /// The pixel [0, 0] on the grid of [`Corner`]s.
     pub origin: Corner,
-    /// What became of the patches.
+    /// The patches so far, by outcome.
     pub tally: Tally,
 }
 
@@ -212,7 +212,7 @@ impl<K: Clone + Eq + Hash> Mosaic<K> {
         (0..patches).all(|_| self.rebuild.step(kept, &mut self.canvas, &self.weights))
     }
 
-    /// What became of the patches.
+    /// The patches so far, by outcome.
     #[must_use]
     pub fn tally(&self) -> Tally {
         Tally {

@@ -76,7 +76,8 @@ impl OnlinePatch {
             });
     }
 
-    /// The tilt that its amplitude asks for, against the picture's, itself included; none without an amplitude or light.
+    /// The tilt correction computed from its amplitude and the picture's, which includes this patch. `None` without an
+    /// amplitude or light.
     fn tilt(&self, canvas: &mut Canvas, weights: &Weights) -> Option<Tilt> {
         let (per_row, per_column) = weights.tilt_of_lean()?;
         let values = lit(self.amplitude.as_ref()?, weights)?;
