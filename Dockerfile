@@ -1,6 +1,7 @@
 # Builds the sidecar's image with BuildKit:
 #
 #   docker build -t beamflow:0.1.0 .
+#   docker build -t beamflow:0.1.0-onnxruntime --build-arg FLAVOUR=onnxruntime .     # any NVIDIA card, nothing to build
 #   docker build -t beamflow:0.1.0-tensorrt-rtx --build-arg FLAVOUR=tensorrt-rtx .
 #   docker build -t beamflow:0.1.0-tensorrt --build-arg FLAVOUR=tensorrt \
 #       --build-arg NVIDIA_IMAGE=nvcr.io/nvidia/tensorrt:TAG .        # a tag with TensorRT 11.4 or later
@@ -8,7 +9,7 @@
 # Every flavour has the commands for EPICS, pva-source and simulate-ioc.
 # No engine is built here: an engine runs only on the kind of GPU it was built on, which is the node's GPU.
 
-# cpu, tensorrt-rtx or tensorrt.
+# cpu, onnxruntime, tensorrt-rtx or tensorrt.
 ARG FLAVOUR=cpu
 # The base image of the flavour tensorrt. The default has no TensorRT, and a check below refuses it.
 ARG NVIDIA_IMAGE=debian:bookworm-slim
@@ -17,11 +18,11 @@ FROM rust:1.95-slim-bookworm AS build
 ARG FLAVOUR
 # The TensorRT binding is C++, generated from NVIDIA's headers with libclang.
 RUN case "$FLAVOUR" in \
-        cpu) ;; \
+        cpu | onnxruntime) ;; \
         tensorrt | tensorrt-rtx) \
             apt-get update && apt-get install -y --no-install-recommends g++ libclang-dev \
                 && rm -rf /var/lib/apt/lists/* ;; \
-        *) echo "FLAVOUR is cpu, tensorrt or tensorrt-rtx, not '$FLAVOUR'" >&2; exit 1 ;; \
+        *) echo "FLAVOUR is cpu, onnxruntime, tensorrt or tensorrt-rtx, not '$FLAVOUR'" >&2; exit 1 ;; \
     esac
 WORKDIR /beamflow
 COPY Cargo.toml Cargo.lock ./
@@ -39,7 +40,17 @@ FROM python:3.13-slim-bookworm AS rtx
 COPY scripts/fetch-tensorrt-rtx.sh /usr/local/bin/
 RUN fetch-tensorrt-rtx.sh /opt/tensorrt-rtx
 
+# onnxruntime with its CUDA provider, CUDA 13 and cuDNN 9, from their packages.
+FROM python:3.13-slim-bookworm AS ort
+COPY scripts/fetch-onnxruntime-cuda.sh scripts/onnxruntime-cuda.txt /usr/local/bin/
+RUN fetch-onnxruntime-cuda.sh /opt/onnxruntime
+
 FROM debian:bookworm-slim AS on-cpu
+
+FROM debian:bookworm-slim AS on-onnxruntime
+COPY --from=ort /opt/onnxruntime /opt/onnxruntime
+ENV ORT_DYLIB_PATH=/opt/onnxruntime/libonnxruntime.so LD_LIBRARY_PATH=/opt/onnxruntime
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM debian:bookworm-slim AS on-tensorrt-rtx
 COPY --from=rtx /opt/tensorrt-rtx /opt/tensorrt-rtx

@@ -1,22 +1,31 @@
 #!/usr/bin/env bash
-# Checks beamflow with TensorRT-RTX on a machine with a card that it supports (compute capability 7.5, 8.x, 12.x):
+# Checks beamflow with a real model on a machine with an NVIDIA card:
 #
-#   scripts/gpu-check.sh [OUT]        OUT is the folder for report.md and report.json; default: gpu-report
+#   scripts/gpu-check.sh [OUT]                  TensorRT-RTX: compute capability 7.5, 8.x, 12.x
+#   scripts/gpu-check.sh --onnxruntime [OUT]    onnxruntime's CUDA provider: every card that CUDA 13 runs on
 #
-# The script builds the program and the GPU tests, downloads TensorRT-RTX unless TENSORRT_PATH is set, and builds engines
-# of the project's own model. Then it runs the tests, the engine bench, the three modes and, if it is installed,
-# compute-sanitizer. Every part has a time limit. If a part fails, the others still run, and the exit code is 1.
-# For other cards, and for the CUDA code alone: scripts/gpu-kit.sh.
+# OUT is the folder for report.md and report.json; default: gpu-report. The script builds the program and the GPU tests.
+# It runs the tests, the engine bench, the three modes and, if it is installed, compute-sanitizer, with the project's own
+# model and with those in MODELS (.onnx files, separated by spaces). Every part has a time limit. If a part fails, the
+# others still run, and the exit code is 1. For the CUDA code alone: scripts/gpu-kit.sh.
 #
-# It needs Rust with libclang and a C++ compiler, and pip for Python 3. On a machine without them, set BEAMFLOW and
-# GPU_TESTS to a program and a test program that were built elsewhere, and TENSORRT_PATH to the folder of the libraries:
+# It needs Rust with libclang and a C++ compiler. TensorRT-RTX is downloaded with pip unless TENSORRT_PATH is set.
+# --onnxruntime needs ORT_DYLIB_PATH, the path of the library of onnxruntime-gpu, and CUDA 13 and cuDNN 9 on the library
+# path. On a machine without Rust, set BEAMFLOW and GPU_TESTS to a program and a test program that were built elsewhere:
 #   cargo build --profile dist --features tensorrt-rtx
 #   cargo test --profile dist --features tensorrt-rtx --test gpu --no-run
+# or, for onnxruntime, with --features onnxruntime and --test gpu_onnxruntime.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=gpu-report.sh
 . "$root/scripts/gpu-report.sh"
-for name in BEAMFLOW GPU_TESTS TENSORRT_PATH; do
+engine=tensorrt-rtx tests=gpu title=TensorRT-RTX
+if [ "${1:-}" = --onnxruntime ]; then
+    engine=onnxruntime tests=gpu_onnxruntime title="onnxruntime's CUDA provider"
+    shift
+    [ -n "${ORT_DYLIB_PATH:-}" ] || { echo "$0: set ORT_DYLIB_PATH to libonnxruntime.so of onnxruntime-gpu" >&2; exit 64; }
+fi
+for name in BEAMFLOW GPU_TESTS TENSORRT_PATH ORT_DYLIB_PATH; do
     [ -z "${!name:-}" ] || export "$name=$(realpath "${!name}")"
 done
 if [ -z "${BEAMFLOW:-}" ] || [ -z "${GPU_TESTS:-}" ]; then
@@ -26,38 +35,64 @@ out=$(realpath -m "${1:-gpu-report}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$root" || exit 1
-report_begin "$out" "beamflow with TensorRT-RTX on a card"
+report_begin "$out" "beamflow with $title on a card"
 
 if [ -z "${BEAMFLOW:-}" ]; then
-    part 3600 "Building" cargo build --profile dist --locked --features tensorrt-rtx
+    part 3600 "Building" cargo build --profile dist --locked --features $engine
     export BEAMFLOW=$root/target/dist/beamflow
 fi
-if [ -z "${TENSORRT_PATH:-}" ]; then
+if [ $engine = tensorrt-rtx ] && [ -z "${TENSORRT_PATH:-}" ]; then
     export TENSORRT_PATH=$root/target/tensorrt-rtx/tensorrt_rtx_libs
     [ -d "$TENSORRT_PATH" ] || part 900 "Fetching TensorRT-RTX" scripts/fetch-tensorrt-rtx.sh "$root/target/tensorrt-rtx"
 fi
 cd "$work" || exit 1
 
+# The model, the flags of the engine, and its name in the report.
 bench() {
-    "$BEAMFLOW" bench-engine "$1.engine" --lanes 4 --batches 2000 --output-size 64x64 --json "$1.json" && cp "$1.json" "$FIGURES"
+    "$BEAMFLOW" bench-engine "$1" $2 --lanes 4 --batches "${BATCHES:-2000}" --output-size 64x64 --json "$3.json" && cp "$3.json" "$FIGURES"
 }
-export -f bench
-for precision in fp32 fp16; do
-    part 600 "Engine, $precision" "$BEAMFLOW" build-engine "$root/models/ptychonn_64.onnx" -o $precision.engine --batch 8 --precision $precision
-    part 120 "Inspection, $precision" "$BEAMFLOW" inspect $precision.engine
-    part 300 "Engine bench, $precision" bash -c "bench $precision"
-    part 300 "The three modes, $precision" bash -c "modes $precision.engine $precision.json ${FRAMES:-50000}"
+modes_of() {
+    SERVE_FLAGS=$2 modes "$1" "$3.json" "${FRAMES:-50000}" $4
+}
+export -f bench modes_of
+
+# measure MODEL PRECISION…: benches a model and the three modes with it.
+measure() {
+    local model=$1 precision name file flags frames
+    shift
+    for precision in "$@"; do
+        name=$(basename "$model" .onnx)-$precision
+        if [ $engine = onnxruntime ]; then
+            file=$model flags="--device onnxruntime-cuda --precision $precision"
+        else
+            file=$name.engine flags=
+            part 600 "Engine, $name" "$BEAMFLOW" build-engine "$model" -o "$file" --batch 8 --precision $precision
+            part 120 "Inspection, $name" "$BEAMFLOW" inspect "$file"
+        fi
+        part 300 "Engine bench, $name" bash -c "bench '$file' '$flags' $name"
+        # The simulator's frames are 64 x 64.
+        frames=
+        [ ! -e "${model%.onnx}.npy" ] || frames="--frames ${model%.onnx}.npy"
+        part 300 "The three modes, $name" bash -c "modes_of '$file' '$flags' $name '$frames'"
+    done
+}
+precisions="fp32 fp16"
+[ $engine = tensorrt-rtx ] || precisions="fp32 tf32 fp16"
+for model in "$root/models/ptychonn_64.onnx" ${MODELS:-}; do
+    measure "$(realpath "$model")" $precisions
 done
 
 if [ -n "${GPU_TESTS:-}" ]; then
-    part 900 "GPU tests" env -C "$root" "$GPU_TESTS" --ignored --nocapture --test-threads 1 gpu
+    part 900 "GPU tests" env -C "$root" "$GPU_TESTS" --ignored --nocapture --test-threads 1 gpu_
 else
-    part 3600 "GPU tests" cargo test --manifest-path "$root/Cargo.toml" --profile dist --locked --features tensorrt-rtx --test gpu -- \
-        --ignored --nocapture --test-threads 1 gpu
+    part 3600 "GPU tests" cargo test --manifest-path "$root/Cargo.toml" --profile dist --locked --features $engine --test $tests -- \
+        --ignored --nocapture --test-threads 1 gpu_
 fi
 
 if command -v compute-sanitizer >/dev/null; then
-    part 600 "compute-sanitizer" compute-sanitizer --error-exitcode 1 "$BEAMFLOW" bench-engine fp32.engine --lanes 2 --batches 20
+    file=ptychonn_64-fp32.engine flags=
+    [ $engine = tensorrt-rtx ] || file=$root/models/ptychonn_64.onnx flags="--device onnxruntime-cuda"
+    part 600 "compute-sanitizer" compute-sanitizer --error-exitcode 1 "$BEAMFLOW" bench-engine "$file" $flags --lanes 2 --batches 20
 else
     left_out "compute-sanitizer" "it is not installed"
 fi

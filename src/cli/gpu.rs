@@ -11,8 +11,9 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "GPU", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct EngineArgs {
-    /// Where .onnx models run: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH); or cuda,
-    /// with a TensorRT engine that is built at start and cached.
+    /// Where .onnx models run: cpu, in pure Rust; onnxruntime, on the CPU, with its library (ORT_DYLIB_PATH);
+    /// onnxruntime-cuda, on a GPU, with the same library and nothing to build; or cuda, with a TensorRT engine that is built
+    /// at start and cached.
     #[arg(
         long,
         env = "DEVICE",
@@ -26,8 +27,8 @@ pub(crate) struct EngineArgs {
     #[arg(long, env = "DEVICES", default_value = "0", value_name = "NUMBERS")]
     pub(crate) devices: DeviceSelection,
 
-    /// The precision of engines built from .onnx. fp16 halves the bytes copied to the GPU; sensitive operations and
-    /// results stay in single precision.
+    /// The precision of .onnx models on a GPU. tf32 rounds the factors of products to 10 bits. fp16 also halves the bytes
+    /// copied to the GPU; sensitive operations and results stay in single precision.
     #[arg(
         long,
         env = "PRECISION",

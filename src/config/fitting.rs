@@ -275,11 +275,12 @@ fn warn_of_costs(config: &Config, model: &ModelSpec, batch_size: usize, devices:
             config.in_flight_flag()
         );
     }
-    let builds =
-        config.model.engine.device == DeviceKind::Cuda && config.model.path.ends_with(".onnx");
-    if config.model.engine.precision == Precision::Fp16 && !builds {
+    let (device, precision) = (config.model.engine.device, config.model.engine.precision);
+    let chosen = matches!(device, DeviceKind::Cuda | DeviceKind::OnnxruntimeCuda)
+        && config.model.path.ends_with(".onnx");
+    if precision != Precision::Fp32 && !chosen {
         tracing::warn!(
-            "--precision fp16 changes nothing here: it is for engines built from .onnx with --device cuda."
+            "--precision {precision} changes nothing here: it is for .onnx models with --device cuda or onnxruntime-cuda."
         );
     }
     if model.input.element == Element::F16 {

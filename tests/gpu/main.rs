@@ -14,20 +14,14 @@ mod common;
 mod memory;
 /// Results, compared with the CPU engine and with each other.
 mod results;
+/// What the tests of every engine on a GPU share.
+mod shared;
 
 use beamflow::engine::options::Precision;
 use beamflow::engine::tensorrt::request::{BatchRequest, BuildRequest};
 use beamflow::engine::tensorrt::{self, BuildProgress};
-use beamflow::lab::Raster;
-use beamflow::lab::experiment;
-use beamflow::lab::stack::FrameStack;
-use beamflow::vertex::client::Datum;
+use shared::MODEL;
 use std::path::{Path, PathBuf};
-
-/// The project's own model.
-///
-/// Relative to the repository's root, where cargo runs tests: the test program may have been built elsewhere.
-pub const MODEL: &str = "models/ptychonn_64.onnx";
 
 struct Unwatched;
 
@@ -50,22 +44,6 @@ pub fn engine(folder: &Path, precision: Precision, batch: BatchRequest) -> PathB
     };
     tensorrt::build(&request, Box::new(Unwatched)).unwrap();
     engine
-}
-
-/// Frames of the simulated experiment.
-pub fn frames(count: usize) -> Vec<Datum> {
-    let scan = experiment::scan(Raster {
-        rows: 8,
-        columns: 8,
-        ..experiment::RASTER
-    })
-    .unwrap();
-    let stack = FrameStack::simulate(&scan, || ()).unwrap();
-    let datum = |k: usize| Datum {
-        id: k.to_string(),
-        ..beamflow::commands::drive::datum(&stack, k % stack.frames())
-    };
-    (0..count).map(datum).collect()
 }
 
 /// The flags for a sidecar on the GPU.

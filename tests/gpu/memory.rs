@@ -1,7 +1,8 @@
 //! Memory after many batches: neither the GPU's nor the host's memory grows.
 
-use crate::common::{Host, NEVER};
-use crate::{engine, flags, frames};
+use crate::common::Host;
+use crate::shared::{answered, frames, resident};
+use crate::{engine, flags};
 use beamflow::engine::EngineOptions;
 use beamflow::engine::options::Precision;
 use beamflow::engine::tensorrt::request::BatchRequest;
@@ -19,12 +20,6 @@ fn free_on_gpu(engine: &Path) -> usize {
     engine.memory(8).unwrap().unwrap()[0].free
 }
 
-/// Resident memory of this process.
-fn resident() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
 #[tokio::test]
 #[ignore = "needs an NVIDIA GPU"]
 async fn gpu_memory_does_not_grow_over_ten_thousand_batches() {
@@ -34,12 +29,8 @@ async fn gpu_memory_does_not_grow_over_ten_thousand_batches() {
     let host = Host::start(&flags(engine.to_str().unwrap(), &[])).await;
     let mut driver = host.driver().await;
     let datums = frames(FRAMES);
-    let mut batches = async |calls: usize| {
-        for _ in 0..calls {
-            let call = driver.call(futures::stream::iter(datums.clone()));
-            let answer = tokio::time::timeout(NEVER, call).await.unwrap().unwrap();
-            assert_eq!(answer.len(), FRAMES);
-        }
+    let mut batches = async |calls| {
+        answered(&mut driver, calls, &datums).await;
         (free_on_gpu(&engine), resident())
     };
     let (free_before, resident_before) = batches(10).await;

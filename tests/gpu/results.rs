@@ -1,41 +1,11 @@
 //! Results, compared with the CPU engine and with each other.
 
-use crate::common::{Host, MODES, NEVER, values};
-use crate::{MODEL, engine, flags, frames};
+use crate::common::{MODES, values};
+use crate::shared::{MODEL, frames, relative_errors, run};
+use crate::{engine, flags};
 use beamflow::engine::options::Precision;
 use beamflow::engine::tensorrt::request::BatchRequest;
-use beamflow::vertex::client::Datum;
 use std::path::Path;
-
-/// The results of every frame, amplitude and phase, as they were sent.
-async fn run(flags: &[&str], datums: &[Datum]) -> Vec<Vec<Vec<u8>>> {
-    let host = Host::start(flags).await;
-    let mut driver = host.driver().await;
-    let call = driver.call(futures::stream::iter(datums.to_vec()));
-    let answer = tokio::time::timeout(NEVER, call).await.unwrap().unwrap();
-    host.stop().await;
-    let of = |datum: &Datum| {
-        let messages = answer.get(&datum.id).unwrap();
-        messages.iter().map(|m| m.value.clone()).collect()
-    };
-    datums.iter().map(of).collect()
-}
-
-/// For each output, the largest difference divided by the largest value of the reference.
-fn relative_errors(got: &[Vec<Vec<u8>>], reference: &[Vec<Vec<u8>>]) -> Vec<f32> {
-    let all = |results: &[Vec<Vec<u8>>], output: usize| -> Vec<f32> {
-        results.iter().flat_map(|r| values(&r[output])).collect()
-    };
-    let error = |output| {
-        let (got, reference) = (all(got, output), all(reference, output));
-        assert_eq!(got.len(), reference.len());
-        let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0_f32, f32::max);
-        let scale = largest(&mut reference.iter().map(|v| v.abs()));
-        assert!(scale > 0.0, "the reference is all zeros");
-        largest(&mut got.iter().zip(&reference).map(|(a, b)| (a - b).abs())) / scale
-    };
-    (0..reference[0].len()).map(error).collect()
-}
 
 async fn agrees(precision: Precision, limit: f32) {
     let folder = tempfile::tempdir().unwrap();

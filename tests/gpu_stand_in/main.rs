@@ -28,6 +28,9 @@ mod kit;
 mod memory;
 /// Missing parts of a machine, and the messages about them.
 mod missing;
+/// The same for onnxruntime's CUDA provider.
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
 /// Results, and the bytes copied for them.
 mod results;
 /// The program on the stand-in.

@@ -320,7 +320,7 @@ fn every_image_is_of_this_version() {
             let rest = image
                 .strip_prefix(&ours)
                 .unwrap_or_else(|| panic!("{image}"));
-            let flavours = ["", "-tensorrt-rtx", "-tensorrt"];
+            let flavours = ["", "-onnxruntime", "-tensorrt-rtx", "-tensorrt"];
             assert!(flavours.contains(&rest), "{}: {image}", container.place);
         }
     }

@@ -158,9 +158,9 @@ fn every_flavour_has_a_stage_and_a_feature() {
     let stages = lines.iter().filter_map(|line| line.split(" AS on-").nth(1));
     let mut stages: Vec<_> = stages.collect();
     stages.sort_unstable();
-    assert_eq!(stages, ["cpu", "tensorrt", "tensorrt-rtx"]);
+    assert_eq!(stages, ["cpu", "onnxruntime", "tensorrt", "tensorrt-rtx"]);
     let manifest = read("Cargo.toml");
-    for feature in ["tensorrt", "tensorrt-rtx"] {
+    for feature in ["onnxruntime", "tensorrt", "tensorrt-rtx"] {
         assert!(manifest.contains(&format!("\n{feature} = [")), "{feature}");
     }
 }

@@ -81,7 +81,7 @@ EXPORT CUresult cuInit(unsigned) {
 }
 
 EXPORT CUresult cuDriverGetVersion(int* version) {
-    *version = 12080;
+    *version = static_cast<int>(number("STAND_IN_CUDA_VERSION", 12080));
     return CUDA_SUCCESS;
 }
 

@@ -10,12 +10,21 @@
 //! - an engine knows nothing of Numaflow, datums or calls;
 //! - row `k` of every output depends on row `k` of the input alone;
 //! - an engine reports errors as `EngineError`. After one for which `EngineError::is_fatal` holds, the session must be
-//!   dropped.
+//!   dropped;
+//! - only the modules that call NVIDIA's libraries contain `unsafe`: `cuda`, `tensorrt::native` and `onnxruntime::cuda`.
 
 #![deny(unreachable_pub)]
 
 /// What a file is that is not a model.
 mod content;
+/// What engines on NVIDIA GPUs share: the driver, memory, streams.
+#[cfg(any(
+    feature = "tensorrt",
+    feature = "tensorrt-rtx",
+    feature = "onnxruntime"
+))]
+#[allow(unsafe_code)]
+mod cuda;
 /// What can go wrong.
 mod error;
 /// Rewrites `.onnx` models in half precision.
@@ -26,7 +35,7 @@ mod load;
 mod model;
 /// `.onnx` files on the CPU, in pure Rust.
 pub mod onnx;
-/// `.onnx` files on the CPU, with onnxruntime.
+/// `.onnx` files with onnxruntime, on the CPU or on NVIDIA GPUs.
 #[cfg(feature = "onnxruntime")]
 pub mod onnxruntime;
 /// Options for loading an engine and opening its sessions.

@@ -25,7 +25,9 @@ pub fn load(model_path: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>
     match path.extension().and_then(|e| e.to_str()) {
         Some("onnx") => match options.device {
             DeviceKind::Cpu => Ok(Arc::new(onnx::OnnxEngine::load(path, options)?)),
-            DeviceKind::Onnxruntime => load_onnxruntime(path, options),
+            DeviceKind::Onnxruntime | DeviceKind::OnnxruntimeCuda => {
+                load_onnxruntime(path, options)
+            }
             DeviceKind::Cuda => tensorrt::load_onnx(path, options),
         },
         Some("engine" | "plan" | "trt") => tensorrt::load(path, options),
@@ -57,9 +59,11 @@ const BEGINNING: u64 = 1 << 20;
 
 #[cfg(feature = "onnxruntime")]
 fn load_onnxruntime(path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
-    Ok(Arc::new(onnxruntime::OnnxRuntimeEngine::load(
-        path, options,
-    )?))
+    use onnxruntime::{OnnxRuntimeCudaEngine, OnnxRuntimeEngine};
+    Ok(match options.device {
+        DeviceKind::OnnxruntimeCuda => Arc::new(OnnxRuntimeCudaEngine::load(path, options)?),
+        _ => Arc::new(OnnxRuntimeEngine::load(path, options)?),
+    })
 }
 
 #[cfg(not(feature = "onnxruntime"))]

@@ -15,6 +15,8 @@ pub enum DeviceKind {
     Onnxruntime,
     /// An NVIDIA GPU, with a TensorRT engine that is built at start and cached.
     Cuda,
+    /// An NVIDIA GPU, with onnxruntime's CUDA provider; nothing is built.
+    OnnxruntimeCuda,
 }
 
 /// The precision that an engine is built with.
@@ -25,6 +27,8 @@ pub enum Precision {
     /// The types of the model.
     #[default]
     Fp32,
+    /// The types of the model, but the factors of products are rounded to the 10 bits that TF32 has.
+    Tf32,
     /// Weights, input and most operations in half precision; sensitive operations and outputs in single precision.
     Fp16,
 }
@@ -33,6 +37,7 @@ impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Fp32 => "fp32",
+            Self::Tf32 => "tf32",
             Self::Fp16 => "fp16",
         })
     }

@@ -148,7 +148,7 @@ impl Given {
             input: tensor(
                 "frames",
                 match self.precision {
-                    Precision::Fp32 => Element::F32,
+                    Precision::Fp32 | Precision::Tf32 => Element::F32,
                     Precision::Fp16 => Element::F16,
                 },
             ),

@@ -14,8 +14,7 @@
 //!   dropped on its lane's thread;
 //! - a run returns only when the GPU no longer uses the memory of the batch, also after an error;
 //! - an error of the CUDA driver during a run is `EngineError::DeviceLost`, because the context is unreliable after it.
-//!   The exception is a refused launch on a stream that still works;
-//! - `native` is the only module of the program that contains `unsafe`.
+//!   The exception is a refused launch on a stream that still works.
 
 /// The description of an engine file, stored next to it.
 pub mod description;

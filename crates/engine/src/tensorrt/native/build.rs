@@ -1,10 +1,10 @@
 //! Builds an engine file and its description from an `.onnx` file.
 
-use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Missing};
 use super::messages;
 use super::progress::Monitor;
 use crate::Cause;
+use crate::cuda::gpu::{self, Gpu, NoGpu};
 use crate::options::Precision;
 use crate::tensorrt::BuildProgress;
 use crate::tensorrt::description::{Description, sha256};
@@ -132,12 +132,12 @@ impl Target {
             });
         }
         let gpus = gpu::open(&request.devices).map_err(|missing| match missing {
-            Missing::Driver if cfg!(feature = "tensorrt-rtx") => NoTarget::Unknown(
+            NoGpu::Driver if cfg!(feature = "tensorrt-rtx") => NoTarget::Unknown(
                 "this machine has no GPU to build for: name the target GPU with --compute-capability (8.0 for an \
                  A100, 8.9 for an L4)"
                     .into(),
             ),
-            missing => NoTarget::Missing(missing),
+            missing => NoTarget::Missing(missing.into()),
         })?;
         let gpu = gpus.into_iter().next();
         Ok(Self {
@@ -177,7 +177,9 @@ fn build_plan(
     let mut parser = OnnxParser::new(network, logger).map_err(explain)?;
     match request.precision {
         // Parsed by path, because weights may be in files next to it.
-        Precision::Fp32 => parser.parse_from_file(&request.model.to_string_lossy(), 2),
+        Precision::Fp32 | Precision::Tf32 => {
+            parser.parse_from_file(&request.model.to_string_lossy(), 2)
+        }
         Precision::Fp16 => {
             let half = crate::fp16::to_half(source).map_err(Cause::of)?;
             tracing::info!("{}", half.summary);

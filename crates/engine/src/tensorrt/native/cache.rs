@@ -9,9 +9,9 @@
 
 use super::build::{build_unkept, cannot_keep};
 use super::engine::TensorRtEngine;
-use super::gpu;
 use super::library;
 use crate::Cause;
+use crate::cuda::gpu::{self, NoGpu};
 use crate::tensorrt::BuildProgress;
 use crate::tensorrt::description::{Description, sha256};
 use crate::tensorrt::request::{BuildRequest, USUAL_ROWS};
@@ -44,10 +44,10 @@ pub(crate) fn load_onnx(
                 .into(),
         ));
     }
-    let gpus = gpu::open(&options.devices).map_err(missing)?;
+    let gpus = gpu::open(&options.devices).map_err(|none| missing(none.into()))?;
     let version = library::load(options.library_path.as_deref()).map_err(missing)?;
     let Some(first) = gpus.first() else {
-        return Err(missing(library::Missing::NoGpu));
+        return Err(missing(NoGpu::None.into()));
     };
     if let Some(other) = gpus.iter().find(|gpu| gpu.model != first.model) {
         return Err(fail(format!(

@@ -1,9 +1,9 @@
 //! A loaded engine file: its GPUs, its tensors, and the device memory that a session takes.
 
-use super::gpu::{self, Gpu};
 use super::library::{self, FLAVOUR, Version};
 use super::plan::Plan;
 use super::session::{SessionOptions, TensorRtSession};
+use crate::cuda::gpu::{self, Gpu};
 use crate::room::DeviceMemory;
 use crate::tensorrt::description::{Description, OpenedOn};
 use crate::{Cause, content, onnx};
@@ -78,7 +78,7 @@ impl TensorRtEngine {
             path: path.to_owned(),
             reason,
         };
-        let gpus = gpu::open(&options.devices).map_err(missing)?;
+        let gpus = gpu::open(&options.devices).map_err(|none| missing(none.into()))?;
         let version = library::load(options.library_path.as_deref()).map_err(missing)?;
         if let Some(other) = description.as_ref().and_then(|d| mismatch(d, version)) {
             return Err(fail(other.into()));
@@ -107,23 +107,14 @@ impl TensorRtEngine {
         Ok(engine)
     }
 
-    /// The memory that a session on GPU `device` takes in addition to its batch's rows, in bytes. The first session
-    /// loads what all sessions share, so the second one is measured, if there is room for it.
+    /// The memory that a session on GPU `device` takes in addition to its batch's rows, in bytes.
     fn measure(&self, device: usize) -> Result<usize, EngineError> {
         let Some(gpu) = self.gpus.get(device) else {
             return Ok(0);
         };
         let rows = self.model.batch.least();
-        let place = |lane| Place { lane, device, rows };
-        let empty = gpu.free_memory()?;
-        let first = self.session(place(0))?;
-        let one = gpu.free_memory()?;
-        let taken = match self.session(place(1)) {
-            Ok(_second) => one.saturating_sub(gpu.free_memory()?),
-            Err(EngineError::Session { .. } | EngineError::Run(_)) => empty.saturating_sub(one),
-            Err(error) => return Err(error),
-        };
-        drop(first);
+        let open = |lane| self.session(Place { lane, device, rows });
+        let taken = gpu::taken_by_session(gpu, open)?;
         Ok(taken.saturating_sub(self.model.batch_bytes(rows)))
     }
 
@@ -164,7 +155,7 @@ impl TensorRtEngine {
     pub(crate) fn opened_on(&self) -> Result<Vec<OpenedOn>, EngineError> {
         let memory = self.memory(self.model.batch.best())?.unwrap_or_default();
         let opened = |(gpu, memory): (&Gpu, DeviceMemory)| OpenedOn {
-            device: describe(gpu),
+            device: gpu.describe(),
             free: memory.free,
             per_lane: memory.per_lane,
         };
@@ -203,20 +194,13 @@ fn read(
     })
 }
 
-fn describe(gpu: &Gpu) -> String {
-    format!(
-        "{} ({}, compute capability {})",
-        gpu.name, gpu.model, gpu.compute_capability
-    )
-}
-
 impl Engine for TensorRtEngine {
     fn model(&self) -> &ModelSpec {
         &self.model
     }
 
     fn description(&self) -> String {
-        let gpus: Vec<_> = self.gpus.iter().map(describe).collect();
+        let gpus: Vec<_> = self.gpus.iter().map(Gpu::describe).collect();
         format!(
             "{FLAVOUR} {} on {}, {}",
             self.version,
@@ -275,14 +259,6 @@ impl Engine for TensorRtEngine {
     }
 
     fn allocate(&self, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
-        // Page-locked memory works for all GPUs, regardless of which one allocates it. A lost GPU cannot allocate, so
-        // the next one is tried.
-        let mut gpus = self.gpus.iter();
-        let Some(first) = gpus.next() else {
-            return crate::ordinary_memory(element, elements);
-        };
-        gpus.fold(gpu::page_locked(first, element, elements), |had, gpu| {
-            had.or_else(|_| gpu::page_locked(gpu, element, elements))
-        })
+        gpu::page_locked(&self.gpus, element, elements)
     }
 }

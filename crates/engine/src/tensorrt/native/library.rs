@@ -4,6 +4,7 @@
 //! version, and the same minor version or a later one. NVIDIA adds methods in minor versions and removes none.
 
 use crate::Cause;
+use crate::cuda::gpu::NoGpu;
 use libloading::{Library, Symbol};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -47,17 +48,8 @@ impl std::fmt::Display for Version {
 /// What is missing on this machine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Missing {
-    #[error(
-        "there is no NVIDIA driver here (libcuda.so.1 is not found): install it, or in Kubernetes set nvidia.com/gpu \
-         in the container's limits and runtimeClassName: nvidia"
-    )]
-    Driver,
-    #[error("cannot initialise the NVIDIA driver: {0}")]
-    DriverRefuses(#[source] Cause),
-    #[error("--devices selects GPU {ordinal}, but this machine has {count}, numbered from 0")]
-    Gpu { ordinal: usize, count: usize },
-    #[error("there is a driver, but no NVIDIA GPU")]
-    NoGpu,
+    #[error(transparent)]
+    Gpu(#[from] NoGpu),
     #[error(
         "{name} cannot be opened ({reason}): install {FLAVOUR} {}.{}, or name its folder with --tensorrt-path",
         needed().major, needed().minor

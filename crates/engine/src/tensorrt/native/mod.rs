@@ -1,13 +1,13 @@
-//! TensorRT and CUDA, through their libraries. The only module of this program that contains `unsafe`.
+//! TensorRT, through its library.
 
+/// Device memory of one session.
+mod buffer;
 /// Builds an engine file from an `.onnx` file.
 mod build;
 /// Engines built at start, and their cache.
 mod cache;
 /// A loaded engine file.
 mod engine;
-/// The CUDA driver: GPUs and memory.
-mod gpu;
 /// Compilation of an engine's kernels.
 mod kernels;
 /// The libraries that are opened at run time.

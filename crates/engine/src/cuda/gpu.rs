@@ -1,16 +1,31 @@
-//! The CUDA driver: GPUs, device memory, page-locked host memory.
+//! The CUDA driver: GPUs, and page-locked host memory.
 
-use super::library::Missing;
 use crate::options::DeviceSelection;
 use crate::{Cause, EngineError, HostBuffer, HostMemory};
 use beamflow_frame::values::{Element, Values, ValuesMut};
 use cudarc::driver::sys::{self, CUdevice_attribute};
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
+use cudarc::driver::{CudaContext, DriverError, result};
 use half::f16;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// A GPU and its primary context, which TensorRT uses as well.
+/// Why there is no GPU to use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoGpu {
+    #[error(
+        "there is no NVIDIA driver here (libcuda.so.1 is not found): install it, or in Kubernetes set nvidia.com/gpu \
+         in the container's limits and runtimeClassName: nvidia"
+    )]
+    Driver,
+    #[error("cannot initialise the NVIDIA driver: {0}")]
+    DriverRefuses(#[source] Cause),
+    #[error("--devices selects GPU {ordinal}, but this machine has {count}, numbered from 0")]
+    Number { ordinal: usize, count: usize },
+    #[error("there is a driver, but no NVIDIA GPU")]
+    None,
+}
+
+/// A GPU and its primary context, which TensorRT and onnxruntime use as well.
 #[derive(Clone, Debug)]
 pub(crate) struct Gpu {
     pub context: Arc<CudaContext>,
@@ -28,20 +43,29 @@ pub(crate) fn has_driver() -> bool {
     unsafe { sys::is_culib_present() }
 }
 
+/// The CUDA version that the driver is for: 1000 times the major version, and 10 times the minor one.
+#[cfg(feature = "onnxruntime")]
+pub(crate) fn driver_version() -> Result<i32, DriverError> {
+    let mut version = 0;
+    // SAFETY: the driver writes one number there. The driver is open.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+    Ok(version)
+}
+
 /// Opens the selected GPUs.
-pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
+pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, NoGpu> {
     if !has_driver() {
-        return Err(Missing::Driver);
+        return Err(NoGpu::Driver);
     }
-    let refused = |error: DriverError| Missing::DriverRefuses(Cause::of(error));
+    let refused = |error: DriverError| NoGpu::DriverRefuses(Cause::of(error));
     result::init().map_err(|error| match error {
-        DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE) => Missing::NoGpu,
+        DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE) => NoGpu::None,
         other => refused(other),
     })?;
     let count = CudaContext::device_count().map_err(refused)?;
     let count = usize::try_from(count).unwrap_or_default();
     if count == 0 {
-        return Err(Missing::NoGpu);
+        return Err(NoGpu::None);
     }
     let ordinals = match selection {
         DeviceSelection::All => (0..count).collect(),
@@ -51,7 +75,7 @@ pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, Missing> {
         .into_iter()
         .map(|ordinal| {
             if ordinal >= count {
-                return Err(Missing::Gpu { ordinal, count });
+                return Err(NoGpu::Number { ordinal, count });
             }
             Gpu::open(ordinal).map_err(refused)
         })
@@ -75,6 +99,14 @@ impl Gpu {
         })
     }
 
+    /// The name, the model and the compute capability, for the log.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "{} ({}, compute capability {})",
+            self.name, self.model, self.compute_capability
+        )
+    }
+
     /// Free device memory, in bytes.
     pub(crate) fn free_memory(&self) -> Result<usize, EngineError> {
         self.context
@@ -84,6 +116,24 @@ impl Gpu {
     }
 }
 
+/// The memory that a session takes on `gpu`, in bytes. `open` opens one on a lane. The first session loads what all
+/// sessions share, so the second one is measured, if there is room for it.
+pub(crate) fn taken_by_session<S>(
+    gpu: &Gpu,
+    open: impl Fn(usize) -> Result<S, EngineError>,
+) -> Result<usize, EngineError> {
+    let empty = gpu.free_memory()?;
+    let first = open(0)?;
+    let one = gpu.free_memory()?;
+    let taken = match open(1) {
+        Ok(_second) => one.saturating_sub(gpu.free_memory()?),
+        Err(EngineError::Session { .. } | EngineError::Run(_)) => empty.saturating_sub(one),
+        Err(error) => return Err(error),
+    };
+    drop(first);
+    Ok(taken)
+}
+
 /// The error for a failed driver call: the context is unreliable after it.
 pub(crate) fn lost(error: DriverError) -> EngineError {
     EngineError::DeviceLost(Cause::of(error).in_words(format!("CUDA driver error: {error}")))
@@ -91,64 +141,35 @@ pub(crate) fn lost(error: DriverError) -> EngineError {
 
 /// Makes `context` current on this thread, to free memory. `bind_to_thread` would first report an error that the drop
 /// of another object left in the context, and the memory would not be freed.
-fn make_current(context: &CudaContext) -> Result<(), DriverError> {
+pub(crate) fn make_current(context: &CudaContext) -> Result<(), DriverError> {
     // SAFETY: the reference keeps the context alive.
     unsafe { result::ctx::set_current(context.cu_ctx()) }
 }
 
-/// Device memory of one session.
-pub(crate) struct DeviceBuffer {
-    address: sys::CUdeviceptr,
-    bytes: usize,
-    context: Arc<CudaContext>,
+/// A piece of device memory: its address and its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    pub(crate) address: sys::CUdeviceptr,
+    pub(crate) bytes: usize,
 }
 
-impl DeviceBuffer {
-    /// Allocates `bytes` bytes. They are zeroed before any work that is enqueued on `stream` later.
-    pub(crate) fn new(stream: &CudaStream, bytes: usize) -> Result<Self, DriverError> {
-        let context = stream.context();
-        context.bind_to_thread()?;
-        // SAFETY: the context is current. The driver refuses a size of 0, so at least one byte is allocated. Only work
-        // on this stream uses the memory, and the memset below is the first such work.
-        let address = unsafe { result::malloc_sync(bytes.max(1)) }?;
-        let buffer = Self {
-            address,
-            bytes,
-            context: Arc::clone(context),
-        };
-        // SAFETY: `address` has at least `bytes` bytes, and no other code has it yet.
-        unsafe { result::memset_d8_async(address, 0, bytes, stream.cu_stream()) }?;
-        Ok(buffer)
-    }
-
-    pub(crate) const fn address(&self) -> sys::CUdeviceptr {
-        self.address
-    }
-
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Drop for DeviceBuffer {
-    fn drop(&mut self) {
-        // SAFETY: the address came from malloc_sync in this context and is freed once. A session waits for its stream
-        // before it is dropped. A session that failed to open has enqueued only the memset, and the driver waits for
-        // that.
-        let freed =
-            make_current(&self.context).and_then(|()| unsafe { result::free_sync(self.address) });
-        if let Err(error) = freed {
-            tracing::debug!(%error, "Cannot free device memory; it is freed with its context.");
-        }
-    }
-}
-
-/// Page-locked host memory for `elements` values, zeroed. Every GPU copies from it at full speed.
+/// Page-locked host memory for `elements` values, zeroed. Every GPU copies from it at full speed, regardless of which one
+/// allocates it. A lost GPU cannot allocate, so the next one is tried.
 pub(crate) fn page_locked(
-    gpu: &Gpu,
+    gpus: &[Gpu],
     element: Element,
     elements: usize,
 ) -> Result<HostBuffer, EngineError> {
+    let mut gpus = gpus.iter();
+    let Some(first) = gpus.next() else {
+        return crate::ordinary_memory(element, elements);
+    };
+    gpus.fold(page_locked_by(first, element, elements), |had, gpu| {
+        had.or_else(|_| page_locked_by(gpu, element, elements))
+    })
+}
+
+fn page_locked_by(gpu: &Gpu, element: Element, elements: usize) -> Result<HostBuffer, EngineError> {
     Ok(match element {
         Element::F32 => Box::new(PageLocked::<f32>::new(gpu, elements)?),
         Element::F16 => Box::new(PageLocked::<f16>::new(gpu, elements)?),
