@@ -31,7 +31,7 @@ pub mod inference;
 /// From the command line to the exit code.
 mod program;
 /// Where results go.
-#[cfg(feature = "pva")]
+#[cfg(any(feature = "pva", feature = "hdf5"))]
 pub(crate) mod sink;
 /// Where frames come from.
 pub(crate) mod source;

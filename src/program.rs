@@ -1,5 +1,7 @@
 //! Parse → start logs → run the command → exit code.
 
+#[cfg(feature = "hdf5")]
+use crate::app::file_sink;
 use crate::app::map::Stopped;
 use crate::app::{exit, map, source};
 #[cfg(feature = "pva")]
@@ -57,6 +59,11 @@ pub fn run() -> ExitCode {
             Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
             outcome => conclude(outcome),
         },
+        #[cfg(feature = "hdf5")]
+        Some(Command::FileSink(args)) => match runtime.block_on(file_sink::run(args)) {
+            Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+            outcome => conclude(outcome),
+        },
         #[cfg(feature = "pva")]
         Some(Command::SimulateIoc(args)) => match runtime.block_on(simulate_ioc::run(args)) {
             Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
@@ -91,6 +98,8 @@ fn start_log(cli: &Cli) -> Result<LogGuard, String> {
         Some(Command::PvaSource(args)) => (args.log, true),
         #[cfg(feature = "pva")]
         Some(Command::PvaSink(args)) => (args.log, true),
+        #[cfg(feature = "hdf5")]
+        Some(Command::FileSink(args)) => (args.log, true),
         #[cfg(feature = "pva")]
         Some(Command::SimulateIoc(args)) => (args.log, true),
         Some(_) => (LogArgs::default(), false),

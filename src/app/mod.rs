@@ -2,6 +2,9 @@
 
 /// How the process ends when something in it hangs.
 pub(crate) mod exit;
+/// The sink vertex: results as files.
+#[cfg(feature = "hdf5")]
+pub(crate) mod file_sink;
 /// The map vertex: engine → lanes → handler → host.
 pub mod map;
 /// The sink vertex: results as PVs.

@@ -12,6 +12,9 @@ mod bench_engine;
 mod build_engine;
 /// `beamflow demo`.
 mod demo;
+/// `beamflow file-sink`.
+#[cfg(feature = "hdf5")]
+mod file_sink;
 /// Flags of the engine, shared by several commands.
 mod gpu;
 /// `beamflow inspect`.
@@ -32,6 +35,9 @@ mod pva_sink;
 /// `beamflow pva-source`.
 #[cfg(feature = "pva")]
 mod pva_source;
+/// The type and shape of raw results.
+#[cfg(any(feature = "pva", feature = "hdf5"))]
+mod raw;
 /// Arguments and environment variables, read by one set of rules.
 mod reader;
 /// The size of a simulated scan.
@@ -55,6 +61,8 @@ pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use bench_engine::BenchEngineArgs;
 pub(crate) use build_engine::BuildEngineArgs;
 pub(crate) use demo::DemoArgs;
+#[cfg(feature = "hdf5")]
+pub(crate) use file_sink::FileSinkArgs;
 pub(crate) use inspect::InspectArgs;
 #[cfg(feature = "pva")]
 pub(crate) use ioc::SimulateIocArgs;
@@ -114,6 +122,9 @@ pub enum Command {
     /// Serves results as PVs (EPICS pvAccess, NTNDArray) for viewers, as a Numaflow sink.
     #[cfg(feature = "pva")]
     PvaSink(PvaSinkArgs),
+    /// Writes results to HDF5 files, one for each scan, as a Numaflow sink.
+    #[cfg(feature = "hdf5")]
+    FileSink(FileSinkArgs),
     /// Serves simulated frames as an EPICS PV, so that a pipeline with PVA runs without a beamline.
     #[cfg(feature = "pva")]
     SimulateIoc(SimulateIocArgs),

@@ -6,6 +6,7 @@ use super::parse::{
     AddressOrOff, RateOrOff, TimeOrOff, address, address_or_off, port, rate_or_off, time_or_off,
     whole_number,
 };
+use super::raw::raw;
 use crate::config::ConfigError;
 use crate::frame::{BadValue, Dtype, FrameShape};
 use crate::pva::ServerOptions;
@@ -129,18 +130,7 @@ impl PvaSinkArgs {
                 "at most 16 outputs can have a PV; name fewer",
             ));
         }
-        let raw = match (self.output_dtype, self.output_shape) {
-            (Some(dtype), Some(shape)) => Some((dtype, shape)),
-            (None, None) => None,
-            (Some(dtype), None) => {
-                let reason = "raw results have a shape, too; add --output-shape";
-                return Err(wrong("--output-dtype", dtype.to_string(), reason));
-            }
-            (None, Some(shape)) => {
-                let reason = "raw results have a type, too; add --output-dtype";
-                return Err(wrong("--output-shape", shape.to_string(), reason));
-            }
-        };
+        let raw = raw(self.output_dtype, self.output_shape)?;
         let settings = Settings {
             prefix: self.prefix.replace('*', replica),
             outputs: self.outputs.clone(),

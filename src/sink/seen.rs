@@ -20,6 +20,12 @@ impl<T: Clone + Eq + Hash> Seen<T> {
         }
     }
 
+    /// Whether `item` is remembered.
+    #[cfg(feature = "hdf5")]
+    pub(crate) fn has(&self, item: &T) -> bool {
+        self.items.contains(item)
+    }
+
     /// Notes `item`, and forgets the oldest if there is no room. False if it came before.
     pub(crate) fn insert(&mut self, item: T) -> bool {
         if !self.items.insert(item.clone()) {

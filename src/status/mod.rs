@@ -5,6 +5,9 @@
 mod drawing;
 /// The formats of metrics.
 mod exposition;
+/// The status of a file sink.
+#[cfg(feature = "hdf5")]
+pub(crate) mod file_sink;
 /// The last two minutes, second by second.
 mod history;
 /// The HTTP server.

@@ -270,6 +270,53 @@ mod sink {
 #[cfg(feature = "pva")]
 pub(crate) use sink::*;
 
+/// Metrics of the file sink.
+#[cfg(feature = "hdf5")]
+mod file {
+    use super::{Name, name};
+
+    pub(crate) const FILE_RESULTS: Name = name(
+        "file_results",
+        "Messages that are results, those that came before included",
+    );
+    pub(crate) const FILE_WRITTEN: Name = name("file_written", "Results in a file, flushed");
+    pub(crate) const FILE_DUPLICATES: Name =
+        name("file_duplicates", "Results that were in a file already");
+    pub(crate) const FILE_LATE: Name = name(
+        "file_late",
+        "Results not written, because the file of their series was complete",
+    );
+    pub(crate) const FILE_UNFIT: Name = name(
+        "file_unfit",
+        "Results not written, because of their output or their shape",
+    );
+    pub(crate) const FILE_FAILED: Name = name(
+        "file_failed",
+        "Results that could not be written; Numaflow sends them again",
+    );
+    pub(crate) const FILE_ROUNDED: Name = name(
+        "file_rounded",
+        "Results whose values were rounded to float32",
+    );
+    pub(crate) const FILE_NO_RESULTS: Name =
+        name("file_no_results", "Messages that are no results, by reason");
+    pub(crate) const FILE_FRAMES: Name =
+        name("file_frames", "Frames of which at least one result came");
+    pub(crate) const FILE_GAP_FRAMES: Name = name(
+        "file_gap_frames",
+        "Frames that are missing among those that came",
+    );
+    pub(crate) const FILE_GAP_FRAMES_FILLED: Name = name(
+        "file_gap_frames_filled",
+        "Frames that came after they had been counted as missing",
+    );
+    pub(crate) const FILE_COMPLETED: Name = name("file_completed", "Files that are complete");
+    pub(crate) const FILE_OPEN: Name = name("file_open", "Files that grow");
+    pub(crate) const FILE_OPEN_ROWS: Name = name("file_open_rows", "Frames in the files that grow");
+}
+#[cfg(feature = "hdf5")]
+pub(crate) use file::*;
+
 impl Name {
     /// Registers `metric` under this name.
     #[allow(clippy::disallowed_methods, reason = "the one way to register")]

@@ -27,6 +27,9 @@ mod disk;
 mod engine_commands;
 /// Engine faults: every datum is answered.
 mod faults;
+/// `beamflow file-sink`, and h5py as a reader of its files.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+mod file_sink;
 /// Folders that cannot be written to.
 mod folders;
 /// Missing frame numbers.

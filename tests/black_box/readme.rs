@@ -15,6 +15,8 @@ const TABLES: &[(&[&str], &str)] = &[
     (&["pva-source"], "Frames from a detector"),
     #[cfg(feature = "pva")]
     (&["pva-sink"], "Results for viewers"),
+    #[cfg(feature = "hdf5")]
+    (&["file-sink"], "Results as files"),
 ];
 
 /// Flag → (environment variable, default), from the command's `--help`.

@@ -92,7 +92,7 @@ impl Source {
         let mut command = Command::new(PROGRAM);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if ["SOURCE_", "PVA_", "EPICS_"]
+            if ["SOURCE_", "PVA_", "FILE_", "EPICS_"]
                 .iter()
                 .any(|own| text.starts_with(own))
             {
@@ -151,6 +151,12 @@ impl Source {
         };
         eventually("the address", || told().is_some()).await;
         told().unwrap()
+    }
+
+    #[cfg(feature = "hdf5")]
+    /// Sends SIGKILL, and waits until the program is gone.
+    pub async fn kill(mut self) {
+        self.process.kill().await.unwrap();
     }
 
     /// Sends SIGTERM, as Kubernetes does; the program must exit with code 0. Returns its log.

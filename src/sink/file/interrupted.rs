@@ -1,0 +1,45 @@
+//! Files that an earlier process did not finish: repaired at the start, and continued if their series goes on.
+
+use super::name;
+use super::scan::ScanFile;
+use crate::sink::result::Received;
+use std::path::Path;
+
+/// The files of `folder` that are not complete, repaired. One that cannot be repaired keeps its name and is left alone.
+pub(super) fn find(folder: &Path) -> std::io::Result<Vec<ScanFile>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_partial = path
+            .to_str()
+            .is_some_and(|path| path.ends_with(name::PARTIAL));
+        if !is_partial {
+            continue;
+        }
+        match ScanFile::of(path) {
+            Ok(file) => {
+                tracing::info!(
+                    path = %file.path().display(),
+                    rows = file.rows(),
+                    "A file of an earlier process is repaired: it is continued if its series goes on, and completed otherwise."
+                );
+                found.push(file);
+            }
+            Err(error) => tracing::warn!(%error, "A file of an earlier process is left alone."),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a file is of the series of this frame.
+pub(super) fn is_of(file: &ScanFile, received: &Received) -> bool {
+    let about = file.about();
+    if *about.pv != *received.identity.pv {
+        return false;
+    }
+    match (about.series_start, received.series_start) {
+        (Some(before), Some(now)) => before == now,
+        // A source that does not name its series: the frame is in the file, as one that is delivered again is.
+        _ => about.scan == received.scan && file.has(received),
+    }
+}

@@ -1,0 +1,23 @@
+//! What the flags of the file sink say.
+
+use crate::sink::result::Raw;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Outputs that a file may have.
+pub(crate) const MOST_OUTPUTS: usize = 16;
+
+/// See the module's essay.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The folder of the files.
+    pub(crate) folder: PathBuf,
+    /// The outputs that are written; empty: those of the first read batch of a file.
+    pub(crate) outputs: Vec<String>,
+    /// Rows of a file, at most; the next frame begins another one.
+    pub(crate) frames_per_file: u64,
+    /// A file is complete when nothing has come for so long; `None`: only when its series ends.
+    pub(crate) idle: Option<Duration>,
+    /// The type and shape of raw results.
+    pub(crate) raw: Raw,
+}
