@@ -98,6 +98,7 @@ fn pointed_to() -> Vec<(&'static str, String)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let documents = [
         "README.md",
+        "docs/beamline.md",
         "docs/migration.md",
         "docs/operations.md",
         "docs/reliability.md",
