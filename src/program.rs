@@ -105,6 +105,7 @@ fn start_log(cli: &Cli) -> Result<LogGuard, String> {
         Some(_) => (LogArgs::default(), false),
     };
     let LogArgs { log_format, debug } = args;
+    let is_demo = matches!(cli.command, Some(Command::Demo(_)));
     let directives = match logs::directives() {
         Err(mistake) if serves => return Err(mistake),
         Err(mistake) => {
@@ -113,6 +114,8 @@ fn start_log(cli: &Cli) -> Result<LogGuard, String> {
         }
         Ok(directives) => directives,
     };
+    // What the demo has to say it prints.
+    let directives = directives.or_else(|| is_demo.then(logs::warnings));
     Ok(logs::start(log_format, debug, directives))
 }
 

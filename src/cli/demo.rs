@@ -11,7 +11,18 @@ pub struct DemoArgs {
     #[arg(long, default_value = "30", value_name = "POINTS", value_parser = whole_number::<2, 100>)]
     pub(crate) points: usize,
 
-    /// Frames per second that the detector delivers; if not given, as fast as the responses arrive.
+    /// The whole beamline on this machine: a simulated detector as an EPICS PV, source, sidecar, a live mosaic on a page,
+    /// and an HDF5 file.
+    #[cfg(all(feature = "pva", feature = "hdf5"))]
+    #[arg(long, conflicts_with = "seed")]
+    pub(crate) live: bool,
+
+    /// The folder for the HDF5 file of --live.
+    #[cfg(all(feature = "pva", feature = "hdf5"))]
+    #[arg(long, default_value = "beamflow-demo", value_name = "FOLDER")]
+    pub(crate) results: PathBuf,
+
+    /// Frames per second that the detector delivers; if not given, as fast as the responses arrive, and 100 with --live.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) fps: Option<f64>,
 

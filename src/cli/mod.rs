@@ -72,6 +72,8 @@ pub(crate) use pva_sink::PvaSinkArgs;
 #[cfg(feature = "pva")]
 pub(crate) use pva_source::PvaSourceArgs;
 pub(crate) use reader::serving_variables;
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+pub(crate) use reader::variables_of;
 pub use reader::{Reading, Stop, command, read};
 pub(crate) use scan::{TooLarge, check_memory};
 pub(crate) use send::SendArgs;

@@ -26,7 +26,13 @@ use std::path::PathBuf;
 pub(crate) const PLACES: [&str; 2] = ["TENSORRT_PATH", "ENGINE_CACHE"];
 
 /// The commands that serve beside the sidecar, with variables of their own.
-const SERVERS: [&str; 4] = ["simulate-source", "simulate-ioc", "pva-source", "pva-sink"];
+const SERVERS: [&str; 5] = [
+    "simulate-source",
+    "simulate-ioc",
+    "pva-source",
+    "pva-sink",
+    "file-sink",
+];
 
 /// What the arguments and the environment say.
 #[derive(Debug)]
@@ -74,6 +80,18 @@ pub(crate) fn serving_variables() -> Vec<String> {
         .map(str::to_owned)
         .collect();
     names
+}
+
+/// The variables that the command `name` reads.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+pub(crate) fn variables_of(name: &str) -> Vec<String> {
+    let command = command();
+    let arguments = command
+        .find_subcommand(name)
+        .map(Command::get_arguments)
+        .into_iter();
+    let names = arguments.flatten().filter_map(variable);
+    names.map(str::to_owned).collect()
 }
 
 /// Reads `arguments`, without the program's name, and the variables of `environment`.

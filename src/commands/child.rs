@@ -1,7 +1,9 @@
-//! A sidecar in a process of its own: this program, started again to serve on a temporary socket.
+//! A part of a pipeline in a process of its own: this program, started again, as a sidecar or as another vertex.
 
 use crate::cli;
 use crate::telemetry::logs;
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+use crate::vertex::client::pipeline::Address;
 use crate::vertex::client::{Driver, DriverError};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
@@ -91,17 +93,24 @@ impl ChildSidecar {
     ///
     /// # Errors
     /// [`ChildError::System`].
-    pub(crate) fn start_peer(mut command: Command, folder: &Path) -> Result<Self, ChildError> {
+    pub(crate) fn start_peer(command: Command, folder: &Path) -> Result<Self, ChildError> {
+        Self::spawn(command, folder, true)
+    }
+
+    fn spawn(mut command: Command, folder: &Path, has_socket: bool) -> Result<Self, ChildError> {
         let log = folder.join("sidecar.log");
         let sock = folder.join("batchmap.sock");
         let server_info = folder.join("mapper-server-info");
         let system = |doing| move |source| ChildError::System { doing, source };
         let log_file = std::fs::File::create(&log).map_err(system("write the sidecar's log"))?;
+        if has_socket {
+            command
+                .arg("--sock-path")
+                .arg(&sock)
+                .arg("--server-info-path")
+                .arg(&server_info);
+        }
         let process = command
-            .arg("--sock-path")
-            .arg(&sock)
-            .arg("--server-info-path")
-            .arg(&server_info)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)
@@ -113,6 +122,58 @@ impl ChildSidecar {
             log,
             sock,
             server_info,
+        })
+    }
+
+    /// Starts a command of `program` that is a source or a sink, with `flags`; without `has_socket`, one that numa does not
+    /// connect to.
+    ///
+    /// # Errors
+    /// [`ChildError::System`].
+    #[cfg(all(feature = "pva", feature = "hdf5"))]
+    pub(crate) fn start_part(
+        program: &Path,
+        name: &str,
+        folder: &Path,
+        flags: &[String],
+        has_socket: bool,
+    ) -> Result<Self, ChildError> {
+        let mut command = Command::new(program);
+        // The child must not take the settings of this process's environment.
+        for name in cli::variables_of(name) {
+            command.env_remove(name);
+        }
+        command.env_remove("RUST_LOG").arg(name).args(flags);
+        Self::spawn(command, folder, has_socket)
+    }
+
+    /// Where numa connects to it.
+    #[cfg(all(feature = "pva", feature = "hdf5"))]
+    pub(crate) fn address(&self) -> Address {
+        Address::new(&self.sock, &self.server_info)
+    }
+
+    /// Waits until its log has `words`, and returns what follows them up to the next space.
+    ///
+    /// # Errors
+    /// [`ChildError::NotReady`] if it ends instead, or takes too long.
+    #[cfg(all(feature = "pva", feature = "hdf5"))]
+    pub(crate) async fn told(&mut self, words: &str) -> Result<String, ChildError> {
+        let told = async {
+            loop {
+                let log = self.log();
+                if let Some((_, rest)) = log.split_once(words)
+                    && let Some((value, _)) = rest.split_once(char::is_whitespace)
+                {
+                    return value.to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let outcome = tokio::time::timeout(READY_WITHIN, told).await;
+        outcome.map_err(|_| ChildError::NotReady {
+            source: Box::new(DriverError::Closed),
+            log: self.log_tail(),
         })
     }
 

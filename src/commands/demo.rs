@@ -21,7 +21,7 @@ use numaflow::proto::map::map_response::Result as Message;
 use std::path::Path;
 
 /// The project's own model; models/README.md says how it was trained.
-const MODEL: &[u8] = include_bytes!("../../models/ptychonn_64.onnx");
+pub(super) const MODEL: &[u8] = include_bytes!("../../models/ptychonn_64.onnx");
 
 /// The outputs that are stitched.
 const OUTPUTS: [&str; 2] = ["amplitude", "phase"];
@@ -61,6 +61,10 @@ pub(crate) enum DemoError {
         /// Whether all modes gave the same results.
         same: bool,
     },
+    /// A part of the pipeline did not do what it should.
+    #[cfg(all(feature = "pva", feature = "hdf5"))]
+    #[error(transparent)]
+    Live(#[from] super::live::LiveError),
     /// A result is not what the sidecar promises.
     #[error("a result of frame {frame} is no array of {expected} values: {reason}")]
     Result {
@@ -84,6 +88,10 @@ struct Run {
 /// # Errors
 /// [`DemoError`].
 pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
+    #[cfg(all(feature = "pva", feature = "hdf5"))]
+    if args.live {
+        return Ok(super::live::run(args).await?);
+    }
     let scan = experiment::scan(Raster {
         rows: args.points,
         columns: args.points,

@@ -19,6 +19,9 @@ pub(crate) mod demo;
 pub mod drive;
 /// What a model file holds.
 pub(crate) mod inspect;
+/// The whole beamline on one machine.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+pub(crate) mod live;
 /// Frames to a running sidecar.
 pub(crate) mod send;
 /// The simulated detector as an EPICS PV.

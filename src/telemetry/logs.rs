@@ -87,6 +87,11 @@ pub(crate) fn directives() -> Result<Option<Targets>, String> {
     })
 }
 
+/// Warnings and errors alone.
+pub(crate) fn warnings() -> Targets {
+    Targets::new().with_default(Level::WARN)
+}
+
 /// Starts logging. A second start in one process changes nothing.
 pub(crate) fn start(format: LogFormat, debug: bool, directives: Option<Targets>) -> LogGuard {
     let filter = directives.unwrap_or_else(|| {

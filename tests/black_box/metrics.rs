@@ -307,7 +307,10 @@ async fn the_readme_lists_every_metric_and_no_other() {
     let mut listed: Vec<_> = readme
         .lines()
         .filter_map(|line| line.strip_prefix("| `beamflow_")?.split_once('`'))
-        .filter(|(name, _)| !name.starts_with("source_") && !name.starts_with("sink_"))
+        .filter(|(name, _)| {
+            let others = ["source_", "sink_", "file_"];
+            !others.iter().any(|other| name.starts_with(other))
+        })
         .map(|(name, _)| format!("beamflow_{}", name.split('{').next().unwrap()))
         .collect();
     listed.sort();

@@ -305,6 +305,48 @@ fn the_demo_reconstructs_in_every_mode_and_draws_a_picture() {
     assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
 }
 
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+#[test]
+fn the_live_demo_runs_a_whole_beamline() {
+    let folder = tempfile::tempdir().unwrap();
+    let (picture, results) = (
+        folder.path().join("demo.png"),
+        folder.path().join("results"),
+    );
+    let output = run(&[
+        "demo",
+        "--live",
+        "--points",
+        "8",
+        "--picture",
+        picture.to_str().unwrap(),
+        "--results",
+        results.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    assert!(
+        text.contains("The mosaic grows at http://127.0.0.1:"),
+        "{text}"
+    );
+    let (_, table) = text.split_once("without position\n").unwrap();
+    let row: Vec<_> = table.split_whitespace().take(3).collect();
+    // Each output to each of the two sinks.
+    assert_eq!((row[0], row[2]), ("64", "256"), "{text}");
+    let (_, error) = text.split_once("a median error of ").unwrap();
+    let error: f64 = error.split(' ').next().unwrap().parse().unwrap();
+    assert!(error < 0.18, "{text}");
+    assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
+    let names: Vec<_> = std::fs::read_dir(&results)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    assert!(names.len() == 1 && names[0].ends_with(".h5"), "{names:?}");
+    assert!(text.contains(&names[0]), "{text}");
+}
+
 #[tokio::test]
 async fn send_drives_a_running_sidecar_and_saves_what_numpy_can_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -77,7 +77,7 @@ pub(super) async fn run(
         settings,
         source,
         map,
-        sink,
+        sinks,
         fallback,
         books,
     } = pipeline;
@@ -90,7 +90,10 @@ pub(super) async fn run(
         Some(address) => Some(address.map().await.map_err(|error| error.of("map"))?),
         None => None,
     };
-    let drain = Drain::open(sink).await.map_err(|error| error.of("sink"))?;
+    let mut drains = Vec::new();
+    for sink in sinks {
+        drains.push(Drain::open(sink).await.map_err(|error| error.of("sink"))?);
+    }
     let fallback = match fallback {
         Some(outlet) => {
             let drain = Drain::open(outlet).await;
@@ -114,7 +117,7 @@ pub(super) async fn run(
     let writer = Writer {
         settings,
         books,
-        drain,
+        drains,
         fallback,
     };
     tokio::join!(

@@ -1,7 +1,7 @@
 //! A whole vertex in small: source → map → sink, driven as the numa container of release 1.8.3 drives them.
 //!
 //! ```text
-//! source ──read batches──▶ map ──outputs──▶ sink, fallback sink
+//! source ──read batches──▶ map ──outputs──▶ sinks, fallback sink
 //!    ▲                                         │
 //!    └──────────── acks and nacks ◀────────────┘
 //! ```
@@ -19,7 +19,7 @@
 //! - A message that arrives while it is in hand is left out.
 //! - Failed messages are sent to the sink again. Numa does so without limit; here the number is bounded ([`Retry`]).
 //! - A source is read, acked and nacked by one task, so an ack waits for the read in progress.
-//! - A read batch is acked when the sink has answered for all of its outputs.
+//! - A read batch is acked when every sink has answered for all of its outputs.
 //! - If a part is gone, what is in hand is nacked, everything is connected again, and the source delivers it again
 //!   ([`Settings::restarts`]).
 //!
@@ -141,13 +141,13 @@ impl Default for Settings {
     }
 }
 
-/// Source → map → sink; see the module documentation.
+/// Source → map → sinks; see the module documentation.
 #[derive(Debug)]
 pub struct Pipeline {
     settings: Settings,
     source: Intake,
     map: Option<Address>,
-    sink: Outlet,
+    sinks: Vec<Outlet>,
     fallback: Option<Outlet>,
     books: Mutex<Books>,
 }
@@ -160,7 +160,7 @@ impl Pipeline {
             settings,
             source,
             map: None,
-            sink,
+            sinks: vec![sink],
             fallback: None,
             books: Mutex::default(),
         }
@@ -173,6 +173,13 @@ impl Pipeline {
             map: Some(map),
             ..self
         }
+    }
+
+    /// Adds another sink, which gets every output too, after those before it.
+    #[must_use]
+    pub fn with_sink(mut self, sink: Outlet) -> Self {
+        self.sinks.push(sink);
+        self
     }
 
     /// Adds a fallback sink.

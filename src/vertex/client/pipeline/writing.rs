@@ -15,7 +15,7 @@ type Output = (usize, Datum);
 pub(super) struct Writer<'a> {
     pub(super) settings: &'a Settings,
     pub(super) books: &'a Mutex<Books>,
-    pub(super) drain: Drain<'a>,
+    pub(super) drains: Vec<Drain<'a>>,
     pub(super) fallback: Option<Drain<'a>>,
 }
 
@@ -45,16 +45,19 @@ impl Writer<'_> {
         let Self {
             settings,
             books,
-            drain,
+            drains,
             fallback,
         } = self;
-        let mut left = push(settings, books, drain, "sink", outputs).await?;
-        let mut nacked = std::mem::take(&mut left.nacked);
-        let mut rest = std::mem::take(&mut left.fallback);
-        if settings.retry.give_up == GiveUp::Fallback {
-            rest.append(&mut left.failed);
+        let (mut nacked, mut rest) = (Vec::new(), Vec::new());
+        for drain in drains {
+            let mut left = push(settings, books, drain, "sink", outputs.clone()).await?;
+            nacked.append(&mut left.nacked);
+            rest.append(&mut left.fallback);
+            if settings.retry.give_up == GiveUp::Fallback {
+                rest.append(&mut left.failed);
+            }
+            give_up(settings, books, left, "sink", &mut nacked)?;
         }
-        give_up(settings, books, left, "sink", &mut nacked)?;
         if let Some((_, first)) = rest.first() {
             let none = || DriverError::NoFallback {
                 id: first.id.clone(),
