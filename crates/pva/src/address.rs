@@ -4,7 +4,7 @@
 //! at its host is what finds it again; a fixed TCP address does without UDP, for networks that carry none.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use beamflow_frame::BadValue;
@@ -32,19 +32,19 @@ pub enum ServerAddress {
 }
 
 impl ServerAddress {
-    /// Looks the host up. Every new monitor does this again, because the address of a name can change.
-    pub(crate) async fn resolve(&self) -> std::io::Result<SocketAddr> {
+    /// Whether the host is a name, whose address can change.
+    pub(crate) fn is_name(&self) -> bool {
+        let (Self::Search { host, .. } | Self::Fixed { host, .. }) = self;
+        host.parse::<IpAddr>().is_err()
+    }
+
+    /// Looks the host up. IPv4 comes first: servers search and listen on it unless they are configured otherwise.
+    pub(crate) async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         let (Self::Search { host, port } | Self::Fixed { host, port }) = self;
         let found = tokio::net::lookup_host((host.as_str(), *port)).await?;
-        // Servers search and listen on IPv4 unless they are configured otherwise.
-        let mut first = None;
-        for address in found {
-            if address.is_ipv4() {
-                return Ok(address);
-            }
-            first = first.or(Some(address));
-        }
-        first.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::NotFound, "no address"))
+        let (mut addresses, v6): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv4);
+        addresses.extend(v6);
+        Ok(addresses)
     }
 }
 
@@ -158,12 +158,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_ip_address_is_no_name() {
+        for (text, is_name) in [
+            ("udp://ioc", true),
+            ("10.0.0.7", false),
+            ("tcp://[::1]:5075", false),
+        ] {
+            assert_eq!(text.parse::<ServerAddress>().unwrap().is_name(), is_name);
+        }
+    }
+
     #[tokio::test]
     async fn a_host_is_resolved_to_ipv4_if_it_can_be() {
         let address: ServerAddress = "localhost:7".parse().unwrap();
-        assert_eq!(
-            address.resolve().await.unwrap(),
-            "127.0.0.1:7".parse().unwrap()
-        );
+        let found = address.resolve().await.unwrap();
+        assert_eq!(found.first(), Some(&"127.0.0.1:7".parse().unwrap()));
     }
 }

@@ -16,8 +16,14 @@
 //!   the next connection may be as long.
 //! - A connection that had updates and then has none for [`MonitorOptions::watchdog`] is given up: a corrupt length
 //!   can stall a stream for good. An idle detector looks the same, so this also happens without need.
+//! - While it searches for a server by a name, the name is looked up again, after 1, 2, 4, ... 30 seconds. If it has
+//!   another address, the search is started again there. Names in the environment are looked up at a start only.
 //! - After an update that cannot be decoded the monitor is started again: the updates after it have no base.
 
+/// How long to wait before something is tried again.
+mod delay;
+/// The address of the server's name.
+mod lookup;
 /// What the callback has reported and the reader has not read.
 mod queue;
 /// The monitor of the client, as it is started and stopped.
@@ -31,11 +37,10 @@ use tokio::time::Instant;
 
 use crate::address::ServerAddress;
 use crate::ntndarray::{Content, ReadOptions, Refusal, Update, read};
+use delay::Delay;
+use lookup::{Lookup, Resolver};
 use queue::Item;
 use subscription::Subscription;
-
-/// The longest time before an ended monitor is started again.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// How often a monitor that reports nothing is checked: has it ended, is the watchdog due? A connection that has been
 /// dead for as long without an event is given up.
@@ -101,9 +106,20 @@ pub enum Restart {
     Undecodable,
     /// The connection was dead, and the client had not said so. It is so after a message that is too long or invalid.
     Dead,
+    /// The server's name has another address.
+    Moved,
 }
 
 impl Restart {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Ended,
+        Self::Watchdog,
+        Self::Undecodable,
+        Self::Dead,
+        Self::Moved,
+    ];
+
     /// A short name, for counts by reason.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -112,6 +128,7 @@ impl Restart {
             Self::Watchdog => "watchdog",
             Self::Undecodable => "undecodable",
             Self::Dead => "dead",
+            Self::Moved => "moved",
         }
     }
 }
@@ -121,11 +138,12 @@ impl Restart {
 pub struct Monitor {
     options: MonitorOptions,
     subscription: Option<Subscription>,
+    lookup: Lookup,
     /// What the next calls yield before anything else.
     next: VecDeque<Event>,
     /// When the next subscription may start, and how long the one after it has to wait.
     start_at: Instant,
-    delay: Duration,
+    delay: Delay,
     connected: bool,
     /// There has been an update since the program started.
     updated: bool,
@@ -141,13 +159,18 @@ impl Monitor {
     /// A monitor that connects when [`next`](Self::next) is first awaited.
     #[must_use]
     pub fn new(options: MonitorOptions) -> Self {
+        Self::resolved_by(Resolver::System, options)
+    }
+
+    fn resolved_by(resolver: Resolver, options: MonitorOptions) -> Self {
         let now = Instant::now();
         Self {
             options,
             subscription: None,
+            lookup: Lookup::new(resolver),
             next: VecDeque::new(),
             start_at: now,
-            delay: Duration::from_secs(1),
+            delay: Delay::default(),
             connected: false,
             updated: false,
             last: now,
@@ -186,8 +209,10 @@ impl Monitor {
             }
             let trouble = if ended {
                 Some(Restart::Ended)
-            } else {
+            } else if self.connected {
                 self.trouble()
+            } else {
+                self.moved().await
             };
             if let Some(reason) = trouble {
                 self.restart(reason);
@@ -198,10 +223,20 @@ impl Monitor {
         }
     }
 
-    /// Why a monitor that reports nothing and has not ended must be started again.
+    /// Whether a monitor that searches must do so at another address.
+    async fn moved(&mut self) -> Option<Restart> {
+        let server = self.options.server.as_ref()?;
+        let was = self.subscription.as_ref()?.address()?;
+        let now = self.lookup.moved(server, was).await?;
+        let pv = &self.options.pv;
+        tracing::warn!(pv, %server, %was, %now, "The server's name has another address: the search goes on there.");
+        Some(Restart::Moved)
+    }
+
+    /// Why a connection that reports nothing and has not ended must be given up.
     fn trouble(&mut self) -> Option<Restart> {
         let silence = self.last.elapsed();
-        if !self.connected || silence < CHECK {
+        if silence < CHECK {
             self.dead_since = None;
             return None;
         }
@@ -224,8 +259,9 @@ impl Monitor {
         let place = server
             .as_ref()
             .map_or_else(|| "EPICS_PVA_*".to_owned(), ToString::to_string);
-        match Subscription::start(&self.options).await {
+        match Subscription::start(&self.options, &mut self.lookup).await {
             Ok(subscription) => {
+                self.lookup.searching();
                 if !self.quiet {
                     tracing::info!(pv, server = place, "Searching for the PV.");
                 }
@@ -239,11 +275,10 @@ impl Monitor {
         }
     }
 
-    /// Lets the next start wait; twice as long each time.
+    /// Lets the next start wait.
     fn put_off(&mut self) -> Duration {
-        let delay = self.delay;
+        let delay = self.delay.next();
         self.start_at = Instant::now() + delay;
-        self.delay = (delay * 2).min(LONGEST_DELAY);
         delay
     }
 
@@ -254,9 +289,9 @@ impl Monitor {
             self.next.push_back(Event::Disconnected);
         }
         self.next.push_back(Event::Restarted(reason));
-        // The watchdog has waited already.
         self.quiet = reason == Restart::Watchdog;
-        if self.quiet {
+        // These have waited already.
+        if matches!(reason, Restart::Watchdog | Restart::Moved) {
             self.start_at = Instant::now();
             return;
         }
@@ -280,12 +315,14 @@ impl Monitor {
                     tracing::info!(pv, %peer, "The PV is connected.");
                 }
                 self.connected = true;
+                self.lookup.connected();
                 self.last = Instant::now();
                 Event::Connected { peer }
             }
             Item::Disconnected => {
                 tracing::warn!(pv, "The connection is lost.");
                 self.connected = false;
+                self.lookup.searching();
                 Event::Disconnected
             }
             Item::Update(change, left_out) => {
@@ -294,7 +331,7 @@ impl Monitor {
                 let squashed = self.subscription.as_mut().map_or(0, Subscription::squashed);
                 let mut update = match change {
                     Ok(change) => {
-                        self.delay = Duration::from_secs(1);
+                        self.delay = Delay::default();
                         read(&change, &self.options.read)
                     }
                     Err(reason) => {
@@ -324,13 +361,4 @@ fn undecodable(reason: String) -> Update {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_start_waits_twice_as_long_and_at_most_30_s() {
-        let mut monitor = Monitor::new(MonitorOptions::new("a"));
-        let delays = [(); 7].map(|()| monitor.put_off().as_secs());
-        assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30]);
-    }
-}
+mod tests;

@@ -55,12 +55,6 @@ pub(crate) struct NewestFrame {
 impl Tally {
     /// Nothing has happened to PV `name`.
     pub(super) fn new(name: &str) -> Self {
-        let restarts = [
-            Restart::Ended,
-            Restart::Watchdog,
-            Restart::Undecodable,
-            Restart::Dead,
-        ];
         Self {
             pv: name.to_owned(),
             peer: None,
@@ -77,7 +71,7 @@ impl Tally {
             left_out: counted(["server", "client"]),
             dropped: 0,
             event_times: counted(TimeFrom::ALL.map(TimeFrom::name)),
-            restarts: counted(restarts.map(Restart::name)),
+            restarts: counted(Restart::ALL.map(Restart::name)),
             positions_missing: 0,
             newest: None,
         }

@@ -1,5 +1,6 @@
 //! The monitor of the client, as it is started and stopped.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use epics_pva_rs::client::PvaClient;
@@ -8,6 +9,7 @@ use epics_pva_rs::pv_request::PvRequestExpr;
 use parking_lot::Mutex;
 
 use super::MonitorOptions;
+use super::lookup::Lookup;
 use super::queue::{Item, Queue};
 use crate::address::ServerAddress;
 use crate::change::Decoder;
@@ -19,7 +21,7 @@ const MESSAGE_EXTRA: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     #[error("cannot resolve the server's address: {0}")]
-    Address(#[from] std::io::Error),
+    Address(std::io::Error),
     #[error("{0}")]
     Client(String),
 }
@@ -27,14 +29,23 @@ pub(super) enum StartError {
 pub(super) struct Subscription {
     client: PvaClient,
     handle: SubscriptionHandle,
+    /// Where the server is searched, or is; none if the environment says so.
+    address: Option<SocketAddr>,
     queue: Arc<Queue>,
     squashed: u64,
 }
 
 impl Subscription {
     /// A client for this PV, and its monitor. It searches, connects and reconnects from now on.
-    pub(super) async fn start(options: &MonitorOptions) -> Result<Self, StartError> {
-        let client = client(options).await?;
+    pub(super) async fn start(
+        options: &MonitorOptions,
+        lookup: &mut Lookup,
+    ) -> Result<Self, StartError> {
+        let address = match &options.server {
+            Some(server) => Some(lookup.first(server).await.map_err(StartError::Address)?),
+            None => None,
+        };
+        let client = client(options, address);
         let wrong = |error: &dyn std::fmt::Display| StartError::Client(error.to_string());
         let request = format!("record[queueSize={}]field()", options.server_queue);
         let request = PvRequestExpr::parse(&request).map_err(|error| wrong(&error))?;
@@ -62,9 +73,15 @@ impl Subscription {
         Ok(Self {
             handle: handle.await.map_err(|error| wrong(&error))?,
             client,
+            address,
             queue,
             squashed: 0,
         })
+    }
+
+    /// The address that its server's name had at the start.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// The oldest item that was not read.
@@ -112,22 +129,21 @@ impl std::fmt::Debug for Subscription {
     }
 }
 
-async fn client(options: &MonitorOptions) -> Result<PvaClient, StartError> {
+fn client(options: &MonitorOptions, address: Option<SocketAddr>) -> PvaClient {
     let largest = options.read.max_bytes.saturating_add(MESSAGE_EXTRA);
     let builder = PvaClient::builder()
         .max_message_size(largest)
         .user("beamflow");
-    let Some(server) = &options.server else {
-        return Ok(builder.build());
+    let (Some(server), Some(address)) = (&options.server, address) else {
+        return builder.build();
     };
-    let address = server.resolve().await?;
     let builder = builder.name_servers(Vec::new());
-    Ok(match server {
+    match server {
         ServerAddress::Fixed { .. } => builder.server_addr(address).build(),
         ServerAddress::Search { .. } => builder
             .auto_addr_list(false)
             .addr_list(vec![address.into()])
             .broadcast_port(address.port())
             .build(),
-    })
+    }
 }
