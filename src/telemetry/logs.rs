@@ -2,7 +2,8 @@
 //!
 //! Logs go to standard error, so that commands which print results keep standard output to
 //! themselves; `kubectl logs` shows both. `RUST_LOG` decides what is shown, else `DEBUG`, else INFO; the
-//! TensorRT binding's own lines from WARN on.
+//! TensorRT binding's own lines from WARN on. Each fact is logged once: a library's warnings of what our own lines say are
+//! shown with `DEBUG` only.
 //!
 //! The log never blocks a frame. Lines go through a bounded queue to a thread of their own. If they are not read, or the disk
 //! is full, they are dropped and counted.
@@ -34,6 +35,14 @@ pub(crate) enum LogFormat {
     /// For collectors: one JSON object per line.
     Json,
 }
+
+/// Modules of the pvAccess library that warn of what `pva` and `app` log: a connection that is lost or given up, a channel
+/// that is closed, a port that is taken. Its other warnings are shown: no line of ours has them.
+const LOGGED_BY_OURS: [&str; 3] = [
+    "epics_pva_rs::client_native::channel",
+    "epics_pva_rs::client_native::server_conn",
+    "epics_pva_rs::server_native::runtime",
+];
 
 /// Counts the lines that were dropped.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
@@ -94,13 +103,7 @@ pub(crate) fn warnings() -> Targets {
 
 /// Starts logging. A second start in one process changes nothing.
 pub(crate) fn start(format: LogFormat, debug: bool, directives: Option<Targets>) -> LogGuard {
-    let filter = directives.unwrap_or_else(|| {
-        let of_ours = if debug { Level::DEBUG } else { Level::INFO };
-        Targets::new()
-            .with_default(Level::INFO)
-            .with_target("trtx", Level::WARN)
-            .with_target("beamflow", of_ours)
-    });
+    let filter = directives.unwrap_or_else(|| default_filter(debug));
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
@@ -123,6 +126,20 @@ pub(crate) fn start(format: LogFormat, debug: bool, directives: Option<Targets>)
     }
     log_panics();
     LogGuard { _worker: guard }
+}
+
+/// What is shown without `RUST_LOG`.
+fn default_filter(debug: bool) -> Targets {
+    let (of_ours, of_the_library) = if debug {
+        (Level::DEBUG, Level::WARN)
+    } else {
+        (Level::INFO, Level::ERROR)
+    };
+    Targets::new()
+        .with_default(Level::INFO)
+        .with_target("trtx", Level::WARN)
+        .with_targets(LOGGED_BY_OURS.map(|module| (module, of_the_library)))
+        .with_target("beamflow", of_ours)
 }
 
 /// Panics are contained where they happen; here they get a log line like everything else.

@@ -64,6 +64,9 @@ mod pva_page;
 /// `beamflow pva-source` and the servers of others.
 #[cfg(feature = "pva")]
 mod pva_peers;
+/// `beamflow pva-source` and a server of others: refusals and losses.
+#[cfg(feature = "pva")]
+mod pva_refusals;
 /// `beamflow pva-sink`: its clients.
 #[cfg(feature = "pva")]
 mod pva_sink;

@@ -10,19 +10,19 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 
 /// A Python program in the environment of the peers; killed when dropped. Its first line tells the TCP port.
-struct Peer {
+pub struct Peer {
     process: tokio::process::Child,
     lines: tokio::io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Peer {
-    fn start(arguments: &[&str]) -> Self {
+    /// An interface in the environment is one more for p4p, on the default port: each program sets its own.
+    pub fn start(arguments: &[&str]) -> Self {
         let mut process = Command::new(std::env::var("BEAMFLOW_PYTHON").unwrap())
             .arg("-u")
             .args(arguments)
             .env("EPICS_PVA_AUTO_ADDR_LIST", "NO")
             .env("EPICS_PVA_ADDR_LIST", "127.0.0.1")
-            .env("EPICS_PVAS_INTF_ADDR_LIST", "127.0.0.1")
             .env("EPICS_PVAS_AUTO_BEACON_ADDR_LIST", "NO")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -33,14 +33,14 @@ impl Peer {
         Self { process, lines }
     }
 
-    async fn line(&mut self) -> String {
+    pub async fn line(&mut self) -> String {
         let line = tokio::time::timeout(NEVER, self.lines.next_line()).await;
         line.expect("a line comes")
             .unwrap()
             .expect("the peer goes on")
     }
 
-    async fn tell(&mut self, line: &str) {
+    pub async fn tell(&mut self, line: &str) {
         let input = self.process.stdin.as_mut().unwrap();
         input
             .write_all(format!("{line}\n").as_bytes())
@@ -112,6 +112,7 @@ with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
     tcp.bind(("127.0.0.1", 0))
     udp.bind(("127.0.0.1", 0))
     ports = tcp.getsockname()[1], udp.getsockname()[1]
+os.environ["EPICS_PVAS_INTF_ADDR_LIST"] = "127.0.0.1"
 os.environ["EPICS_PVAS_SERVER_PORT"], os.environ["EPICS_PVAS_BROADCAST_PORT"] = map(str, ports)
 print(*ports)
 program = os.path.join(os.path.dirname(sys.executable), "pvapy-ad-sim-server")
