@@ -58,6 +58,11 @@ pub struct BenchArgs {
     #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
 
+    /// Measures each sidecar or program as the map of a whole vertex as well, source → map → sink, with so many read batches
+    /// in hand. Source and sink are in memory. With 1, a read batch is read after the one before it is acked.
+    #[arg(long, value_name = "BATCHES", value_parser = whole_number::<1, 64>)]
+    pub(crate) read_ahead: Option<usize>,
+
     /// Rounds of measurement of each sidecar or program.
     #[arg(long, default_value = "7", value_name = "ROUNDS", value_parser = whole_number::<1, 10_000>)]
     pub(crate) rounds: usize,

@@ -2,7 +2,6 @@
 
 use crate::cli;
 use crate::telemetry::logs;
-#[cfg(all(feature = "pva", feature = "hdf5"))]
 use crate::vertex::client::pipeline::Address;
 use crate::vertex::client::{Driver, DriverError};
 use rustix::process::{Pid, Signal, kill_process};
@@ -147,12 +146,6 @@ impl ChildSidecar {
         Self::spawn(command, folder, has_socket)
     }
 
-    /// Where numa connects to it.
-    #[cfg(all(feature = "pva", feature = "hdf5"))]
-    pub(crate) fn address(&self) -> Address {
-        Address::new(&self.sock, &self.server_info)
-    }
-
     /// Waits until its log has `words`, and returns what follows them up to the next space.
     ///
     /// # Errors
@@ -192,6 +185,11 @@ impl ChildSidecar {
             source: Box::new(source),
             log: self.log_tail(),
         })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Address {
+        Address::new(&self.sock, &self.server_info)
     }
 
     /// Its process, while it runs.

@@ -18,9 +18,10 @@ fn bench(folder: &Path, flags: &[&str]) -> Output {
 fn every_case_is_measured_and_can_be_compared() {
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--frame-sizes", "16x16,8x24", "--depths", "1,2"];
+    let vertex = ["--read-ahead", "2"];
     let first = bench(
         folder.path(),
-        &[&flags[..], &["--json", "old.json"]].concat(),
+        &[&flags[..], &vertex, &["--json", "old.json"]].concat(),
     );
     let text = String::from_utf8_lossy(&first.stdout).into_owned();
     assert!(first.status.success(), "{text}{first:?}");
@@ -46,13 +47,18 @@ fn every_case_is_measured_and_can_be_compared() {
                 "{case:?}"
             );
             assert!(round.call_seconds_p50 <= round.call_seconds_p99);
+            assert!(round.vertex_frames_per_second.unwrap() > 0.0);
         }
     }
+
+    let vertex = "as a whole vertex, read batches in hand: 2";
+    assert!(text.contains(vertex), "{text}");
 
     let files = ["--compare", "old.json"];
     let second = bench(folder.path(), &[&flags[..2], &files].concat());
     let text = String::from_utf8_lossy(&second.stdout).into_owned();
     assert!(text.contains("against the older figures"), "{text}");
+    assert!(!text.contains("as a whole vertex"), "{text}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::BenchError;
 use super::figures::{Case, Round};
 use super::stage::Stage;
 use super::subject::{Plan, Subject};
+use super::vertex;
 use crate::commands::table;
 use crate::vertex::client::{Answer, Datum};
 use futures::stream;
@@ -33,7 +34,12 @@ pub(crate) async fn measure(
     let bar = table::progress(&stage.frame(), ((rounds + 1) * subjects.len()) as u64);
     for round in 0..=rounds {
         for (subject, case) in subjects.iter_mut().zip(&mut cases) {
-            let measured = take_turn(subject, stage, plan.read_batch, turn).await?;
+            let mut measured = take_turn(subject, stage, plan.read_batch, turn).await?;
+            if let Some(read_ahead) = plan.read_ahead {
+                let size = (plan.read_batch, read_ahead);
+                let rate = vertex::frames_per_second(subject, stage, size, turn).await?;
+                measured.vertex_frames_per_second = Some(rate);
+            }
             // The first is to warm up, and to learn what the answers are.
             if round > 0 {
                 case.rounds.push(measured);
@@ -87,6 +93,7 @@ async fn take_turn(
         call_seconds_p50: seconds(0.5),
         call_seconds_p99: seconds(0.99),
         resident_bytes: after.resident,
+        vertex_frames_per_second: None,
     })
 }
 

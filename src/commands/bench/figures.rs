@@ -17,6 +17,9 @@ pub struct Round {
     pub call_seconds_p99: f64,
     /// Memory that the subject held at the end of its turn.
     pub resident_bytes: u64,
+    /// Frames acked per second of a whole vertex, if that was measured.
+    #[serde(default)]
+    pub vertex_frames_per_second: Option<f64>,
 }
 
 /// What one subject did with one kind of frame.
@@ -79,6 +82,9 @@ pub struct BenchReport {
     pub(crate) cores: usize,
     /// Datums in a read batch.
     pub(crate) read_batch: usize,
+    /// Read batches in hand of a whole vertex, if that was measured.
+    #[serde(default)]
+    pub(crate) read_ahead: Option<usize>,
     /// How long a turn was, in seconds.
     pub(crate) turn_seconds: f64,
     /// All subjects with all kinds of frames; of each kind, what the ratios relate to is first.
@@ -105,6 +111,7 @@ impl BenchReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             read_batch,
+            read_ahead: None,
             turn_seconds: turn.as_secs_f64(),
             cases: Vec::new(),
         }
@@ -149,6 +156,9 @@ impl BenchReport {
         let mut rows = vec![HEADER.map(str::to_owned)];
         rows.extend(cases.iter().map(|case| row(case, first)));
         text.push_str(&table::render(&rows));
+        if let Some(read_ahead) = self.read_ahead {
+            text.push_str(&vertices(&cases, read_ahead));
+        }
         if let Some(older) = older {
             text.push_str(&compared(&cases, older));
         }
@@ -179,6 +189,22 @@ fn row(case: &Case, first: &Case) -> [String; 10] {
             .map_or_else(String::new, |b| format!("{:.2}", memory / b as f64)),
         format!("{:+.1} %", 100.0 * case.memory_growth()),
     ]
+}
+
+/// The rates of whole vertices, and how they relate to those of the calls alone.
+fn vertices(cases: &[&Case], read_ahead: usize) -> String {
+    let title = format!("as a whole vertex, read batches in hand: {read_ahead}");
+    let mut rows = vec![[title, "frames/s".to_owned(), "of calls".to_owned()]];
+    let vertex = |round: &Round| round.vertex_frames_per_second.unwrap_or(f64::NAN);
+    rows.extend(cases.iter().map(|case| {
+        let of_calls = median(case.rounds.iter().map(|r| vertex(r) / r.frames_per_second));
+        [
+            case.subject.clone(),
+            format!("{:.0}", case.median(vertex)),
+            format!("{of_calls:.2}"),
+        ]
+    }));
+    format!("\n{}", table::render(&rows))
 }
 
 /// Each case's medians relative to the older ones.

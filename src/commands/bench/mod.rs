@@ -5,6 +5,15 @@
 //! after round, with the same client and the same frames, so that the machine's moods meet all alike: ratios are taken
 //! within a round, and medians over the rounds.
 //!
+//! A call is timed alone: [`Driver::call`], with frames that were made before. So frames/s, the percentiles of a read batch and
+//! the CPU per frame are the subject's and not the client's, all turns are on one connection, and dropped frames and
+//! the number of messages are checked. [`pipeline`] can do none of this: it makes and writes messages while the map works,
+//! connects for each run, keeps a total and no times of its calls, and a sink sees no dropped frame. What it is for is measured
+//! with it, if `--read-ahead` says so: how many frames a whole vertex takes from its source to the ack (`vertex`).
+//!
+//! [`Driver::call`]: crate::vertex::client::Driver::call
+//! [`pipeline`]: crate::vertex::client::pipeline
+//!
 //! What always holds: every response of every round is checked; a wrong one ends the bench.
 
 /// What a subject does with one frame size.
@@ -15,6 +24,8 @@ mod figures;
 mod stage;
 /// A program that is measured.
 mod subject;
+/// A subject as the map of a whole vertex.
+mod vertex;
 
 pub use figures::BenchReport;
 
@@ -50,6 +61,9 @@ pub(crate) enum BenchError {
         /// What is wrong.
         reason: String,
     },
+    /// A whole vertex did not write all results.
+    #[error("{subject}: {count} frames have no result in the whole vertex")]
+    Unwritten { subject: String, count: u64 },
     /// A size that no frame can have.
     #[error("--frame-sizes: no frame can have {shape} pixels; give a size such as 512x512")]
     NoFrame {
@@ -111,8 +125,10 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
         batch_sizes: &args.bsz_sizes,
         peers: &args.peers,
         read_batch: args.read_batch,
+        read_ahead: args.read_ahead,
     };
     let mut report = BenchReport::new(args.read_batch, args.turn);
+    report.read_ahead = args.read_ahead;
     if let (Some(older), Some(path)) = (&older, &args.compare)
         && !report.is_comparable(older)
     {

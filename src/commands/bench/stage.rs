@@ -144,6 +144,7 @@ impl Stage {
 }
 
 /// What must be answered to each of the distinct frames.
+#[derive(Clone)]
 pub(crate) enum Expected {
     /// These bytes.
     Known(Arc<Vec<Vec<u8>>>),
@@ -185,6 +186,17 @@ impl Expected {
             },
         }
     }
+
+    /// Whether `message` answers frame `k`. Any result answers one that was not answered before.
+    pub(crate) fn has(&self, k: usize, message: &[u8]) -> bool {
+        match self {
+            Self::Known(results) => results.get(k).is_some_and(|result| result == message),
+            Self::Learned(first) => match first.get(k) {
+                Some(messages) => messages.iter().any(|first| alike(first, message).is_ok()),
+                None => !message.is_empty(),
+            },
+        }
+    }
 }
 
 /// Whether two payloads are the same, or the same numbers within the tolerance.
@@ -222,6 +234,7 @@ mod tests {
         let right = results[3].clone();
         assert_eq!(expected.check(3, &[&right]), Ok(()));
         assert!(expected.check(4, &[&right]).is_err());
+        assert!(expected.has(3, &right) && !expected.has(4, &right));
         assert!(expected.check(3, &[&right, &right]).is_err());
         let mut wrong = right.clone();
         *wrong.last_mut().unwrap() ^= 1;
@@ -235,6 +248,7 @@ mod tests {
         assert_eq!(expected.check(1, &[b"b"]), Ok(()));
         assert_eq!(expected.check(0, &[b"a"]), Ok(()));
         assert!(expected.check(1, &[b"a"]).is_err());
+        assert!(expected.has(1, b"b") && !expected.has(1, b"a"));
         assert!(expected.check(1, &[]).is_err());
         assert!(expected.check(2, &[b""]).is_err(), "a DROP is no result");
     }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::inference::model::OrAuto;
 use crate::inference::schedule::Mode;
 use crate::vertex::client::Driver;
+use crate::vertex::client::pipeline::Address;
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -24,6 +25,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) peers: &'a [Peer],
     /// Datums in a read batch.
     pub(crate) read_batch: usize,
+    /// Read batches in hand of a whole vertex, if that is measured.
+    pub(crate) read_ahead: Option<usize>,
 }
 
 /// What a process has used of the machine.
@@ -116,6 +119,11 @@ impl Subject {
         let pid = self.child.pid().unwrap_or_default();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
         Used::read(&stat).ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Address {
+        self.child.address()
     }
 
     /// Ends it.
