@@ -11,15 +11,13 @@ use super::settings::Settings;
 use super::tally::Tally;
 use crate::frame::headers;
 use crate::pva::Monitor;
-use crate::source::reading::{Reading, Supply};
+use crate::source::exchange::{Exchange, Supply};
 use crate::telemetry::newest::Newest;
-use crate::telemetry::rate::RateLimit;
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -34,12 +32,7 @@ pub(crate) struct PvaSource(Arc<Shared>);
 struct Shared {
     pvs: Vec<Pv>,
     backlog: Mutex<Backlog<Frame>>,
-    linger: Option<Duration>,
-    /// Frames have become available.
-    changed: Notify,
-    /// The process ends: reads end.
-    shutdown: CancellationToken,
-    lines: Mutex<RateLimit>,
+    exchange: Exchange,
     /// From a frame's event time to its first delivery, in seconds.
     ages: Histogram,
 }
@@ -57,10 +50,7 @@ impl PvaSource {
         Self(Arc::new(Shared {
             pvs: (0..).zip(pvs).map(pv).collect(),
             backlog: Mutex::new(Backlog::new(limits)),
-            linger,
-            changed: Notify::new(),
-            shutdown,
-            lines: Mutex::new(RateLimit::new(1, Duration::from_secs(10))),
+            exchange: Exchange::new(linger, shutdown),
             ages: Histogram::new(exponential_buckets(1e-3, 2.0, 16)),
         }))
     }
@@ -106,12 +96,12 @@ async fn follow(shared: Arc<Shared>, index: usize, mut monitor: Monitor) {
     loop {
         let event = tokio::select! {
             event = timeout(QUIET, monitor.next()) => event,
-            () = shared.shutdown.cancelled() => return,
+            () = shared.exchange.shutdown().cancelled() => return,
         };
         match event {
             Ok(event) => {
                 if pv.event(event, now(), &shared.backlog) {
-                    shared.changed.notify_waiters();
+                    shared.exchange.changed();
                 }
             }
             Err(_) => pv.settle(),
@@ -150,6 +140,29 @@ impl Supply for Shared {
     fn next(&self) -> Option<Instant> {
         self.backlog.lock().next()
     }
+
+    fn id(&self, offset: &Offset) -> Option<Identity> {
+        Identity::from_bytes(&offset.offset)
+    }
+
+    fn ack(&self, id: Option<Identity>) -> bool {
+        let mut backlog = self.backlog.lock();
+        match id {
+            Some(identity) => backlog.ack(identity),
+            None => {
+                backlog.unknown_ack();
+                false
+            }
+        }
+    }
+
+    fn nack(&self, id: Identity, now: Instant, delay: Duration) {
+        self.backlog.lock().nack(id, now, delay);
+    }
+
+    fn give_back(&self, ids: &[Identity]) {
+        self.backlog.lock().give_back(ids);
+    }
 }
 
 fn message(delivery: Delivery<Frame>) -> Message {
@@ -179,61 +192,15 @@ fn message(delivery: Delivery<Frame>) -> Message {
 impl Sourcer for PvaSource {
     async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
         let source = &*self.0;
-        let reading = Reading {
-            changed: &source.changed,
-            shutdown: &source.shutdown,
-            linger: source.linger,
-        };
-        let given = reading.serve(source, &request, &transmitter).await;
-        // No frame of this read is acked yet: a reader acks only after it has read to the end.
-        if transmitter.is_closed() {
-            tracing::warn!(
-                frames = given.len(),
-                "The reader has gone in mid-read: its frames are delivered again."
-            );
-            source.backlog.lock().give_back(&given);
-            source.changed.notify_waiters();
-        }
+        source.exchange.read(source, &request, &transmitter).await;
     }
 
     async fn ack(&self, offsets: Vec<Offset>) {
-        let source = &self.0;
-        let mut unknown = 0;
-        {
-            let mut backlog = source.backlog.lock();
-            for offset in &offsets {
-                match Identity::from_bytes(&offset.offset) {
-                    Some(identity) => unknown += usize::from(!backlog.ack(identity)),
-                    None => {
-                        backlog.unknown_ack();
-                        unknown += 1;
-                    }
-                }
-            }
-        }
-        if unknown > 0
-            && let Some(more) = source.lines.lock().pass(Instant::now())
-        {
-            tracing::warn!(
-                frames = unknown,
-                more,
-                "An ack names frames that are not out: acked before, or read from an earlier source."
-            );
-        }
-        source.changed.notify_waiters();
+        self.0.exchange.ack(&*self.0, &offsets);
     }
 
     async fn nack(&self, offsets: Vec<NackOffset>) {
-        let now = Instant::now();
-        for nacked in &offsets {
-            let options = nacked.options.as_ref();
-            let delay = options.and_then(|options| options.delay).unwrap_or(0);
-            if let Some(identity) = Identity::from_bytes(&nacked.offset.offset) {
-                let delay = Duration::from_millis(delay);
-                self.0.backlog.lock().nack(identity, now, delay);
-            }
-        }
-        self.0.changed.notify_waiters();
+        self.0.exchange.nack(&*self.0, &offsets);
     }
 
     async fn pending(&self) -> Option<usize> {

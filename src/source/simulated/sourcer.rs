@@ -4,14 +4,13 @@ use super::backlog::{Backlog, Standing};
 use crate::frame::headers;
 use crate::lab::exposures::Exposures;
 use crate::lab::stack::FrameStack;
-use crate::source::reading::{Reading, Supply};
+use crate::source::exchange::{Exchange, Supply};
 use crate::telemetry::rate::RateLimit;
 use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest, Sourcer};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,7 @@ struct Shared {
     /// Of each frame of the stack, in metres.
     positions: Vec<(f64, f64)>,
     exposures: Exposures,
-    linger: Option<Duration>,
+    exchange: Exchange,
     replica: i32,
     /// Distinguishes this process's offsets from those of an earlier process, which had the same frame numbers:
     /// the JetStream buffer discards a message whose offset it has seen as a duplicate.
@@ -48,10 +47,6 @@ struct Shared {
     /// The wall-clock time at which the shutter opened.
     opened: OnceLock<SystemTime>,
     backlog: Mutex<Backlog>,
-    /// Signals that an ack or a nack made frames available.
-    changed: Notify,
-    /// Set at shutdown: pending reads end.
-    shutdown: CancellationToken,
     drops: Mutex<DropWatch>,
 }
 
@@ -78,7 +73,7 @@ impl SimulatedSource {
             stack,
             positions,
             exposures: settings.exposures,
-            linger: settings.linger,
+            exchange: Exchange::new(settings.linger, shutdown),
             replica: settings.replica,
             run: since.unwrap_or_default().as_micros().to_string(),
             opened: OnceLock::new(),
@@ -87,8 +82,6 @@ impl SimulatedSource {
                 settings.buffer,
                 settings.ack_timeout,
             )),
-            changed: Notify::new(),
-            shutdown,
             drops: Mutex::new(DropWatch {
                 told: 0,
                 lines: RateLimit::new(1, ten_seconds),
@@ -142,15 +135,6 @@ impl Shared {
         }
     }
 
-    /// The frame of an offset of this process.
-    fn number(&self, offset: &Offset) -> Option<u64> {
-        let text = std::str::from_utf8(&offset.offset).ok()?;
-        let (run, number) = text.split_once('-')?;
-        (run == self.run)
-            .then_some(number)
-            .and_then(|number| number.parse().ok())
-    }
-
     /// Logs, at a limited rate, that frames are dropped or held back.
     fn warn(&self) {
         let (dropped, is_full) = {
@@ -201,62 +185,44 @@ impl Supply for Shared {
     fn next(&self) -> Option<Instant> {
         self.backlog.lock().next()
     }
+
+    /// A frame of this process.
+    fn id(&self, offset: &Offset) -> Option<u64> {
+        let text = std::str::from_utf8(&offset.offset).ok()?;
+        let (run, number) = text.split_once('-')?;
+        (run == self.run)
+            .then_some(number)
+            .and_then(|number| number.parse().ok())
+    }
+
+    fn ack(&self, id: Option<u64>) -> bool {
+        id.is_some_and(|number| self.backlog.lock().ack(number))
+    }
+
+    fn nack(&self, id: u64, now: Instant, delay: Duration) {
+        self.backlog.lock().nack(id, now, delay);
+    }
+
+    fn give_back(&self, ids: &[u64]) {
+        self.backlog.lock().give_back(ids);
+    }
 }
 
 #[async_trait::async_trait]
 impl Sourcer for SimulatedSource {
     async fn read(&self, request: SourceReadRequest, transmitter: Sender<Message>) {
         let source = &*self.0;
-        let reading = Reading {
-            changed: &source.changed,
-            shutdown: &source.shutdown,
-            linger: source.linger,
-        };
-        let given = reading.serve(source, &request, &transmitter).await;
-        // The host drops its receiver when the reader has disconnected. No frame of this read is acked yet: a
-        // reader acks only after it has read to the end.
-        if transmitter.is_closed() {
-            tracing::warn!(
-                frames = given.len(),
-                "The reader has gone in mid-read: its frames are delivered again."
-            );
-            source.backlog.lock().give_back(&given);
-            source.changed.notify_waiters();
-        }
+        source.exchange.read(source, &request, &transmitter).await;
     }
 
     async fn ack(&self, offsets: Vec<Offset>) {
-        let source = &self.0;
-        let was_over = source.backlog.lock().is_over();
-        let unknown = offsets
-            .iter()
-            .filter(|offset| match source.number(offset) {
-                Some(number) => !source.backlog.lock().ack(number),
-                None => true,
-            })
-            .count();
-        if unknown > 0 {
-            tracing::warn!(
-                frames = unknown,
-                "An ack names frames that are not out: acked before, or read from an earlier source."
-            );
-        }
-        source.note_end(was_over);
-        source.changed.notify_waiters();
+        let was_over = self.0.backlog.lock().is_over();
+        self.0.exchange.ack(&*self.0, &offsets);
+        self.0.note_end(was_over);
     }
 
     async fn nack(&self, offsets: Vec<NackOffset>) {
-        let source = &self.0;
-        let now = Instant::now();
-        for nacked in &offsets {
-            let options = nacked.options.as_ref();
-            let delay = options.and_then(|options| options.delay).unwrap_or(0);
-            if let Some(number) = source.number(&nacked.offset) {
-                let delay = Duration::from_millis(delay);
-                source.backlog.lock().nack(number, now, delay);
-            }
-        }
-        source.changed.notify_waiters();
+        self.0.exchange.nack(&*self.0, &offsets);
     }
 
     async fn pending(&self) -> Option<usize> {

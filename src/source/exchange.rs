@@ -1,9 +1,12 @@
-//! Reads: up to so many frames, for at most so long.
+//! What numa does with a source: reads, acks and nacks, the same for every supply of frames.
 //!
 //! A read ends when it has as many frames as were asked for, when its time is over, or, with at least one frame, when no other
-//! has come for the *linger*: an impatient reader gets what there is, a busy source gives full reads.
+//! has come for the *linger*: an impatient reader gets what there is, a busy source gives full reads. The frames of a reader
+//! that goes in mid-read are given back.
 
-use numaflow::source::{Message, SourceReadRequest};
+use crate::telemetry::rate::RateLimit;
+use numaflow::source::{Message, NackOffset, Offset, SourceReadRequest};
+use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
@@ -25,23 +28,107 @@ pub(crate) trait Supply {
 
     /// When the next frame becomes available by itself.
     fn next(&self) -> Option<Instant>;
+
+    /// The frame that `offset` stands for, if it is one of this supply's.
+    fn id(&self, offset: &Offset) -> Option<Self::Id>;
+
+    /// Forgets an acked frame; `None` is a frame of another supply. Returns whether it was unacked.
+    fn ack(&self, id: Option<Self::Id>) -> bool;
+
+    /// Makes an unacked frame available again, `delay` after `now`.
+    fn nack(&self, id: Self::Id, now: Instant, delay: Duration);
+
+    /// Makes unacked frames available again, whose reader has gone.
+    fn give_back(&self, ids: &[Self::Id]);
 }
 
-/// The rest of what a read depends on.
-pub(crate) struct Reading<'a> {
+/// What reads, acks and nacks of a supply share.
+#[derive(Debug)]
+pub(crate) struct Exchange {
     /// Frames have become available.
-    pub(crate) changed: &'a Notify,
+    changed: Notify,
     /// The process ends: so does the read.
-    pub(crate) shutdown: &'a CancellationToken,
+    shutdown: CancellationToken,
     /// `None`: for as long as the read lasts.
-    pub(crate) linger: Option<Duration>,
+    linger: Option<Duration>,
+    unknown_lines: Mutex<RateLimit>,
 }
 
-impl Reading<'_> {
+impl Exchange {
+    /// Reads with at least one frame wait for more for the time `linger`, or to their end; and they end at `shutdown`.
+    pub(crate) fn new(linger: Option<Duration>, shutdown: CancellationToken) -> Self {
+        Self {
+            changed: Notify::new(),
+            shutdown,
+            linger,
+            unknown_lines: Mutex::new(RateLimit::new(1, Duration::from_secs(10))),
+        }
+    }
+
+    /// Frames have become available: a read that waits looks again.
+    pub(crate) fn changed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Set when the process ends.
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// One read. The host drops its end of `to` when the reader has disconnected.
+    pub(crate) async fn read<S: Supply>(
+        &self,
+        supply: &S,
+        request: &SourceReadRequest,
+        to: &Sender<Message>,
+    ) {
+        let given = self.serve(supply, request, to).await;
+        // No frame of this read is acked yet: a reader acks only after it has read to the end.
+        if to.is_closed() {
+            tracing::warn!(
+                frames = given.len(),
+                "The reader has gone in mid-read: its frames are delivered again."
+            );
+            supply.give_back(&given);
+            self.changed();
+        }
+    }
+
+    /// Acks frames. Those that are not out are counted in the log.
+    pub(crate) fn ack<S: Supply>(&self, supply: &S, offsets: &[Offset]) {
+        let acked = offsets.iter().map(|offset| supply.ack(supply.id(offset)));
+        let unknown = acked.filter(|was_out| !was_out).count();
+        if unknown > 0
+            && let Some(more) = self.unknown_lines.lock().pass(Instant::now())
+        {
+            tracing::warn!(
+                frames = unknown,
+                more,
+                "An ack names frames that are not out: acked before, or read from an earlier source."
+            );
+        }
+        self.changed();
+    }
+
+    /// Nacks frames; each has a delay in ms, or none.
+    pub(crate) fn nack<S: Supply>(&self, supply: &S, nacked: &[NackOffset]) {
+        let now = Instant::now();
+        for NackOffset {
+            offset, options, ..
+        } in nacked
+        {
+            let delay = options.as_ref().and_then(|options| options.delay);
+            if let Some(id) = supply.id(offset) {
+                supply.nack(id, now, Duration::from_millis(delay.unwrap_or(0)));
+            }
+        }
+        self.changed();
+    }
+
     /// Sends frames of `supply` until the read is complete, its time is over or the reader has gone. Returns what was taken:
     /// all of it was sent, unless the reader has gone. A message is made when there is room for it, so that a read holds few
     /// copies of pixels at a time.
-    pub(crate) async fn serve<S: Supply>(
+    async fn serve<S: Supply>(
         &self,
         supply: &S,
         request: &SourceReadRequest,
@@ -117,7 +204,7 @@ mod tests {
         fn message(&self, (): ()) -> Message {
             Message {
                 value: Vec::new(),
-                offset: numaflow::source::Offset {
+                offset: Offset {
                     offset: vec![1],
                     partition_id: 0,
                 },
@@ -127,6 +214,18 @@ mod tests {
                 user_metadata: None,
             }
         }
+
+        fn id(&self, _: &Offset) -> Option<u64> {
+            None
+        }
+
+        fn ack(&self, _: Option<u64>) -> bool {
+            false
+        }
+
+        fn nack(&self, _: u64, _: Instant, _: Duration) {}
+
+        fn give_back(&self, _: &[u64]) {}
 
         fn next(&self) -> Option<Instant> {
             let taken = *self.taken.lock();
@@ -141,17 +240,14 @@ mod tests {
             begun,
             taken: Mutex::new(0),
         };
-        let reading = Reading {
-            changed: &Notify::new(),
-            shutdown: &CancellationToken::new(),
-            linger: linger_ms.map(Duration::from_millis),
-        };
+        let linger = linger_ms.map(Duration::from_millis);
+        let exchange = Exchange::new(linger, CancellationToken::new());
         let request = SourceReadRequest {
             count,
             timeout: Duration::from_millis(timeout_ms),
         };
         let (to, mut messages) = mpsc::channel(100);
-        let given = reading.serve(&supply, &request, &to).await;
+        let given = exchange.serve(&supply, &request, &to).await;
         let took = begun.elapsed().as_millis();
         drop(to);
         let mut sent = 0;
@@ -168,18 +264,14 @@ mod tests {
             begun: Instant::now() - PERIOD * 10,
             taken: Mutex::new(0),
         };
-        let reading = Reading {
-            changed: &Notify::new(),
-            shutdown: &CancellationToken::new(),
-            linger: None,
-        };
+        let exchange = Exchange::new(None, CancellationToken::new());
         let request = SourceReadRequest {
             count: 5,
             timeout: PERIOD,
         };
         // There is room for one message, the reader takes one, and five were taken from the supply.
         let (to, mut messages) = mpsc::channel(1);
-        let serving = reading.serve(&supply, &request, &to);
+        let serving = exchange.serve(&supply, &request, &to);
         let leaving = async move {
             messages.recv().await.unwrap();
         };
