@@ -108,11 +108,6 @@ impl Lookup {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     fn begin(&mut self, server: &ServerAddress) -> &mut JoinHandle<io::Result<Vec<SocketAddr>>> {
         let resolver = &self.resolver;
         self.running
