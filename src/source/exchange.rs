@@ -70,11 +70,6 @@ impl Exchange {
         self.changed.notify_waiters();
     }
 
-    /// Set when the process ends.
-    pub(crate) fn shutdown(&self) -> &CancellationToken {
-        &self.shutdown
-    }
-
     /// One read. The host drops its end of `to` when the reader has disconnected.
     pub(crate) async fn read<S: Supply>(
         &self,

@@ -157,3 +157,26 @@ fn log_panics() {
         );
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_librarys_warnings_that_ours_repeat_need_debug_or_rust_log() {
+        let silent = default_filter(false);
+        let shown = [
+            default_filter(true),
+            "epics_pva_rs=warn".parse().unwrap(),
+            "debug".parse().unwrap(),
+        ];
+        for module in LOGGED_BY_OURS {
+            assert!(!silent.would_enable(module, &Level::WARN));
+            assert!(silent.would_enable(module, &Level::ERROR));
+            assert!(shown.iter().all(|f| f.would_enable(module, &Level::WARN)));
+        }
+        // Nothing of ours says that two servers have one PV.
+        assert!(silent.would_enable("epics_pva_rs::client_native::search_engine", &Level::WARN));
+        assert!(silent.would_enable("beamflow::source", &Level::INFO));
+    }
+}

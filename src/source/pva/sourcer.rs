@@ -33,6 +33,8 @@ struct Shared {
     pvs: Vec<Pv>,
     backlog: Mutex<Backlog<Frame>>,
     exchange: Exchange,
+    /// The process ends: the PVs are not followed any more.
+    shutdown: CancellationToken,
     /// From a frame's event time to its first delivery, in seconds.
     ages: Histogram,
 }
@@ -50,7 +52,8 @@ impl PvaSource {
         Self(Arc::new(Shared {
             pvs: (0..).zip(pvs).map(pv).collect(),
             backlog: Mutex::new(Backlog::new(limits)),
-            exchange: Exchange::new(linger, shutdown),
+            exchange: Exchange::new(linger, shutdown.clone()),
+            shutdown,
             ages: Histogram::new(exponential_buckets(1e-3, 2.0, 16)),
         }))
     }
@@ -96,7 +99,7 @@ async fn follow(shared: Arc<Shared>, index: usize, mut monitor: Monitor) {
     loop {
         let event = tokio::select! {
             event = timeout(QUIET, monitor.next()) => event,
-            () = shared.exchange.shutdown().cancelled() => return,
+            () = shared.shutdown.cancelled() => return,
         };
         match event {
             Ok(event) => {
