@@ -1,10 +1,13 @@
 //! What `beamflow pva-sink` with a mosaic takes for a steady stream of results: 1,000 frames/s, each with a phase and an
-//! amplitude of 64 × 64 pixels, read by two subscribers for each output. A line a minute: rates, processor time as a share of one
-//! core, memory.
+//! amplitude of 64 × 64 pixels, read by two subscribers for each output. A line every ten seconds: rates, processor time as a
+//! share of one core, memory.
+//!
+//! All frames are of one scan, which goes over the same points again and again: the solver runs at the end, when the rates have
+//! been taken, and its time is printed. A higher FPS than the sink can take shows what it can.
 //!
 //! ```text
 //! cargo build --release --features pva --bin beamflow
-//! cargo run --release --features pva --example sink_rates [SECONDS]
+//! cargo run --release --features pva --example sink_rates [SECONDS [FPS]]
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -24,13 +27,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const FPS: u64 = 1_000;
+/// Between two lines.
+const LINE: Duration = Duration::from_secs(10);
 /// Frames in a batch.
 const BATCH: u64 = 50;
 const SIDE: usize = 64;
 /// Scan points in a row, 6 pixels apart.
 const ROW: u64 = 100;
-/// Frames of a scan.
+/// Points of the scan.
 const SCAN: u64 = ROW * ROW;
 const PIXEL: f64 = 8e-9;
 
@@ -43,17 +47,16 @@ fn npy(values: &[f32]) -> Vec<u8> {
     file
 }
 
-/// A result of a frame of an endless series of scans.
+/// A result of a frame of an endless scan.
 fn result(frame: u64, output: &str, started: i64, payload: &[u8]) -> Datum {
-    let (scan, point) = (frame / SCAN, frame % SCAN);
+    let point = frame % SCAN;
     let metres = |step: u64| (step as f64 * 6.0 * PIXEL).to_string();
-    let start = started + (scan * SCAN * 1_000_000_000 / FPS).cast_signed();
-    let time = started + (frame * 1_000_000_000 / FPS).cast_signed();
+    let time = started + (frame * 1_000_000).cast_signed();
     let mut datum = Datum::new(format!("{frame}-{output}"), payload.to_vec());
     for (name, value) in [
-        (headers::TXN_ID, (point + 1).to_string()),
+        (headers::TXN_ID, (frame + 1).to_string()),
         (headers::PV, "pva:image".to_owned()),
-        (headers::SERIES_START, start.to_string()),
+        (headers::SERIES_START, started.to_string()),
         (headers::FRAME_TIME, time.to_string()),
         (headers::POSITION_X, metres(point % ROW)),
         (headers::POSITION_Y, metres(point / ROW)),
@@ -90,8 +93,12 @@ async fn subscribe(server: String, pv: String, images: Arc<AtomicU64>) {
 
 #[tokio::main]
 async fn main() {
-    let seconds = std::env::args().nth(1);
-    let seconds = seconds.map_or(600, |text| text.parse().expect("SECONDS, a whole number"));
+    let mut arguments = std::env::args().skip(1);
+    let mut whole = |name: &str, default: u64| {
+        let given = arguments.next();
+        given.map_or(default, |text| text.parse().expect(name))
+    };
+    let (seconds, fps) = (whole("SECONDS", 60), whole("FPS", 1_000));
     let folder = tempfile::tempdir().unwrap();
     let [sock, info] = ["sock", "info"].map(|name| folder.path().join(name));
     let pixel = PIXEL.to_string();
@@ -139,7 +146,7 @@ async fn main() {
         .as_nanos() as i64;
     let (begun, mut frame, mut told) = (Instant::now(), 0, Told::new(&sink));
     while begun.elapsed() < Duration::from_secs(seconds) {
-        let due = begun + Duration::from_secs_f64(frame as f64 / FPS as f64);
+        let due = begun + Duration::from_secs_f64(frame as f64 / fps as f64);
         tokio::time::sleep_until(due.into()).await;
         let frames = frame..frame + BATCH;
         let batch: Vec<Datum> = frames
@@ -149,11 +156,21 @@ async fn main() {
             .collect();
         numa.write(&batch).await.unwrap();
         frame += BATCH;
-        if told.at.elapsed() >= Duration::from_secs(60) {
+        if told.at.elapsed() >= LINE {
             told = told.tell(&sink, &address, frame, &images);
         }
     }
     told.tell(&sink, &address, frame, &images);
+    let ended = Instant::now();
+    let finals = |name: &str| sink_stats(&address)["mosaic"][name].as_u64().unwrap();
+    while finals("solved") + finals("unsolved") == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!(
+        "the final picture: {:.1} s after the end of the scan, of which 5 s are without results; {} MiB",
+        ended.elapsed().as_secs_f64(),
+        sink.memory()
+    );
 }
 
 fn sink_stats(address: &str) -> Value {

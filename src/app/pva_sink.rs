@@ -7,6 +7,7 @@ use crate::cli::PvaSinkArgs;
 use crate::config::ConfigError;
 use crate::pva::Server as PvaServer;
 use crate::sink::pva::mosaic::View;
+use crate::sink::pva::settings::MosaicSettings;
 use crate::sink::pva::sinker::PvaSink;
 use crate::status::http;
 use crate::status::sink::SinkStatus;
@@ -71,8 +72,12 @@ pub(crate) async fn run(args: PvaSinkArgs) -> Result<(), SinkError> {
         source,
     })?;
     let prefix = settings.prefix.clone();
+    let mosaic = settings.mosaic.clone();
     let sink = PvaSink::start(settings)?;
     announce(&prefix, args.bind, sink.server());
+    if let Some(mosaic) = mosaic {
+        announce_mosaic(&mosaic);
+    }
     let status = Arc::new(SinkStatus::new(sink.clone()));
     if let Some(address) = args.http_address.0 {
         let served = http::serve(address, Arc::clone(&status)).await;
@@ -145,6 +150,20 @@ fn announce(prefix: &str, bind: Option<IpAddr>, server: &PvaServer) {
     );
 }
 
+/// Logs what is not in the mosaic.
+fn announce_mosaic(mosaic: &MosaicSettings) {
+    tracing::info!(
+        "The mosaic is empty. Frames whose results came before this start will not be in it."
+    );
+    if mosaic.positions.depend_on_first() {
+        tracing::warn!(
+            "The first row of the positions is that of the smallest number of a series that comes. If the first frame of a scan is \
+             lost or late, or the sink is started in mid-scan, patches lie at wrong places: set --position-offset to the number of \
+             the scan's first frame."
+        );
+    }
+}
+
 fn report(sink: &PvaSink, text: &str) {
     let tally = sink.tally();
     for output in &tally.outputs {
@@ -163,6 +182,7 @@ fn report(sink: &PvaSink, text: &str) {
             tally,
             pictures,
             other_pvs,
+            other_models,
             ..
         } = mosaic.view();
         tracing::info!(
@@ -175,6 +195,7 @@ fn report(sink: &PvaSink, text: &str) {
             unlevelled = tally.unlevelled,
             earlier = tally.earlier,
             other_pvs,
+            other_models,
             pictures,
             solved = tally.solved,
             "{text}"
@@ -185,6 +206,7 @@ fn report(sink: &PvaSink, text: &str) {
         frames = tally.series.frames,
         missing = tally.series.missing.saturating_sub(tally.series.filled),
         duplicates = tally.duplicates,
+        other_models = tally.other_models,
         unserved = tally.unserved,
         no_results = tally.no_results.values().sum::<u64>(),
         clients = tally.clients,

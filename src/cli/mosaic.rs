@@ -5,7 +5,7 @@ use crate::config::ConfigError;
 use crate::frame::BadValue;
 use crate::sink::mosaic::{Settings as Canvas, WeightsFile};
 use crate::sink::positions::{Grid, Orientation, PositionOffset, PositionSource, Positions};
-use crate::sink::pva::mosaic::MosaicSettings;
+use crate::sink::pva::settings::MosaicSettings;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,8 +51,9 @@ pub(crate) struct MosaicArgs {
     )]
     pub(crate) positions: PositionSource,
 
-    /// The number of the frame that has the first row of the file; first: the smallest number of each series. A number beyond
-    /// the last row begins again at the first.
+    /// The number of the frame that has the first row of the file. A number beyond the last row begins again at the first.
+    /// first: the smallest number of its series that has come, which is right only if the first frame of each scan comes, and
+    /// before all others.
     #[arg(
         long,
         env = "PVA_POSITION_OFFSET",

@@ -19,7 +19,7 @@ const TEXT: usize = 256;
 /// What a raw payload is: type and shape.
 pub(crate) type Raw = Option<(Dtype, FrameShape)>;
 
-/// What tells a result from all others. A message that is delivered twice has the same.
+/// What tells a result from all others of its model. A message that is delivered twice has the same, from the same model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     /// The PV that its frame came from; empty if the source does not say.
@@ -32,6 +32,13 @@ pub(crate) struct Identity {
     pub(crate) output: Arc<str>,
 }
 
+/// The model that gave a result. Two maps may have models of one name, which their versions tell apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Model {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: Arc<str>,
+}
+
 /// The result of one frame: one output of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Received {
@@ -40,8 +47,7 @@ pub(crate) struct Received {
     pub(crate) series_start: Option<i64>,
     /// What the detector calls the scan.
     pub(crate) scan: Option<String>,
-    pub(crate) model: String,
-    pub(crate) version: String,
+    pub(crate) model: Model,
     /// Where the frame was taken, in metres along the rows.
     pub(crate) position_x: Option<f64>,
     /// The same across the rows.
@@ -116,8 +122,10 @@ pub(crate) fn read(request: &SinkRequest, raw: Raw) -> Result<Received, NoResult
         },
         series_start: read_as(&request.headers, headers::SERIES_START),
         scan: header(headers::SCAN).map(cut),
-        model: note("model").unwrap_or_default(),
-        version: note("version").unwrap_or_default(),
+        model: Model {
+            name: note("model").unwrap_or_default().into(),
+            version: note("version").unwrap_or_default().into(),
+        },
         position_x: read_as(&request.headers, headers::POSITION_X).filter(|x: &f64| x.is_finite()),
         position_y: read_as(&request.headers, headers::POSITION_Y).filter(|y: &f64| y.is_finite()),
         image,
@@ -227,7 +235,8 @@ mod tests {
         let texts = [
             &*received.identity.pv,
             &received.identity.output,
-            &received.model,
+            &received.model.name,
+            &received.model.version,
         ];
         for text in texts.into_iter().chain(received.scan.as_deref()) {
             assert_eq!(text.chars().count(), TEXT);

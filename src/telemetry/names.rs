@@ -197,6 +197,10 @@ mod sink {
     );
     pub(crate) const SINK_DUPLICATES: Name =
         name("sink_duplicates", "Results that had come before");
+    pub(crate) const SINK_OTHER_MODELS: Name = name(
+        "sink_other_models",
+        "Results of an output and a frame that another model had given; they are posted",
+    );
     pub(crate) const SINK_NO_RESULTS: Name =
         name("sink_no_results", "Messages that are no results, by reason");
     pub(crate) const SINK_FRAMES: Name =

@@ -70,6 +70,12 @@ mod pva_refusals;
 /// `beamflow pva-sink`: its clients.
 #[cfg(feature = "pva")]
 mod pva_sink;
+/// `beamflow pva-sink` at the end of a pipeline whose parts are killed.
+#[cfg(feature = "pva")]
+mod pva_sink_kills;
+/// `beamflow pva-sink` behind maps: dead letters, two models.
+#[cfg(feature = "pva")]
+mod pva_sink_maps;
 /// The page of `beamflow pva-sink`, in a browser.
 #[cfg(feature = "pva")]
 mod pva_sink_page;

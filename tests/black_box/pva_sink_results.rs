@@ -244,6 +244,36 @@ async fn missing_frames_are_counted_and_scans_told_apart() {
 }
 
 #[tokio::test]
+async fn positions_by_file_without_an_offset_are_warned_of_and_a_late_first_frame_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("positions.csv");
+    std::fs::write(&csv, "0,0\n0,1e-8\n0,2e-8\n").unwrap();
+    let file = ["--positions", csv.to_str().unwrap()];
+    let mosaic = ["--mosaic", "--pixel-size", "1e-8"];
+    let scan = Scan::new();
+    let batch = [3, 2, 4].map(|number| scan.result(number, "phase"));
+    let words = [
+        "set --position-offset to the number",
+        "A frame came with a smaller number than those before it",
+    ];
+    let sink = pva_sink(&[&mosaic[..], &file].concat()).await;
+    let mut numa = connect(&sink).await;
+    write(&mut numa, &batch).await;
+    for words in words {
+        says(&sink, words).await;
+    }
+    drop(numa);
+    sink.stop().await;
+    // With the number of the first frame the order means nothing.
+    let sink = pva_sink(&[&mosaic[..], &file, &["--position-offset", "1"]].concat()).await;
+    let mut numa = connect(&sink).await;
+    write(&mut numa, &batch).await;
+    drop(numa);
+    let log = sink.stop().await;
+    assert!(!words.iter().any(|words| log.contains(words)), "{log}");
+}
+
+#[tokio::test]
 async fn the_readme_lists_every_metric_of_the_sink_and_no_other() {
     let sink = pva_sink(&[]).await;
     let mut numa = connect(&sink).await;

@@ -68,7 +68,8 @@ pub struct Source {
     pub sock: PathBuf,
     pub info: PathBuf,
     log: PathBuf,
-    _folder: tempfile::TempDir,
+    command: String,
+    folder: tempfile::TempDir,
 }
 
 #[cfg_attr(
@@ -83,7 +84,18 @@ impl Source {
 
     /// Starts a command that is a source, and waits for its server-info file.
     pub async fn start_as(name: &str, flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), name, flags).await
+    }
+
+    /// SIGKILL; then the same command on the same socket.
+    pub async fn killed_and_started(mut self, flags: &[&str]) -> Self {
+        self.process.kill().await.unwrap();
+        // It would be taken for that of the new process.
+        std::fs::remove_file(&self.info).unwrap();
+        Self::start_in(self.folder, &self.command, flags).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, name: &str, flags: &[&str]) -> Self {
         let (sock, log) = (
             folder.path().join("a/source.sock"),
             folder.path().join("log"),
@@ -129,7 +141,8 @@ impl Source {
             sock,
             info,
             log,
-            _folder: folder,
+            command: name.to_owned(),
+            folder,
         }
     }
 

@@ -26,6 +26,9 @@ mod life;
 mod one_cpu;
 /// Random choices by seed.
 mod plan;
+/// The campaign of source, map and sink.
+#[cfg(feature = "pva")]
+mod sink;
 /// The campaign of the PVA source.
 #[cfg(feature = "pva")]
 mod source;

@@ -76,6 +76,7 @@ mod tests {
                 origin: (20e-8, -10e-8),
                 placed: 1,
                 unlevelled: 1,
+                first: 1,
                 missing: 0,
                 unpositioned: 0,
                 outside: 0,

@@ -18,6 +18,8 @@ pub(crate) struct Picture {
     pub(crate) pixel_size: f64,
     /// The middle of the pixel [0, 0], in metres to the right and downwards: on the axes of the stage that the orientation says.
     pub(crate) origin: (f64, f64),
+    /// The smallest number of its frames.
+    pub(crate) first: u64,
     /// Frames in the picture.
     pub(crate) placed: u64,
     /// Of these: without amplitude.

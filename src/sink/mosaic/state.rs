@@ -357,9 +357,8 @@ impl Running {
 
     fn picture(&self, snapshot: Snapshot, settings: &Settings) -> Picture {
         let come = self.frames + self.pairs.waiting() as u64;
-        let numbers = self
-            .numbers
-            .map_or(0, |(low, high)| (high - low).saturating_add(1));
+        let (low, high) = self.numbers.unwrap_or((1, 0));
+        let numbers = high.saturating_add(1).saturating_sub(low);
         Picture {
             series: self.series,
             series_start: self.start,
@@ -367,6 +366,7 @@ impl Running {
             amplitude: snapshot.amplitude,
             pixel_size: settings.grid.pixel_size(),
             origin: settings.grid.metres(snapshot.origin),
+            first: low,
             placed: snapshot.tally.placed,
             unlevelled: snapshot.tally.unlevelled,
             missing: numbers.saturating_sub(come),

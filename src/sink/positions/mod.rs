@@ -54,7 +54,8 @@ impl Metres {
 /// Which number has the first row of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PositionOffset {
-    /// That of the first frame of its series.
+    /// The smallest of its series that has come. If the scan's first frame is lost, comes late, or came before the program was
+    /// started, frames get the rows of others.
     First,
     /// This one.
     Number(u64),
@@ -140,8 +141,19 @@ impl Positions {
         Ok(Self::File { rows, offset })
     }
 
-    /// Where frame `number` was taken. `headers` is what its headers say; `first` is the number of the first frame of its
-    /// series.
+    /// Whether the row of a frame depends on which frames of its series came.
+    pub(crate) const fn depend_on_first(&self) -> bool {
+        matches!(
+            self,
+            Self::File {
+                offset: PositionOffset::First,
+                ..
+            }
+        )
+    }
+
+    /// Where frame `number` was taken. `headers` is what its headers say; `first` is the smallest number of its series that has
+    /// come.
     pub(crate) fn of(&self, headers: Option<Metres>, number: u64, first: u64) -> Option<Metres> {
         match self {
             Self::Headers => headers,

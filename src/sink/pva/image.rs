@@ -33,7 +33,6 @@ pub(crate) fn ready(received: Received, keep_nan: bool, now: i64) -> (Ready, boo
         series_start,
         scan,
         model,
-        version,
         position_x,
         position_y,
         image,
@@ -47,7 +46,7 @@ pub(crate) fn ready(received: Received, keep_nan: bool, now: i64) -> (Ready, boo
             *value = 0.0;
         }
     }
-    let pixels: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+    let pixels = values.into_iter().map(f32::to_le_bytes).collect::<Vec<_>>();
     let text = |text: String| (!text.is_empty()).then_some(Attribute::Text(text));
     let attributes = [
         ("SourcePV", text(identity.pv.to_string())),
@@ -55,8 +54,8 @@ pub(crate) fn ready(received: Received, keep_nan: bool, now: i64) -> (Ready, boo
         ("Scan", scan.and_then(text)),
         ("PositionX", position_x.map(Attribute::Number)),
         ("PositionY", position_y.map(Attribute::Number)),
-        ("Model", text(model)),
-        ("ModelVersion", text(version)),
+        ("Model", text(model.name.to_string())),
+        ("ModelVersion", text(model.version.to_string())),
     ];
     let attributes = attributes
         .into_iter()
@@ -67,7 +66,7 @@ pub(crate) fn ready(received: Received, keep_nan: bool, now: i64) -> (Ready, boo
         time: identity.time,
         image: NewImage {
             image: Image {
-                pixels: pixels.into(),
+                pixels: pixels.into_flattened().into(),
                 dtype: Dtype::F32,
                 shape,
                 codec: None,
@@ -101,10 +100,8 @@ pub(crate) fn picture(picture: &Picture, part: Part, sequence: u64, keep_nan: bo
         let is_shown = keep_nan || value.is_finite();
         if is_shown { *value } else { 0.0 }
     };
-    let pixels: Vec<u8> = part
-        .iter()
-        .flat_map(|pixel| value(pixel).to_le_bytes())
-        .collect();
+    let pixels = part.iter().map(|pixel| value(pixel).to_le_bytes());
+    let pixels = pixels.collect::<Vec<_>>();
     let count = |count: u64| Attribute::Integer(count.cast_signed());
     let attributes = [
         ("Placed", Some(count(picture.placed))),
@@ -119,7 +116,7 @@ pub(crate) fn picture(picture: &Picture, part: Part, sequence: u64, keep_nan: bo
     ];
     NewImage {
         image: Image {
-            pixels: pixels.into(),
+            pixels: pixels.into_flattened().into(),
             dtype: Dtype::F32,
             shape: FrameShape {
                 height: part.nrows(),

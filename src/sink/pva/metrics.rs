@@ -61,6 +61,7 @@ impl Collector for SinkMetrics {
         for (name, value) in [
             (names::SINK_RESULTS, tally.results),
             (names::SINK_DUPLICATES, tally.duplicates),
+            (names::SINK_OTHER_MODELS, tally.other_models),
             (names::SINK_ROUNDED, tally.rounded),
             (names::SINK_UNSERVED, tally.unserved),
             (names::SINK_OVER, tally.over),
@@ -100,6 +101,7 @@ impl SinkMetrics {
             ("earlier", tally.earlier),
             ("mismatched", tally.mismatched),
             ("other_pv", view.other_pvs),
+            ("other_model", view.other_models),
         ] {
             let labels = [("reason", reason)];
             ConstCounter::new(count).encode(reasons.encode_family(&labels)?)?;

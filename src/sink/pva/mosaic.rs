@@ -4,17 +4,16 @@
 //! begins, the final picture is made and posted in place of the one made while the scan ran. A picture for the page is drawn
 //! only if a page was open since the last one.
 //!
-//! The mosaic is that of one detector: the PV whose patch came first. Patches of other PVs are counted.
+//! The mosaic is that of one detector: the PV whose patch came first. Patches of other PVs are counted. So are those that another
+//! model gave of the same frame: what came first is placed.
 
 use super::image;
-use super::settings::Settings;
+use super::settings::{MosaicSettings, Settings};
 use crate::frame::FrameShape;
 use crate::mosaic::online::Corner;
 use crate::pva::{ImagePv, Server, ServerError};
-use crate::sink::mosaic::{
-    Draft, Drawn, FrameKey, Live, Part, Patch, Picture, Settings as Canvas, Tally,
-};
-use crate::sink::positions::{Metres, Positions};
+use crate::sink::mosaic::{Draft, Drawn, FrameKey, Live, Part, Patch, Picture, Tally};
+use crate::sink::positions::Metres;
 use crate::sink::result::Received;
 use crate::sink::series::Place;
 use crate::telemetry::rate::RateLimit;
@@ -28,21 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Scan points that the page shows, at most: the newest.
 const POINTS: usize = 20_000;
-
-/// What the mosaic is made of.
-#[derive(Clone, Debug)]
-pub(crate) struct MosaicSettings {
-    /// The output with the phase, in radians.
-    pub(crate) phase: String,
-    /// The output with the amplitude, if the model has one.
-    pub(crate) amplitude: Option<String>,
-    pub(crate) positions: Positions,
-    pub(crate) canvas: Canvas,
-    /// Between two pictures.
-    pub(crate) interval: Duration,
-    /// After so long without a patch the final picture is made.
-    pub(crate) idle: Duration,
-}
 
 /// The PVs, and what is behind them; clones share it.
 #[derive(Clone)]
@@ -61,7 +45,10 @@ struct State {
     /// The detector whose mosaic it is.
     pv: Option<Arc<str>>,
     other_pvs: u64,
+    other_models: u64,
     series: u64,
+    /// The smallest number of the series so far.
+    first: u64,
     /// When the last patch came; `None` after the final picture was begun.
     last: Option<Instant>,
     newest: Option<u64>,
@@ -89,6 +76,8 @@ pub(crate) struct View {
     pub(crate) tally: Tally,
     /// Patches of other detectors.
     pub(crate) other_pvs: u64,
+    /// Patches of which another model's had come.
+    pub(crate) other_models: u64,
     pub(crate) pictures: u64,
     /// Of the canvas, and of the kept patches.
     pub(crate) bytes: (usize, usize),
@@ -128,7 +117,9 @@ impl MosaicPvs {
             state: Mutex::new(State {
                 pv: None,
                 other_pvs: 0,
+                other_models: 0,
                 series: 0,
+                first: 0,
                 last: None,
                 newest: None,
                 points: VecDeque::new(),
@@ -149,11 +140,7 @@ impl MosaicPvs {
     pub(crate) fn patch(&self, received: &Received, place: &Place, now: Instant) -> Option<Patch> {
         let settings = &self.0.settings;
         let identity = &received.identity;
-        let part = if *identity.output == *settings.phase {
-            Part::Phase
-        } else if settings.amplitude.as_deref() == Some(&*identity.output) {
-            Part::Amplitude
-        } else {
+        let Some(part) = settings.part(&identity.output) else {
             self.0.state.lock().note_other(&identity.output, now);
             return None;
         };
@@ -166,8 +153,10 @@ impl MosaicPvs {
         if place.series > state.series {
             state.series = place.series;
             state.points.clear();
+            state.first = place.first;
         }
         if place.series == state.series {
+            state.note_first(place.first, settings.positions.depend_on_first(), now);
             state.last = Some(now);
             state.newest = Some(identity.number);
             if let Some(position) = position.filter(|_| part == Part::Phase) {
@@ -194,6 +183,13 @@ impl MosaicPvs {
             columns: width,
             values: received.image.values.as_slice().into(),
         })
+    }
+
+    /// A result is not placed: that of another model, of the same output and frame, came before. Returns no patch.
+    pub(crate) fn leave_out(&self, received: &Received) -> Option<Patch> {
+        let has_part = self.0.settings.part(&received.identity.output).is_some();
+        self.0.state.lock().other_models += u64::from(has_part);
+        None
     }
 
     /// Places patches.
@@ -277,6 +273,23 @@ impl State {
         }
     }
 
+    /// Says that patches were placed by wrong rows of the file of positions, because the first frame of the scan came after them.
+    fn note_first(&mut self, first: u64, matters: bool, now: Instant) {
+        let assumed = std::mem::replace(&mut self.first, first);
+        if matters
+            && first < assumed
+            && let Some(more) = self.lines.pass(now)
+        {
+            tracing::warn!(
+                first,
+                assumed,
+                more,
+                "A frame came with a smaller number than those before it: the patches placed so far have the positions of other \
+                 frames. Set --position-offset to the number of the scan's first frame."
+            );
+        }
+    }
+
     /// Whether the mosaic is of this detector.
     fn is_of(&mut self, pv: &Arc<str>, now: Instant) -> bool {
         let own = self.pv.get_or_insert_with(|| Arc::clone(pv));
@@ -302,6 +315,7 @@ impl Shared {
             pvs: self.pvs.iter().map(|(_, name, _)| name.clone()).collect(),
             tally: self.live.tally(),
             other_pvs: state.other_pvs,
+            other_models: state.other_models,
             pictures: state.pictures,
             bytes: self.live.bytes(),
             newest: state.newest,

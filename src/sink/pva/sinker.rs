@@ -9,7 +9,7 @@ use super::output::{Output, OutputTally};
 use super::settings::{MOST_OUTPUTS, Settings};
 use crate::pva::{Server, ServerError};
 use crate::sink::mosaic::Patch;
-use crate::sink::result::{self, Identity, NoResult, Received};
+use crate::sink::result::{self, Identity, Model, NoResult, Received};
 use crate::sink::seen::Seen;
 use crate::sink::series::{Counted, Place, Series};
 use crate::telemetry::rate::RateLimit;
@@ -46,12 +46,15 @@ struct Shared {
 }
 
 struct State {
-    seen: Seen<Identity>,
+    seen: Seen<(Identity, Model)>,
+    /// The same, whichever model gave them.
+    given: Seen<Identity>,
     series: Series,
     outputs: Vec<Output>,
     numbers: Numbers,
     results: u64,
     duplicates: u64,
+    other_models: u64,
     rounded: u64,
     over: u64,
     unserved: u64,
@@ -67,6 +70,8 @@ pub(crate) struct SinkTally {
     /// Messages that are results, those that came before included.
     pub(crate) results: u64,
     pub(crate) duplicates: u64,
+    /// Results that another model had given before; they are posted nevertheless.
+    pub(crate) other_models: u64,
     /// Results whose values were rounded to float32.
     pub(crate) rounded: u64,
     /// Results of series that were over; they are posted nevertheless.
@@ -100,11 +105,13 @@ impl PvaSink {
             server,
             state: Mutex::new(State {
                 seen: Seen::new(SEEN),
+                given: Seen::new(SEEN),
                 series: Series::default(),
                 outputs,
                 numbers,
                 results: 0,
                 duplicates: 0,
+                other_models: 0,
                 rounded: 0,
                 over: 0,
                 unserved: 0,
@@ -146,6 +153,7 @@ impl PvaSink {
         SinkTally {
             results: state.results,
             duplicates: state.duplicates,
+            other_models: state.other_models,
             rounded: state.rounded,
             over: state.over,
             unserved: state.unserved,
@@ -213,16 +221,27 @@ impl Shared {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.results += 1;
-        if !state.seen.insert(received.identity.clone()) {
+        let identity = &received.identity;
+        if !state
+            .seen
+            .insert((identity.clone(), received.model.clone()))
+        {
             state.duplicates += 1;
             return None;
+        }
+        let is_first = state.given.insert(identity.clone());
+        if !is_first {
+            state.note_other_model(&received, now);
         }
         let place = state.series.place(&received, now);
         state.over += u64::from(place.over);
         report(&received, &place);
         state.note_rounding(&received, now);
         let mosaic = self.mosaic.as_ref();
-        let patch = mosaic.and_then(|mosaic| mosaic.patch(&received, &place, now));
+        let patch = mosaic.and_then(|mosaic| match is_first {
+            true => mosaic.patch(&received, &place, now),
+            false => mosaic.leave_out(&received),
+        });
         let index = self.output(&mut state, &received.identity.output, now);
         let Some(output) = index.and_then(|index| state.outputs.get_mut(index)) else {
             state.unserved += 1;
@@ -324,6 +343,23 @@ impl State {
         ]
     }
 
+    /// Says that a result is the same output of the same frame as one of another model.
+    fn note_other_model(&mut self, received: &Received, now: Instant) {
+        self.other_models += 1;
+        if let Some(more) = self.lines.pass(now) {
+            tracing::warn!(
+                output = %received.identity.output,
+                number = received.identity.number,
+                model = %received.model.name,
+                version = %received.model.version,
+                more,
+                "Two models give the same output of a frame. Its PV shows the results of both as they come, and the mosaic has \
+                 the first: leave the output out of one map (--output), or run a pva-sink with another --prefix for one of \
+                 them. When a model is exchanged, a frame that is delivered again does this once."
+            );
+        }
+    }
+
     /// Says once that values are rounded.
     fn note_rounding(&mut self, received: &Received, now: Instant) {
         if !received.image.rounded {
@@ -348,8 +384,8 @@ fn report(received: &Received, place: &Place) {
             series = place.series,
             scan = received.scan.as_deref().unwrap_or("unnamed"),
             first = received.identity.number,
-            model = received.model,
-            version = received.version,
+            model = %received.model.name,
+            version = %received.model.version,
             "A series begins."
         );
     }

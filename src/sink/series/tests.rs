@@ -1,6 +1,6 @@
 //! Frames in the order in which a sink may get them.
 
-use super::super::result::Identity;
+use super::super::result::{Identity, Model};
 use super::*;
 use crate::frame::FloatImage;
 use proptest::prelude::*;
@@ -16,8 +16,10 @@ fn frame(number: u64, time: Option<i64>, start: Option<i64>) -> Received {
         },
         series_start: start,
         scan: None,
-        model: String::new(),
-        version: String::new(),
+        model: Model {
+            name: "".into(),
+            version: "".into(),
+        },
         position_x: None,
         position_y: None,
         image: FloatImage {
