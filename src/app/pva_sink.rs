@@ -190,6 +190,7 @@ fn report(sink: &PvaSink, text: &str) {
             placed = tally.placed,
             unpositioned = tally.unpositioned,
             outside = tally.outside,
+            astray = tally.astray,
             unusable = tally.unusable,
             without_phase = tally.without_phase,
             unlevelled = tally.unlevelled,

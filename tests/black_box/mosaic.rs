@@ -371,7 +371,9 @@ async fn look(browser: &Browser) {
         assert!(second <= FRAMES);
         browser.screenshot("mosaic-growing.png").await;
         browser
-            .shows("mosaic-state", |text| text.contains("final picture"))
+            .shows("mosaic-state", |text| {
+                text.contains("from frame 1, final picture")
+            })
             .await;
     };
     tokio::join!(line.run(), looking);

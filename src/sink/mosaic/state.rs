@@ -33,6 +33,8 @@ pub(crate) struct Tally {
     pub(crate) unpositioned: u64,
     /// Frames outside of the canvas: not placed.
     pub(crate) outside: u64,
+    /// Frames that were placed and taken out again: the first few of a series, which lay apart from the others.
+    pub(crate) astray: u64,
     /// Frames of another shape than the first one of the series, or without a finite value: not placed.
     pub(crate) unusable: u64,
     /// Series that began.
@@ -305,8 +307,18 @@ impl Running {
             phase,
             amplitude: parts.amplitude,
         };
+        let outside = mosaic.tally().outside;
         match mosaic.place(&parts.frame, patch) {
             Placement::Placed => {
+                let astray = mosaic.tally().outside - outside;
+                if astray > 0 {
+                    tally.astray += astray;
+                    tracing::warn!(
+                        series = self.series,
+                        astray,
+                        "The first frames of the series lie far from the others: the mosaic begins anew without them."
+                    );
+                }
                 tally.placed += 1;
                 tally.unlevelled += u64::from(is_lone);
                 self.changed = true;

@@ -96,6 +96,7 @@ impl SinkMetrics {
         for (reason, count) in [
             ("unpositioned", tally.unpositioned),
             ("outside", tally.outside),
+            ("astray", tally.astray),
             ("unusable", tally.unusable),
             ("without_phase", tally.without_phase),
             ("earlier", tally.earlier),

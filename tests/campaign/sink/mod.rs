@@ -71,29 +71,33 @@ impl Campaign {
     async fn start(seed: u64) -> Self {
         let detector = Detector::start();
         let address = detector.address();
-        let source = Part::start(
-            "pva-source",
-            &["--input-channel", PV, "--server", &address]
-                .into_iter()
-                .chain(["--position-x", "PositionX", "--position-y", "PositionY"])
-                // What a killed numa had in hand comes again soon.
-                .chain(["--linger", "off", "--ack-timeout", "300ms"])
-                .chain(["--server-queue-size", "300"])
-                .collect::<Vec<_>>(),
-        );
-        let model = "sim:size=8x8,outputs=2,error-every=53";
-        let flags = ["--model-path", model, "--on-invalid", "tag:bad"];
-        let map = Part::start("", &flags);
-        let sink = Part::start(
-            "pva-sink",
-            &["--bind", "127.0.0.1", "--tcp-port", "0", "--udp-port", "0"]
-                .into_iter()
-                .chain(["--outputs", "output_0,output_1", "--mosaic"])
-                .chain(["--phase-output", "output_0"])
-                .chain(["--amplitude-output", "output_1"])
-                .chain(["--pixel-size", "1e-8", "--canvas", "512"])
-                .collect::<Vec<_>>(),
-        );
+        let source_flags = [
+            &["--input-channel", PV, "--server", &address][..],
+            &["--position-x", "PositionX", "--position-y", "PositionY"],
+            // What a killed numa had in hand comes again soon.
+            &["--linger", "off", "--ack-timeout", "300ms"],
+            &["--server-queue-size", "300"],
+        ]
+        .concat();
+        let map_flags = [
+            "--model-path",
+            "sim:size=8x8,outputs=2,error-every=53",
+            "--on-invalid",
+            "tag:bad",
+            "--output-size",
+            "full",
+        ];
+        let sink_flags = [
+            &["--bind", "127.0.0.1", "--tcp-port", "0", "--udp-port", "0"][..],
+            &["--outputs", "output_0,output_1", "--mosaic"],
+            &["--phase-output", "output_0"],
+            &["--amplitude-output", "output_1"],
+            &["--pixel-size", "1e-8", "--canvas", "512"],
+        ]
+        .concat();
+        let source = Part::start("pva-source", &source_flags);
+        let map = Part::start("", &map_flags);
+        let sink = Part::start("pva-sink", &sink_flags);
         let (source, map, sink) = tokio::join!(source, map, sink);
         let numa = Numa::connect(&source, &map, &sink).await;
         let mut campaign = Self {

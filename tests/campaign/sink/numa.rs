@@ -29,16 +29,13 @@ struct Mapped {
 
 impl Numa {
     pub async fn connect(source: &Part, map: &Part, sink: &Part) -> Self {
+        let source = Source::wait_ready(&source.info(), &source.sock(), NEVER).await;
+        let map = Driver::wait_ready(&map.info(), &map.sock(), NEVER).await;
+        let sink = Sink::wait_ready(&sink.info(), &sink.sock(), NEVER).await;
         Self {
-            source: Source::wait_ready(&source.info(), &source.sock(), NEVER)
-                .await
-                .unwrap(),
-            map: Driver::wait_ready(&map.info(), &map.sock(), NEVER)
-                .await
-                .unwrap(),
-            sink: Sink::wait_ready(&sink.info(), &sink.sock(), NEVER)
-                .await
-                .unwrap(),
+            source: source.expect("the source is ready"),
+            map: map.expect("the map is ready"),
+            sink: sink.expect("the sink is ready"),
         }
     }
 

@@ -12,7 +12,8 @@
 //!    `KEYS` patches.
 //! 3. The same patch again, with the same key, changes nothing.
 //! 4. Pixels that are not finite carry no weight; pixels without weight are NaN in the picture.
-//! 5. No position and no value makes it fail: what cannot be placed is counted.
+//! 5. No position and no value makes it fail: what cannot be placed is counted. Nor do the first few positions decide where the
+//!    picture is: if more patches in a row are outside of the canvas than lie on it, it begins anew with them.
 //!
 //! ```
 //! use beamflow_mosaic::online::{Corner, Mosaic, OnlinePatch, Settings, Weights};
@@ -63,6 +64,9 @@ pub const KEYS: usize = 1 << 16;
 /// Patches that are placed anew for each one that comes: a rebuild that begins with n patches ends before there are 4⁄3 n.
 const PLACED_ANEW: usize = 4;
 
+/// A canvas with so many patches does not begin anew: that would lose more than a stage that was not there yet.
+const SETTLED: u64 = 64;
+
 /// Settings of a mosaic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -92,7 +96,7 @@ pub struct Tally {
     pub placed: u64,
     /// Of these: without amplitude, so not levelled.
     pub unlevelled: u64,
-    /// Not placed: outside of the canvas.
+    /// Not placed, or taken out when the canvas began anew: outside of the canvas.
     pub outside: u64,
     /// Not placed: placed before.
     pub repeated: u64,
@@ -136,9 +140,12 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Mosaic<K> {
     weights: Weights,
+    settings: Settings,
     canvas: Canvas,
     kept: Kept,
     rebuild: Rebuild,
+    /// Patches outside of the canvas since the last that was placed.
+    outside_in_a_row: u64,
     known: HashSet<K>,
     /// The keys of `known`, the oldest first.
     order: VecDeque<K>,
@@ -151,9 +158,11 @@ impl<K: Clone + Eq + Hash> Mosaic<K> {
     pub fn new(weights: Weights, settings: Settings) -> Self {
         Self {
             weights,
+            settings,
             canvas: Canvas::new(settings.side, settings.area),
             kept: Kept::new(settings.kept),
             rebuild: Rebuild::default(),
+            outside_in_a_row: 0,
             known: HashSet::new(),
             order: VecDeque::new(),
             tally: Tally::default(),
@@ -179,9 +188,11 @@ impl<K: Clone + Eq + Hash> Mosaic<K> {
         if !patch.is_usable(&self.weights) {
             return Placement::Unusable;
         }
-        if !self.canvas.include(patch.area(&self.weights)) {
+        let area = patch.area(&self.weights);
+        if !self.canvas.include(area) && !self.begins_anew_with(area) {
             return Placement::Outside;
         }
+        self.outside_in_a_row = 0;
         self.remember(key);
         self.tally.unlevelled += u64::from(patch.amplitude.is_none());
         patch.add_amplitude(&mut self.canvas, &self.weights);
@@ -189,6 +200,26 @@ impl<K: Clone + Eq + Hash> Mosaic<K> {
         self.kept.offer(patch);
         self.rebuild(PLACED_ANEW);
         Placement::Placed
+    }
+
+    /// Whether a patch that is outside is the first of a new canvas. The patches on the old one are outside then.
+    fn begins_anew_with(&mut self, area: Area) -> bool {
+        self.outside_in_a_row += 1;
+        let placed = self.tally.placed;
+        let is_astray = (1..SETTLED).contains(&placed) && self.outside_in_a_row > placed;
+        if !is_astray || self.settings.area.is_some() {
+            return false;
+        }
+        let mut canvas = Canvas::new(self.settings.side, None);
+        if !canvas.include(area) {
+            return false;
+        }
+        self.canvas = canvas;
+        self.kept = Kept::new(self.settings.kept);
+        self.rebuild = Rebuild::default();
+        self.tally.outside += placed;
+        (self.tally.placed, self.tally.unlevelled) = (0, 0);
+        true
     }
 
     fn remember(&mut self, key: &K) {

@@ -218,6 +218,42 @@ fn a_phase_without_amplitude_is_placed_and_counted() {
     }
 }
 
+/// A stage that is not there yet has positions far away, one or many.
+#[test]
+fn the_first_positions_do_not_decide_where_the_picture_is() {
+    let far = |k: usize| OnlinePatch {
+        corner: Corner { x: 1 << 20, y: 0 },
+        ..EXPERIMENT.patches[k].clone()
+    };
+    for strays in [1, 5] {
+        let mut mosaic = mosaic(Settings::default());
+        for k in 0..strays {
+            assert_eq!(mosaic.place(&k, far(k)), Placement::Placed);
+        }
+        let mut placements = Vec::new();
+        for (key, patch) in EXPERIMENT.patches.iter().enumerate() {
+            placements.push(mosaic.place(&(100 + key), patch.clone()));
+        }
+        let lost = placements.iter().filter(|p| **p == Placement::Outside);
+        assert_eq!(lost.count(), strays);
+        assert!(placements[strays..].iter().all(|p| *p == Placement::Placed));
+        let tally = mosaic.tally();
+        let all = EXPERIMENT.patches.len() + strays;
+        assert_eq!(
+            (tally.placed, tally.outside),
+            ((all - 2 * strays) as u64, 2 * strays as u64)
+        );
+        assert_eq!(tally.kept, tally.placed);
+        assert!(mosaic.snapshot().phase.dim().0 <= OBJECT.0);
+    }
+    // A single position far away does nothing, whenever it comes.
+    let mut mosaic = mosaic(Settings::default());
+    for (key, patch) in EXPERIMENT.patches.iter().enumerate() {
+        assert_eq!(mosaic.place(&(2 * key), patch.clone()), Placement::Placed);
+        assert_eq!(mosaic.place(&(2 * key + 1), far(key)), Placement::Outside);
+    }
+}
+
 #[test]
 fn patches_outside_of_the_canvas_are_counted() {
     let mut mosaic = mosaic(Settings {
@@ -228,7 +264,9 @@ fn patches_outside_of_the_canvas_are_counted() {
         corner: Corner { x, y: 0 },
         ..EXPERIMENT.patches[0].clone()
     };
-    assert_eq!(mosaic.place(&0, at(0)), Placement::Placed);
+    for key in [0, 10] {
+        assert_eq!(mosaic.place(&key, at(0)), Placement::Placed);
+    }
     assert_eq!(mosaic.place(&1, at(i64::MAX)), Placement::Outside);
     assert_eq!(mosaic.place(&2, at(40)), Placement::Outside);
     assert_eq!(
