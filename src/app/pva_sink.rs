@@ -155,7 +155,7 @@ fn announce_mosaic(mosaic: &MosaicSettings) {
     tracing::info!(
         "The mosaic is empty. Frames whose results came before this start will not be in it."
     );
-    if mosaic.positions.depend_on_first() {
+    if mosaic.recipe.positions.depend_on_first() {
         tracing::warn!(
             "The first row of the positions is that of the smallest number of a series that comes. If the first frame of a scan is \
              lost or late, or the sink is started in mid-scan, patches lie at wrong places: set --position-offset to the number of \

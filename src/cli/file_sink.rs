@@ -1,6 +1,7 @@
 //! `beamflow file-sink`.
 
 use super::log::LogArgs;
+use super::mosaic::MosaicArgs;
 use super::parse::{AddressOrOff, TimeOrOff, address_or_off, time_or_off, whole_number};
 use super::raw::raw;
 use crate::config::ConfigError;
@@ -44,6 +45,10 @@ pub struct FileSinkArgs {
     #[arg(long, env = "FILE_OUTPUT_SHAPE", value_name = "HEIGHTxWIDTH")]
     pub(crate) output_shape: Option<FrameShape>,
 
+    /// The mosaic of a scan.
+    #[command(flatten)]
+    pub(crate) mosaic: MosaicArgs,
+
     /// The Unix socket that numa connects to.
     #[arg(long, env = "FILE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
@@ -72,6 +77,7 @@ impl FileSinkArgs {
             outputs: self.outputs.clone(),
             frames_per_file: self.frames_per_file as u64,
             idle: self.idle_close.0,
+            mosaic: self.mosaic.recipe()?,
             raw: raw(self.output_dtype, self.output_shape)?,
         })
     }

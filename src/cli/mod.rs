@@ -24,8 +24,8 @@ mod inspect;
 mod ioc;
 /// Flags of the log.
 mod log;
-/// The live mosaic of `beamflow pva-sink`.
-#[cfg(feature = "pva")]
+/// The mosaic of `beamflow pva-sink` and `beamflow file-sink`.
+#[cfg(any(feature = "pva", feature = "hdf5"))]
 mod mosaic;
 /// Parsers for numbers, times, addresses and policies.
 mod parse;

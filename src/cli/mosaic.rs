@@ -1,20 +1,22 @@
-//! The flags of the live mosaic, of `beamflow pva-sink`.
+//! The flags of the mosaic, of `beamflow pva-sink` and `beamflow file-sink`.
 
-use super::parse::{rate, time, whole_number};
+use super::parse::whole_number;
+#[cfg(feature = "pva")]
+use super::parse::{rate, time};
 use crate::config::ConfigError;
 use crate::frame::BadValue;
-use crate::sink::mosaic::{Settings as Canvas, WeightsFile};
+use crate::sink::mosaic::{Recipe, Settings as Canvas, WeightsFile};
 use crate::sink::positions::{Grid, Orientation, PositionOffset, PositionSource, Positions};
-use crate::sink::pva::settings::MosaicSettings;
 use clap::Args;
 use std::path::PathBuf;
+#[cfg(feature = "pva")]
 use std::time::Duration;
 
 /// See the module's essay.
 #[derive(Args, Debug)]
 pub(crate) struct MosaicArgs {
-    /// Stitches the results of a scan into one picture while the scan runs: PREFIX:mosaic_phase:image and
-    /// PREFIX:mosaic_amplitude:image, and on the status page. The size of a pixel must be given with it.
+    /// Stitches the results of a scan into one picture: pva-sink serves it while the scan runs, file-sink writes the final one
+    /// to the file. The size of a pixel must be given with it.
     #[arg(long, env = "PVA_MOSAIC")]
     pub(crate) mosaic: bool,
 
@@ -84,7 +86,12 @@ pub(crate) struct MosaicArgs {
     /// The largest width and height of the mosaic; results outside are counted.
     #[arg(long, env = "PVA_CANVAS", default_value = "4096", value_name = "PIXELS", value_parser = whole_number::<16, 32_768>)]
     pub(crate) canvas: usize,
+}
 
+/// The pictures of a live mosaic.
+#[cfg(feature = "pva")]
+#[derive(Args, Debug)]
+pub(crate) struct PictureArgs {
     /// Pictures per second, at most; one is made only if something was placed.
     #[arg(long, env = "PVA_MOSAIC_RATE", default_value = "4", value_name = "RATE", value_parser = rate)]
     pub(crate) mosaic_rate: f64,
@@ -102,11 +109,11 @@ fn length(text: &str) -> Result<f64, BadValue> {
 }
 
 impl MosaicArgs {
-    /// The settings, if the mosaic is on; the files are read.
+    /// What the mosaic is made of, if it is on; the files are read.
     ///
     /// # Errors
     /// [`ConfigError`] naming the flag.
-    pub(crate) fn settings(&self) -> Result<Option<MosaicSettings>, ConfigError> {
+    pub(crate) fn recipe(&self) -> Result<Option<Recipe>, ConfigError> {
         if !self.mosaic {
             return Ok(None);
         }
@@ -139,7 +146,7 @@ impl MosaicArgs {
             let path = self.weights.as_ref().map(given).unwrap_or_default();
             wrong("--weights", path, error.to_string())
         })?;
-        Ok(Some(MosaicSettings {
+        Ok(Some(Recipe {
             phase: self.phase_output.clone(),
             amplitude,
             positions: positions.map_err(|error| {
@@ -150,8 +157,6 @@ impl MosaicArgs {
                 wrong("--positions", path, error.to_string())
             })?,
             canvas,
-            interval: Duration::from_secs_f64(1.0 / self.mosaic_rate),
-            idle: self.mosaic_idle,
         }))
     }
 }

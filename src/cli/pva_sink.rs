@@ -1,7 +1,7 @@
 //! `beamflow pva-sink`.
 
 use super::log::LogArgs;
-use super::mosaic::MosaicArgs;
+use super::mosaic::{MosaicArgs, PictureArgs};
 use super::parse::{
     AddressOrOff, RateOrOff, TimeOrOff, address, address_or_off, port, rate_or_off, time_or_off,
     whole_number,
@@ -10,7 +10,7 @@ use super::raw::raw;
 use crate::config::ConfigError;
 use crate::frame::{BadValue, Dtype, FrameShape};
 use crate::pva::ServerOptions;
-use crate::sink::pva::settings::{MOST_OUTPUTS, Settings};
+use crate::sink::pva::settings::{MOST_OUTPUTS, MosaicSettings, Settings};
 use clap::Args;
 use numaflow::sink::{SERVER_INFO_FILE, SOCK_ADDR};
 use std::net::IpAddr;
@@ -88,6 +88,10 @@ pub struct PvaSinkArgs {
     #[command(flatten)]
     pub(crate) mosaic: MosaicArgs,
 
+    /// Its pictures.
+    #[command(flatten)]
+    pub(crate) pictures: PictureArgs,
+
     /// The Unix socket that numa connects to.
     #[arg(long, env = "PVA_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH")]
     pub(crate) sock_path: PathBuf,
@@ -141,7 +145,11 @@ impl PvaSinkArgs {
             reorder: self.reorder.0,
             keep_nan: self.nan == Nan::Keep,
             raw,
-            mosaic: self.mosaic.settings()?,
+            mosaic: self.mosaic.recipe()?.map(|recipe| MosaicSettings {
+                recipe,
+                interval: Duration::from_secs_f64(1.0 / self.pictures.mosaic_rate),
+                idle: self.pictures.mosaic_idle,
+            }),
             server: ServerOptions {
                 bind: self.bind,
                 tcp_port: self.tcp_port,

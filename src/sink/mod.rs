@@ -20,11 +20,17 @@
 /// Results as files.
 #[cfg(feature = "hdf5")]
 pub(crate) mod file;
-/// The live mosaic.
-#[cfg(feature = "pva")]
+/// The mosaic of a scan.
+#[cfg_attr(
+    not(feature = "pva"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "a file has the final picture alone"
+    )
+)]
 pub(crate) mod mosaic;
 /// Where frames were taken.
-#[cfg(feature = "pva")]
 pub(crate) mod positions;
 /// Results as PVs.
 #[cfg(feature = "pva")]

@@ -17,6 +17,7 @@ def attributes(thing):
 with h5py.File(sys.argv[1], "r", swmr="swmr" in sys.argv[2:]) as file:
     data = file["entry/data"]
     groups = {}
+    of_groups = {group: attributes(file["entry"][group]) for group in file["entry"]}
     for group in file["entry"]:
         for name, dataset in file["entry"][group].items():
             values = [None if value != value else value for value in dataset[()].ravel().tolist()]
@@ -31,6 +32,7 @@ with h5py.File(sys.argv[1], "r", swmr="swmr" in sys.argv[2:]) as file:
             {
                 "entry": attributes(file["entry"]),
                 "data": attributes(data),
+                "attributes": of_groups,
                 "groups": groups,
             }
         )

@@ -27,9 +27,12 @@ mod disk;
 mod engine_commands;
 /// Engine faults: every datum is answered.
 mod faults;
-/// `beamflow file-sink`, and h5py as a reader of its files.
+/// `beamflow file-sink`: what is in its files.
 #[cfg(all(feature = "pva", feature = "hdf5"))]
 mod file_sink;
+/// When its files end, and what a kill and a full disk leave.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+mod file_sink_ends;
 /// Folders that cannot be written to.
 mod folders;
 /// Missing frame numbers.
@@ -92,6 +95,9 @@ mod pva_source;
 mod readme;
 /// Numbers compared with onnxruntime's.
 mod reference;
+/// A file sink for tests, and h5py as the reader of its files.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+mod result_files;
 /// Results for tests of the sinks.
 #[cfg(feature = "pva")]
 mod results;

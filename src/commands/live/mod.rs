@@ -191,7 +191,12 @@ async fn start(
     let results = args.results.to_string_lossy();
     let files = part(
         "file-sink",
-        &["--folder", &results, "--http-address", "off"],
+        &[
+            &["--folder", &results, "--http-address", "off"][..],
+            &["--mosaic", "--pixel-size", &pixel],
+            &["--weights", &weights.to_string_lossy()],
+        ]
+        .concat(),
         true,
     )?;
     let map = ChildSidecar::start(

@@ -2,19 +2,23 @@
 //! the process.
 
 use super::interrupted;
+use super::open::{Open, Over};
 use super::room;
 use super::scan::{FileError, Put, ScanFile};
 use super::settings::Settings;
 use super::tally::{DoneFile, FileTally, OpenFile};
-use crate::sink::result::{self, Identity, NoResult, Received};
+use crate::sink::result::{self, Identity, Model, NoResult, Received};
 use crate::sink::seen::Seen;
 use crate::sink::series::{LATE, Place, Series};
 use crate::telemetry::rate::RateLimit;
 use numaflow::sink::{Response, SinkRequest};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// What a file is for.
+type Key = (u64, Model);
 
 /// Results that are remembered beyond their file, to recognise those that are delivered again.
 const SEEN: usize = 65_536;
@@ -23,11 +27,15 @@ const SEEN: usize = 65_536;
 pub(super) struct Files {
     settings: Settings,
     series: Series,
-    seen: Seen<Identity>,
-    /// By the number of their series.
-    open: BTreeMap<u64, Open>,
-    /// Of an earlier process.
+    seen: Seen<(Identity, Model)>,
+    /// By the number of their series, and the model: results of two models are not mixed.
+    open: HashMap<Key, Open>,
+    /// Of an earlier process, and those that could not be completed.
     interrupted: Vec<Open>,
+    /// To be completed, which takes a while.
+    over: Vec<Over>,
+    /// Files that are being completed.
+    completing: Vec<OpenFile>,
     tally: FileTally,
     lines: RateLimit,
     late_lines: RateLimit,
@@ -35,22 +43,13 @@ pub(super) struct Files {
     no_result_lines: RateLimit,
 }
 
-/// A file that grows.
-struct Open {
-    pv: Arc<str>,
-    file: ScanFile,
-    last: Instant,
-    /// When the next series of its PV began.
-    followed: Option<Instant>,
-}
-
 /// A message on its way.
 struct Message {
     id: String,
     /// The file that must be finished before the message is acknowledged.
-    awaits: Option<u64>,
+    awaits: Option<Key>,
     /// What is remembered then.
-    identity: Option<Identity>,
+    identity: Option<(Identity, Model)>,
     failure: Option<String>,
 }
 
@@ -70,8 +69,10 @@ impl Files {
             settings,
             series: Series::default(),
             seen: Seen::new(SEEN),
-            open: BTreeMap::new(),
+            open: HashMap::new(),
             interrupted: interrupted.collect(),
+            over: Vec::new(),
+            completing: Vec::new(),
             tally: FileTally {
                 no_results: NoResult::kinds().map(|kind| (kind, 0)).collect(),
                 ..FileTally::default()
@@ -94,14 +95,14 @@ impl Files {
         let messages: Vec<_> = batch
             .map(|request| self.message(request, full.as_deref(), now))
             .collect();
-        let mut failures = BTreeMap::new();
-        for (series, open) in &mut self.open {
+        let mut failures = HashMap::new();
+        for (key, open) in &mut self.open {
             if let Err(error) = open.file.finish() {
-                failures.insert(*series, error.to_string());
+                failures.insert(key.clone(), error.to_string());
             }
         }
         let failed = |message: &Message| {
-            let finish = message.awaits.and_then(|series| failures.get(&series));
+            let finish = message.awaits.as_ref().and_then(|key| failures.get(key));
             message.failure.as_ref().or(finish).cloned()
         };
         let mut responses = Vec::with_capacity(messages.len());
@@ -139,7 +140,8 @@ impl Files {
         };
         self.tally.results += 1;
         self.tally.rounded += u64::from(received.image.rounded);
-        if self.seen.has(&received.identity) {
+        let known = (received.identity.clone(), received.model.clone());
+        if self.seen.has(&known) {
             self.tally.duplicates += 1;
             return message;
         }
@@ -149,8 +151,8 @@ impl Files {
         }
         match self.write(&received, now) {
             Ok(Some((series, Put::Written))) => {
-                message.awaits = Some(series);
-                message.identity = Some(received.identity);
+                message.awaits = Some((series, received.model));
+                message.identity = Some(known);
             }
             Ok(Some((_, Put::Duplicate))) => self.tally.duplicates += 1,
             Ok(Some((_, Put::Unfit(why)))) => self.unfit(&received, &why, now),
@@ -189,14 +191,15 @@ impl Files {
         let is_full = |open: &Open| {
             open.file.rows() >= self.settings.frames_per_file && !open.file.has(received)
         };
-        if self.open.get(&place.series).is_some_and(is_full) {
-            self.complete(place.series)?;
+        let key = (place.series, received.model.clone());
+        if self.open.get(&key).is_some_and(is_full) {
+            self.complete(&key);
         }
-        if !self.open.contains_key(&place.series) {
+        if !self.open.contains_key(&key) {
             let open = self.begin(received, &place, now)?;
-            self.open.insert(place.series, open);
+            self.open.insert(key.clone(), open);
         }
-        let Some(open) = self.open.get_mut(&place.series) else {
+        let Some(open) = self.open.get_mut(&key) else {
             return Ok(None);
         };
         open.last = now;
@@ -234,8 +237,8 @@ impl Files {
                 pv: pv.to_string(),
                 scan: received.scan.clone(),
                 series_start: received.series_start,
-                model: received.model.clone(),
-                version: received.version.clone(),
+                model: received.model.name.to_string(),
+                version: received.model.version.to_string(),
             },
         )?;
         tracing::info!(
@@ -244,8 +247,8 @@ impl Files {
             series = place.series,
             scan = received.scan.as_deref().unwrap_or("unnamed"),
             first = received.identity.number,
-            model = received.model,
-            version = received.version,
+            model = &*received.model.name,
+            version = &*received.model.version,
             "A file begins."
         );
         Ok(Open {
@@ -267,65 +270,68 @@ impl Files {
                 || idle.is_some_and(|idle| since(open.last) >= idle)
         };
         let over = self.open.iter().filter(|(_, open)| is_over(open));
-        let over: Vec<_> = over.map(|(series, _)| *series).collect();
-        for series in over {
-            if let Err(error) = self.complete(series) {
-                self.trouble(&error.to_string(), now);
-            }
+        let over: Vec<_> = over.map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.complete(&key);
         }
         while let Some(at) = self.interrupted.iter().position(is_over) {
-            let mut open = self.interrupted.swap_remove(at);
-            if let Err(error) = self.close(&mut open) {
+            let open = self.interrupted.swap_remove(at);
+            self.hand_over(open);
+        }
+    }
+
+    /// Every file is over: the process ends.
+    pub(super) fn end(&mut self) {
+        let open = std::mem::take(&mut self.open).into_values();
+        let interrupted = std::mem::take(&mut self.interrupted);
+        for open in open.chain(interrupted) {
+            self.hand_over(open);
+        }
+    }
+
+    fn complete(&mut self, key: &Key) {
+        if let Some(open) = self.open.remove(key) {
+            self.hand_over(open);
+        }
+    }
+
+    fn hand_over(&mut self, open: Open) {
+        self.completing.push(open.shown());
+        let recipe = self.settings.mosaic.clone();
+        self.over.push(Over { open, recipe });
+    }
+
+    /// The files to be completed; what became of each is to be told with [`Files::completed`].
+    pub(super) fn take_over(&mut self) -> Vec<Over> {
+        std::mem::take(&mut self.over)
+    }
+
+    /// A file is complete, or could not be completed: it is tried again after a while.
+    pub(super) fn completed(&mut self, outcome: Result<DoneFile, (Over, FileError)>) {
+        let now = Instant::now();
+        match outcome {
+            Ok(done) => {
+                let partial = done.path.with_extension("h5.partial");
+                self.completing.retain(|file| file.path != partial);
+                tracing::info!(path = %done.path.display(), rows = done.rows, "A file is complete.");
+                self.tally.complete(done);
+            }
+            Err((Over { mut open, .. }, error)) => {
+                self.completing.retain(|file| file.path != open.file.path());
                 self.trouble(&error.to_string(), now);
-                // Tried again after the same time.
-                (open.last, open.followed) = (now, open.followed.map(|_| now));
+                (open.last, open.followed) = (now, Some(now));
                 self.interrupted.push(open);
             }
         }
     }
 
-    /// Completes every file: the process ends.
-    pub(super) fn end(&mut self) {
-        let interrupted = std::mem::take(&mut self.interrupted);
-        for mut open in std::mem::take(&mut self.open)
-            .into_values()
-            .chain(interrupted)
-        {
-            if let Err(error) = self.close(&mut open) {
-                tracing::error!(%error, "A file is not complete: the next process repairs it.");
-            }
-        }
-    }
-
-    fn complete(&mut self, series: u64) -> Result<(), FileError> {
-        let Some(mut open) = self.open.remove(&series) else {
-            return Ok(());
-        };
-        self.close(&mut open).inspect_err(|_| {
-            self.open.insert(series, open);
-        })
-    }
-
-    fn close(&mut self, open: &mut Open) -> Result<(), FileError> {
-        let path = open.file.close()?;
-        let rows = open.file.rows();
-        tracing::info!(path = %path.display(), rows, "A file is complete.");
-        self.tally.complete(DoneFile { path, rows });
-        Ok(())
-    }
-
     /// What has happened so far.
     pub(super) fn tally(&self) -> FileTally {
         let open = self.open.values().chain(&self.interrupted);
+        let open = open.map(Open::shown);
         FileTally {
             series: self.series.counted(),
-            open: open
-                .map(|open| OpenFile {
-                    path: open.file.path().to_owned(),
-                    rows: open.file.rows(),
-                    last: open.last,
-                })
-                .collect(),
+            open: open.chain(self.completing.iter().cloned()).collect(),
             ..self.tally.clone()
         }
     }

@@ -31,10 +31,13 @@ pub(super) fn find(folder: &Path) -> std::io::Result<Vec<ScanFile>> {
     Ok(found)
 }
 
-/// Whether a file is of the series of this frame.
+/// Whether a file is of the series and the model of this result.
 pub(super) fn is_of(file: &ScanFile, received: &Received) -> bool {
     let about = file.about();
-    if *about.pv != *received.identity.pv {
+    let model = (about.model.as_str(), about.version.as_str());
+    if *about.pv != *received.identity.pv
+        || model != (&*received.model.name, &*received.model.version)
+    {
         return false;
     }
     match (about.series_start, received.series_start) {

@@ -1,7 +1,7 @@
 //! The datasets of a file.
 //!
 //! ```text
-//! /entry            NXentry   pv, scan, series_start_ns, start_time, model, model_version, program_name, program_version
+//! /entry            NXentry   pv, scan, series_start_ns, start_time, end_time, model, model_version, program_name, program_version
 //! /entry/data       NXdata    @signal: the first output
 //!     OUTPUT                  (n, h, w) float32, a chunk for each frame; NaN where a result has not come
 //!     frame_id                (n) int64, the frame's number
@@ -290,8 +290,10 @@ impl Layout {
         self.writer.write_slice(index, &[first], &[count], &bytes)
     }
 
-    /// Completes the file.
-    pub(super) fn close(self) -> Result<(), Hdf5Error> {
+    /// Closes the file.
+    pub(super) fn close(mut self) -> Result<(), Hdf5Error> {
+        self.writer
+            .set_group_attr_string("/entry", "end_time", &now())?;
         self.writer.close()
     }
 }
@@ -318,12 +320,12 @@ fn image(writer: &mut SwmrFileWriter, column: &Column) -> Result<Images, Hdf5Err
 }
 
 /// The name of an output's dataset: a path separator is not part of a name.
-fn dataset(output: &str) -> String {
+pub(super) fn dataset(output: &str) -> String {
     output.replace('/', "-")
 }
 
 /// The path of a dataset as the reader has it.
-fn inside(name: &str) -> String {
+pub(super) fn inside(name: &str) -> String {
     format!("{}/{name}", DATA.trim_start_matches('/'))
 }
 

@@ -9,6 +9,8 @@
 //! - `layout`: the datasets of a file, written so that readers and a kill find whole rows;
 //! - `scan`: one file: which row a frame has, and what of it is there;
 //! - `name`: the names of files;
+//! - `open`: a file that grows, and one whose series is over;
+//! - `picture`: the mosaic of a file that has all its rows;
 //! - `room`: whether there is room on the disk;
 //! - `interrupted`: files that an earlier process did not finish;
 //! - `files`: the files of all series, and when they end;
@@ -36,6 +38,10 @@ mod layout;
 pub(crate) mod metrics;
 /// The names of files.
 mod name;
+/// A file that grows, and one whose series is over.
+mod open;
+/// The mosaic of a file.
+mod picture;
 /// Room on the disk.
 pub(crate) mod room;
 /// One file.

@@ -5,8 +5,10 @@
 
 use super::layout::{About, Column, Contents, Frame, Layout};
 use super::name;
+use super::picture;
 use super::room::{self, NoRoom};
 use super::settings::MOST_OUTPUTS;
+use crate::sink::mosaic::Recipe;
 use crate::sink::result::Received;
 use rust_hdf5::Hdf5Error;
 use std::collections::HashMap;
@@ -223,20 +225,42 @@ impl ScanFile {
         Ok(())
     }
 
-    /// Completes the file: it gets its name.
-    pub(super) fn close(&mut self) -> Result<PathBuf, FileError> {
+    /// Completes the file: it gets its mosaic, if there is a recipe, and its name. Takes as long as the solver.
+    pub(super) fn close(&mut self, recipe: Option<&Recipe>) -> Result<PathBuf, FileError> {
         room::check(self.folder(), 0)?;
         self.open()?;
         self.finish()?;
         let layout = self.layout.take();
         let closed = layout.map_or(Ok(()), Layout::close);
         closed.map_err(|source| self.error("close", source))?;
+        if let Some(recipe) = recipe {
+            self.add_mosaic(recipe)?;
+        }
         let complete = name::complete(&self.partial).unwrap_or_else(|| self.partial.clone());
         let renamed = File::open(&self.partial)
             .and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&self.partial, &complete));
         renamed.map_err(|source| self.error("complete", source.into()))?;
         Ok(complete)
+    }
+
+    fn add_mosaic(&self, recipe: &Recipe) -> Result<(), FileError> {
+        let failed = |source| self.error("add a mosaic to", source);
+        if picture::is_in(&self.partial).map_err(failed)? {
+            return Ok(());
+        }
+        let picture = picture::make(&self.partial, &self.columns, recipe).map_err(failed)?;
+        let Some(picture) = picture else {
+            tracing::warn!(
+                path = %self.partial.display(),
+                "The file gets no mosaic: no result could be placed. Do the frames have positions, and has the model the outputs \
+                 of --phase-output and --amplitude-output?"
+            );
+            return Ok(());
+        };
+        let bytes = picture.phase.len() * 2 * size_of::<f32>();
+        room::check(self.folder(), bytes as u64)?;
+        picture::add(&self.partial, &picture, recipe).map_err(failed)
     }
 
     /// Opens the file if it is not open: repaired, and read again.

@@ -1,5 +1,6 @@
 //! What the flags of the file sink say.
 
+use crate::sink::mosaic::Recipe;
 use crate::sink::result::Raw;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) frames_per_file: u64,
     /// A file is complete when nothing has come for so long; `None`: only when its series ends.
     pub(crate) idle: Option<Duration>,
+    /// The mosaic of a scan, if it is on.
+    pub(crate) mosaic: Option<Recipe>,
     /// The type and shape of raw results.
     pub(crate) raw: Raw,
 }

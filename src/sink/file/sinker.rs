@@ -15,9 +15,13 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How often the ends of files are looked for.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long files may take to be completed at the end: Kubernetes ends the pod 30 s after the shutdown has begun.
+const COMPLETED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why the files cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,8 @@ struct Shared {
     files: Mutex<Files>,
     /// A copy for readers, which do not wait for the disk.
     seen: Mutex<FileTally>,
+    /// Holds one token for each file that is being completed.
+    completing: TaskTracker,
     /// Held while the process lives, so that no other one writes to the folder.
     _lock: Option<File>,
 }
@@ -66,6 +72,7 @@ impl FileSink {
         Ok(Self(Arc::new(Shared {
             seen: Mutex::new(files.tally()),
             files: Mutex::new(files),
+            completing: TaskTracker::new(),
             _lock: lock,
         })))
     }
@@ -75,7 +82,8 @@ impl FileSink {
         self.0.seen.lock().clone()
     }
 
-    /// Completes files when their time is over, until the process ends. Then all of them are completed.
+    /// Completes files when their time is over, until the process ends. Then all of them are completed, if that does not take
+    /// too long: what is left then is repaired and completed by the next process.
     pub(crate) async fn tend(&self, ended: CancellationToken) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,10 +95,44 @@ impl FileSink {
             self.with(Files::sweep).await;
         }
         self.with(Files::end).await;
+        self.0.completing.close();
+        if tokio::time::timeout(COMPLETED_WITHIN, self.0.completing.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                files = self.0.completing.len(),
+                "Files are not complete yet: the next file-sink on this folder completes them."
+            );
+        }
+    }
+
+    /// Runs `task` on a blocking thread, and completes what is over then; `None` if it died, which is logged.
+    async fn with<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Files) -> T + Send + 'static,
+    ) -> Option<T> {
+        let result = self
+            .locked(move |files| (task(files), files.take_over()))
+            .await;
+        let (result, over) = result?;
+        for over in over {
+            let sink = self.clone();
+            self.0.completing.spawn(async move {
+                let outcome = spawn_blocking(move || over.complete()).await;
+                let outcome = outcome.inspect_err(|error| {
+                    tracing::error!(%error, "Completing a file died: the next process repairs it.");
+                });
+                if let Ok(outcome) = outcome {
+                    sink.locked(move |files| files.completed(outcome)).await;
+                }
+            });
+        }
+        Some(result)
     }
 
     /// Runs `task` on a blocking thread; `None` if it died, which is logged.
-    async fn with<T: Send + 'static>(
+    async fn locked<T: Send + 'static>(
         &self,
         task: impl FnOnce(&mut Files) -> T + Send + 'static,
     ) -> Option<T> {

@@ -8,6 +8,7 @@
 //!
 //! - `patch`: one output of one frame, and which frame it is;
 //! - `pairs`: phase and amplitude of a frame, brought together;
+//! - `recipe`: which outputs and positions it is made of, and the picture of a scan that is complete;
 //! - `settings`: what is set, and the file of weights;
 //! - `state`: the mosaic of the running series, and the counts;
 //! - `picture`: what viewers get;
@@ -36,6 +37,8 @@ mod pairs;
 mod patch;
 /// What viewers get.
 mod picture;
+/// What it is made of.
+mod recipe;
 /// What is set.
 mod settings;
 /// The mosaic of the running series.
@@ -46,5 +49,8 @@ pub(crate) use drawn::{Draft, Drawn};
 pub(crate) use live::Live;
 pub(crate) use patch::{FrameKey, Part, Patch};
 pub(crate) use picture::Picture;
+pub(crate) use recipe::Recipe;
+#[cfg(feature = "hdf5")]
+pub(crate) use recipe::{Whole, final_picture};
 pub(crate) use settings::{Settings, WeightsFile};
 pub(crate) use state::Tally;

@@ -100,7 +100,7 @@ impl MosaicPvs {
             (Part::Phase, Some("mosaic_phase")),
             (
                 Part::Amplitude,
-                mosaic.amplitude.as_ref().map(|_| "mosaic_amplitude"),
+                mosaic.recipe.amplitude.as_ref().map(|_| "mosaic_amplitude"),
             ),
         ];
         let pv = |(part, output): (Part, Option<&str>)| {
@@ -111,7 +111,7 @@ impl MosaicPvs {
         let ten_seconds = Duration::from_secs(10);
         Ok(Self(Arc::new(Shared {
             keep_nan: settings.keep_nan,
-            live: Live::new(mosaic.canvas.clone()),
+            live: Live::new(mosaic.recipe.canvas.clone()),
             pvs,
             settings: mosaic,
             state: Mutex::new(State {
@@ -138,14 +138,14 @@ impl MosaicPvs {
 
     /// The patch in a result that came at `now`; `None` if it is of another output or another detector.
     pub(crate) fn patch(&self, received: &Received, place: &Place, now: Instant) -> Option<Patch> {
-        let settings = &self.0.settings;
+        let recipe = &self.0.settings.recipe;
         let identity = &received.identity;
-        let Some(part) = settings.part(&identity.output) else {
+        let Some(part) = recipe.part(&identity.output) else {
             self.0.state.lock().note_other(&identity.output, now);
             return None;
         };
         let headers = Metres::of(received.position_x, received.position_y);
-        let position = settings.positions.of(headers, identity.number, place.first);
+        let position = recipe.positions.of(headers, identity.number, place.first);
         let mut state = self.0.state.lock();
         if !state.is_of(&identity.pv, now) {
             return None;
@@ -156,13 +156,13 @@ impl MosaicPvs {
             state.first = place.first;
         }
         if place.series == state.series {
-            state.note_first(place.first, settings.positions.depend_on_first(), now);
+            state.note_first(place.first, recipe.positions.depend_on_first(), now);
             state.last = Some(now);
             state.newest = Some(identity.number);
             if let Some(position) = position.filter(|_| part == Part::Phase) {
                 state
                     .points
-                    .push_back(settings.canvas.grid.pixel(position).at);
+                    .push_back(recipe.canvas.grid.pixel(position).at);
                 if state.points.len() > POINTS {
                     state.points.pop_front();
                 }
@@ -187,7 +187,12 @@ impl MosaicPvs {
 
     /// A result is not placed: that of another model, of the same output and frame, came before. Returns no patch.
     pub(crate) fn leave_out(&self, received: &Received) -> Option<Patch> {
-        let has_part = self.0.settings.part(&received.identity.output).is_some();
+        let has_part = self
+            .0
+            .settings
+            .recipe
+            .part(&received.identity.output)
+            .is_some();
         self.0.state.lock().other_models += u64::from(has_part);
         None
     }

@@ -1,8 +1,7 @@
 //! The settings of a PVA sink.
 
 use crate::pva::ServerOptions;
-use crate::sink::mosaic::{Part, Settings as Canvas};
-use crate::sink::positions::Positions;
+use crate::sink::mosaic::Recipe;
 use crate::sink::result::Raw;
 use std::time::Duration;
 
@@ -29,32 +28,14 @@ pub(crate) struct Settings {
     pub(crate) mosaic: Option<MosaicSettings>,
 }
 
-/// What the mosaic is made of.
+/// What the mosaic is made of, and when there are pictures.
 #[derive(Clone, Debug)]
 pub(crate) struct MosaicSettings {
-    /// The output with the phase, in radians.
-    pub(crate) phase: String,
-    /// The output with the amplitude, if the model has one.
-    pub(crate) amplitude: Option<String>,
-    pub(crate) positions: Positions,
-    pub(crate) canvas: Canvas,
+    pub(crate) recipe: Recipe,
     /// Between two pictures.
     pub(crate) interval: Duration,
     /// After so long without a patch the final picture is made.
     pub(crate) idle: Duration,
-}
-
-impl MosaicSettings {
-    /// What an output is in the mosaic.
-    pub(super) fn part(&self, output: &str) -> Option<Part> {
-        if output == self.phase {
-            Some(Part::Phase)
-        } else if self.amplitude.as_deref() == Some(output) {
-            Some(Part::Amplitude)
-        } else {
-            None
-        }
-    }
 }
 
 impl Settings {
