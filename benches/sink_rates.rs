@@ -79,7 +79,9 @@ fn result(frame: u64, output: &str, started: i64, payload: &[u8]) -> Datum {
 async fn subscribe(server: String, pv: String, images: Arc<AtomicU64>) {
     let mut monitor = Monitor::new(MonitorOptions {
         server: Some(server.parse().unwrap()),
-        server_queue: 200,
+        // A batch at once, and more.
+        server_queue: 1_000,
+        queue: 1_000,
         ..MonitorOptions::new(&pv)
     });
     loop {

@@ -274,6 +274,31 @@ async fn positions_by_file_without_an_offset_are_warned_of_and_a_late_first_fram
 }
 
 #[tokio::test]
+async fn a_first_position_far_from_all_others_does_not_keep_them_out_of_the_mosaic() {
+    let mosaic = ["--mosaic", "--pixel-size", "1e-8"];
+    let sink = pva_sink(&[&mosaic[..], &["--amplitude-output", "off"]].concat()).await;
+    let mut numa = connect(&sink).await;
+    let scan = Scan::new();
+    let mut batch: Vec<Datum> = (1..=6).map(|number| scan.result(number, "phase")).collect();
+    batch[0]
+        .headers
+        .insert(headers::POSITION_X.to_owned(), "0.01".to_owned());
+    write(&mut numa, &batch).await;
+    let told = stats(&sink).await["mosaic"].clone();
+    let counts = ["patches", "placed", "outside", "astray"];
+    let counts = counts.map(|name| told[name].as_u64().unwrap());
+    // The first is taken out again, and the second came before that was decided.
+    assert_eq!(counts, [6, 5, 1, 1], "{told}");
+    says(
+        &sink,
+        "The first frames of the series lie far from the others",
+    )
+    .await;
+    drop(numa);
+    sink.stop().await;
+}
+
+#[tokio::test]
 async fn the_readme_lists_every_metric_of_the_sink_and_no_other() {
     let sink = pva_sink(&[]).await;
     let mut numa = connect(&sink).await;

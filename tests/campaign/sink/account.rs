@@ -69,8 +69,8 @@ struct Calls {
 pub struct Account {
     got: Got,
     calls: Calls,
-    /// What the last check has found of frames that are missing at the sink; `None` if it is not certain.
-    missing: Option<u64>,
+    /// What the last check has found of frames that are missing between those that came.
+    missing: u64,
     incidents: BTreeMap<Incident, u64>,
     totals: BTreeMap<&'static str, u64>,
     /// The counts of this life of the sink at the last check.
@@ -244,7 +244,7 @@ impl Account {
             let all = u64::from(high.abs_diff(*low)) + 1;
             all - ids.len() as u64
         });
-        self.missing = (lone == 0).then(|| gaps.sum());
+        self.missing = gaps.sum();
         self.note(stats, mosaic, lone);
     }
 
@@ -265,8 +265,8 @@ impl Account {
         }
     }
 
-    /// Frames that the sink must count as missing.
-    pub fn missing(&self) -> Option<u64> {
+    /// Frames that are missing between those that the sink certainly got.
+    pub fn missing(&self) -> u64 {
         self.missing
     }
 

@@ -162,15 +162,7 @@ impl Campaign {
         match incident {
             Incident::Nothing => self.turn().await,
             Incident::Reset => {
-                // Its last id is not one that the new series has soon.
-                while self.detector.last() < 10 {
-                    self.detector.post();
-                }
-                self.settle().await;
-                // Those of the old series are delivered: a frame that comes after the new series has begun is another story.
-                self.drain().await;
-                self.detector.reset();
-                self.one().await;
+                self.reset().await;
             }
             Incident::NumaKilled => {
                 tokio::select! {
@@ -203,6 +195,39 @@ impl Campaign {
                 self.reconnect().await;
             }
         }
+    }
+
+    /// The ids begin at 1 again.
+    async fn reset(&mut self) {
+        // Its last id is not one that the new series has soon.
+        while self.detector.last() < 10 {
+            self.detector.post();
+        }
+        self.settle().await;
+        // Those of the old series are delivered: a frame that comes after the new series has begun is another story.
+        self.drain().await;
+        self.detector.reset();
+        self.one().await;
+    }
+
+    /// A sink that sees a series from its first frame on counts every frame that is missing.
+    async fn check_missing(&mut self) {
+        self.sink.kill().await;
+        self.sink.start_again().await;
+        self.account.new_sink();
+        self.reconnect().await;
+        self.reset().await;
+        for _ in 0..10 {
+            for _ in 0..50 {
+                self.update();
+            }
+            self.turn().await;
+        }
+        self.check().await;
+        let missing = self.account.missing();
+        assert!(missing > 0, "no frame was lost");
+        // Gaps are certain when nothing has come for a while.
+        self.sink.until(|stats| stats["missing"] == missing).await;
     }
 
     /// Numa is gone, and comes back.
@@ -241,14 +266,13 @@ impl Campaign {
     }
 
     /// Takes everything, and compares.
-    async fn check(&mut self) -> Value {
+    async fn check(&mut self) {
         self.settle().await;
         let source = self.drain().await;
         let (map, sink) = (self.map.metrics().await, self.sink.stats().await);
         self.account.check_source(&source);
         self.account.check_map(&map);
         self.account.check_sink(&sink, &self.detector);
-        sink
     }
 }
 
@@ -269,13 +293,7 @@ async fn every_result_is_posted_and_placed_once_or_counted_under_faults() {
         }
     }
     campaign.check().await;
-    // Gaps are certain when nothing has come for a while.
-    let missing = campaign.account.missing();
-    let sink = campaign.sink.until(|stats| {
-        let counted = stats["missing"].as_u64();
-        missing.is_none() || counted == missing
-    });
-    sink.await;
+    campaign.check_missing().await;
     println!(
         "campaign of the sink, seed {seed}: {} updates, {} s\n{}",
         campaign.detector.updates(),
