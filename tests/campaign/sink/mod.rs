@@ -8,7 +8,7 @@
 //! mosaic once or counted with its reason, and dead letters are counted. A sink that was killed counts from 0. Frames that a
 //! killed source held are lost, and missing at the sink.
 //!
-//! `CAMPAIGN_SINK_UPDATES=170000 cargo test --features pva --test campaign -- sink:: --nocapture`
+//! `CAMPAIGN_SINK_UPDATES=280000 cargo test --features pva --test campaign -- sink:: --nocapture`
 
 /// What the sink got, and what it may say.
 mod account;
