@@ -1,6 +1,8 @@
 //! One output of one frame, to be placed.
 
 use crate::sink::positions::Metres;
+#[cfg(feature = "pva")]
+use crate::sink::result::Received;
 use std::sync::Arc;
 
 /// Which output it is.
@@ -36,4 +38,31 @@ pub(crate) struct Patch {
     pub(crate) columns: usize,
     /// Row by row.
     pub(crate) values: Arc<[f32]>,
+}
+
+impl Patch {
+    /// The patch of a result.
+    #[cfg(feature = "pva")]
+    pub(crate) fn of(
+        received: &Received,
+        series: u64,
+        part: Part,
+        position: Option<Metres>,
+    ) -> Self {
+        let identity = &received.identity;
+        Self {
+            frame: FrameKey {
+                pv: Arc::clone(&identity.pv),
+                number: identity.number,
+                time: identity.time,
+            },
+            series,
+            series_start: received.series_start,
+            part,
+            position,
+            rows: received.image.shape.height,
+            columns: received.image.shape.width,
+            values: received.image.values.as_slice().into(),
+        }
+    }
 }

@@ -9,7 +9,6 @@
 
 use super::image;
 use super::settings::{MosaicSettings, Settings};
-use crate::frame::FrameShape;
 use crate::mosaic::online::Corner;
 use crate::pva::{ImagePv, Server, ServerError};
 use crate::sink::mosaic::{Draft, Drawn, FrameKey, Live, Part, Patch, Picture, Tally};
@@ -168,21 +167,7 @@ impl MosaicPvs {
                 }
             }
         }
-        let FrameShape { height, width } = received.image.shape;
-        Some(Patch {
-            frame: FrameKey {
-                pv: Arc::clone(&identity.pv),
-                number: identity.number,
-                time: identity.time,
-            },
-            series: place.series,
-            series_start: received.series_start,
-            part,
-            position,
-            rows: height,
-            columns: width,
-            values: received.image.values.as_slice().into(),
-        })
+        Some(Patch::of(received, place.series, part, position))
     }
 
     /// A result is not placed: that of another model, of the same output and frame, came before. Returns no patch.
