@@ -11,7 +11,7 @@ use super::image;
 use super::settings::{MosaicSettings, Settings};
 use crate::mosaic::online::Corner;
 use crate::pva::{ImagePv, Server, ServerError};
-use crate::sink::mosaic::{Draft, Drawn, FrameKey, Live, Part, Patch, Picture, Tally};
+use crate::sink::mosaic::{Draft, Drawn, Live, Part, Patch, Picture, Tally};
 use crate::sink::positions::Metres;
 use crate::sink::result::Received;
 use crate::sink::series::Place;

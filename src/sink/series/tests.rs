@@ -203,8 +203,8 @@ fn memory_is_bounded_in_pvs_and_series() {
 }
 
 proptest! {
-    /// Scans of a source that names them, their frames shuffled within what replicas of a map can do: each frame is placed in
-    /// its own scan, and what is missing is what was lost.
+    /// Scans of a source that names them, their frames shuffled within what replicas of a map can do, the first frame of each
+    /// excepted: each frame is placed in its own scan, and what is missing is what was lost.
     #[test]
     fn shuffled_frames_find_their_scans(
         lengths in prop::collection::vec(40..120u64, 1..4),
@@ -220,7 +220,10 @@ proptest! {
             from += *length as i64 + 1_000;
         }
         let mut moves = moves.into_iter().cycle();
-        let mut order: Vec<_> = (0i64..).zip(frames).map(|(k, frame)| (k + moves.next().unwrap_or(0), frame)).collect();
+        let mut order: Vec<_> = (0i64..).zip(frames).map(|(k, frame)| {
+            let is_first = frame.1.identity.number == 1;
+            (k + moves.next().filter(|_| !is_first).unwrap_or(0), frame)
+        }).collect();
         order.sort_by_key(|(key, _)| *key);
         let mut series = Series::default();
         let now = Instant::now();
