@@ -98,7 +98,8 @@ impl Container<'_> {
     /// Whether this build of the program has the command.
     fn is_built(&self) -> bool {
         let needs_pva = ["pva-source", "pva-sink", "simulate-ioc"].map(Some);
-        cfg!(feature = "pva") || !needs_pva.contains(&self.command())
+        (cfg!(feature = "pva") || !needs_pva.contains(&self.command()))
+            && (cfg!(feature = "hdf5") || self.command() != Some("file-sink"))
     }
 
     /// Reads the container's arguments and environment; every variable must be one that the program reads.

@@ -8,11 +8,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The folders for `kubectl apply -k`.
-pub const KUSTOMIZATIONS: [&str; 8] = [
+pub const KUSTOMIZATIONS: [&str; 9] = [
     "k8s/overlays/cpu",
     "k8s/overlays/gpu",
     "k8s/overlays/pva",
     "k8s/overlays/pva-cpu",
+    "k8s/overlays/pva-files",
     "k8s/overlays/simulated-detector",
     "k8s/monovertex",
     "k8s/monovertex/pva",

@@ -8,6 +8,8 @@
 pub mod containers;
 /// Manifests, as files and rendered.
 pub mod documents;
+/// The sink for files.
+mod file_sink;
 /// The operations guide.
 mod guide;
 /// The Dockerfile and the files that it copies.
