@@ -73,6 +73,6 @@ COPY models/ptychonn_64.onnx /opt/app/models/
 COPY LICENSE LICENSES /usr/share/doc/beamflow/
 # An unprivileged user. Every user of the pod can write to Numaflow's shared folder.
 USER 65532:65532
-# The map's and the PVA source's status page and metrics.
-EXPOSE 9100 9101
+# Status page and metrics: map, PVA source, PVA sink, file sink.
+EXPOSE 9100 9101 9102 9103
 ENTRYPOINT ["/usr/local/bin/beamflow"]

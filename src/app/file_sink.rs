@@ -149,6 +149,7 @@ fn report(sink: &FileSink, text: &str) {
         written = tally.written,
         duplicates = tally.duplicates,
         late = tally.late,
+        other_outputs = tally.other_outputs,
         unfit = tally.unfit,
         failed = tally.failed,
         frames = tally.series.frames,

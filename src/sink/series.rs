@@ -14,8 +14,8 @@
 //! An earlier series takes frames for [`LATE`] after the next one began. Then it is over, and its gaps are certain.
 //!
 //! Missing frames are found by `frame::numbers`, for each series by itself: what is missing lies between the numbers that
-//! came. Nothing is counted missing below the first frame
-//! that came: after a start of the sink, those came to the process before. This module has no clock and does no I/O.
+//! came. Nothing is counted missing below the first frame that came: after a start of the sink, the frames below came to the
+//! process before. This module has no clock and does no I/O.
 
 #[cfg(test)]
 mod tests;

@@ -290,9 +290,13 @@ mod file {
         "file_late",
         "Results not written, because the file of their series was complete",
     );
+    pub(crate) const FILE_OTHER_OUTPUTS: Name = name(
+        "file_other_outputs",
+        "Results not written, because --outputs does not name their output",
+    );
     pub(crate) const FILE_UNFIT: Name = name(
         "file_unfit",
-        "Results not written, because of their output or their shape",
+        "Results not written: another shape than those before, or more than 16 outputs",
     );
     pub(crate) const FILE_FAILED: Name = name(
         "file_failed",

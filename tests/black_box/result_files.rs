@@ -72,7 +72,14 @@ pub fn results(scan: &Scan, numbers: &[u64]) -> Vec<Datum> {
 pub async fn balanced(sink: &Sinking) {
     let stats = stats(sink).await;
     let of = |name: &str| stats[name].as_u64().unwrap();
-    let states = ["written", "duplicates", "late", "unfit", "failed"];
+    let states = [
+        "written",
+        "duplicates",
+        "late",
+        "other_outputs",
+        "unfit",
+        "failed",
+    ];
     let all: u64 = states.map(of).iter().sum();
     assert_eq!(of("results"), all, "{stats}");
 }

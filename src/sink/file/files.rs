@@ -139,6 +139,10 @@ impl Files {
             }
         };
         self.tally.results += 1;
+        if !self.settings.wants(&received.identity.output) {
+            self.tally.other_outputs += 1;
+            return message;
+        }
         self.tally.rounded += u64::from(received.image.rounded);
         let known = (received.identity.clone(), received.model.clone());
         if self.seen.has(&known) {
@@ -168,15 +172,6 @@ impl Files {
         received: &Received,
         now: Instant,
     ) -> Result<Option<(u64, Put)>, FileError> {
-        let outputs = &self.settings.outputs;
-        if !outputs.is_empty()
-            && !outputs
-                .iter()
-                .any(|name| **name == *received.identity.output)
-        {
-            let why = "it is not among --outputs".to_owned();
-            return Ok(Some((0, Put::Unfit(why))));
-        }
         let place = self.series.place(received, now);
         if place.begins {
             let pv = &received.identity.pv;

@@ -25,6 +25,7 @@ impl Collector for FileMetrics {
             (names::FILE_WRITTEN, tally.written),
             (names::FILE_DUPLICATES, tally.duplicates),
             (names::FILE_LATE, tally.late),
+            (names::FILE_OTHER_OUTPUTS, tally.other_outputs),
             (names::FILE_UNFIT, tally.unfit),
             (names::FILE_FAILED, tally.failed),
             (names::FILE_ROUNDED, tally.rounded),

@@ -25,7 +25,7 @@
 //! 2. A frame has one row, in one file. What comes again is written to the same place or left out.
 //! 3. A file with a name that ends in `.h5` is complete.
 //! 4. A disk that is full fails messages, and nothing else: Numaflow sends them again, and they are written when there is room.
-//! 5. `results = written + duplicates + late + unfit + failed`, at any time.
+//! 5. `results = written + duplicates + late + other outputs + unfit + failed`, at any time.
 //! 6. Memory is bounded: by the rows of a file (`--frames-per-file`), the files that are open, and one read batch.
 
 /// The files of all series.

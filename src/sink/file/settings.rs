@@ -13,7 +13,7 @@ pub(crate) const MOST_OUTPUTS: usize = 16;
 pub(crate) struct Settings {
     /// The folder of the files.
     pub(crate) folder: PathBuf,
-    /// The outputs that are written; empty: those of the first read batch of a file.
+    /// The outputs that are written; empty: all of them.
     pub(crate) outputs: Vec<String>,
     /// Rows of a file, at most; the next frame begins another one.
     pub(crate) frames_per_file: u64,
@@ -23,4 +23,11 @@ pub(crate) struct Settings {
     pub(crate) mosaic: Option<Recipe>,
     /// The type and shape of raw results.
     pub(crate) raw: Raw,
+}
+
+impl Settings {
+    /// Whether results of this output are written.
+    pub(super) fn wants(&self, output: &str) -> bool {
+        self.outputs.is_empty() || self.outputs.iter().any(|name| name == output)
+    }
 }

@@ -18,7 +18,9 @@ pub(crate) struct FileTally {
     pub(crate) duplicates: u64,
     /// Results of series whose file was complete.
     pub(crate) late: u64,
-    /// Results that the file cannot take: of other outputs, or of another shape.
+    /// Results of outputs that `--outputs` does not name.
+    pub(crate) other_outputs: u64,
+    /// Results that the file cannot take: of one output too many, or of another shape.
     pub(crate) unfit: u64,
     /// Results that could not be written; Numaflow sends them again.
     pub(crate) failed: u64,

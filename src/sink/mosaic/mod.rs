@@ -47,7 +47,7 @@ mod state;
 pub(crate) use crate::lab::picture::ScaledImage;
 pub(crate) use drawn::{Draft, Drawn};
 pub(crate) use live::Live;
-pub(crate) use patch::{FrameKey, Part, Patch};
+pub(crate) use patch::{Part, Patch};
 pub(crate) use picture::Picture;
 pub(crate) use recipe::Recipe;
 #[cfg(feature = "hdf5")]
