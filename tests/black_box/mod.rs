@@ -33,6 +33,9 @@ mod file_sink;
 /// When its files end, and what a kill and a full disk leave.
 #[cfg(all(feature = "pva", feature = "hdf5"))]
 mod file_sink_ends;
+/// While it and other parts of a beamline are killed.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+mod file_sink_kills;
 /// Folders that cannot be written to.
 mod folders;
 /// Missing frame numbers.
@@ -44,6 +47,9 @@ mod identical;
 mod ioc;
 /// Memory limits.
 mod limits;
+/// The live demo in a browser.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+mod live_page;
 /// The log.
 mod logs;
 /// Metrics, stats and health over HTTP.

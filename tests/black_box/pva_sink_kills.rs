@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Scan points along each side.
 const POINTS: usize = 10;
-const FRAMES: u64 = (POINTS * POINTS) as u64;
+pub const FRAMES: u64 = (POINTS * POINTS) as u64;
 /// Frames that the sink has when a part is killed.
 const KILLED_AT: [u64; 3] = [5, 25, 50];
 
 const PHASE: &str = "beamflow:output_0:image";
 
 /// The map: a simulated device with two outputs.
-struct Map {
+pub struct Map {
     child: ChildSidecar,
     folder: tempfile::TempDir,
 }
@@ -47,7 +47,7 @@ impl Map {
     }
 
     /// SIGKILL; then the same command on the same socket.
-    async fn killed_and_started(self) -> Self {
+    pub async fn killed_and_started(self) -> Self {
         let Self { child, folder } = self;
         let pid = child.pid().unwrap();
         drop(child);
@@ -66,12 +66,12 @@ impl Map {
 }
 
 /// All parts but numa.
-struct Line {
+pub struct Line {
     ioc: Ioc,
-    source_flags: Vec<String>,
-    source: Source,
-    map: Map,
-    sink: Source,
+    pub source_flags: Vec<String>,
+    pub source: Source,
+    pub map: Map,
+    pub sink: Source,
 }
 
 /// The flags of the sink.
@@ -92,12 +92,12 @@ fn sink_flags() -> Vec<String> {
     .into()
 }
 
-fn texts(flags: &[String]) -> Vec<&str> {
+pub fn texts(flags: &[String]) -> Vec<&str> {
     flags.iter().map(String::as_str).collect()
 }
 
 impl Line {
-    async fn start(fps: &str) -> Self {
+    pub async fn start(fps: &str) -> Self {
         let (points, frames) = (POINTS.to_string(), FRAMES.to_string());
         let flags = ["--points", &points, "--frames", &frames, "--fps", fps];
         let ioc =
@@ -131,7 +131,7 @@ impl Line {
     }
 
     /// Numa, which connects again whenever a part is gone.
-    fn numa(&self) -> Pipeline {
+    pub fn numa(&self) -> Pipeline {
         let settings = Settings {
             read_batch: 8,
             read_timeout: Duration::from_millis(50),
@@ -151,7 +151,7 @@ impl Line {
             .await;
     }
 
-    async fn until(&self, of: &Source, wanted: impl Fn(&serde_json::Value) -> bool) {
+    pub async fn until(&self, of: &Source, wanted: impl Fn(&serde_json::Value) -> bool) {
         let waiting = async {
             while !wanted(&stats(of).await) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -162,7 +162,7 @@ impl Line {
         }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.source.stop().await;
         self.ioc.stop().await;
         self.sink.stop().await;
@@ -171,7 +171,7 @@ impl Line {
 }
 
 /// Runs numa until `story` has ended.
-async fn during<T>(mut numa: Pipeline, story: impl Future<Output = T>) -> (T, Report) {
+pub async fn during<T>(mut numa: Pipeline, story: impl Future<Output = T>) -> (T, Report) {
     let stop = CancellationToken::new();
     let telling = async {
         let told = story.await;

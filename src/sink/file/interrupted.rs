@@ -5,15 +5,18 @@ use super::scan::ScanFile;
 use crate::sink::result::Received;
 use std::path::Path;
 
-/// The files of `folder` that are not complete, repaired. One that cannot be repaired keeps its name and is left alone.
+/// The files of `folder` that are not complete, repaired. One that cannot be repaired keeps its name and is left alone. One
+/// whose creation was interrupted had no results, and is removed.
 pub(super) fn find(folder: &Path) -> std::io::Result<Vec<ScanFile>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let is_partial = path
-            .to_str()
-            .is_some_and(|path| path.ends_with(name::PARTIAL));
-        if !is_partial {
+        let entry = entry?;
+        let (file, path) = (entry.file_name(), entry.path());
+        let file = file.to_string_lossy();
+        if name::is_new(&file) {
+            std::fs::remove_file(&path)?;
+        }
+        if !file.ends_with(name::PARTIAL) {
             continue;
         }
         match ScanFile::of(path) {

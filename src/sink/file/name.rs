@@ -1,10 +1,12 @@
-//! The names of files: `PV_START[_SCAN].h5`, and `.h5.partial` while a file grows.
+//! The names of files: `PV_START[_SCAN].h5`, `.h5.partial` while a file grows, and a hidden name until it can be repaired.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// What the name of a growing file ends with.
 pub(super) const PARTIAL: &str = ".h5.partial";
+/// What the name of a file ends with that is being created.
+const NEW: &str = ".h5.new";
 /// What the name of a complete file ends with.
 pub(super) const COMPLETE: &str = ".h5";
 /// Characters of a part of a name.
@@ -49,6 +51,17 @@ pub(super) fn free(folder: &Path, stem: &str) -> (PathBuf, PathBuf) {
         .unwrap_or_else(|| paths(stem))
 }
 
+/// The path at which a file is created that is then renamed to `partial`.
+pub(super) fn new(partial: &Path) -> Option<PathBuf> {
+    let stem = partial.file_name()?.to_str()?.strip_suffix(PARTIAL)?;
+    Some(partial.with_file_name(format!(".{stem}{NEW}")))
+}
+
+/// Whether this is the name of a file whose creation was interrupted.
+pub(super) fn is_new(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(NEW)
+}
+
 /// The path of the complete file that a growing one becomes.
 pub(super) fn complete(partial: &Path) -> Option<PathBuf> {
     let name = partial.file_name()?.to_str()?;
@@ -85,5 +98,8 @@ mod tests {
         assert_eq!(next(), "a_2.h5");
         touch("a_2.h5.partial");
         assert_eq!(next(), "a_3.h5");
+        let (partial, _) = free(folder.path(), "a");
+        let new = new(&partial).unwrap();
+        assert!(is_new(new.file_name().unwrap().to_str().unwrap()));
     }
 }

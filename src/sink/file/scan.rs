@@ -70,14 +70,10 @@ impl ScanFile {
     pub(super) fn create(folder: &Path, start: i64, about: About) -> Result<Self, FileError> {
         let stem = name::stem(&about.pv, start, about.scan.as_deref());
         let (partial, _) = name::free(folder, &stem);
-        let layout = Layout::create(&partial, &about).map_err(|source| {
-            // What there is of it is no file that could be repaired.
-            let _ = std::fs::remove_file(&partial);
-            FileError::Failed {
-                doing: "create",
-                path: partial.clone(),
-                source,
-            }
+        let layout = create(&partial, &about).map_err(|source| FileError::Failed {
+            doing: "create",
+            path: partial.clone(),
+            source,
         })?;
         Ok(Self {
             partial,
@@ -270,7 +266,7 @@ impl ScanFile {
         }
         if !self.partial.exists() {
             // Somebody has removed it, as the log had asked. What it had is gone.
-            let layout = Layout::create(&self.partial, &self.about);
+            let layout = create(&self.partial, &self.about);
             self.columns.clear();
             self.rows.clear();
             self.new.clear();
@@ -309,4 +305,17 @@ impl ScanFile {
             source,
         }
     }
+}
+
+/// Creates a file without rows. It gets its name when it is one that can be repaired after a kill.
+fn create(partial: &Path, about: &About) -> Result<Layout, Hdf5Error> {
+    let new = name::new(partial).unwrap_or_else(|| partial.to_owned());
+    let created = Layout::create(&new, about).and_then(|layout| {
+        std::fs::rename(&new, partial)?;
+        Ok(layout)
+    });
+    if created.is_err() {
+        let _ = std::fs::remove_file(&new); // there may be none
+    }
+    created
 }
