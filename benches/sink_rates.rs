@@ -15,14 +15,15 @@
 /// Programs as child processes.
 #[path = "process.rs"]
 mod process;
+/// What is sent.
+#[path = "results.rs"]
+mod results;
 
-use beamflow::frame::headers;
 use beamflow::pva::{Content, Event, Monitor, MonitorOptions};
 use beamflow::vertex::client::{Datum, Sink};
-use numaflow::proto::metadata::{KeyValueGroup, Metadata};
 use process::{Process, get};
+use results::{PIXEL, payload, result};
 use serde_json::Value;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,49 +32,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const LINE: Duration = Duration::from_secs(10);
 /// Frames in a batch.
 const BATCH: u64 = 50;
-const SIDE: usize = 64;
-/// Scan points in a row, 6 pixels apart.
-const ROW: u64 = 100;
-/// Points of the scan.
-const SCAN: u64 = ROW * ROW;
-const PIXEL: f64 = 8e-9;
-
-/// A `.npy` file of an image.
-fn npy(values: &[f32]) -> Vec<u8> {
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({SIDE}, {SIDE}), }}");
-    let mut file = b"\x93NUMPY\x01\x00v\x00".to_vec();
-    file.extend(format!("{header:<117}\n").bytes());
-    file.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    file
-}
-
-/// A result of a frame of an endless scan.
-fn result(frame: u64, output: &str, started: i64, payload: &[u8]) -> Datum {
-    let point = frame % SCAN;
-    let metres = |step: u64| (step as f64 * 6.0 * PIXEL).to_string();
-    let time = started + (frame * 1_000_000).cast_signed();
-    let mut datum = Datum::new(format!("{frame}-{output}"), payload.to_vec());
-    for (name, value) in [
-        (headers::TXN_ID, (frame + 1).to_string()),
-        (headers::PV, "pva:image".to_owned()),
-        (headers::SERIES_START, started.to_string()),
-        (headers::FRAME_TIME, time.to_string()),
-        (headers::POSITION_X, metres(point % ROW)),
-        (headers::POSITION_Y, metres(point / ROW)),
-    ] {
-        datum = datum.with_header(name, value);
-    }
-    let entry = |(key, value): (&str, &str)| (key.to_owned(), value.as_bytes().to_vec());
-    let notes = [("output", output), ("model", "bench"), ("version", "1")];
-    let group = KeyValueGroup {
-        key_value: notes.map(entry).into(),
-    };
-    datum.metadata = Some(Metadata {
-        user_metadata: HashMap::from([("beamflow".to_owned(), group)]),
-        ..Metadata::default()
-    });
-    datum
-}
 
 /// Counts the images of a PV.
 async fn subscribe(server: String, pv: String, images: Arc<AtomicU64>) {
@@ -140,8 +98,7 @@ async fn main() {
     while sink_stats(&address)["clients"].as_u64().unwrap() < 4 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let values: Vec<f32> = (0..SIDE * SIDE).map(|k| (k as f32 * 0.01).sin()).collect();
-    let payload = npy(&values);
+    let payload = payload();
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
