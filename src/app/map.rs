@@ -151,7 +151,12 @@ impl Sidecar {
             on_invalid: config.on_invalid.clone(),
             on_nonfinite: config.on_nonfinite(),
             on_failure: config.on_failure,
-            outputs: answered(&model.outputs, &config.model.name, &version),
+            outputs: answered(
+                &model.outputs,
+                &config.model.name,
+                &version,
+                &engine.description(),
+            ),
         };
         let counts = Arc::clone(status.counts());
         let abort = CancellationToken::new();
@@ -254,8 +259,13 @@ impl Sidecar {
 }
 
 /// The outputs as their messages name them: with tags where there are several, and with what made them: the output, the model
-/// and its version.
-fn answered(outputs: &[SelectedOutput], model: &str, version: &str) -> Vec<AnsweredOutput> {
+/// and its version, and what ran it in which precision.
+fn answered(
+    outputs: &[SelectedOutput],
+    model: &str,
+    version: &str,
+    engine: &str,
+) -> Vec<AnsweredOutput> {
     let several = outputs.len() > 1;
     let answered = |output: &SelectedOutput| AnsweredOutput {
         tag: several.then(|| output.name.clone()),
@@ -263,6 +273,7 @@ fn answered(outputs: &[SelectedOutput], model: &str, version: &str) -> Vec<Answe
             ("output", output.name.clone()),
             ("model", model.to_owned()),
             ("version", version.to_owned()),
+            ("engine", engine.to_owned()),
         ]),
     };
     outputs.iter().map(answered).collect()

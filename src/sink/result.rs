@@ -48,6 +48,8 @@ pub(crate) struct Received {
     /// What the detector calls the scan.
     pub(crate) scan: Option<String>,
     pub(crate) model: Model,
+    /// What ran the model, and in which precision.
+    pub(crate) engine: Option<String>,
     /// Where the frame was taken, in metres along the rows.
     pub(crate) position_x: Option<f64>,
     /// The same across the rows.
@@ -126,6 +128,7 @@ pub(crate) fn read(request: &SinkRequest, raw: Raw) -> Result<Received, NoResult
             name: note("model").unwrap_or_default().into(),
             version: note("version").unwrap_or_default().into(),
         },
+        engine: note("engine"),
         position_x: read_as(&request.headers, headers::POSITION_X).filter(|x: &f64| x.is_finite()),
         position_y: read_as(&request.headers, headers::POSITION_Y).filter(|y: &f64| y.is_finite()),
         image,

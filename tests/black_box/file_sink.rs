@@ -34,6 +34,7 @@ async fn a_scan_is_one_file_that_h5py_reads() {
         ("scan", "scan 7"),
         ("model", "ptycho"),
         ("model_version", "abc123"),
+        ("engine", "ONNX in fp16"),
         ("program_name", "beamflow"),
         ("series_start_ns", &scan.start.to_string()),
     ] {

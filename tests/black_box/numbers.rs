@@ -136,6 +136,8 @@ async fn results_say_what_made_them() {
         assert_eq!(message.tags, [output]);
         assert_eq!(told(&message.metadata, "model").as_deref(), Some("default"));
         assert_eq!(told(&message.metadata, "version").as_deref(), Some("sim"));
+        let engine = told(&message.metadata, "engine").unwrap();
+        assert!(engine.starts_with("SIMULATED"), "{engine}");
     }
     host.stop().await;
 }

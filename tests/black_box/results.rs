@@ -78,6 +78,7 @@ impl Scan {
             ("output", output),
             ("model", "ptycho"),
             ("version", "abc123"),
+            ("engine", "ONNX in fp16"),
         ];
         let id = format!("vertex-{number}-{output}-{}", self.start);
         let mut datum = Datum::new(id, npy(&values(number)));

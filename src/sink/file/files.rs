@@ -234,6 +234,7 @@ impl Files {
                 series_start: received.series_start,
                 model: received.model.name.to_string(),
                 version: received.model.version.to_string(),
+                engine: received.engine.clone(),
             },
         )?;
         tracing::info!(

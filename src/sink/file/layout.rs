@@ -1,7 +1,8 @@
 //! The datasets of a file.
 //!
 //! ```text
-//! /entry            NXentry   pv, scan, series_start_ns, start_time, end_time, model, model_version, program_name, program_version
+//! /entry            NXentry   pv, scan, series_start_ns, start_time, end_time, model, model_version,
+//!                           engine, program_name, program_version
 //! /entry/data       NXdata    @signal: the first output
 //!     OUTPUT                  (n, h, w) float32, a chunk for each frame; NaN where a result has not come
 //!     frame_id                (n) int64, the frame's number
@@ -36,6 +37,8 @@ pub(super) struct About {
     pub(super) series_start: Option<i64>,
     pub(super) model: String,
     pub(super) version: String,
+    /// What ran the model for the first result, and in which precision.
+    pub(super) engine: Option<String>,
 }
 
 /// One output: its name, and the shape of its results.
@@ -104,6 +107,7 @@ impl Layout {
             ("series_start_ns", start.as_deref()),
             ("model", Some(&about.model)),
             ("model_version", Some(&about.version)),
+            ("engine", about.engine.as_deref()),
             ("program_name", Some("beamflow")),
             ("program_version", Some(env!("CARGO_PKG_VERSION"))),
             ("start_time", Some(&now())),
@@ -155,6 +159,7 @@ impl Layout {
             series_start: note("series_start_ns")?.and_then(|start| start.parse().ok()),
             model: note("model")?.unwrap_or_default(),
             version: note("model_version")?.unwrap_or_default(),
+            engine: note("engine")?,
         };
         let mut columns = Vec::new();
         for name in reader.dataset_names() {

@@ -33,6 +33,7 @@ pub(crate) fn ready(received: Received, keep_nan: bool, now: i64) -> (Ready, boo
         series_start,
         scan,
         model,
+        engine: _,
         position_x,
         position_y,
         image,

@@ -20,6 +20,7 @@ fn frame(number: u64, time: Option<i64>, start: Option<i64>) -> Received {
             name: "".into(),
             version: "".into(),
         },
+        engine: None,
         position_x: None,
         position_y: None,
         image: FloatImage {
