@@ -303,7 +303,7 @@ impl Files {
     }
 
     /// A file is complete, or could not be completed: it is tried again after a while.
-    pub(super) fn completed(&mut self, outcome: Result<DoneFile, (Over, FileError)>) {
+    pub(super) fn completed(&mut self, outcome: Result<DoneFile, Box<(Over, FileError)>>) {
         let now = Instant::now();
         match outcome {
             Ok(done) => {
@@ -312,7 +312,8 @@ impl Files {
                 tracing::info!(path = %done.path.display(), rows = done.rows, "A file is complete.");
                 self.tally.complete(done);
             }
-            Err((Over { mut open, .. }, error)) => {
+            Err(failed) => {
+                let (Over { mut open, .. }, error) = *failed;
                 self.completing.retain(|file| file.path != open.file.path());
                 self.trouble(&error.to_string(), now);
                 (open.last, open.followed) = (now, Some(now));

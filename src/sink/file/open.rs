@@ -14,13 +14,13 @@ pub(super) struct Over {
 
 impl Over {
     /// Completes it. Takes as long as the solver of its mosaic.
-    pub(super) fn complete(mut self) -> Result<DoneFile, (Self, FileError)> {
+    pub(super) fn complete(mut self) -> Result<DoneFile, Box<(Self, FileError)>> {
         match self.open.file.close(self.recipe.as_ref()) {
             Ok(path) => Ok(DoneFile {
                 path,
                 rows: self.open.file.rows(),
             }),
-            Err(error) => Err((self, error)),
+            Err(error) => Err(Box::new((self, error))),
         }
     }
 }

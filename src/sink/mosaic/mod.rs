@@ -8,7 +8,8 @@
 //!
 //! - `patch`: one output of one frame, and which frame it is;
 //! - `pairs`: phase and amplitude of a frame, brought together;
-//! - `recipe`: which outputs and positions it is made of, and the picture of a scan that is complete;
+//! - `recipe`: which outputs and positions it is made of;
+//! - `whole`: the mosaic of a scan whose results are all there;
 //! - `settings`: what is set, and the file of weights;
 //! - `state`: the mosaic of the running series, and the counts;
 //! - `picture`: what viewers get;
@@ -43,6 +44,9 @@ mod recipe;
 mod settings;
 /// The mosaic of the running series.
 mod state;
+/// The mosaic of a scan whose results are all there.
+#[cfg(feature = "hdf5")]
+mod whole;
 
 pub(crate) use crate::lab::picture::ScaledImage;
 pub(crate) use drawn::{Draft, Drawn};
@@ -50,7 +54,7 @@ pub(crate) use live::Live;
 pub(crate) use patch::{Part, Patch};
 pub(crate) use picture::Picture;
 pub(crate) use recipe::Recipe;
-#[cfg(feature = "hdf5")]
-pub(crate) use recipe::{Whole, final_picture};
 pub(crate) use settings::{Settings, WeightsFile};
 pub(crate) use state::Tally;
+#[cfg(feature = "hdf5")]
+pub(crate) use whole::{Whole, final_picture};

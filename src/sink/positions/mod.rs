@@ -142,6 +142,7 @@ impl Positions {
     }
 
     /// Whether the row of a frame depends on which frames of its series came.
+    #[cfg(feature = "pva")]
     pub(crate) const fn depend_on_first(&self) -> bool {
         matches!(
             self,
