@@ -297,7 +297,7 @@ impl Files {
         self.over.push(Over { open, recipe });
     }
 
-    /// The files to be completed; what became of each is to be told with [`Files::completed`].
+    /// The files that must be completed. The caller calls [`Files::completed`] for each.
     pub(super) fn take_over(&mut self) -> Vec<Over> {
         std::mem::take(&mut self.over)
     }

@@ -15,6 +15,7 @@ pub(super) fn find(folder: &Path) -> std::io::Result<Vec<ScanFile>> {
         let file = file.to_string_lossy();
         if name::is_new(&file) {
             std::fs::remove_file(&path)?;
+            tracing::info!(path = %path.display(), "A file that was being created is removed: it had no results.");
         }
         if !file.ends_with(name::PARTIAL) {
             continue;

@@ -1,7 +1,7 @@
 //! Whether there is room on the disk, asked before a file is touched.
 //!
 //! HDF5 changes a file in several places at once. A write that ends in the middle because the disk is full can leave a file that
-//! nobody can read. So nothing is written unless there is room for all of it.
+//! cannot be read. So nothing is written unless there is room for all of it.
 
 use std::path::{Path, PathBuf};
 

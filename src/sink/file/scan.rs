@@ -30,7 +30,7 @@ pub(super) enum FileError {
     NoRoom(#[from] NoRoom),
 }
 
-/// What became of a result.
+/// Whether a result is in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Put {
     /// It is in the file, and safe after the next `finish`.

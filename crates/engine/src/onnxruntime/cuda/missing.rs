@@ -1,6 +1,6 @@
 //! What is missing when the CUDA provider cannot be used.
 //!
-//! onnxruntime 1.31 for CUDA 13 needs, beside its library, `libonnxruntime_providers_cuda.so`; for that `cublas`, `cublasLt`,
+//! onnxruntime 1.31 for CUDA 13 needs `libonnxruntime_providers_cuda.so` in the folder of its library; for that `cublas`, `cublasLt`,
 //! `curand` and `cudart` of CUDA 13, and NVIDIA's driver; and for convolutions cuDNN 9, which it opens at the first of them.
 //! These are the names that the provider asks the loader for.
 

@@ -7,7 +7,7 @@
 //! - everything a session uses (onnxruntime's session, stream, tensors, graph) is created and dropped on its lane's
 //!   thread;
 //! - every run computes a full batch: cuDNN searches anew for each shape, so short batches are padded;
-//! - without TF32 unless `Precision::Tf32` asks for it.
+//! - without TF32 unless the precision is `Precision::Tf32`.
 
 /// What is missing when the provider cannot be used.
 mod missing;
