@@ -1,7 +1,7 @@
 //! Cost of the ledger per frame: entering, settling and answering a read batch; closing batches.
 
 use beamflow::inference::batch::Fill;
-use beamflow::inference::ledger::{Ledger, Outcome};
+use beamflow::inference::ledger::{Arrival, Ledger, Outcome};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
@@ -16,10 +16,10 @@ fn ledger(c: &mut Criterion) {
         b.iter(|| {
             let mut ledger = Ledger::default();
             let tickets: Vec<_> = (0..FRAMES)
-                .map(|_| ledger.enter(String::new(), Vec::new()))
+                .map(|_| ledger.enter(String::new(), Vec::new(), Arrival::now()))
                 .collect();
             for ticket in tickets {
-                ledger.settle(ticket, Outcome::Done(Default::default()));
+                black_box(ledger.settle(ticket, Outcome::Done(Default::default())));
             }
             black_box(ledger.finish())
         });

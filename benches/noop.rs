@@ -1,5 +1,5 @@
-//! The upper limit: a batch map on the SDK's own server that does nothing. `beamflow bench --peer` compares a
-//! sidecar with it.
+//! The upper limit: a map on the SDK's own server that does nothing, a batch map or, with `--unary`, a unary one.
+//! `beamflow bench --peer` compares a sidecar with it.
 //!
 //! `cargo build --release --example noop`
 //!
@@ -8,10 +8,13 @@
 
 use clap::Parser;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum, Message, Server};
+use numaflow::map;
 use numaflow::shared::ServerExtras;
 use std::error::Error;
 use std::path::PathBuf;
 use tokio::sync::mpsc;
+
+const MAX_MESSAGE_SIZE: usize = 64 << 20;
 
 #[derive(Parser)]
 struct Args {
@@ -21,6 +24,8 @@ struct Args {
     server_info_path: PathBuf,
     #[arg(long)]
     reply: Option<usize>,
+    #[arg(long)]
+    unary: bool,
 }
 
 struct NoOp {
@@ -41,15 +46,32 @@ impl BatchMapper for NoOp {
     }
 }
 
+#[tonic::async_trait]
+impl map::Mapper for NoOp {
+    async fn map(&self, mut request: map::MapRequest) -> Vec<map::Message> {
+        request.value.truncate(self.reply);
+        vec![map::Message::new(request.value).with_keys(request.keys)]
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let args = Args::parse();
-    Server::new(NoOp {
+    let no_op = NoOp {
         reply: args.reply.unwrap_or(usize::MAX),
-    })
-    .with_socket_file(&args.sock_path)
-    .with_server_info_file(&args.server_info_path)
-    .with_max_message_size(64 * 1024 * 1024)
-    .start()
-    .await
+    };
+    if args.unary {
+        return map::Server::new(no_op)
+            .with_socket_file(&args.sock_path)
+            .with_server_info_file(&args.server_info_path)
+            .with_max_message_size(MAX_MESSAGE_SIZE)
+            .start()
+            .await;
+    }
+    Server::new(no_op)
+        .with_socket_file(&args.sock_path)
+        .with_server_info_file(&args.server_info_path)
+        .with_max_message_size(MAX_MESSAGE_SIZE)
+        .start()
+        .await
 }

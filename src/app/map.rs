@@ -3,10 +3,11 @@
 //! The model is loaded and warmed up before the socket exists, so every client that can connect is served. The socket is
 //! removed before the engine is dropped.
 
+pub use crate::app::error::AppError;
 use crate::app::signals;
 use crate::cli::ServeArgs;
 use crate::config::fitting::FitError;
-use crate::config::{Config, ConfigError, MAX_MESSAGE_SIZE};
+use crate::config::{Config, MAX_MESSAGE_SIZE};
 use crate::engine;
 use crate::inference::handler::FrameHandler;
 use crate::inference::lane::Health;
@@ -15,14 +16,17 @@ use crate::inference::metrics::running::Running;
 use crate::inference::model::{Model, SelectedOutput};
 use crate::inference::policy::{AnswerPolicy, AnsweredOutput, OnFailure, Response};
 use crate::inference::read_batch::ReadBatchWatch;
-use crate::inference::schedule::{Concurrent, Depth, Mode, Pipelined, Schedule, Sequential};
+use crate::inference::schedule::{
+    BatchWait, Concurrent, Depth, Mode, Pipelined, Schedule, Sequential, Streaming,
+};
 use crate::status::Status;
 use crate::status::http;
 use crate::telemetry::newest::Newest;
 use crate::telemetry::setting::Setting;
-use crate::vertex::map::{Mapped, Mapper, Server, ServerConfig, ServerError, Why};
+use crate::vertex::map::{
+    Answers, MapMode, Mapped, Mapper, Server, ServerConfig, Why,
+};
 use numaflow::batchmap::Datum;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -32,67 +36,9 @@ use tokio_util::sync::CancellationToken;
 /// The least time that open calls get after the last lane is lost.
 const LOST_DRAIN: Duration = Duration::from_secs(10);
 
-/// Why the sidecar stopped, or did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// A setting does not fit the model.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The model cannot be served.
-    #[error(transparent)]
-    Fit(FitError),
-    /// The socket could not be served.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The last lane was lost.
-    #[error("the last lane is lost and cannot be replaced; a restart of the container is needed")]
-    DeviceLost,
-    /// `--on-failure abort`.
-    #[error("frames failed and --on-failure is abort")]
-    Aborted,
-    /// The HTTP server cannot listen.
-    #[error(
-        "cannot serve metrics on {address}: {source}; choose another address with --http-address, or off"
-    )]
-    Http {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The operating system refused something.
-    #[error("cannot {doing}: {source}")]
-    System {
-        /// What was being done.
-        doing: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A task ended unexpectedly: a defect.
-    #[error("loading the model broke off: {0}")]
-    Broken(#[from] tokio::task::JoinError),
-}
-
-impl From<FitError> for AppError {
-    fn from(error: FitError) -> Self {
-        match error {
-            FitError::Config(error) => Self::Config(error),
-            other => Self::Fit(other),
-        }
-    }
-}
-
-impl AppError {
-    /// Whether a flag is wrong. The exit code is then 64.
-    #[must_use]
-    pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_))
-    }
-}
-
 /// A sidecar with its model loaded and warmed up, not yet listening.
 pub struct Sidecar {
-    /// The SDK's `BatchMapper`, to be hosted by our server or the SDK's.
+    /// The SDK's `BatchMapper`, to be hosted by the SDK's server.
     pub handler: Arc<FrameHandler>,
     /// How outcomes become messages.
     pub policy: AnswerPolicy,
@@ -179,6 +125,7 @@ impl Sidecar {
             ],
         });
         let handler = Arc::new(FrameHandler::new(
+            config.mode,
             schedule(config, Arc::clone(&model), Arc::clone(&depth)),
             policy.clone(),
             Arc::clone(&counts),
@@ -197,6 +144,12 @@ impl Sidecar {
         })
     }
 
+    /// The handler for a host.
+    #[must_use]
+    pub fn mapper(&self) -> Arc<Hosted> {
+        Arc::new(Hosted(Arc::clone(&self.handler)))
+    }
+
     /// Listens and answers until `shutdown` is cancelled or the last device is lost, then finishes the open calls.
     /// The drain has no limit of its own; Kubernetes ends it after the grace period.
     ///
@@ -204,15 +157,19 @@ impl Sidecar {
     /// [`AppError::Server`], [`AppError::DeviceLost`] or [`AppError::Aborted`].
     pub async fn serve(self, config: &Config, shutdown: CancellationToken) -> Result<(), AppError> {
         let server_config = ServerConfig {
+            map_mode: match config.mode {
+                Mode::Streaming => MapMode::Unary,
+                Mode::Sequential | Mode::Concurrent | Mode::Pipelined => MapMode::Batch,
+            },
             sock_path: config.sock_path.clone(),
             server_info_path: config.server_info_path.clone(),
             // One batch waits for the collector while it converts another.
             read_ahead: self.batch_size,
             max_message_size: MAX_MESSAGE_SIZE,
         };
+        let mapper = self.mapper();
         let (policy, abort, counts) = (self.policy, self.abort.clone(), Arc::clone(&self.counts));
-        let handler = Arc::new(Hosted(self.handler));
-        let server = Server::new(handler, server_config, move |id, why| {
+        let server = Server::new(mapper, server_config, move |id, why| {
             counts.replaced(why == Why::TooLarge);
             if policy.on_failure == OnFailure::Abort {
                 abort.cancel();
@@ -280,17 +237,22 @@ fn answered(
 }
 
 /// The handler as the host's trait has it, with the metadata of its messages.
-struct Hosted(Arc<FrameHandler>);
+pub struct Hosted(Arc<FrameHandler>);
 
 #[tonic::async_trait]
 impl Mapper for Hosted {
-    async fn map(&self, datums: mpsc::Receiver<Datum>) -> Vec<Mapped> {
-        let responses = self.0.run(datums).await.into_iter();
-        let mapped = |response: Response| Mapped {
-            response: response.messages,
-            notes: response.notes,
-        };
-        responses.map(mapped).collect()
+    async fn map(&self, datums: mpsc::Receiver<Datum>, answers: Answers) {
+        self.0.run(datums, answers).await;
+    }
+}
+
+impl From<Response> for Mapped {
+    fn from(response: Response) -> Self {
+        let Response { messages, notes } = response;
+        Self {
+            response: messages,
+            notes,
+        }
     }
 }
 
@@ -392,5 +354,10 @@ fn schedule(config: &Config, model: Arc<Model>, depth: Arc<Depth>) -> Box<dyn Sc
             workers: config.max_concurrent_batches,
         }),
         Mode::Pipelined => Box::new(Pipelined { model, depth }),
+        Mode::Streaming => {
+            let suited = BatchWait::suited(model.batch_is_fixed);
+            let wait = config.batch_wait.map_or(suited, BatchWait::Exactly);
+            Box::new(Streaming { model, depth, wait })
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Wiring: one file for each kind of vertex. It ties the rooms below together, from start to drained stop.
 
+/// Why a map vertex stops.
+mod error;
 /// How the process ends when something in it hangs.
 pub(crate) mod exit;
 /// The sink vertex: results as files.

@@ -15,11 +15,11 @@ pub struct BenchArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "sequential,concurrent,pipelined"
+        default_value = "sequential,concurrent,pipelined,streaming"
     )]
     pub(crate) modes: Vec<Mode>,
 
-    /// Pipeline depths to measure in pipelined mode.
+    /// Pipeline depths to measure in pipelined and in streaming mode.
     #[arg(long, value_delimiter = ',', default_value = "3", value_name = "BATCHES", value_parser = whole_number::<1, 64>)]
     pub(crate) depths: Vec<usize>,
 
@@ -49,7 +49,7 @@ pub struct BenchArgs {
     pub(crate) codecs: Vec<EncoderOrNone>,
 
     /// Another program to measure, as NAME=COMMAND. It is started with --sock-path and --server-info-path added, and
-    /// must serve a batch map there. Ratios are relative to the first such program, or to the first sidecar if there is
+    /// must serve a batch map or a unary map there. Ratios are relative to the first such program, or to the first sidecar if there is
     /// none.
     #[arg(long = "peer", value_name = "NAME=COMMAND", value_parser = Peer::parse)]
     pub(crate) peers: Vec<Peer>,
@@ -57,6 +57,10 @@ pub struct BenchArgs {
     /// Datums in a read batch: limits.readBatchSize of the vertex.
     #[arg(long, default_value = "128", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
+
+    /// Datums in flight of a unary map (streaming mode): limits.concurrency of the vertex.
+    #[arg(long, default_value = "256", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
+    pub(crate) concurrency: usize,
 
     /// Measures each sidecar or program as the map of a whole vertex as well, source → map → sink, with so many read batches
     /// in hand. Source and sink are in memory. With 1, a read batch is read after the one before it is acked.
@@ -80,7 +84,7 @@ pub struct BenchArgs {
     pub(crate) compare: Option<PathBuf>,
 }
 
-/// Another program that serves a batch map.
+/// Another program that serves a map.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: String,

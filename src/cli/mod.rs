@@ -83,7 +83,7 @@ pub(crate) use source::SimulateSourceArgs;
 
 use clap::{Parser, Subcommand};
 
-/// Runs detector frames through a neural network, in batches, as a Numaflow batch-map sidecar.
+/// Runs detector frames through a neural network, in batches, as a Numaflow map sidecar.
 ///
 /// Without a command, beamflow serves: it loads the model, warms it up, listens on the socket, and sends exactly one
 /// response for every datum of every read batch. A flag can also be set by the environment variable shown with it; the
@@ -104,7 +104,7 @@ pub struct Cli {
 /// The commands other than serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Simulates a scan, reconstructs it through a sidecar in all three modes, and draws the result.
+    /// Simulates a scan, reconstructs it through a sidecar in all modes, and draws the result.
     Demo(DemoArgs),
     /// Sends frames from a file or the simulator to a running sidecar, as Numaflow does.
     Send(SendArgs),

@@ -2,13 +2,15 @@
 
 use super::parse::{EncoderOrNone, codec, rate, whole_number};
 use clap::Args;
+use clap::builder::ArgPredicate;
 use std::path::PathBuf;
 
 /// Flags of `beamflow send`.
 #[derive(Args, Debug)]
 pub struct SendArgs {
-    /// The sidecar's socket.
+    /// The sidecar's socket. With --concurrency the default is /var/run/numaflow/map.sock.
     #[arg(long, default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH")]
+    #[arg(default_value_if("concurrency", ArgPredicate::IsPresent, numaflow::map::SOCK_ADDR))]
     pub(crate) sock_path: PathBuf,
 
     /// A .npy file with the frames to send, shape (frames, height, width); if not given, a simulated scan of 64×64
@@ -31,6 +33,10 @@ pub struct SendArgs {
     /// Datums in a read batch: limits.readBatchSize of the vertex.
     #[arg(long, default_value = "500", value_name = "DATUMS", value_parser = whole_number::<1, 100_000>)]
     pub(crate) read_batch: usize,
+
+    /// For a sidecar in streaming mode: datums in flight, limits.concurrency of the vertex. There are no read batches then.
+    #[arg(long, value_name = "DATUMS", value_parser = whole_number::<1, 100_000>, conflicts_with = "read_batch")]
+    pub(crate) concurrency: Option<usize>,
 
     /// A folder for the results, one file per message: frame.npy, or frame.TAG.npy if the message is tagged. The folder
     /// is created if it does not exist.

@@ -60,7 +60,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>)]
     pub(crate) bsz_size: OrAuto,
 
-    /// Batches in flight in pipelined mode. Set limits.readBatchSize of the vertex to at least (depth + 1) × bsz-size.
+    /// Batches in flight in pipelined and in streaming mode. Set limits.readBatchSize of the vertex, in streaming mode
+    /// limits.concurrency, to at least (depth + 1) × bsz-size.
     /// auto: starts at 3 and follows the measured ratio of inference to collection time, between 1 and 8.
     #[arg(long, env = "PIPELINE_DEPTH", default_value = "3", value_name = "BATCHES", value_parser = whole_number_or_auto::<1, 64>)]
     pub(crate) pipeline_depth: OrAuto,
@@ -70,9 +71,14 @@ pub(crate) struct ModelArgs {
     pub(crate) max_concurrent_batches: usize,
 
     /// How long a batch's oldest frame waits for the batch to fill before the batch is computed short; off: until the
-    /// read batch ends, and a stalled stream keeps its slot.
+    /// read batch ends, and a stalled stream keeps its slot. Not used in streaming mode.
     #[arg(long, env = "BATCH_TIMEOUT", default_value = "100ms", value_name = "TIME", value_parser = time_or_off)]
     pub(crate) batch_timeout: TimeOrOff,
+
+    /// How long a frame waits for others while a device has nothing to do, in streaming mode. The fuller the batch, the
+    /// shorter. off: not at all. If not given: off, or half the time of a batch where the engine's batch is fixed.
+    #[arg(long, env = "BATCH_WAIT", value_name = "TIME", value_parser = time_or_off)]
+    pub(crate) batch_wait: Option<TimeOrOff>,
 
     /// Serves a model even if the result of a frame depends on the other frames of its batch. If not given, such a model is
     /// refused at the start.
@@ -195,8 +201,9 @@ pub(crate) struct PolicyArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Numaflow", mut_args = |arg| arg.hide_env_values(true))]
 pub(crate) struct NumaflowArgs {
-    /// The Unix socket that numa connects to.
+    /// The Unix socket that numa connects to. In streaming mode the default is /var/run/numaflow/map.sock.
     #[arg(long, env = "SOCK_PATH", default_value = numaflow::batchmap::SOCK_ADDR, value_name = "PATH")]
+    #[arg(default_value_if("mode", "streaming", numaflow::map::SOCK_ADDR))]
     pub(crate) sock_path: PathBuf,
 
     /// The server-info file, through which numa finds the socket; written last.
@@ -262,6 +269,7 @@ impl TryFrom<ServeArgs> for Config {
             pipeline_depth,
             max_concurrent_batches,
             batch_timeout,
+            batch_wait,
             allow_mixed_rows,
             inference_timeout,
         } = model;
@@ -335,6 +343,7 @@ impl TryFrom<ServeArgs> for Config {
                 mixing: allow_mixed_rows,
             },
             pipeline_depth,
+            batch_wait: batch_wait.map(|wait| wait.0.unwrap_or_default()),
             max_concurrent_batches,
             on_invalid,
             on_nonfinite,

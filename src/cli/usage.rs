@@ -275,7 +275,7 @@ mod tests {
     fn a_mistake_is_one_line_with_flag_value_and_allowed_values() {
         assert_eq!(
             line(&["--mode", "parallel"]),
-            "--mode: 'parallel' is not allowed: use sequential, concurrent or pipelined"
+            "--mode: 'parallel' is not allowed: use sequential, concurrent, pipelined or streaming"
         );
         assert_eq!(
             line(&["--bsz-size", "many"]),

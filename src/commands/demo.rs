@@ -1,7 +1,7 @@
 //! `beamflow demo`: the first command for a new user.
 //!
 //! Simulates a ptychographic scan of a known object, starts this program as a sidecar on a temporary socket,
-//! drives it as Numaflow would, in all three modes, stitches the phase patches that come back, and draws
+//! drives it as Numaflow would, in all modes, stitches the phase patches that come back, and draws
 //! them beside the truth. Needs no GPU, no Kubernetes, no download: the model is built in.
 
 use super::table;
@@ -113,7 +113,12 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
     let model = folder.path().join("ptychonn_64.onnx");
     std::fs::write(&model, MODEL).map_err(system("write the model"))?;
     let mut runs = Vec::new();
-    for mode in [Mode::Sequential, Mode::Concurrent, Mode::Pipelined] {
+    for mode in [
+        Mode::Sequential,
+        Mode::Concurrent,
+        Mode::Pipelined,
+        Mode::Streaming,
+    ] {
         runs.push(run_mode(mode, &args, &stack, folder.path(), &model).await?);
     }
     report(&args, &scan, &runs)
@@ -140,6 +145,8 @@ async fn run_mode(
         // One batch shape throughout: only then are a real model's results the same to the bit.
         "--batch-timeout".to_owned(),
         "off".to_owned(),
+        "--batch-wait".to_owned(),
+        "1s".to_owned(),
     ];
     let mut sidecar = ChildSidecar::start(&program, &folder, &flags)?;
     let mut driver: Driver = sidecar.connect().await?;

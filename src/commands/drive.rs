@@ -1,12 +1,13 @@
 //! Many read batches through a running sidecar, paced as Numaflow paces them, and a report of them.
 //!
 //! Numa reads what the source has, up to `limits.readBatchSize` datums and for at most its read timeout, passes them to
-//! the sidecar, and reads again after the answer. `drive` does the same.
+//! the sidecar, and reads again after the answer. `drive` does the same. To a unary map numa passes each datum on its own, up to
+//! `limits.concurrency` at a time.
 
 use crate::commands::table::percentile;
 use crate::lab::stack::FrameStack;
-use crate::vertex::client::{Answer, Datum, Driver, DriverError};
-use futures::stream;
+use crate::vertex::client::{Answer, Datum, Driver, DriverError, MapMode};
+use futures::{StreamExt, stream};
 use numaflow::shared::{DROP, NACK};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -123,7 +124,8 @@ pub fn datum(stack: &FrameStack, k: usize) -> Datum {
     datum
 }
 
-/// Sends frames `0..count`, each made by `datum`, in read batches at `pace`; hands every answer to `take`.
+/// Sends frames `0..count`, each made by `datum`, in read batches at `pace`; hands every answer to `take`. A unary map has no
+/// read batches: there each frame is a call, and up to the driver's concurrency of them are in flight.
 ///
 /// # Errors
 /// A [`DriverError`] when the sidecar breaks a promise or goes away.
@@ -136,7 +138,24 @@ pub(crate) async fn drive(
 ) -> Result<Report, DriverError> {
     let mut report = Report::default();
     let start = Instant::now();
-    let mut sent = 0;
+    if driver.map_mode() == MapMode::Unary {
+        let frames = stream::iter(0..count).then(|k| {
+            let datum = &datum;
+            async move {
+                if let Some(fps) = pace.fps {
+                    sleep_until(start + Duration::from_secs_f64((k + 1) as f64 / fps)).await;
+                }
+                datum(k)
+            }
+        });
+        let take = |answered| {
+            let answer = Answer::from(answered);
+            report.add(&answer);
+            take(answer);
+        };
+        driver.stream(frames, take).await?;
+    }
+    let mut sent = report.frames;
     while sent < count {
         let frames = pace.gather(start, sent, count - sent).await;
         let answer = driver

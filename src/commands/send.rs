@@ -6,7 +6,7 @@ use crate::commands::drive::{HEADER, Pace, Report, datum, drive};
 use crate::lab::experiment;
 use crate::lab::stack::{FrameStack, StackError};
 use crate::lab::{DetectorError, Raster};
-use crate::vertex::client::{Answer, Driver, DriverError};
+use crate::vertex::client::{Answer, Driver, DriverError, MapMode};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,13 @@ pub(crate) async fn run(args: SendArgs) -> Result<(), SendError> {
         read_batch: args.read_batch,
         fps: args.fps,
     };
-    let mut driver = Driver::connect(&args.sock_path).await?;
+    let map_mode = match args.concurrency {
+        Some(_) => MapMode::Unary,
+        None => MapMode::Batch,
+    };
+    let mut driver = Driver::connect(&args.sock_path, map_mode)
+        .await?
+        .with_concurrency(args.concurrency.unwrap_or(1));
     let bar = table::progress("sending", count as u64);
     let mut saved = Ok(());
     let report = drive(

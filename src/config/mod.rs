@@ -19,6 +19,7 @@ use crate::inference::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
 use crate::telemetry::text::escaped;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The largest gRPC message in either direction, in bytes: numa's own limit (`DEFAULT_GRPC_MAX_MESSAGE_SIZE`).
 pub(crate) const MAX_MESSAGE_SIZE: usize = 64 * 1024 * 1024;
@@ -30,8 +31,10 @@ pub struct Config {
     pub mode: Mode,
     /// The model, and what belongs to it alone.
     pub model: ModelSettings,
-    /// Batches in flight in pipelined mode.
+    /// Batches in flight in pipelined and in streaming mode.
     pub(crate) pipeline_depth: OrAuto,
+    /// How long a frame waits for others while a device is idle, in streaming mode; `None`: as suits the engine.
+    pub(crate) batch_wait: Option<Duration>,
     /// Batches in flight in concurrent mode.
     pub(crate) max_concurrent_batches: usize,
     /// The answer to a frame that is itself invalid.
@@ -82,8 +85,8 @@ impl Config {
         match (self.mode, self.pipeline_depth) {
             (Mode::Sequential, _) => 1,
             (Mode::Concurrent, _) => self.max_concurrent_batches,
-            (Mode::Pipelined, OrAuto::Exactly(depth)) => depth,
-            (Mode::Pipelined, OrAuto::Auto) => FOLLOWING_MOST,
+            (Mode::Pipelined | Mode::Streaming, OrAuto::Exactly(depth)) => depth,
+            (Mode::Pipelined | Mode::Streaming, OrAuto::Auto) => FOLLOWING_MOST,
         }
     }
 
@@ -92,7 +95,8 @@ impl Config {
     /// copies out, and deeper batches wait.
     #[must_use]
     pub fn lanes(&self, devices: usize, each: Option<usize>) -> usize {
-        let following = self.mode == Mode::Pipelined && self.pipeline_depth == OrAuto::Auto;
+        let following = matches!(self.mode, Mode::Pipelined | Mode::Streaming)
+            && self.pipeline_depth == OrAuto::Auto;
         let each = each.unwrap_or(if following {
             FOLLOWING_START
         } else {
@@ -106,11 +110,11 @@ impl Config {
     pub(crate) fn in_flight_flag(&self) -> &'static str {
         match self.mode {
             Mode::Concurrent => "--max-concurrent-batches",
-            Mode::Sequential | Mode::Pipelined => "--pipeline-depth",
+            Mode::Sequential | Mode::Pipelined | Mode::Streaming => "--pipeline-depth",
         }
     }
 
-    /// Batches in flight in pipelined mode.
+    /// Batches in flight in pipelined and in streaming mode.
     #[must_use]
     pub(crate) fn depth(&self) -> Depth {
         match self.pipeline_depth {
@@ -125,14 +129,14 @@ impl Config {
         self.in_flight() + 1
     }
 
-    /// Datums that a read batch must hold for every slot to be used, with `batch_size` frames in each. Sequential
+    /// Datums that a read batch must hold, or in streaming mode must be in flight, for every slot to be used, with `batch_size` frames in each. Sequential
     /// mode fills one slot after another and needs one batch; an automatic depth counts with its start value.
     #[must_use]
     pub fn useful_read_batch(&self, batch_size: usize) -> usize {
         match self.mode {
             Mode::Sequential => batch_size,
             Mode::Concurrent => self.slots() * batch_size,
-            Mode::Pipelined => (self.depth().now() + 1) * batch_size,
+            Mode::Pipelined | Mode::Streaming => (self.depth().now() + 1) * batch_size,
         }
     }
 

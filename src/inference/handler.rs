@@ -1,127 +1,209 @@
-//! The SDK's `BatchMapper`, implemented: the code between the schedule and Numaflow's messages.
+//! Answers the datums of a call: the code between the schedule and Numaflow's messages.
 //!
-//! What always holds: one `BatchResponse` per datum, with at least one message in it. A datum without
-//! results gets a DROP message, because an empty list stalls Numaflow's sink.
+//! What always holds: one `Response` per datum, with at least one message in it, as soon as its frame is settled. A datum
+//! without results gets a DROP message, because an empty list stalls Numaflow's sink. What is counted as answered has been
+//! handed over.
 
+use crate::inference::ledger::{Answer, Tally};
 use crate::inference::metrics::counts::Counts;
 use crate::inference::policy::{AnswerPolicy, OnFailure, Response};
 use crate::inference::read_batch::ReadBatchWatch;
-use crate::inference::schedule::{Call, Schedule};
+use crate::inference::schedule::{Call, Mode, Outlet, Report, Schedule};
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
 use parking_lot::Mutex;
+use std::future::pending;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Answers read batches by running their frames through a schedule.
+/// Answers of the SDK's `BatchMapper` that wait to be collected.
+const COLLECTED_AHEAD: usize = 2;
+
+/// Answers datums by running their frames through a schedule.
 pub struct FrameHandler {
+    mode: Mode,
     schedule: Box<dyn Schedule>,
     policy: AnswerPolicy,
     counts: Arc<Counts>,
-    read_batches: Mutex<ReadBatchWatch>,
+    in_hand: Mutex<ReadBatchWatch>,
     abort: CancellationToken,
 }
 
 impl FrameHandler {
     /// Creates a handler that computes with `schedule` and answers by `policy`. With [`OnFailure::Abort`] it cancels
-    /// `abort` after a call with a failed frame.
+    /// `abort` at the first failed frame.
     #[must_use]
     pub(crate) fn new(
+        mode: Mode,
         schedule: Box<dyn Schedule>,
         policy: AnswerPolicy,
         counts: Arc<Counts>,
-        read_batches: ReadBatchWatch,
+        in_hand: ReadBatchWatch,
         abort: CancellationToken,
     ) -> Self {
         Self {
+            mode,
             schedule,
             policy,
             counts,
-            read_batches: Mutex::new(read_batches),
+            in_hand: Mutex::new(in_hand),
             abort,
         }
     }
 
-    fn note_read_batch(&self, datums: usize) {
-        let mut watch = self.read_batches.lock();
-        if let Some(largest) = watch.note(datums) {
-            tracing::warn!(
-                largest,
-                needed = watch.needed(),
-                "Read batches never hold more than {largest} datums, too few to use every slot. If the \
-                 detector is faster than this, raise limits.readBatchSize of the vertex to at least {}.",
-                watch.needed()
-            );
-        }
+    /// Answers the datums of a call: one response per datum, in any order, as soon as it is there.
+    pub async fn run<T: From<Response> + Send>(
+        &self,
+        input: mpsc::Receiver<Datum>,
+        answers: mpsc::Sender<Vec<T>>,
+    ) {
+        let outgoing = Outgoing {
+            handler: self,
+            answers,
+        };
+        let call = Call::new(&self.counts, &outgoing);
+        self.schedule.run(input, &call).await;
+        self.note(call.finish().await);
     }
 
-    /// Logs and counts a call, and turns it into responses.
-    fn answer(&self, mut call: Call) -> Vec<Response> {
-        let tally = call.ledger.tally();
-        let times = call.times();
-        call.intake.answered();
-        self.counts.call(tally, times.total);
-        self.note_read_batch(tally.frames);
+    /// Counts and logs a call that has ended.
+    fn note(&self, report: Report) {
+        let Report { tally, times, .. } = report;
         if tally.repeated > 0 {
             tracing::error!(
                 repeated = tally.repeated,
                 "Frames were settled more than once; the first outcome is answered."
             );
         }
+        let what = match self.mode {
+            Mode::Streaming => "A stream has ended, and is answered.",
+            _ => {
+                self.counts.call(tally.frames, times.total);
+                self.note_in_hand(tally.frames);
+                "A read batch is answered."
+            }
+        };
         if tally.frames > 0 {
             let ms = |duration: std::time::Duration| duration.as_micros() as f64 / 1000.0;
             tracing::info!(
                 frames = tally.frames,
-                batches = call.batches,
+                batches = report.batches,
                 not_finite = tally.not_finite,
                 rejected = tally.rejected,
                 failed = tally.failed,
-                retried = call.retried,
-                padding = call.padding,
-                depth = call.depth,
+                retried = report.retried,
+                padding = report.padding,
+                depth = report.depth,
                 collection_ms = ms(times.collection),
                 inference_ms = ms(times.inference),
                 total_ms = ms(times.total),
-                "A read batch is answered."
+                "{what}"
             );
         }
-        let answers = call.ledger.finish().into_iter();
-        let responses: Vec<_> = answers.map(|a| self.policy.respond(a)).collect();
-        let messages = responses
-            .iter()
-            .flat_map(|response| &response.messages.message);
-        self.counts
-            .sent(messages.map(|message| message.value.len()).sum());
-        responses
+    }
+
+    /// Warns if there are never enough frames in hand to use every slot.
+    fn note_in_hand(&self, frames: usize) {
+        let mut watch = self.in_hand.lock();
+        let Some(largest) = watch.note(frames) else {
+            return;
+        };
+        let needed = watch.needed();
+        match self.mode {
+            Mode::Streaming => tracing::warn!(
+                largest,
+                needed,
+                "Never more than {largest} frames are in flight, too few to use every slot. If the detector is faster \
+                 than this, raise limits.concurrency of the vertex to at least {needed}; a MonoVertex also needs \
+                 NUMAFLOW_READ_AHEAD=true.",
+            ),
+            _ => tracing::warn!(
+                largest,
+                needed,
+                "Read batches never hold more than {largest} datums, too few to use every slot. If the \
+                 detector is faster than this, raise limits.readBatchSize of the vertex to at least {needed}.",
+            ),
+        }
+    }
+}
+
+/// The answers of one call, on their way to the host.
+struct Outgoing<'a, T> {
+    handler: &'a FrameHandler,
+    answers: mpsc::Sender<Vec<T>>,
+}
+
+#[async_trait::async_trait]
+impl<T: From<Response> + Send> Outlet for Outgoing<'_, T> {
+    async fn answer(&self, answers: Vec<Answer>, open: usize) -> bool {
+        let FrameHandler { policy, counts, .. } = self.handler;
+        let tally = tally(&answers);
+        if policy.on_failure == OnFailure::Abort && tally.failed > 0 {
+            tracing::error!(
+                failed = tally.failed,
+                "Frames have no result and --on-failure is abort: the process ends without an answer to them, \
+                 so that Numaflow delivers them again."
+            );
+            self.handler.abort.cancel();
+            // They may not be answered before the process ends.
+            return pending().await;
+        }
+        let Ok(room) = self.answers.reserve().await else {
+            return false;
+        };
+        counts.answered(tally);
+        self.handler.note_times(&answers, open);
+        let responses = answers.into_iter().map(|answer| policy.respond(answer));
+        let responses: Vec<_> = responses.collect();
+        let messages = responses.iter().flat_map(|r| &r.messages.message);
+        counts.sent(messages.map(|message| message.value.len()).sum());
+        room.send(responses.into_iter().map(T::from).collect());
+        true
     }
 }
 
 impl FrameHandler {
-    /// Answers a read batch: one response per datum, in order of arrival.
-    pub async fn run(&self, input: mpsc::Receiver<Datum>) -> Vec<Response> {
-        let call = self.schedule.run(input).await;
-        if self.policy.on_failure == OnFailure::Abort && call.ledger.tally().failed > 0 {
-            tracing::error!(
-                failed = call.ledger.tally().failed,
-                "Frames have no result and --on-failure is abort: the process ends without an answer, \
-                 so that Numaflow delivers the read batch again."
-            );
-            self.abort.cancel();
-            // No answer may be sent before the process ends.
-            return std::future::pending().await;
+    /// Counts the times of answered frames.
+    fn note_times(&self, answers: &[Answer], open: usize) {
+        let now = SystemTime::now();
+        for Answer { arrival, .. } in answers {
+            if let Some(event) = arrival.event {
+                // An event in the future is another machine's clock: it took no time then.
+                let latency = now.duration_since(event).unwrap_or_default();
+                self.counts.latency(latency);
+            }
+            if self.mode == Mode::Streaming {
+                self.counts.handled(arrival.at.elapsed());
+            }
         }
-        self.answer(call)
+        if self.mode == Mode::Streaming {
+            self.note_in_hand(open);
+        }
     }
 }
 
-/// The SDK's messages have no metadata: they are left out.
+fn tally(answers: &[Answer]) -> Tally {
+    let mut tally = Tally::default();
+    for Answer { outcome, .. } in answers {
+        tally.add(outcome);
+    }
+    tally
+}
+
+/// The SDK's handler of read batches. Its messages have no metadata: they are left out.
 #[tonic::async_trait]
 impl BatchMapper for FrameHandler {
     async fn batchmap(&self, input: mpsc::Receiver<Datum>) -> Vec<BatchResponse> {
-        let responses = self.run(input).await;
+        let (answers, mut collected) = mpsc::channel::<Vec<Response>>(COLLECTED_AHEAD);
+        let collect = async {
+            let mut responses = Vec::new();
+            while let Some(answered) = collected.recv().await {
+                responses.extend(answered.into_iter().map(|response| response.messages));
+            }
+            responses
+        };
+        let ((), responses) = tokio::join!(self.run(input, answers), collect);
         responses
-            .into_iter()
-            .map(|response| response.messages)
-            .collect()
     }
 }

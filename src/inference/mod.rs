@@ -6,9 +6,9 @@
 //!          frame ▶ slot ▶ lane ─┘    ledger: one outcome per datum
 //! ```
 //!
-//! The handler enters every datum in the ledger of its call. A schedule decides when batches are computed: it converts
-//! frames into the rows of a slot (`batch`), submits full slots to lanes (`lane`), which run them on the engine, and settles
-//! the outcomes in the ledger. The policy turns outcomes into messages.
+//! Every datum is entered in the ledger of its call. A schedule decides when batches are computed: it converts
+//! frames into the rows of a slot (`batch`), submits slots to lanes (`lane`), which run them on the engine, and settles
+//! the outcomes in the ledger. Each answer leaves at once: the handler has the policy turn it into messages.
 //!
 //! This room knows engines and frames. It knows neither flags nor sockets nor HTTP.
 
@@ -18,7 +18,7 @@ pub mod batch;
 pub(crate) mod decoding;
 /// Why a good frame has no result.
 pub mod failure;
-/// The SDK's `BatchMapper`, implemented.
+/// From answers to messages, as they come.
 pub mod handler;
 /// Named threads that own sessions, and the queue before them.
 #[allow(

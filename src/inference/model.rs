@@ -3,13 +3,14 @@
 //! Everything here belongs to one model. The flags fill `ModelSettings`. `crate::config` compares them with the loaded engine
 //! and makes a `ModelPlan`. `Model::start` starts the lanes, warms them up and makes the slots.
 //!
-//! Four limits bound what is held at once. Each binds in its own case:
+//! Five limits bound what is held at once. Each binds in its own case:
 //!
 //! | limit | what it counts | size | it binds when |
 //! |---|---|---|---|
 //! | read-ahead (`vertex::map`) | datums between the socket and the collector | one batch | the collector converts frames more slowly than numa sends them |
 //! | ring (`batch::ring`) | slots: one that fills and those in flight | batches in flight + 1 | lanes run batches, or their results are encoded, more slowly than slots fill; a slot of a hung lane counts until it is replaced |
-//! | semaphore (`schedule::pipelined`) | batches handed to the lanes | depth, + 1 where it is fixed | the depth is lower than the ring allows, which only an automatic depth is |
+//! | numa's `limits.concurrency` | datums in flight of a unary map | a setting of the vertex | it is below the frames that fill the slots: lanes are idle although frames wait upstream |
+//! | semaphore (`schedule::pipelined`), count (`schedule::streaming`) | batches handed to the lanes | depth, + 1 where it is fixed | the depth is lower than the ring allows, which only an automatic depth is |
 //! | lanes (`lane`) | batches that run | lanes of all devices | batches are handed over faster than the devices compute them |
 //!
 //! The tightest one stops the one above it: busy lanes keep places taken, taken places keep slots leased, leased slots stop the
@@ -21,7 +22,7 @@ use super::decoding::Decoders;
 use super::lane::{Balance, LanePlan, Lanes};
 use super::metrics::counts::Counts;
 use super::metrics::model::ModelCounts;
-use crate::engine::{self, Engine, EngineError, EngineOptions, Trial, TrialError};
+use crate::engine::{self, BatchDimension, Engine, EngineError, EngineOptions, Trial, TrialError};
 use crate::frame::{BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels};
 use crate::frame::{Decoder, Dtype, Envelope, OutputDtype, OutputFormat, OutputSize};
 use crate::telemetry::newest::Newest;
@@ -185,6 +186,8 @@ pub(crate) struct Model {
     pub(crate) newest: Arc<Newest>,
     /// The name of the model's input.
     pub(crate) input: String,
+    /// Whether a batch takes the same time however few frames are in it.
+    pub(crate) batch_is_fixed: bool,
 }
 
 impl Model {
@@ -223,6 +226,8 @@ impl Model {
             },
         )?;
         let input = engine.model().input.name.clone();
+        let batch_is_fixed =
+            !short_batches || matches!(engine.model().batch, BatchDimension::Static(_));
         let make = move || Slot::new(engine.as_ref(), batch_size, short_batches, &wanted);
         let ring = Ring::new(slots, make).inspect_err(|_| lanes.end())?;
         Ok(Self {
@@ -238,6 +243,7 @@ impl Model {
             metrics: counts.model(&name),
             newest: Arc::clone(newest),
             input,
+            batch_is_fixed,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! From the outcome of a frame to the messages that answer its datum, and what their metadata say.
 
 use crate::inference::failure::Failure;
-use crate::inference::ledger::{Answer, Outcome, Results};
+use crate::inference::ledger::{Answer, Arrival, Outcome, Results};
 use numaflow::batchmap::{BatchResponse, Message};
 use std::sync::Arc;
 
@@ -79,7 +79,9 @@ impl AnswerPolicy {
     /// The response to one datum.
     #[must_use]
     pub(crate) fn respond(&self, answer: Answer) -> Response {
-        let Answer { id, keys, outcome } = answer;
+        let Answer {
+            id, keys, outcome, ..
+        } = answer;
         let mut messages = BatchResponse::from_id(id);
         let mut notes = Vec::new();
         match outcome {
@@ -139,6 +141,7 @@ impl AnswerPolicy {
         let answer = Answer {
             id,
             keys: Vec::new(),
+            arrival: Arrival::now(),
             outcome: Outcome::Failed(Failure::Unsettled),
         };
         self.respond(answer).messages
@@ -173,6 +176,7 @@ mod tests {
         Answer {
             id: "7".into(),
             keys: vec!["k".into()],
+            arrival: Arrival::now(),
             outcome,
         }
     }

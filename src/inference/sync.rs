@@ -8,4 +8,4 @@ pub(crate) use std::sync::{atomic, mpsc};
 pub(crate) use std::thread;
 pub(crate) use tokio::sync::{Semaphore, oneshot};
 pub(crate) use tokio::task::{JoinError, JoinHandle, spawn, spawn_blocking};
-pub(crate) use tokio::time::{sleep, timeout, timeout_at};
+pub(crate) use tokio::time::{sleep, sleep_until, timeout};

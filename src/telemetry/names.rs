@@ -96,7 +96,7 @@ pub(crate) const SLOTS_IN_USE: Name =
     name("slots_in_use", "Slots that are being filled or computed");
 pub(crate) const PIPELINE_DEPTH: Name = name(
     "pipeline_depth",
-    "Batches that may be in flight in pipelined mode",
+    "Batches that may be in flight in pipelined and in streaming mode",
 );
 pub(crate) const BATCH_SIZE: Name = name("batch_size", "Frames that a full batch holds");
 pub(crate) const READ_BATCH_FRAMES_NEEDED: Name = name(

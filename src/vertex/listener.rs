@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 
+use super::MapMode;
 use super::error::ServerError;
 use super::folder::{FolderTrouble, Process, owned};
 
@@ -33,8 +34,8 @@ const LONGEST: usize = 107;
 /// What kind of program numa takes this one for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A map of read batches.
-    BatchMap,
+    /// A map.
+    Map(MapMode),
     /// A source that supports nacks: numa finds that out by the SDK's language and version.
     Source,
     /// A sink.
@@ -137,7 +138,7 @@ impl Drop for Listening {
 /// What the server-info file says; what the SDK's own server would say.
 fn server_info(kind: Kind) -> String {
     let metadata = match kind {
-        Kind::BatchMap => json!({ "MAP_MODE": "batch-map" }),
+        Kind::Map(map_mode) => json!({ "MAP_MODE": map_mode.name() }),
         Kind::Source | Kind::Sink => json!({}),
     };
     let info = json!({
@@ -298,7 +299,7 @@ mod tests {
     impl Paths {
         fn place(&self) -> Place<'_> {
             Place {
-                kind: Kind::BatchMap,
+                kind: Kind::Map(MapMode::Batch),
                 sock_path: &self.sock_path,
                 server_info_path: &self.server_info_path,
             }

@@ -18,3 +18,32 @@ pub mod sink;
 pub mod source;
 
 pub use error::ServerError;
+
+/// The kind of map that numa takes this program for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MapMode {
+    /// Read batches, each ended by an end of transmission.
+    #[default]
+    Batch,
+    /// Datum by datum, without an end.
+    Unary,
+}
+
+impl MapMode {
+    /// The socket that Numaflow expects.
+    #[must_use]
+    pub fn sock_path(self) -> &'static str {
+        match self {
+            Self::Batch => numaflow::batchmap::SOCK_ADDR,
+            Self::Unary => numaflow::map::SOCK_ADDR,
+        }
+    }
+
+    /// Its name as `MAP_MODE` in the server-info file.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch-map",
+            Self::Unary => "unary-map",
+        }
+    }
+}

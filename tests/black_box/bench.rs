@@ -37,6 +37,8 @@ fn every_case_is_measured_and_can_be_compared() {
         "concurrent × 8",
         "pipelined 1 × 8",
         "pipelined 2 × 8",
+        "streaming 1 × 8",
+        "streaming 2 × 8",
     ];
     assert_eq!(subjects, expected);
     for case in &report.cases {

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The modes of the sidecar.
-pub const MODES: [&str; 3] = ["sequential", "concurrent", "pipelined"];
+pub const MODES: [&str; 4] = ["sequential", "concurrent", "pipelined", "streaming"];
 
 /// Side of the frames of [`SIM`], in pixels.
 pub const SIDE: usize = 4;

@@ -69,7 +69,10 @@ async fn only_a_busy_half_minute_is_summarised() {
                         rejected: 2,
                         ..Tally::default()
                     };
-                    status.counts().call(tally, Duration::from_millis(80));
+                    status.counts().answered(tally);
+                    status
+                        .counts()
+                        .call(tally.frames, Duration::from_millis(80));
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

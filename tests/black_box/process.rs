@@ -165,7 +165,8 @@ fn sidecar(folder: &Path, flags: &[&str]) -> ChildSidecar {
 
 #[tokio::test]
 async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
-    for mode in MODES {
+    // A stream is not read to its end: see `streams`.
+    for mode in ["sequential", "concurrent", "pipelined"] {
         let folder = tempfile::tempdir().unwrap();
         let flags = [
             "--debug",
@@ -182,7 +183,7 @@ async fn sigterm_in_mid_call_finishes_the_call_answers_it_and_exits_0() {
             driver.send_datum(good(k)).await.unwrap();
         }
         // SIGTERM ends a stream between calls; this stream must be within one.
-        let begun = || sidecar.log().contains("A read batch begins");
+        let begun = || sidecar.log().contains("A call begins");
         crate::black_box::common::eventually("the call", begun).await;
         let stopping = tokio::spawn(sidecar.stop());
         // A draining sidecar reports that it is not ready; an error means the same.

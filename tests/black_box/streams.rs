@@ -1,6 +1,8 @@
 //! Streams do not delay each other, and a client that disconnects leaves nothing behind.
 
-use crate::black_box::common::{Host, MODES, SIM, assert_result, call, eventually, good};
+use crate::black_box::common::{
+    Host, MODES, SIM, assert_result, call, eventually, good, result, values,
+};
 
 #[tokio::test]
 async fn a_stalled_stream_delays_no_other_stream() {
@@ -20,6 +22,69 @@ async fn a_stalled_stream_delays_no_other_stream() {
         (0..3).for_each(|k| assert_result(&answer, k));
         host.stop().await;
     }
+}
+
+/// On SIGTERM a stream is not read any further. What has come is answered, then the stream ends.
+#[tokio::test]
+async fn a_shutdown_answers_the_frames_of_a_stream_that_have_come() {
+    let model = format!("{SIM},compute=20ms");
+    let host = Host::start(&["--mode", "streaming", "--model-path", &model]).await;
+    let mut driver = host.driver().await;
+    for k in 0..40 {
+        driver.send_datum(good(k)).await.unwrap();
+    }
+    eventually("a batch", || host.counts.totals().batches > 0).await;
+    host.shutdown.cancel();
+    let mut answered = Vec::new();
+    while let Some(response) = driver.next_response().await.unwrap() {
+        let k: usize = response.id.parse().unwrap();
+        assert_eq!(values(&response.results[0].value), result(0, k));
+        answered.push(k);
+    }
+    answered.sort_unstable();
+    // All that had come, and none after them.
+    assert!(
+        answered.iter().copied().eq(0..answered.len()),
+        "{answered:?}"
+    );
+    let totals = host.counts.totals();
+    assert_eq!(
+        (totals.frames, totals.abandoned),
+        (answered.len() as u64, 0)
+    );
+    assert!(!answered.is_empty());
+    host.serving.await.unwrap().unwrap();
+}
+
+/// Without a wait the load alone sets the size of batches: frames that come one by one run one by one.
+#[tokio::test]
+async fn a_frame_alone_in_a_stream_does_not_wait_for_others() {
+    let host = Host::start(&["--mode", "streaming", "--model-path", SIM]).await;
+    let mut driver = host.driver().await.with_concurrency(1);
+    let answer = call(&mut driver, 20).await;
+    (0..20).for_each(|k| assert_result(&answer, k));
+    assert_eq!(host.counts.totals().batches, 20);
+    host.stop().await;
+}
+
+/// With enough frames in flight every batch is full, whatever comes first: a wait keeps even the first one open.
+#[tokio::test]
+async fn a_wait_fills_the_batches_of_a_stream() {
+    let flags = [
+        "--mode",
+        "streaming",
+        "--batch-wait",
+        "1h",
+        "--model-path",
+        SIM,
+    ];
+    let host = Host::start(&flags).await;
+    let mut driver = host.driver().await;
+    let answer = call(&mut driver, 80).await;
+    (0..80).for_each(|k| assert_result(&answer, k));
+    let totals = host.counts.totals();
+    assert_eq!((totals.batches, totals.full_batches), (10, 10));
+    host.stop().await;
 }
 
 #[tokio::test]

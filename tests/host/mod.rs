@@ -6,6 +6,8 @@
 mod calls;
 /// The driver's checks.
 mod driver;
+/// Answers that leave before the end of a call, and streams without an end.
+mod early;
 /// Faults of the handler.
 mod faults;
 /// Disconnects and protocol violations.

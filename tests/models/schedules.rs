@@ -9,11 +9,13 @@ use crate::inference::batch::Ring;
 use crate::inference::batch::slot::Slot;
 use crate::inference::decoding::Decoders;
 use crate::inference::lane::{Balance, LanePlan, Lanes};
-use crate::inference::ledger::Outcome;
+use crate::inference::ledger::{Answer, Outcome};
 use crate::inference::metrics::counts::Counts;
 use crate::inference::model::{Limits, Model, SelectedOutput};
-use crate::inference::schedule::{Call, Concurrent, Depth, Pipelined, Schedule, Sequential};
-use crate::inference::sync::{choose, spawn, timeout, until};
+use crate::inference::schedule::{
+    BatchWait, Call, Concurrent, Depth, Outlet, Pipelined, Report, Schedule, Sequential, Streaming,
+};
+use crate::inference::sync::{Mutex, choose, spawn, timeout, until};
 use crate::ring::assert_whole;
 use crate::scripted::{ADDED, Fate, Gate, Scripted, Tallies};
 use beamflow::inference::schedule::Mode;
@@ -21,6 +23,7 @@ use beamflow::telemetry::newest::Newest;
 use numaflow::batchmap::Datum;
 use prometheus_client::registry::Registry;
 use shuttle::future::{block_on, yield_now};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,7 +35,7 @@ const BATCH: usize = 2;
 const DATUMS: usize = 6;
 const NO_FRAME: usize = 3;
 
-/// One of the three modes, with its resources for inspection.
+/// One of the four modes, with its resources for inspection.
 struct Subject {
     schedule: Arc<dyn Schedule>,
     model: Arc<Model>,
@@ -90,6 +93,7 @@ impl Subject {
             counts,
             newest: Arc::new(Newest::new(true)),
             input: "x".to_owned(),
+            batch_is_fixed: false,
         });
         let shared = Arc::clone(&model);
         let schedule: Arc<dyn Schedule> = match mode {
@@ -102,6 +106,15 @@ impl Subject {
                 model: shared,
                 depth: Arc::new(Depth::fixed(LANES)),
             }),
+            Mode::Streaming => Arc::new(Streaming {
+                model: shared,
+                depth: Arc::new(Depth::fixed(LANES)),
+                wait: [
+                    BatchWait::Exactly(Duration::ZERO),
+                    BatchWait::Exactly(Duration::from_secs(1)),
+                    BatchWait::HalfOfCompute,
+                ][choose(3)],
+            }),
         };
         Self {
             schedule,
@@ -112,7 +125,7 @@ impl Subject {
     }
 
     /// A call of [`DATUMS`] datums that arrive at any time.
-    async fn call(schedule: Arc<dyn Schedule>) -> Call {
+    async fn call(schedule: Arc<dyn Schedule>, counts: Arc<Counts>) -> (Vec<Answer>, Report) {
         let (sender, datums) = mpsc::channel(2);
         spawn(async move {
             for number in 0..DATUMS {
@@ -121,7 +134,16 @@ impl Subject {
                 let _ = sender.send(datum(number)).await;
             }
         });
-        schedule.run(datums).await
+        let answers = Collected(Mutex::new(Vec::new()));
+        let call = Call::new(&counts, &answers);
+        schedule.run(datums, &call).await;
+        let report = call.finish().await;
+        let answers = std::mem::take(&mut *answers.0.lock());
+        (answers, report)
+    }
+
+    fn start(&self) -> impl Future<Output = (Vec<Answer>, Report)> + Send + use<> {
+        Self::call(Arc::clone(&self.schedule), Arc::clone(&self.model.counts))
     }
 
     /// The lanes return and end: every slot is in the ring, no session is open.
@@ -167,18 +189,33 @@ struct Checked {
     timed_out: usize,
 }
 
-/// Checks that each datum has one outcome, its own.
-fn check(call: Call) -> Checked {
-    let tally = call.ledger.tally();
+/// The answers of a call.
+struct Collected(Mutex<Vec<Answer>>);
+
+#[async_trait::async_trait]
+impl Outlet for Collected {
+    async fn answer(&self, answers: Vec<Answer>, open: usize) -> bool {
+        assert!((answers.len()..=DATUMS).contains(&open));
+        // The socket may be slow.
+        yield_now().await;
+        self.0.lock().extend(answers);
+        true
+    }
+}
+
+/// Checks that each datum has one answer, its own.
+fn check((answers, report): (Vec<Answer>, Report)) -> Checked {
+    let tally = report.tally;
     assert_eq!(
         (tally.frames, tally.repeated, tally.rejected),
         (DATUMS, 0, 1)
     );
-    let mut intake = call.intake;
-    intake.answered();
+    let mut open: Vec<_> = (0..DATUMS).map(|number| number.to_string()).collect();
     let mut timed_out = 0;
-    for (number, answer) in call.ledger.finish().into_iter().enumerate() {
-        assert_eq!(answer.id, number.to_string());
+    for answer in answers {
+        let place = open.iter().position(|id| *id == answer.id);
+        open.remove(place.expect("a datum that is not answered"));
+        let number: usize = answer.id.parse().unwrap();
         match answer.outcome {
             Outcome::Done(results) => {
                 let expected = number as f32 + ADDED;
@@ -192,6 +229,7 @@ fn check(call: Call) -> Checked {
             }
         }
     }
+    assert_eq!(open, [""; 0]);
     Checked {
         done: tally.done,
         timed_out,
@@ -199,7 +237,12 @@ fn check(call: Call) -> Checked {
 }
 
 fn any_mode() -> Mode {
-    [Mode::Sequential, Mode::Concurrent, Mode::Pipelined][choose(3)]
+    [
+        Mode::Sequential,
+        Mode::Concurrent,
+        Mode::Pipelined,
+        Mode::Streaming,
+    ][choose(4)]
 }
 
 const PATIENT: Limits = Limits {
@@ -220,7 +263,7 @@ pub fn sound_lanes_give_every_frame_its_result() {
         ..PATIENT
     };
     let subject = Subject::new(any_mode(), &[Fate::Succeed], limits);
-    let calls = [0, 1].map(|_| spawn(Subject::call(Arc::clone(&subject.schedule))));
+    let calls = [0, 1].map(|_| spawn(subject.start()));
     for call in calls {
         assert_eq!(check(block_on(call).unwrap()).done, DATUMS - 1);
     }
@@ -238,7 +281,7 @@ pub fn every_datum_has_one_outcome_under_engine_faults() {
         Fate::LoseDevice,
     ];
     let subject = Subject::new(any_mode(), FATES, PATIENT);
-    check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+    check(block_on(subject.start()));
     subject.end();
 }
 
@@ -253,7 +296,7 @@ pub fn a_call_is_answered_while_its_lanes_still_hang() {
     ];
     let subject = Subject::new(any_mode(), FATES, IMPATIENT);
     for _ in 0..2 {
-        let call = check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+        let call = check(block_on(subject.start()));
         let Model { counts, lanes, .. } = subject.model.as_ref();
         if call.timed_out > 0 && !lanes.health().lost().is_cancelled() {
             assert!(counts.totals().lanes_replaced > 0);
@@ -273,7 +316,7 @@ pub fn lanes_that_return_late_change_no_outcome() {
         }
         gate.open();
     });
-    let calls = [0, 1].map(|_| spawn(Subject::call(Arc::clone(&subject.schedule))));
+    let calls = [0, 1].map(|_| spawn(subject.start()));
     for call in calls {
         check(block_on(call).unwrap());
     }
@@ -285,10 +328,10 @@ pub fn a_call_that_is_given_up_leaves_nothing_behind() {
     const FATES: &[Fate] = &[Fate::Succeed, Fate::Fail, Fate::Panic];
     let subject = Subject::new(any_mode(), FATES, PATIENT);
     let patience = Duration::from_millis(30);
-    let call = Subject::call(Arc::clone(&subject.schedule));
+    let call = subject.start();
     if let Ok(call) = block_on(timeout(patience, call)) {
         check(call);
     }
-    check(block_on(Subject::call(Arc::clone(&subject.schedule))));
+    check(block_on(subject.start()));
     subject.end();
 }

@@ -6,7 +6,7 @@ use super::stage::Stage;
 use super::subject::{Plan, Subject};
 use super::vertex;
 use crate::commands::table;
-use crate::vertex::client::{Answer, Datum};
+use crate::vertex::client::{Answer, Answered, Datum, MapMode};
 use futures::stream;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,7 +54,7 @@ pub(crate) async fn measure(
     Ok(cases)
 }
 
-/// Sends read batch after read batch until the turn is over; checks every response.
+/// Drives the subject until the turn is over; checks every response.
 async fn take_turn(
     subject: &mut Subject,
     stage: &Stage,
@@ -62,6 +62,42 @@ async fn take_turn(
     turn: Duration,
 ) -> Result<Round, BenchError> {
     let before = subject.used()?;
+    let Turn {
+        frames,
+        answering,
+        mut calls,
+    } = match subject.driver.map_mode() {
+        MapMode::Batch => read_batches(subject, stage, read_batch, turn).await?,
+        MapMode::Unary => stream_of(subject, stage, turn).await?,
+    };
+    let after = subject.used()?;
+    calls.sort_unstable();
+    let seconds = |fraction| table::percentile(&calls, fraction).as_secs_f64();
+    Ok(Round {
+        frames_per_second: frames as f64 / answering.as_secs_f64(),
+        cpu_seconds_per_frame: (after.cpu - before.cpu) / frames as f64,
+        call_seconds_p50: seconds(0.5),
+        call_seconds_p99: seconds(0.99),
+        resident_bytes: after.resident,
+        vertex_frames_per_second: None,
+    })
+}
+
+/// What a subject did in a turn.
+struct Turn {
+    frames: usize,
+    answering: Duration,
+    /// The times of the read batches, or of the frames of a stream.
+    calls: Vec<Duration>,
+}
+
+/// Sends read batch after read batch.
+async fn read_batches(
+    subject: &mut Subject,
+    stage: &Stage,
+    read_batch: usize,
+    turn: Duration,
+) -> Result<Turn, BenchError> {
     let (mut frames, mut answering) = (0, Duration::ZERO);
     let mut calls = Vec::new();
     while answering < turn {
@@ -75,25 +111,57 @@ async fn take_turn(
         let begun = Instant::now();
         let answer = subject.driver.call(stream::iter(datums)).await;
         let took = begun.elapsed();
-        let answer = answer.map_err(|source| BenchError::Driver {
-            subject: subject.name.clone(),
-            source,
-        })?;
+        let answer = answer.map_err(|source| subject.broke(source))?;
         check(subject, stage, frames, &answer)?;
         answering += took;
         calls.push(took);
         frames += read_batch;
     }
-    let after = subject.used()?;
-    calls.sort_unstable();
-    let seconds = |fraction| table::percentile(&calls, fraction).as_secs_f64();
-    Ok(Round {
-        frames_per_second: frames as f64 / answering.as_secs_f64(),
-        cpu_seconds_per_frame: (after.cpu - before.cpu) / frames as f64,
-        call_seconds_p50: seconds(0.5),
-        call_seconds_p99: seconds(0.99),
-        resident_bytes: after.resident,
-        vertex_frames_per_second: None,
+    Ok(Turn {
+        frames,
+        answering,
+        calls,
+    })
+}
+
+/// Sends one stream of frames.
+async fn stream_of(
+    subject: &mut Subject,
+    stage: &Stage,
+    turn: Duration,
+) -> Result<Turn, BenchError> {
+    let begun = Instant::now();
+    let datum = |n: usize| Datum {
+        id: n.to_string(),
+        ..stage.datum(n % stage.distinct())
+    };
+    let frames = (0..).map(datum).take_while(|_| begun.elapsed() < turn);
+    let mut calls = Vec::new();
+    let mut wrong = None;
+    let Subject {
+        driver, expected, ..
+    } = subject;
+    let take = |answered: Answered| {
+        calls.push(answered.duration);
+        let payloads: Vec<_> = answered.messages.iter().map(|m| &*m.value).collect();
+        let frame = answered.id.parse().unwrap_or_default();
+        let checked = expected.check(frame % stage.distinct(), &payloads);
+        wrong = wrong.take().or(checked.err().map(|reason| (frame, reason)));
+    };
+    let streamed = driver.stream(stream::iter(frames), take).await;
+    let answering = streamed.map_err(|source| subject.broke(source))?;
+    if let Some((frame, reason)) = wrong {
+        let subject = subject.name.clone();
+        return Err(BenchError::Wrong {
+            subject,
+            frame,
+            reason,
+        });
+    }
+    Ok(Turn {
+        frames: calls.len(),
+        answering,
+        calls,
     })
 }
 

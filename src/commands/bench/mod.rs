@@ -7,7 +7,8 @@
 //!
 //! A call is timed alone: [`Driver::call`], with frames that were made before. So frames/s, the percentiles of a read batch and
 //! the CPU per frame are the subject's and not the client's, all turns are on one connection, and dropped frames and
-//! the number of messages are checked. [`pipeline`] can do none of this: it makes and writes messages while the map works,
+//! the number of messages are checked. A unary map has no calls: for a turn it gets a stream of frames, a number of them in
+//! flight, and the percentiles are those of a frame. There the client makes frames while the subject works. [`pipeline`] can do none of this: it makes and writes messages while the map works,
 //! connects for each run, keeps a total and no times of its calls, and a sink sees no dropped frame. What it is for is measured
 //! with it, if `--read-ahead` says so: how many frames a whole vertex takes from its source to the ack (`vertex`).
 //!
@@ -125,6 +126,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
         batch_sizes: &args.bsz_sizes,
         peers: &args.peers,
         read_batch: args.read_batch,
+        concurrency: args.concurrency,
         read_ahead: args.read_ahead,
     };
     let mut report = BenchReport::new(args.read_batch, args.turn);

@@ -7,6 +7,7 @@ use crate::frame::{Dtype, Envelope, FrameShape, OutputDtype, OutputFormat, Outpu
 use crate::lab::encoder::Encoder;
 use crate::lab::stack::FrameStack;
 use crate::vertex::client::Datum;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Distinct frames that are sent, again and again.
@@ -148,14 +149,14 @@ impl Stage {
 pub(crate) enum Expected {
     /// These bytes.
     Known(Arc<Vec<Vec<u8>>>),
-    /// What was answered first, in each message.
-    Learned(Vec<Vec<Vec<u8>>>),
+    /// What was answered first to each frame, in each message.
+    Learned(BTreeMap<usize, Vec<Vec<u8>>>),
 }
 
 impl Expected {
     /// Nothing is known yet.
     pub(crate) fn learned() -> Self {
-        Self::Learned(Vec::new())
+        Self::Learned(BTreeMap::new())
     }
 
     /// Checks the response to frame `k` of the distinct ones.
@@ -166,7 +167,7 @@ impl Expected {
                 (_, [_]) => Err("its values are not those of the frame".to_owned()),
                 _ => Err(format!("{} messages instead of one", messages.len())),
             },
-            Self::Learned(first) => match first.get(k) {
+            Self::Learned(first) => match first.get(&k) {
                 Some(first) if first.len() == messages.len() => {
                     let mut pairs = first.iter().zip(messages);
                     pairs.try_for_each(|(first, message)| alike(first, message))
@@ -180,7 +181,7 @@ impl Expected {
                     Err("it has no result".to_owned())
                 }
                 None => {
-                    first.push(messages.iter().map(|m| m.to_vec()).collect());
+                    first.insert(k, messages.iter().map(|m| m.to_vec()).collect());
                     Ok(())
                 }
             },
@@ -191,7 +192,7 @@ impl Expected {
     pub(crate) fn has(&self, k: usize, message: &[u8]) -> bool {
         match self {
             Self::Known(results) => results.get(k).is_some_and(|result| result == message),
-            Self::Learned(first) => match first.get(k) {
+            Self::Learned(first) => match first.get(&k) {
                 Some(messages) => messages.iter().any(|first| alike(first, message).is_ok()),
                 None => !message.is_empty(),
             },

@@ -7,8 +7,8 @@ use crate::commands::child::ChildSidecar;
 use crate::config::Config;
 use crate::inference::model::OrAuto;
 use crate::inference::schedule::Mode;
-use crate::vertex::client::Driver;
 use crate::vertex::client::pipeline::Address;
+use crate::vertex::client::{Driver, DriverError};
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -25,6 +25,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) peers: &'a [Peer],
     /// Datums in a read batch.
     pub(crate) read_batch: usize,
+    /// Datums in flight of a unary map.
+    pub(crate) concurrency: usize,
     /// Read batches in hand of a whole vertex, if that is measured.
     pub(crate) read_ahead: Option<usize>,
 }
@@ -78,7 +80,8 @@ impl Subject {
             let mut command = Command::new(peer.command.first().map_or("", String::as_str));
             command.args(peer.command.get(1..).unwrap_or_default());
             let child = ChildSidecar::start_peer(command, &folder)?;
-            subjects.push(Self::up(peer.name.clone(), child, Expected::learned()).await?);
+            let (name, expected) = (peer.name.clone(), Expected::learned());
+            subjects.push(Self::up(name, child, expected, plan.concurrency).await?);
         }
         for (name, flags) in sidecars(plan, stage) {
             let folder = own_folder(folder, subjects.len())?;
@@ -89,7 +92,7 @@ impl Subject {
             })?;
             let child = ChildSidecar::start(&program, &folder, &flags)?;
             let bound = bound(&flags, plan.read_batch, stage);
-            let subject = Self::up(name, child, stage.expected()).await?;
+            let subject = Self::up(name, child, stage.expected(), plan.concurrency).await?;
             subjects.push(Self { bound, ..subject });
         }
         Ok(subjects)
@@ -99,8 +102,9 @@ impl Subject {
         name: String,
         mut child: ChildSidecar,
         expected: Expected,
+        concurrency: usize,
     ) -> Result<Self, BenchError> {
-        let driver = child.connect().await?;
+        let driver = child.connect().await?.with_concurrency(concurrency);
         Ok(Self {
             name,
             driver,
@@ -119,6 +123,14 @@ impl Subject {
         let pid = self.child.pid().unwrap_or_default();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
         Used::read(&stat).ok_or_else(|| failed(std::io::ErrorKind::InvalidData.into()))
+    }
+
+    /// The error of a promise that it broke.
+    pub(crate) fn broke(&self, source: DriverError) -> BenchError {
+        BenchError::Driver {
+            subject: self.name.clone(),
+            source,
+        }
     }
 
     /// Where it listens.
@@ -158,13 +170,15 @@ fn sidecars(plan: &Plan<'_>, stage: &Stage) -> Vec<(String, Vec<String>)> {
     let mut sidecars = Vec::new();
     for mode in plan.modes {
         let depths: &[usize] = match mode {
-            Mode::Pipelined => plan.depths,
+            Mode::Pipelined | Mode::Streaming => plan.depths,
             Mode::Sequential | Mode::Concurrent => &[1],
         };
         for depth in depths {
             for batch_size in plan.batch_sizes {
                 let name = match mode {
-                    Mode::Pipelined => format!("{mode} {depth} × {batch_size}"),
+                    Mode::Pipelined | Mode::Streaming => {
+                        format!("{mode} {depth} × {batch_size}")
+                    }
                     _ => format!("{mode} × {batch_size}"),
                 };
                 let flags = [

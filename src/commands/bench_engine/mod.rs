@@ -18,7 +18,7 @@ use crate::frame::{
 };
 use crate::inference::batch::slot::Slot;
 use crate::inference::lane::Work;
-use crate::inference::ledger::Ledger;
+use crate::inference::ledger::{Arrival, Ledger};
 use crate::inference::model::OrAuto;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -264,7 +264,7 @@ impl Load {
             slot.clear();
             let begun = Instant::now();
             for frame in 0..self.batch {
-                let ticket = ledger.enter(frame.to_string(), Vec::new());
+                let ticket = ledger.enter(frame.to_string(), Vec::new(), Arrival::now());
                 self.decoder
                     .decode(&self.payload, &HashMap::new(), &mut Scratch::default())
                     .and_then(|pixels| slot.push(ticket, &pixels, &BadPixels::default()))

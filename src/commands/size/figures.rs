@@ -94,9 +94,14 @@ pub(crate) struct Sizing {
     pub(crate) read_batch_size: usize,
     /// `limits.readBatchSize` as it is given, or the least.
     pub(crate) read_batch: usize,
+    /// `limits.concurrency` in streaming mode, at least: 2 × read batch, and (depth + 1) × batch size. Below, numa waits at the
+    /// end of each read batch.
+    pub(crate) concurrency: usize,
+    /// What numa holds in streaming mode, in bytes: 2 × concurrency × frame bytes, and a read batch's results.
+    pub(crate) numa_bytes: usize,
     /// Host memory of a replica's slots, in bytes: (depth + 1) × a batch's input and whole outputs.
     pub(crate) slots_bytes: usize,
-    /// Host memory of a read batch's results, which are kept until it is answered, in bytes:
+    /// Host memory of a read batch's results, in bytes, if none has left: each leaves when its batch is done.
     /// read batch × results per frame × result bytes.
     pub(crate) answer_bytes: usize,
     /// `resources.limits.memory` of a replica's sidecar, at least, in bytes: the program, slots and [`memory::of_read_batch`]. What
@@ -185,6 +190,7 @@ impl Given {
         let slots = pipeline_depth + 1;
         let read_batch_size = slots * self.batch_size;
         let read_batch = self.read_batch.unwrap_or(read_batch_size);
+        let concurrency = read_batch.saturating_mul(2).max(read_batch_size);
         let slots_bytes = self
             .model()
             .batch_bytes(self.batch_size)
@@ -213,6 +219,11 @@ impl Given {
             pipeline_depth,
             read_batch_size,
             read_batch,
+            concurrency,
+            numa_bytes: concurrency
+                .saturating_mul(2)
+                .saturating_mul(messages.frame_bytes)
+                .saturating_add(read_batch.saturating_mul(result_bytes)),
             slots_bytes,
             answer_bytes: read_batch.saturating_mul(result_bytes),
             memory_bytes: [

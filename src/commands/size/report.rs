@@ -189,6 +189,19 @@ fn rows(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<Vec<Strin
             ),
         ),
         row(
+            "limits.concurrency ≥",
+            &|s| s.concurrency.to_string(),
+            "in streaming mode: 2 × readBatchSize, and NUMAFLOW_READ_AHEAD on a MonoVertex".into(),
+        ),
+        row(
+            "memory of numa ≥",
+            &|s| bytes(s.numa_bytes),
+            format!(
+                "per replica in streaming mode: 2 × concurrency × {}, readBatchSize × {results}",
+                bytes(messages.frame_bytes)
+            ),
+        ),
+        row(
             "memory of slots",
             &|s| bytes(s.slots_bytes),
             format!("per replica: (depth + 1) × {slot}"),
@@ -196,7 +209,7 @@ fn rows(given: &Given, messages: &Messages, sizings: &[Sizing]) -> Vec<Vec<Strin
         row(
             "memory of answers",
             &|s| bytes(s.answer_bytes),
-            format!("per replica: readBatchSize × {results}"),
+            format!("per replica at most: readBatchSize × {results}"),
         ),
         row(
             "memory limit ≥",

@@ -13,13 +13,15 @@ pub enum Close {
     Full,
     /// Its oldest frame had waited as long as `--batch-timeout` allows.
     TimedOut,
-    /// The read batch ended.
+    /// Its device had nothing to do, and its oldest frame had waited long enough.
+    Idle,
+    /// The read batch, or the stream, ended.
     EndOfStream,
 }
 
 impl Close {
     /// All there are.
-    pub(crate) const ALL: [Self; 3] = [Self::Full, Self::TimedOut, Self::EndOfStream];
+    pub(crate) const ALL: [Self; 4] = [Self::Full, Self::TimedOut, Self::Idle, Self::EndOfStream];
 
     /// A short, bounded name for logs and counts.
     #[must_use]
@@ -27,6 +29,7 @@ impl Close {
         match self {
             Self::Full => "full",
             Self::TimedOut => "timeout",
+            Self::Idle => "idle",
             Self::EndOfStream => "end",
         }
     }
@@ -37,6 +40,7 @@ impl Close {
 pub struct Fill {
     capacity: usize,
     frames: usize,
+    opened_at: Instant,
     deadline: Option<Instant>,
 }
 
@@ -47,6 +51,7 @@ impl Fill {
         Self {
             capacity,
             frames: 0,
+            opened_at: now,
             deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
         }
     }
@@ -55,6 +60,24 @@ impl Fill {
     pub fn add(&mut self) -> bool {
         self.frames += 1;
         self.frames >= self.capacity
+    }
+
+    /// Frames of a full batch.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Frames that are missing in a full batch.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        self.capacity.saturating_sub(self.frames)
+    }
+
+    /// When its first frame came.
+    #[must_use]
+    pub fn opened_at(&self) -> Instant {
+        self.opened_at
     }
 
     /// The time at which the oldest frame has waited long enough; `None` if there is no limit.

@@ -240,6 +240,12 @@ impl<W: Work> Lanes<W> {
         self.shared.changed.notify_all();
     }
 
+    /// Devices with a lane that is running or being started.
+    #[must_use]
+    pub(crate) fn devices(&self) -> usize {
+        self.shared.queue.lock().devices_alive()
+    }
+
     /// Lanes that are running or being started.
     #[must_use]
     #[cfg(test)]

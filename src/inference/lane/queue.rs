@@ -111,6 +111,13 @@ impl<W> Queue<W> {
         self.lanes.len()
     }
 
+    /// Devices with a lane on the list.
+    pub(crate) fn devices_alive(&self) -> usize {
+        (0..self.devices)
+            .filter(|device| self.on(*device).next().is_some())
+            .count()
+    }
+
     /// Lanes of one device on the list.
     pub(crate) fn alive_on(&self, device: usize) -> usize {
         self.on(device).count()

@@ -129,20 +129,29 @@ impl Counts {
         new
     }
 
-    /// Adds an answered call that took `total`.
-    pub fn call(&self, tally: Tally, total: Duration) {
-        self.calls.inc();
+    /// Adds answered frames by outcome.
+    pub fn answered(&self, tally: Tally) {
         self.completed(DONE, tally.done);
         self.completed(NOT_FINITE, tally.not_finite);
         self.completed(REJECTED, tally.rejected);
         self.completed(FAILED, tally.failed);
-        if tally.frames > 0 {
-            self.answering.inc_by(total.as_secs_f64());
-            self.handler_duration
-                .get_or_create(&[("mode", self.mode)])
-                .observe(total.as_secs_f64());
-            self.read_batch_frames.observe(tally.frames as f64);
+    }
+
+    /// Adds an answered read batch of `frames` frames that took `total`.
+    pub fn call(&self, frames: usize, total: Duration) {
+        self.calls.inc();
+        if frames > 0 {
+            self.handled(total);
+            self.read_batch_frames.observe(frames as f64);
         }
+    }
+
+    /// Adds the time from the first datum of a call to its last answer; in streaming mode a call is a datum.
+    pub(crate) fn handled(&self, total: Duration) {
+        self.answering.inc_by(total.as_secs_f64());
+        self.handler_duration
+            .get_or_create(&[("mode", self.mode)])
+            .observe(total.as_secs_f64());
     }
 
     fn completed(&self, outcome: &'static str, frames: usize) {
@@ -255,7 +264,7 @@ impl Counts {
                 .frame_gaps
                 .get()
                 .saturating_sub(self.frame_gaps_filled.get()),
-            batches: full + timed_out + closed(Close::EndOfStream),
+            batches: sum(&|model| Close::ALL.map(|close| model.closed(close)).iter().sum()),
             full_batches: full,
             timed_out_batches: timed_out,
             batched_frames: sum(&|model| model.batched_frames.get()),

@@ -16,7 +16,6 @@ pub struct Intake {
     uncounted_bytes: usize,
     /// Their numbers, and their event times in ns.
     numbers: Vec<(u64, Option<i64>)>,
-    event_times: Vec<SystemTime>,
 }
 
 impl Intake {
@@ -29,22 +28,16 @@ impl Intake {
             uncounted: 0,
             uncounted_bytes: 0,
             numbers: Vec::new(),
-            event_times: Vec::new(),
         }
     }
 
-    /// A datum of `bytes` bytes has come in; its event was at `event_time`, and its frame has that number.
-    pub fn arrived(&mut self, bytes: usize, event_time: SystemTime, number: Option<u64>) {
+    /// A datum of `bytes` bytes has come in; its event was at `event`, and its frame has that number.
+    pub fn arrived(&mut self, bytes: usize, event: Option<SystemTime>, number: Option<u64>) {
         self.open += 1;
         self.uncounted += 1;
         self.uncounted_bytes += bytes;
-        // A datum without an event time comes with one at the epoch, or before it.
-        let since = event_time.duration_since(SystemTime::UNIX_EPOCH).ok();
-        let since = since.filter(|since| !since.is_zero());
-        if since.is_some() {
-            self.event_times.push(event_time);
-        }
         if let Some(number) = number {
+            let since = event.and_then(|event| event.duration_since(SystemTime::UNIX_EPOCH).ok());
             let taken = since.and_then(|since| since.as_nanos().try_into().ok());
             self.numbers.push((number, taken));
         }
@@ -58,17 +51,18 @@ impl Intake {
         self.counts.numbered(self.numbers.drain(..));
     }
 
-    /// The call is answered: its frames are counted by their outcomes, and gaps in their numbers are certain.
-    pub fn answered(&mut self) {
+    /// So many datums are answered. When none is left, gaps in their numbers are certain.
+    pub fn answered(&mut self, datums: usize) {
+        self.open = self.open.saturating_sub(datums);
+        if self.open == 0 {
+            self.settle_gaps();
+        }
+    }
+
+    /// No datum comes that fills a gap.
+    pub fn settle_gaps(&mut self) {
         self.count();
         self.counts.settle_gaps();
-        self.open = 0;
-        let now = SystemTime::now();
-        for event_time in self.event_times.drain(..) {
-            // An event in the future is another machine's clock: it took no time then.
-            let latency = now.duration_since(event_time).unwrap_or_default();
-            self.counts.latency(latency);
-        }
     }
 }
 

@@ -151,7 +151,7 @@ struct Stages {
 #[derive(Debug)]
 pub struct ModelCounts {
     pub(super) name: String,
-    batches: [(Close, Counter); 3],
+    batches: [(Close, Counter); Close::ALL.len()],
     batch_frames: Histogram,
     /// The sum of `batch_frames`, which the histogram does not give back.
     pub(super) batched_frames: Counter,

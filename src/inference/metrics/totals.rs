@@ -24,13 +24,13 @@ pub struct Totals {
     /// Pixels that were replaced.
     pub bad_pixels: u64,
     /// Datums whose call numa gave up.
-    pub(crate) abandoned: u64,
+    pub abandoned: u64,
     /// Frames whose numbers were left out upstream, without those that came late.
     pub(crate) gaps: u64,
     /// Batches computed, whatever their outcome.
     pub batches: u64,
     /// Of these, closed because they were full.
-    pub(crate) full_batches: u64,
+    pub full_batches: u64,
     /// Of these, closed because their oldest frame had waited long enough.
     pub timed_out_batches: u64,
     /// Frames in them.

@@ -1,22 +1,62 @@
 //! The state of one call: its ledger, its batches, its times.
+//!
+//! In a batch map a call is one read batch, in streaming mode it is a whole stream. The collector enters datums and the batches
+//! are settled side by side, so the books are behind a lock. It is held for a few steps and never across an await.
+//!
+//! What always holds: an answer goes to the outlet as soon as its frame is settled, each once; a datum that entered a call
+//! that is dropped is counted as abandoned.
 
 use super::{Computed, Filled};
+use crate::frame::Rejection;
 use crate::inference::batch::Close;
-use crate::inference::ledger::Ledger;
+use crate::inference::failure::Failure;
+use crate::inference::ledger::{Answer, Arrival, Ledger, Outcome, Tally, Ticket};
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::intake::Intake;
-use crate::inference::sync::JoinError;
+use crate::inference::sync::{JoinError, Mutex};
+use numaflow::batchmap::Datum;
+use std::mem::take;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// One call, from its first datum to its answer.
-#[derive(Debug)]
-pub(crate) struct Call {
-    /// Every datum of the call, with its outcome.
-    pub(crate) ledger: Ledger,
-    /// Counts them on arrival.
-    pub(crate) intake: Intake,
+/// How much the newest batch counts in the smoothed time.
+const NEWEST: f64 = 0.2;
+
+/// Where answers go.
+#[async_trait::async_trait]
+pub(crate) trait Outlet: Send + Sync {
+    /// Takes answers. `open` datums of the call are not answered, these included. False if the call is given up: then they
+    /// are not taken.
+    async fn answer(&self, answers: Vec<Answer>, open: usize) -> bool;
+}
+
+/// One call, from its first datum to its last answer. See the module's essay.
+pub(crate) struct Call<'a> {
+    books: Mutex<Books>,
+    outlet: &'a dyn Outlet,
+}
+
+/// What is under the call's lock.
+struct Books {
+    ledger: Ledger,
+    intake: Intake,
+    report: Report,
+    collection: Mean,
+    inference: Mean,
+    /// The time of a batch on its lane, smoothed.
+    batch_time: Duration,
+    first_arrival: Option<Instant>,
+    collected: Option<Instant>,
+    first_submission: Option<Instant>,
+    last_computed: Option<Instant>,
+}
+
+/// A call that has ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Report {
+    /// Its datums by outcome.
+    pub(crate) tally: Tally,
     /// Batches computed, whatever their outcome.
     pub(crate) batches: usize,
     /// Rows computed beyond the frames, because the model's batch is fixed.
@@ -25,12 +65,8 @@ pub(crate) struct Call {
     pub(crate) retried: usize,
     /// Batches that could be in flight, where the mode has such a limit.
     pub(crate) depth: Option<usize>,
-    collection: Mean,
-    inference: Mean,
-    first_arrival: Option<Instant>,
-    collected: Option<Instant>,
-    first_submission: Option<Instant>,
-    last_computed: Option<Instant>,
+    /// Where its time went.
+    pub(crate) times: CallTimes,
 }
 
 /// The mean of some times.
@@ -58,84 +94,180 @@ pub(crate) struct CallTimes {
     pub(crate) collection: Duration,
     /// First batch submitted to last batch computed.
     pub(crate) inference: Duration,
-    /// First datum to answer.
+    /// First datum to last answer.
     pub(crate) total: Duration,
 }
 
-impl Call {
-    /// A call without datums. `depth` is the number of batches that may be in flight, if the mode has such a limit.
+impl<'a> Call<'a> {
+    /// A call without datums, whose answers go to `outlet`.
     #[must_use]
-    pub(crate) fn new(counts: &Arc<Counts>, depth: Option<usize>) -> Self {
-        Self {
+    pub(crate) fn new(counts: &Arc<Counts>, outlet: &'a dyn Outlet) -> Self {
+        let books = Books {
             ledger: Ledger::default(),
             intake: Intake::new(counts),
-            batches: 0,
-            padding: 0,
-            retried: 0,
-            depth,
+            report: Report::default(),
             collection: Mean::default(),
             inference: Mean::default(),
+            batch_time: Duration::ZERO,
             first_arrival: None,
             collected: None,
             first_submission: None,
             last_computed: None,
+        };
+        Self {
+            books: Mutex::new(books),
+            outlet,
         }
     }
 
-    /// Notes that a datum has come.
-    pub(crate) fn mark_arrival(&mut self) {
-        self.first_arrival.get_or_insert_with(Instant::now);
+    /// Notes how many batches may be in flight.
+    pub(crate) fn mark_depth(&self, depth: usize) {
+        self.books.lock().report.depth = Some(depth);
+    }
+
+    /// Notes that a datum has come, before it is entered.
+    pub(crate) fn mark_arrival(&self) {
+        let first = &mut self.books.lock().first_arrival;
+        first.get_or_insert_with(Instant::now);
     }
 
     /// Notes that the last datum has come.
-    pub(crate) fn mark_collected(&mut self) {
-        self.collected.get_or_insert_with(Instant::now);
+    pub(crate) fn mark_collected(&self) {
+        let collected = &mut self.books.lock().collected;
+        collected.get_or_insert_with(Instant::now);
     }
 
     /// Notes that a batch is submitted.
-    pub(crate) fn mark_submission(&mut self) {
-        self.first_submission.get_or_insert_with(Instant::now);
+    pub(crate) fn mark_submission(&self) {
+        let first = &mut self.books.lock().first_submission;
+        first.get_or_insert_with(Instant::now);
     }
 
     /// Notes how long a batch took to fill. A batch that closed early is not counted.
-    pub(crate) fn mark_filled(&mut self, batch: &Filled) {
+    pub(crate) fn mark_filled(&self, batch: &Filled) {
         if batch.close == Close::Full {
-            self.collection.add(batch.filling);
+            self.books.lock().collection.add(batch.filling);
         }
     }
 
-    /// The mean time in which a full batch filled, and that for which a batch was on its lane.
-    #[must_use]
-    pub(crate) fn per_batch(&self) -> Option<(Duration, Duration)> {
-        Some((self.collection.get()?, self.inference.get()?))
+    /// Enters a datum of this number. Its id and keys are moved out of it.
+    pub(crate) fn enter(&self, datum: &mut Datum, number: Option<u64>) -> Ticket {
+        let event = event_time(datum);
+        let at = Instant::now();
+        let (id, keys) = (take(&mut datum.id), take(&mut datum.keys));
+        let mut books = self.books.lock();
+        books.first_arrival.get_or_insert(at);
+        books.intake.arrived(datum.value.len(), event, number);
+        books.ledger.enter(id, keys, Arrival::new(at, event))
     }
 
-    /// Takes the outcome of a batch into the ledger.
-    pub(crate) fn settle(&mut self, computed: Result<Computed, JoinError>) {
-        self.batches += 1;
-        match computed {
+    /// Adds what has arrived to the count: once per batch.
+    pub(crate) fn count(&self) {
+        self.books.lock().intake.count();
+    }
+
+    /// The id of an open datum.
+    pub(crate) fn id(&self, ticket: Ticket) -> String {
+        self.books.lock().ledger.id(ticket).to_owned()
+    }
+
+    /// Datums that are not settled.
+    pub(crate) fn open(&self) -> usize {
+        self.books.lock().ledger.open()
+    }
+
+    /// The mean time in which a full batch filled, and that for which a batch was on its lane, since the last time this was
+    /// asked with at least `least` full batches.
+    pub(crate) fn per_batch(&self, least: u32) -> Option<(Duration, Duration)> {
+        let mut books = self.books.lock();
+        if books.collection.times < least {
+            return None;
+        }
+        let (collection, inference) = (take(&mut books.collection), take(&mut books.inference));
+        Some((collection.get()?, inference.get()?))
+    }
+
+    /// The time of a batch on its lane, smoothed; zero before the first is done.
+    pub(crate) fn batch_time(&self) -> Duration {
+        self.books.lock().batch_time
+    }
+
+    /// Settles and answers a frame that is wrong in itself.
+    pub(crate) async fn reject(&self, ticket: Ticket, rejection: Rejection, payload: Vec<u8>) {
+        let outcome = Outcome::Rejected(rejection, payload);
+        let answer = self.books.lock().ledger.settle(ticket, outcome);
+        self.answer(answer.into_iter().collect()).await;
+    }
+
+    /// Settles and answers the frames of a batch.
+    pub(crate) async fn settle(&self, tickets: Vec<Ticket>, computed: Result<Computed, JoinError>) {
+        let answers = self.settled(tickets, computed);
+        self.answer(answers).await;
+    }
+
+    fn settled(&self, tickets: Vec<Ticket>, computed: Result<Computed, JoinError>) -> Vec<Answer> {
+        let mut books = self.books.lock();
+        books.report.batches += 1;
+        let outcomes = match computed {
             Ok(computed) => {
-                self.last_computed = self.last_computed.max(Some(computed.at));
-                self.padding += computed.padding;
+                books.last_computed = books.last_computed.max(Some(computed.at));
+                books.report.padding += computed.padding;
+                books.report.retried += usize::from(computed.retried);
                 if let Some(times) = computed.times {
-                    self.inference.add(times.total());
+                    books.ran(times.total());
                 }
-                self.retried += usize::from(computed.retried);
-                for (ticket, outcome) in computed.outcomes {
-                    self.ledger.settle(ticket, outcome);
-                }
+                computed.outcomes
             }
-            // The frames have no outcome, so the ledger answers them as failed.
-            Err(error) => tracing::error!(
-                %error,
-                "A batch was lost in this program, not in the engine; its frames are answered as failed."
-            ),
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "A batch was lost in this program, not in the engine; its frames are answered as failed."
+                );
+                let failed = |ticket| (ticket, Outcome::Failed(Failure::Unsettled));
+                tickets.into_iter().map(failed).collect()
+            }
+        };
+        let settle = |(ticket, outcome)| books.ledger.settle(ticket, outcome);
+        outcomes.into_iter().filter_map(settle).collect()
+    }
+
+    async fn answer(&self, answers: Vec<Answer>) {
+        let answered = answers.len();
+        if answered == 0 {
+            return;
         }
+        let open = self.open() + answered;
+        if self.outlet.answer(answers, open).await {
+            self.books.lock().intake.answered(answered);
+        }
+    }
+
+    /// Answers the datums that have no outcome, and closes the books.
+    pub(crate) async fn finish(self) -> Report {
+        let left = self.books.lock().ledger.finish();
+        self.answer(left).await;
+        let mut books = self.books.lock();
+        books.intake.settle_gaps();
+        Report {
+            tally: books.ledger.tally(),
+            times: books.times(),
+            ..books.report
+        }
+    }
+}
+
+impl Books {
+    fn ran(&mut self, time: Duration) {
+        self.inference.add(time);
+        self.batch_time = if self.batch_time.is_zero() {
+            time
+        } else {
+            self.batch_time.mul_f64(1.0 - NEWEST) + time.mul_f64(NEWEST)
+        };
     }
 
     /// The times of this call, if it ends now.
-    #[must_use]
-    pub(crate) fn times(&self) -> CallTimes {
+    fn times(&self) -> CallTimes {
         let Some(start) = self.first_arrival else {
             return CallTimes::default();
         };
@@ -151,4 +283,10 @@ impl Call {
             total: start.elapsed(),
         }
     }
+}
+
+/// A datum's event time. One without comes with a time at the epoch, or before it.
+fn event_time(datum: &Datum) -> Option<SystemTime> {
+    let event = SystemTime::from(datum.event_time);
+    (event > SystemTime::UNIX_EPOCH).then_some(event)
 }

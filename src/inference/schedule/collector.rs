@@ -4,12 +4,12 @@ use super::Call;
 use crate::frame::{Rejection, Scratch, frame_id, frame_number};
 use crate::inference::batch::{Close, Fill, Lease};
 use crate::inference::decoding::{Decoding, Received};
-use crate::inference::ledger::{Outcome, Ticket};
+use crate::inference::ledger::Ticket;
 use crate::inference::model::Model;
-use crate::inference::sync::timeout_at;
+use crate::inference::sync::sleep_until;
 use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
-use std::mem::take;
+use std::future::{Future, pending};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -25,58 +25,77 @@ pub(crate) struct Filled {
     pub(crate) decoding: Duration,
 }
 
+/// Decides when a batch that is not full closes.
+pub(crate) trait Closing: Sync {
+    /// Resolves when the batch is to close, and says why. Dropped when a datum comes.
+    fn due(&self, fill: Fill) -> impl Future<Output = Close> + Send;
+}
+
+/// When the oldest frame has waited as long as the batch's deadline allows.
+pub(crate) struct Deadline;
+
+impl Closing for Deadline {
+    async fn due(&self, fill: Fill) -> Close {
+        match fill.deadline() {
+            Some(deadline) => sleep_until(deadline).await,
+            None => pending().await,
+        }
+        Close::TimedOut
+    }
+}
+
 /// Draws datums from a source and fills slots with their frames.
 ///
-/// A datum is entered in the ledger first. Then its frame is converted straight into the slot, or settled as rejected.
+/// A datum is entered in the ledger first. Then its frame is converted straight into the slot, or rejected and answered.
 /// A slot is leased when the first valid frame has arrived, so that a call that waits for frames holds no slot.
-pub(crate) struct Collector<'a, S> {
+pub(crate) struct Collector<'a, S, C> {
     model: &'a Model,
+    call: &'a Call<'a>,
     source: Decoding<'a, S>,
+    closing: C,
     /// How long the present batch has waited for a slot.
     waited: Duration,
     /// How long its frames took to be decoded and converted.
     decoding: Duration,
 }
 
-impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
-    /// A collector that draws from `source`.
-    pub(crate) fn new(model: &'a Model, source: S) -> Self {
+impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
+    /// A collector that draws from `source`. A batch that is not full closes when `closing` says so, or at the end.
+    pub(crate) fn new(model: &'a Model, call: &'a Call<'a>, source: S, closing: C) -> Self {
         Self {
             model,
+            call,
             source: model.decoders.stream(source),
+            closing,
             waited: Duration::ZERO,
             decoding: Duration::ZERO,
         }
     }
 
     /// The next closed batch; `None` once the source has ended and all its frames are in batches.
-    pub(crate) async fn next(&mut self, call: &mut Call) -> Option<Filled> {
+    pub(crate) async fn next(&mut self) -> Option<Filled> {
         let begun = Instant::now();
         self.waited = Duration::ZERO;
         self.decoding = Duration::ZERO;
         let mut filling: Option<(Lease, Fill)> = None;
         let close = loop {
-            let deadline = filling.as_ref().and_then(|(_, fill)| fill.deadline());
-            let received = match deadline {
+            let fill = filling.as_ref().map(|(_, fill)| *fill);
+            let received = match fill {
                 None => self.source.next().await,
-                Some(deadline) => match timeout_at(deadline, self.source.next()).await {
-                    Ok(received) => received,
-                    Err(_) => break Close::TimedOut,
+                Some(fill) => tokio::select! {
+                    biased;
+                    received = self.source.next() => received,
+                    close = self.closing.due(fill) => break close,
                 },
             };
             let Some(received) = received else {
                 break Close::EndOfStream;
             };
-            call.mark_arrival();
-            let datum = &received.datum;
-            let number = frame_number(&datum.headers);
-            call.intake
-                .arrived(datum.value.len(), datum.event_time.into(), number);
-            if self.put(received, number, &mut filling, call).await {
+            if self.put(received, &mut filling).await {
                 break Close::Full;
             }
         };
-        call.intake.count();
+        self.call.count();
         let (lease, _) = filling.filter(|(lease, _)| lease.frames() > 0)?;
         Some(Filled {
             lease,
@@ -88,24 +107,16 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
 
     /// Puts a datum's frame into the slot being filled, leasing one if there is none; says whether the
     /// slot is now full.
-    async fn put(
-        &mut self,
-        mut received: Received,
-        number: Option<u64>,
-        filling: &mut Option<(Lease, Fill)>,
-        call: &mut Call,
-    ) -> bool {
+    async fn put(&mut self, mut received: Received, filling: &mut Option<(Lease, Fill)>) -> bool {
         let (begun, waited_before) = (Instant::now(), self.waited);
         self.decoding += received.took;
-        let Received { datum, .. } = &mut received;
-        let ticket = call
-            .ledger
-            .enter(take(&mut datum.id), take(&mut datum.keys));
+        let number = frame_number(&received.datum.headers);
+        let ticket = self.call.enter(&mut received.datum, number);
         let mut spare = Scratch::default();
         let pixels = match received.pixels(&self.model.decoder, &mut spare) {
             Ok(pixels) => pixels,
             Err(rejection) => {
-                self.reject(ticket, rejection, received.datum, call);
+                self.reject(ticket, rejection, received.datum).await;
                 return false;
             }
         };
@@ -123,11 +134,16 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         match lease.push(ticket, &pixels, &self.model.bad_pixels) {
             Ok(0) => {}
             Ok(bad) => {
-                let frame = frame_id(&received.datum.headers, call.ledger.id(ticket));
+                let id = self.call.id(ticket);
+                let frame = frame_id(&received.datum.headers, &id);
                 self.model.metrics.bad_pixels(frame, bad);
             }
             Err(rejection) => {
-                self.reject(ticket, rejection, received.datum, call);
+                // An empty batch does not close.
+                if lease.frames() == 0 {
+                    *filling = None;
+                }
+                self.reject(ticket, rejection, received.datum).await;
                 return false;
             }
         }
@@ -137,17 +153,18 @@ impl<'a, S: Stream<Item = Datum> + Unpin> Collector<'a, S> {
         fill.add()
     }
 
-    /// Counts, logs and settles a frame that is wrong in itself.
-    fn reject(&self, ticket: Ticket, rejection: Rejection, datum: Datum, call: &mut Call) {
-        let frame = frame_id(&datum.headers, call.ledger.id(ticket));
-        self.model.counts.rejection(frame, &rejection);
-        // Only a dead letter needs the payload. Otherwise a read batch of rejected frames would stay in memory.
+    /// Counts, logs and answers a frame that is wrong in itself.
+    async fn reject(&self, ticket: Ticket, rejection: Rejection, datum: Datum) {
+        let id = self.call.id(ticket);
+        self.model
+            .counts
+            .rejection(frame_id(&datum.headers, &id), &rejection);
+        // Only a dead letter needs the payload. Otherwise it would stay in memory until it is answered.
         let payload = if self.model.keep_rejected {
             datum.value
         } else {
             Vec::new()
         };
-        let outcome = Outcome::Rejected(rejection, payload);
-        call.ledger.settle(ticket, outcome);
+        self.call.reject(ticket, rejection, payload).await;
     }
 }

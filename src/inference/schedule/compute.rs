@@ -8,7 +8,7 @@ use crate::inference::lane::{LaneId, Pending, Reply};
 use crate::inference::ledger::{Outcome, Results, Ticket};
 use crate::inference::metrics::model::BatchNote;
 use crate::inference::model::{Model, SelectedOutput};
-use crate::inference::sync::{JoinHandle, sleep, spawn, spawn_blocking, timeout};
+use crate::inference::sync::{JoinError, JoinHandle, sleep, spawn, spawn_blocking, timeout};
 use crate::telemetry::newest::Image;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,19 @@ pub(crate) struct Computed {
     pub(crate) times: Option<StageTimes>,
     /// When it was done.
     pub(crate) at: Instant,
+}
+
+/// A batch that is being computed.
+pub(crate) struct Running {
+    tickets: Vec<Ticket>,
+    task: JoinHandle<Computed>,
+}
+
+impl Running {
+    /// Waits until it is computed; gives the tickets of its frames, and their outcomes unless the task broke off.
+    pub(crate) async fn done(self) -> (Vec<Ticket>, Result<Computed, JoinError>) {
+        (self.tickets, self.task.await)
+    }
 }
 
 /// A batch that was handed to the lanes.
@@ -55,7 +68,7 @@ impl Model {
         self: &Arc<Self>,
         batch: Filled,
         place: impl Send + 'static,
-    ) -> JoinHandle<Computed> {
+    ) -> Running {
         let Filled {
             lease,
             close,
@@ -73,7 +86,9 @@ impl Model {
         });
         let first = self.submit(lease, None);
         let model = Arc::clone(self);
-        spawn(async move { model.compute(first, tickets, padding, place).await })
+        let running = tickets.clone();
+        let task = spawn(async move { model.compute(first, running, padding, place).await });
+        Running { tickets, task }
     }
 
     async fn compute(

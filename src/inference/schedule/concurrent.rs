@@ -1,6 +1,6 @@
 //! Collector, queue and workers: collecting never waits for computing, until the slots are used up.
 
-use super::{Call, Collector, Schedule};
+use super::{Call, Collector, Deadline, Schedule, answer};
 use crate::inference::model::Model;
 use futures::StreamExt;
 use numaflow::batchmap::Datum;
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// A collector fills slots into a bounded queue; up to `workers` batches are computed side by side,
-/// and their results are taken as they come, in any order.
+/// and their results are answered as they come, in any order.
 pub(crate) struct Concurrent {
     pub(crate) model: Arc<Model>,
     /// Batches computed side by side.
@@ -18,13 +18,13 @@ pub(crate) struct Concurrent {
 
 #[async_trait::async_trait]
 impl Schedule for Concurrent {
-    async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
-        let mut call = Call::new(&self.model.counts, None);
+    async fn run(&self, datums: mpsc::Receiver<Datum>, call: &Call<'_>) {
         // One place for each worker. The ring is the tighter bound.
         let (queue, filled) = mpsc::channel(self.workers);
-        let collect = async {
-            let mut collector = Collector::new(&self.model, ReceiverStream::new(datums));
-            while let Some(batch) = collector.next(&mut call).await {
+        let collect = async move {
+            let source = ReceiverStream::new(datums);
+            let mut collector = Collector::new(&self.model, call, source, Deadline);
+            while let Some(batch) = collector.next().await {
                 call.mark_submission();
                 if queue.send(batch).await.is_err() {
                     break; // Never: the workers below outlive the queue.
@@ -33,16 +33,8 @@ impl Schedule for Concurrent {
                 tokio::task::yield_now().await;
             }
             call.mark_collected();
-            drop(queue);
         };
-        let work = ReceiverStream::new(filled)
-            .map(|batch| self.model.start_batch(batch, ()))
-            .buffer_unordered(self.workers)
-            .collect::<Vec<_>>();
-        let ((), computed) = tokio::join!(collect, work);
-        computed
-            .into_iter()
-            .for_each(|computed| call.settle(computed));
-        call
+        let started = ReceiverStream::new(filled).map(|batch| self.model.start_batch(batch, ()));
+        tokio::join!(collect, answer(call, started, self.workers));
     }
 }

@@ -1,15 +1,16 @@
 //! Schedules: when the batches of a call are computed, and how many at a time.
 //!
-//! A `Schedule` takes the datums of one read batch and returns the finished `Call`. The three modes differ in order only.
+//! A `Schedule` takes the datums of a call and answers each as soon as its batch is done. The four modes differ in order only.
 //! They share the model being served, `Model`: the frame decoder, the ring of slots, the lanes and the envelopes of the results.
 //!
 //! ```text
-//!              datums ▶ Collector ▶ filled slot ▶ Model::start_batch ▶ lane ▶ Computed ▶ Call
+//!              datums ▶ Collector ▶ filled slot ▶ Model::start_batch ▶ lane ▶ Computed ▶ Call ▶ answers
 //!
-//! sequential   collect everything │ compute │ compute │ compute │ answer
-//! concurrent   collect ───────────────────────┐
-//!                 └ queue ▶ compute, compute, compute … as they come ┘ answer
-//! pipelined    collect ─ batch full: start ─ batch full: start ─ … at most depth in flight ─ answer
+//! sequential   collect everything │ compute ▶ answer │ compute ▶ answer │ …
+//! concurrent   collect ──────────────────────┐
+//!                 └ queue ▶ compute, compute, compute … as they come ▶ answer
+//! pipelined    collect ─ batch full: start ─ batch full: start ─ … at most depth in flight ▶ answer
+//! streaming    as pipelined, without an end; a batch that is not full starts when a device is idle
 //! ```
 //!
 //! What always holds:
@@ -26,30 +27,41 @@ mod collector;
 mod compute;
 /// Collector, queue and workers.
 mod concurrent;
-/// How many batches pipelined mode keeps in flight.
+/// How many batches are kept in flight.
 pub(crate) mod depth;
-/// The three modes, by name.
+/// The four modes, by name.
 mod mode;
 /// Each batch the moment it fills.
 mod pipelined;
 /// Everything first, then one batch after another.
 mod sequential;
+/// A batcher that never ends.
+mod streaming;
 
-pub(crate) use call::Call;
-pub(crate) use collector::{Collector, Filled};
-pub(crate) use compute::Computed;
+pub(crate) use call::{Call, Outlet, Report};
+pub(crate) use collector::{Closing, Collector, Deadline, Filled};
+pub(crate) use compute::{Computed, Running};
 pub(crate) use concurrent::Concurrent;
 pub use depth::Depth;
 pub use mode::Mode;
 pub(crate) use pipelined::Pipelined;
 pub(crate) use sequential::Sequential;
+pub(crate) use streaming::{BatchWait, Streaming};
 
+use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
 use tokio::sync::mpsc;
 
-/// One of the three modes.
+/// One of the four modes.
 #[async_trait::async_trait]
 pub(crate) trait Schedule: Send + Sync + 'static {
-    /// Takes the datums of one read batch to its end.
-    async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call;
+    /// Takes the datums of a call to their end and settles each in `call`.
+    async fn run(&self, datums: mpsc::Receiver<Datum>, call: &Call<'_>);
+}
+
+/// Answers batches as they are done, up to `most` side by side.
+async fn answer(call: &Call<'_>, started: impl Stream<Item = Running>, most: usize) {
+    let done = started.map(Running::done).buffer_unordered(most);
+    done.for_each(|(tickets, computed)| call.settle(tickets, computed))
+        .await;
 }

@@ -1,4 +1,4 @@
-//! The three modes, by name.
+//! The four modes, by name.
 
 /// When batches are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -9,6 +9,8 @@ pub enum Mode {
     Concurrent,
     /// Computes each batch as soon as it is full.
     Pipelined,
+    /// As pipelined, datum by datum instead of in read batches: a unary map.
+    Streaming,
 }
 
 impl Mode {
@@ -19,6 +21,7 @@ impl Mode {
             Self::Sequential => "sequential",
             Self::Concurrent => "concurrent",
             Self::Pipelined => "pipelined",
+            Self::Streaming => "streaming",
         }
     }
 }

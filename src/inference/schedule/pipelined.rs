@@ -1,6 +1,6 @@
 //! Each batch the moment it fills: the mode for a GPU, where copying, computing and receiving overlap.
 
-use super::{Call, Collector, Depth, Schedule};
+use super::{Call, Collector, Deadline, Depth, Schedule, answer};
 use crate::inference::model::Model;
 use crate::inference::sync::Semaphore;
 use numaflow::batchmap::Datum;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// Computes each batch as soon as it is full, with at most `depth` in flight, then waits for all of them. A batch counts as
-/// in flight only while a lane holds it. Encoding its results does not block the next batch.
+/// Computes each batch as soon as it is full, with at most `depth` in flight, and answers it when it is done. A batch counts
+/// as in flight only while a lane holds it. Encoding its results does not block the next batch.
 pub(crate) struct Pipelined {
     pub(crate) model: Arc<Model>,
     /// Batches in flight, and handed over, before the collector waits.
@@ -18,26 +18,29 @@ pub(crate) struct Pipelined {
 
 #[async_trait::async_trait]
 impl Schedule for Pipelined {
-    async fn run(&self, datums: mpsc::Receiver<Datum>) -> Call {
-        let depth = self.depth.now();
-        let mut call = Call::new(&self.model.counts, Some(depth));
+    async fn run(&self, datums: mpsc::Receiver<Datum>, call: &Call<'_>) {
+        call.mark_depth(self.depth.now());
         let places = Arc::new(Semaphore::new(self.depth.places()));
-        let mut computing = Vec::new();
-        let mut collector = Collector::new(&self.model, ReceiverStream::new(datums));
-        while let Some(batch) = collector.next(&mut call).await {
-            call.mark_filled(&batch);
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            call.mark_submission();
-            computing.push(self.model.start_batch(batch, place));
-        }
-        call.mark_collected();
-        for computed in computing {
-            call.settle(computed.await);
-        }
-        if let Some((collection, inference)) = call.per_batch() {
+        let slots = self.model.ring.slots();
+        let (start, started) = mpsc::channel(slots);
+        let collect = async move {
+            let source = ReceiverStream::new(datums);
+            let mut collector = Collector::new(&self.model, call, source, Deadline);
+            while let Some(batch) = collector.next().await {
+                call.mark_filled(&batch);
+                // The semaphore is never closed.
+                let place = Arc::clone(&places).acquire_owned().await.ok();
+                call.mark_submission();
+                let running = self.model.start_batch(batch, place);
+                if start.send(running).await.is_err() {
+                    break; // Never: the receiver below outlives it.
+                }
+            }
+            call.mark_collected();
+        };
+        tokio::join!(collect, answer(call, ReceiverStream::new(started), slots));
+        if let Some((collection, inference)) = call.per_batch(1) {
             self.depth.note(collection, inference);
         }
-        call
     }
 }

@@ -1,6 +1,6 @@
 //! Everything first, then one batch after another: the simplest mode, and the reference for the others.
 
-use super::{Call, Collector, Schedule};
+use super::{Call, Collector, Deadline, Schedule};
 use crate::inference::model::Model;
 use futures::stream;
 use numaflow::batchmap::Datum;
@@ -14,8 +14,7 @@ pub(crate) struct Sequential {
 
 #[async_trait::async_trait]
 impl Schedule for Sequential {
-    async fn run(&self, mut datums: mpsc::Receiver<Datum>) -> Call {
-        let mut call = Call::new(&self.model.counts, None);
+    async fn run(&self, mut datums: mpsc::Receiver<Datum>, call: &Call<'_>) {
         let mut collected = Vec::new();
         while let Some(datum) = datums.recv().await {
             call.mark_arrival();
@@ -23,12 +22,12 @@ impl Schedule for Sequential {
         }
         call.mark_collected();
 
-        let mut collector = Collector::new(&self.model, stream::iter(collected));
-        while let Some(batch) = collector.next(&mut call).await {
+        let source = stream::iter(collected);
+        let mut collector = Collector::new(&self.model, call, source, Deadline);
+        while let Some(batch) = collector.next().await {
             call.mark_submission();
-            let computed = self.model.start_batch(batch, ()).await;
-            call.settle(computed);
+            let (tickets, computed) = self.model.start_batch(batch, ()).done().await;
+            call.settle(tickets, computed).await;
         }
-        call
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | part | plays | with |
 //! |---|---|---|
-//! | [`Driver`] | numa before a batch map | one read batch after another on one `MapFn` stream |
+//! | [`Driver`] | numa before a map | read batches on one `MapFn` stream, or datums in flight if the map is unary |
 //! | [`Source`] | numa before a source | reads, acks, nacks with a delay, pending, partitions |
 //! | [`Sink`] | numa before a sink | batches, and a verdict for each message |
 //! | [`pipeline`] | a whole vertex: source → map → sink | read-ahead, redelivery, retries, restarts; each end may be in memory |
@@ -38,7 +38,7 @@ mod datum;
 mod duplex;
 /// What can go wrong, sidecar's fault or not.
 mod error;
-/// The client of a batch map.
+/// The client of a map.
 mod map;
 /// Source → map → sink.
 pub mod pipeline;
@@ -55,9 +55,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+pub use super::MapMode;
 pub use datum::Datum;
 pub use error::DriverError;
-pub use map::{Answer, Driver};
+pub use map::{Answer, Answered, Driver};
 pub use sink::{Sink, Verdict};
 pub use source::{Message, Nack, Offset, Source};
 

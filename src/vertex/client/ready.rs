@@ -8,6 +8,7 @@ use std::time::Duration;
 use tonic::Status;
 
 use super::DriverError;
+use crate::vertex::MapMode;
 
 /// Numa reads the file again until it sees this.
 const END: &str = "U+005C__END__";
@@ -18,7 +19,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// What kind of sidecar numa expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A batch map.
+    /// A map, of either kind.
     Map,
     /// A source.
     Source,
@@ -26,18 +27,18 @@ pub(super) enum Kind {
     Sink,
 }
 
-/// Waits until the sidecar is up, and connects.
+/// Waits until the sidecar is up, and connects. A map says in its server-info file of which kind it is.
 pub(super) async fn wait<T, F: Future<Output = Result<T, DriverError>>>(
     server_info: &Path,
     kind: Kind,
     timeout: Duration,
-    connect: impl Fn() -> F,
+    connect: impl Fn(MapMode) -> F,
 ) -> Result<T, DriverError> {
     let mut last = None;
     let waiting = async {
         loop {
             let seen = match check_server_info(server_info, kind) {
-                Ok(()) => connect().await,
+                Ok(map_mode) => connect(map_mode).await,
                 Err(error) => Err(error),
             };
             match seen {
@@ -68,7 +69,7 @@ pub(super) fn check(reply: Result<bool, Status>, sock: &Path) -> Result<(), Driv
 }
 
 /// Reads the server-info file as numa does.
-fn check_server_info(path: &Path, kind: Kind) -> Result<(), DriverError> {
+fn check_server_info(path: &Path, kind: Kind) -> Result<MapMode, DriverError> {
     let wrong = |problem: String| DriverError::ServerInfo {
         path: path.to_owned(),
         problem,
@@ -85,17 +86,19 @@ fn check_server_info(path: &Path, kind: Kind) -> Result<(), DriverError> {
     let info: serde_json::Value =
         serde_json::from_str(json).map_err(|error| wrong(format!("it is not JSON ({error})")))?;
     let text = |field: &str| info.pointer(field).and_then(|value| value.as_str());
-    let expected: &[(&str, &str)] = match kind {
-        Kind::Map => &[("/protocol", "uds"), ("/metadata/MAP_MODE", "batch-map")],
-        Kind::Source | Kind::Sink => &[("/protocol", "uds")],
-    };
-    for (field, expected) in expected {
-        let found = text(field);
-        if found != Some(*expected) {
-            let found = found.unwrap_or("nothing");
-            return Err(wrong(format!("{field} is {found:?}, not {expected:?}")));
-        }
+    let protocol = text("/protocol").unwrap_or("nothing");
+    if protocol != "uds" {
+        return Err(wrong(format!("/protocol is {protocol:?}, not \"uds\"")));
     }
+    // Numa takes a map that does not say for a unary one.
+    let map_mode = match text("/metadata/MAP_MODE") {
+        Some("batch-map") => MapMode::Batch,
+        Some("unary-map") | None => MapMode::Unary,
+        Some(other) => {
+            let problem = format!("/metadata/MAP_MODE is {other:?}, not batch-map or unary-map");
+            return Err(wrong(problem));
+        }
+    };
     // Numa finds out by them whether the source takes nacks; without them it sends none.
     if kind == Kind::Source {
         for field in ["/language", "/version"] {
@@ -105,5 +108,5 @@ fn check_server_info(path: &Path, kind: Kind) -> Result<(), DriverError> {
             }
         }
     }
-    Ok(())
+    Ok(map_mode)
 }

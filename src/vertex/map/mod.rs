@@ -1,32 +1,41 @@
-//! The gRPC host of a batch map: it serves any `Mapper`, and so any `BatchMapper` of the SDK, on a Unix socket, as Numaflow
-//! asks.
+//! The gRPC host of a map: it serves any `Mapper`, and so any `BatchMapper` of the SDK, on a Unix socket, as Numaflow asks.
 //!
-//! The SDK has its own server, which can run the same handlers. This host adds large HTTP/2 frames and windows (less than
-//! half the CPU at 512 KiB a message), a handler that survives reconnects of numa and its own panics, the metadata of each
-//! datum on its results, and an end of transmission right behind the last response.
+//! The SDK has its own servers, which can run the same handlers. This host adds large HTTP/2 frames and windows (less than
+//! half the CPU at 512 KiB a message), answers that leave before the end of a read batch, a handler that survives reconnects
+//! of numa and its own panics, the metadata of each datum on its results, and an end of transmission right behind the last
+//! response.
+//!
+//! Numaflow has two kinds of map that suit it ([`MapMode`]). A *batch map* is driven in read batches, each ended by an end of
+//! transmission from both sides. A *unary map* has no batches: datums come and responses go, in any order, for as long as the
+//! stream lives. The host takes a unary stream for one call without an end.
 //!
 //! ```text
-//! numa ──MapFn stream──▶ stream ──one read batch──▶ call ──Receiver<Datum>──▶ handler (own task)
-//!                          ▲                          │ roll: who came, who was answered
-//!                          └──responses + EOT, as one─┘
+//! numa ──MapFn stream──▶ stream ──datums of a call──▶ call ──Receiver<Datum>──▶ handler (own task)
+//!                          ▲                           │ roll: what came and is not answered
+//!                          └──responses, as they come──┴◀──Sender<Vec<Mapped>>──┘
 //! ```
 //!
 //! What always holds:
 //!
 //! - Each datum that enters a call leaves it in exactly one response, with at least one message and
 //!   with its own metadata, whatever the handler returns, forgets, repeats, invents or panics over.
+//! - In a batch map the last response of a call is held until numa's end of transmission has come and the handler has
+//!   returned. Then it leaves with ours in one write. So numa never sees all ids of a read batch answered and the end missing,
+//!   which its releases up to 1.8.3 do not survive.
 //! - The work of a stream is part of its response stream: when numa disconnects, tonic drops that stream, and the call with
 //!   its handler task is dropped too.
 //! - Streams share the handler and, on one connection, its window. A stalled stream delays no other.
-//! - Memory is bounded: `read_ahead` datums wait for the handler, the HTTP/2 windows bound the rest.
+//! - Memory is bounded: `read_ahead` datums wait for the handler, a few answers for the socket, the HTTP/2 windows bound the
+//!   rest.
 //! - The server-info file, by which numa learns that the sidecar is up, is written last.
-//! - After shutdown has begun no new call starts; an open call is read to its end and answered.
+//! - After shutdown has begun no new call starts. An open read batch is read to its end and answered. A unary stream is not
+//!   read any further, and what has come is answered.
 
-/// One read batch: datums to the handler, its responses back.
+/// One call: datums to the handler, its answers back.
 mod call;
-/// The datums of a call, and which are answered.
+/// The datums of a call that are not answered.
 mod roll;
-/// One `MapFn` stream: handshake, then read batch after read batch.
+/// One `MapFn` stream: handshake, then call after call.
 mod stream;
 
 use std::future::Future;
@@ -43,14 +52,16 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
-pub use super::ServerError;
 use super::listener::{Kind, Place};
 use super::serving;
+pub use super::{MapMode, ServerError};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// The Unix socket to listen on. Numaflow expects `/var/run/numaflow/batchmap.sock`.
+    /// Batch or unary map.
+    pub map_mode: MapMode,
+    /// The Unix socket to listen on. Numaflow expects [`MapMode::sock_path`].
     pub sock_path: PathBuf,
     /// The server-info file. Numaflow expects `/var/run/numaflow/mapper-server-info`.
     pub server_info_path: PathBuf,
@@ -63,7 +74,8 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            sock_path: PathBuf::from(numaflow::batchmap::SOCK_ADDR),
+            map_mode: MapMode::Batch,
+            sock_path: PathBuf::from(MapMode::Batch.sock_path()),
             server_info_path: PathBuf::from(numaflow::batchmap::SERVER_INFO_FILE),
             read_ahead: 16,
             max_message_size: 64 << 20,
@@ -85,22 +97,28 @@ pub struct Mapped {
     pub notes: Vec<Notes>,
 }
 
-/// A handler of read batches: as the SDK's `BatchMapper`, whose messages have no metadata.
+/// Where a handler leaves its answers, some at a time.
+pub type Answers = mpsc::Sender<Vec<Mapped>>;
+
+/// A handler of datums.
 #[tonic::async_trait]
 pub trait Mapper: Send + Sync + 'static {
-    /// Answers the datums of a read batch.
-    async fn map(&self, datums: mpsc::Receiver<Datum>) -> Vec<Mapped>;
+    /// Answers datums, each as soon as its answer is there, in any order, and returns when they have ended and all are
+    /// answered. In a batch map they are the datums of a read batch, in a unary map those of a stream.
+    async fn map(&self, datums: mpsc::Receiver<Datum>, answers: Answers);
 }
 
+/// The SDK's handler answers at the end, and its messages have no metadata.
 #[tonic::async_trait]
 impl<H: BatchMapper + Send + Sync + 'static> Mapper for H {
-    async fn map(&self, datums: mpsc::Receiver<Datum>) -> Vec<Mapped> {
+    async fn map(&self, datums: mpsc::Receiver<Datum>, answers: Answers) {
         let responses = self.batchmap(datums).await.into_iter();
         let without_notes = |response| Mapped {
             response,
             notes: Vec::new(),
         };
-        responses.map(without_notes).collect()
+        // An error means that the call was given up.
+        let _ = answers.send(responses.map(without_notes).collect()).await;
     }
 }
 
@@ -120,6 +138,7 @@ type Instead = dyn Fn(String, Why) -> BatchResponse + Send + Sync;
 struct Host<H> {
     handler: Arc<H>,
     instead: Box<Instead>,
+    map_mode: MapMode,
     read_ahead: usize,
     max_message_size: usize,
     shutdown: CancellationToken,
@@ -166,6 +185,7 @@ impl<H: Mapper> Server<H> {
         let host = Arc::new(Host {
             handler,
             instead,
+            map_mode: config.map_mode,
             read_ahead: config.read_ahead.max(1),
             max_message_size: config.max_message_size,
             shutdown,
@@ -175,7 +195,7 @@ impl<H: Mapper> Server<H> {
             .max_decoding_message_size(config.max_message_size)
             .max_encoding_message_size(config.max_message_size);
         let place = Place {
-            kind: Kind::BatchMap,
+            kind: Kind::Map(config.map_mode),
             sock_path: &config.sock_path,
             server_info_path: &config.server_info_path,
         };

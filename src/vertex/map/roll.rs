@@ -1,8 +1,9 @@
-//! The roll of one call: which datums came in, and which of them are answered.
+//! The roll of one call: the datums that came in and are not answered.
 //!
-//! What always holds: `Roll::settle` returns exactly one response for each datum entered, with at least one message, each
-//! message with the metadata that its datum came with. Equal ids are legal: they are answered in order of arrival, as many
-//! times as they came.
+//! What always holds: each datum entered gets exactly one response, from `Roll::settle` or from `Roll::finish`, with at least
+//! one message, each message with the metadata that its datum came with. Equal ids are legal: they are answered as
+//! many times as they came, and the answers taken for theirs in order of arrival; numa cannot tell them apart either. The roll
+//! holds open datums only.
 //!
 //! There are two books. This one belongs to the protocol: it trusts no handler, works on ids, and answers for a handler that
 //! panics, returns early, repeats itself or invents ids. The ledger (`crate::inference::ledger`) belongs to inference: it works
@@ -10,8 +11,9 @@
 //! leave one kind of mistake without an answer.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem::take;
 
-use super::{GROUP, Mapped, Notes, Why};
+use super::{GROUP, Instead, Mapped, Notes, Why};
 use numaflow::batchmap::Message;
 use numaflow::proto::map::{MapResponse, map_response};
 use numaflow::proto::metadata::{KeyValueGroup, Metadata};
@@ -20,10 +22,11 @@ use prost::Message as _;
 /// The datums of a call that are not answered yet.
 #[derive(Default)]
 pub(super) struct Roll {
-    /// By id, in order of arrival. An id stays after its last datum is answered, so that a repeated answer differs from an
-    /// answer to an unknown id.
+    /// By id, in order of arrival.
     waiting: HashMap<String, VecDeque<Arrival>>,
-    datums: usize,
+    entered: usize,
+    open: usize,
+    corrected: Corrected,
 }
 
 /// A datum, as far as the roll is concerned.
@@ -32,18 +35,14 @@ struct Arrival {
     metadata: Option<Metadata>,
 }
 
-/// The responses of a call, and what had to be corrected.
-#[derive(Default)]
-pub(super) struct Settled {
-    /// One per datum.
-    pub(super) responses: Vec<MapResponse>,
+/// What the host had to correct.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Corrected {
     /// Datums the handler did not answer.
     pub(super) unanswered: usize,
-    /// Responses to a datum already answered; left out.
-    pub(super) repeated: usize,
-    /// Responses to an id that never came; left out.
-    pub(super) unknown: usize,
-    /// The id of the first response left out.
+    /// Responses to no open datum: their id never came, or is answered. They are left out.
+    pub(super) stray: usize,
+    /// The id of the first of them.
     pub(super) first_stray: Option<String>,
     /// Responses without a message; made drops.
     pub(super) empty: usize,
@@ -57,10 +56,11 @@ impl Roll {
     /// Enters a datum.
     pub(super) fn enter(&mut self, id: &str, metadata: Option<Metadata>) {
         let arrival = Arrival {
-            place: self.datums,
+            place: self.entered,
             metadata,
         };
-        self.datums += 1;
+        self.entered += 1;
+        self.open += 1;
         // Look up before inserting: only a new id needs its own string.
         match self.waiting.get_mut(id) {
             Some(arrivals) => arrivals.push_back(arrival),
@@ -72,63 +72,73 @@ impl Roll {
     }
 
     /// Datums entered.
-    pub(super) fn len(&self) -> usize {
-        self.datums
+    pub(super) fn entered(&self) -> usize {
+        self.entered
     }
 
-    /// Matches the handler's responses with the datums entered; `instead` answers the rest, in the order in which they came,
-    /// and those whose response has more than `largest` bytes.
-    pub(super) fn settle(
-        mut self,
-        responses: Vec<Mapped>,
-        instead: &super::Instead,
-        largest: usize,
-    ) -> Settled {
-        let mut settled = Settled {
-            // One more: the end of transmission is pushed behind them.
-            responses: Vec::with_capacity(self.datums + 1),
-            ..Settled::default()
-        };
-        for Mapped { response, notes } in responses {
-            let arrivals = self.waiting.get_mut(&response.id);
-            let known = arrivals.is_some();
-            match arrivals.and_then(VecDeque::pop_front) {
-                Some(arrival) => {
-                    settled.empty += usize::from(response.message.is_empty());
-                    let (id, metadata) = (response.id, arrival.metadata);
-                    let mapped = map_response(id, response.message, &notes, metadata.as_ref());
-                    if mapped.encoded_len() <= largest {
-                        settled.responses.push(mapped);
-                        continue;
-                    }
-                    settled.too_large += 1;
-                    settled
-                        .first_too_large
-                        .get_or_insert_with(|| mapped.id.clone());
-                    let messages = instead(mapped.id.clone(), Why::TooLarge).message;
-                    let replaced = map_response(mapped.id, messages, &[], metadata.as_ref());
-                    settled.responses.push(replaced);
-                }
-                None => {
-                    settled.repeated += usize::from(known);
-                    settled.unknown += usize::from(!known);
-                    settled.first_stray.get_or_insert(response.id);
-                }
-            }
-        }
+    /// Datums that are not answered.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
 
-        let mut rest: Vec<(String, Arrival)> = Vec::new();
-        for (id, arrivals) in self.waiting {
+    /// What was corrected since the last time.
+    pub(super) fn corrected(&mut self) -> Corrected {
+        take(&mut self.corrected)
+    }
+
+    /// Matches an answer of the handler with a datum. `instead` answers if the response has more than `largest` bytes. None if
+    /// no datum with this id is open.
+    pub(super) fn settle(
+        &mut self,
+        answer: Mapped,
+        instead: &Instead,
+        largest: usize,
+    ) -> Option<MapResponse> {
+        let Mapped { response, notes } = answer;
+        let Some(arrival) = self.take(&response.id) else {
+            self.corrected.stray += 1;
+            self.corrected.first_stray.get_or_insert(response.id);
+            return None;
+        };
+        self.corrected.empty += usize::from(response.message.is_empty());
+        let metadata = arrival.metadata.as_ref();
+        let mapped = map_response(response.id, response.message, &notes, metadata);
+        if mapped.encoded_len() <= largest {
+            return Some(mapped);
+        }
+        self.corrected.too_large += 1;
+        let first = &mut self.corrected.first_too_large;
+        first.get_or_insert_with(|| mapped.id.clone());
+        let messages = instead(mapped.id.clone(), Why::TooLarge).message;
+        Some(map_response(mapped.id, messages, &[], metadata))
+    }
+
+    /// Answers the datums that are left, by `instead`, in the order in which they came.
+    pub(super) fn finish(&mut self, instead: &Instead) -> Vec<MapResponse> {
+        let mut rest: Vec<(String, Arrival)> = Vec::with_capacity(self.open);
+        for (id, arrivals) in self.waiting.drain() {
             rest.extend(arrivals.into_iter().map(|arrival| (id.clone(), arrival)));
         }
         rest.sort_unstable_by_key(|(_, arrival)| arrival.place);
-        settled.unanswered = rest.len();
-        for (id, arrival) in rest {
+        self.open = 0;
+        self.corrected.unanswered += rest.len();
+        let answer = |(id, arrival): (String, Arrival)| {
             let messages = instead(id.clone(), Why::Unanswered).message;
-            let response = map_response(id, messages, &[], arrival.metadata.as_ref());
-            settled.responses.push(response);
+            map_response(id, messages, &[], arrival.metadata.as_ref())
+        };
+        rest.into_iter().map(answer).collect()
+    }
+
+    /// The oldest open datum with this id.
+    fn take(&mut self, id: &str) -> Option<Arrival> {
+        // An id without an open datum is removed at once, so there always is one.
+        let arrivals = self.waiting.get_mut(id)?;
+        let arrival = arrivals.pop_front();
+        if arrivals.is_empty() {
+            self.waiting.remove(id);
         }
-        settled
+        self.open -= usize::from(arrival.is_some());
+        arrival
     }
 }
 
@@ -170,15 +180,15 @@ mod tests {
     use super::*;
     use numaflow::batchmap::BatchResponse;
 
+    /// The largest response.
+    const LARGEST: usize = 4096;
+
     fn metadata(vertex: &str) -> Option<Metadata> {
         Some(Metadata {
             previous_vertex: vertex.to_owned(),
             ..Metadata::default()
         })
     }
-
-    /// The largest response.
-    const LARGEST: usize = 4096;
 
     fn answer(id: &str, text: &str) -> Mapped {
         let response = BatchResponse {
@@ -195,17 +205,15 @@ mod tests {
         answer(&id, "by the host").response
     }
 
-    /// Id, first message and previous vertex of each response.
-    fn seen(settled: &Settled) -> Vec<(&str, &[u8], &str)> {
-        settled
-            .responses
-            .iter()
-            .map(|response| {
-                let result = &response.results[0];
-                let vertex = result.metadata.as_ref().map_or("", |m| &m.previous_vertex);
-                (response.id.as_str(), result.value.as_slice(), vertex)
-            })
-            .collect()
+    fn settle(roll: &mut Roll, answer: Mapped) -> Option<MapResponse> {
+        roll.settle(answer, &by_host, LARGEST)
+    }
+
+    /// Id, first message and previous vertex.
+    fn seen(response: &MapResponse) -> (&str, &[u8], &str) {
+        let result = &response.results[0];
+        let vertex = result.metadata.as_ref().map_or("", |m| &m.previous_vertex);
+        (response.id.as_str(), result.value.as_slice(), vertex)
     }
 
     #[test]
@@ -213,19 +221,12 @@ mod tests {
         let mut roll = Roll::default();
         roll.enter("a", metadata("first"));
         roll.enter("a", metadata("second"));
-        let settled = roll.settle(
-            vec![answer("a", "1"), answer("a", "2"), answer("a", "3")],
-            &by_host,
-            LARGEST,
-        );
-        assert_eq!(
-            seen(&settled),
-            [
-                ("a", b"1".as_slice(), "first"),
-                ("a", b"2".as_slice(), "second")
-            ]
-        );
-        assert_eq!((settled.repeated, settled.unknown), (1, 0));
+        for (text, vertex) in [("1", "first"), ("2", "second")] {
+            let response = settle(&mut roll, answer("a", text)).unwrap();
+            assert_eq!(seen(&response), ("a", text.as_bytes(), vertex));
+        }
+        assert!(settle(&mut roll, answer("a", "3")).is_none());
+        assert_eq!((roll.open(), roll.corrected().stray), (0, 1));
     }
 
     #[test]
@@ -234,27 +235,24 @@ mod tests {
         for id in ["d", "c", "b", "a"] {
             roll.enter(id, metadata(id));
         }
-        let settled = roll.settle(vec![answer("c", "1")], &by_host, LARGEST);
-        assert_eq!(
-            seen(&settled),
-            [
-                ("c", b"1".as_slice(), "c"),
-                ("d", b"by the host".as_slice(), "d"),
-                ("b", b"by the host".as_slice(), "b"),
-                ("a", b"by the host".as_slice(), "a")
-            ]
-        );
-        assert_eq!(settled.unanswered, 3);
+        settle(&mut roll, answer("c", "1")).unwrap();
+        let left = roll.finish(&by_host);
+        let seen: Vec<_> = left.iter().map(seen).collect();
+        let by_host = b"by the host".as_slice();
+        assert_eq!(seen, ["d", "b", "a"].map(|id| (id, by_host, id)));
+        assert_eq!((roll.open(), roll.corrected().unanswered), (0, 3));
     }
 
     #[test]
     fn a_stray_response_is_left_out_and_named() {
         let mut roll = Roll::default();
         roll.enter("a", None);
-        let settled = roll.settle(vec![answer("x", "?"), answer("a", "1")], &by_host, LARGEST);
-        assert_eq!(seen(&settled), [("a", b"1".as_slice(), "")]);
-        assert_eq!((settled.repeated, settled.unknown), (0, 1));
-        assert_eq!(settled.first_stray.as_deref(), Some("x"));
+        assert!(settle(&mut roll, answer("x", "?")).is_none());
+        assert!(settle(&mut roll, answer("a", "1")).is_some());
+        let corrected = roll.corrected();
+        assert_eq!(corrected.stray, 1);
+        assert_eq!(corrected.first_stray.as_deref(), Some("x"));
+        assert_eq!(roll.corrected(), Corrected::default());
     }
 
     #[test]
@@ -262,19 +260,18 @@ mod tests {
         let mut roll = Roll::default();
         roll.enter("a", None);
         roll.enter("b", None);
-        let settled = roll.settle(
-            vec![Mapped {
-                response: BatchResponse::from_id("a".to_owned()),
-                notes: Vec::new(),
-            }],
-            &|id, _| BatchResponse::from_id(id),
-            LARGEST,
-        );
-        for response in &settled.responses {
+        let empty = Mapped {
+            response: BatchResponse::from_id("a".to_owned()),
+            notes: Vec::new(),
+        };
+        let settled = settle(&mut roll, empty);
+        let left = roll.finish(&|id, _| BatchResponse::from_id(id));
+        assert_eq!(left.len(), 1);
+        for response in left.iter().chain(&settled) {
             assert_eq!(response.results[0].tags, [numaflow::shared::DROP]);
         }
-        assert_eq!(settled.responses.len(), 2);
-        assert_eq!((settled.empty, settled.unanswered), (1, 1));
+        let corrected = roll.corrected();
+        assert_eq!((corrected.empty, corrected.unanswered), (1, 1));
     }
 
     #[test]
@@ -286,39 +283,32 @@ mod tests {
         let mut roll = Roll::default();
         roll.enter("a", Some(came));
         roll.enter("b", None);
-        let noted = |id| Mapped {
-            notes: vec![Notes::from([("output", "phase".to_owned())])],
-            ..answer(id, "1")
+        let mut noted = |id| {
+            let answer = Mapped {
+                notes: vec![Notes::from([("output", "phase".to_owned())])],
+                ..answer(id, "1")
+            };
+            let mut response = settle(&mut roll, answer).unwrap();
+            response.results.remove(0).metadata.unwrap()
         };
-        let settled = roll.settle(vec![noted("a"), noted("b")], &by_host, LARGEST);
-        let of = |n: usize| settled.responses[n].results[0].metadata.as_ref().unwrap();
-        for n in [0, 1] {
-            let group = &of(n).user_metadata["beamflow"].key_value;
+        let [first, second] = ["a", "b"].map(&mut noted);
+        for metadata in [&first, &second] {
+            let group = &metadata.user_metadata["beamflow"].key_value;
             assert_eq!(group["output"], b"phase");
         }
-        assert_eq!(of(0).previous_vertex, "source");
-        assert!(of(0).user_metadata.contains_key("scan"));
+        assert_eq!(first.previous_vertex, "source");
+        assert!(first.user_metadata.contains_key("scan"));
     }
 
     #[test]
     fn a_response_too_large_to_send_is_replaced_and_named() {
         let mut roll = Roll::default();
         roll.enter("a", metadata("first"));
-        roll.enter("b", None);
-        let large = "x".repeat(LARGEST);
-        let settled = roll.settle(
-            vec![answer("a", &large), answer("b", "1")],
-            &by_host,
-            LARGEST,
-        );
-        assert_eq!(
-            seen(&settled),
-            [
-                ("a", b"by the host".as_slice(), "first"),
-                ("b", b"1".as_slice(), "")
-            ]
-        );
-        assert_eq!(settled.too_large, 1);
-        assert_eq!(settled.first_too_large.as_deref(), Some("a"));
+        let large = answer("a", &"x".repeat(LARGEST));
+        let response = settle(&mut roll, large).unwrap();
+        assert_eq!(seen(&response), ("a", b"by the host".as_slice(), "first"));
+        let corrected = roll.corrected();
+        assert_eq!(corrected.too_large, 1);
+        assert_eq!(corrected.first_too_large.as_deref(), Some("a"));
     }
 }

@@ -1,10 +1,10 @@
-//! One `MapFn` stream: the handshake, then read batch after read batch until either side ends it.
+//! One `MapFn` stream: the handshake, then call after call until either side ends it.
 //!
 //! The stream has no task of its own. Its work is the body of the response stream, which tonic polls, and drops when numa
 //! disconnects. So every state here must be safe to drop at any await.
 //!
-//! What always holds: the handshake comes first and is echoed first; one read batch is open at a
-//! time; the responses of a batch and its end of transmission leave as one item, so that nothing
+//! What always holds: the handshake comes first and is echoed first; one call is open at a
+//! time; the last responses of a read batch and its end of transmission leave as one item, so that nothing
 //! comes between them; after an error nothing more is sent.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Status, Streaming};
 use tracing::{debug, info};
 
-use super::call::{self, Answered};
+use super::call::{Call, Step};
 use super::{Host, Mapper};
 
 /// One item of the response stream.
@@ -57,6 +57,7 @@ pub(super) async fn open<H: Mapper>(
     let session = Session {
         host,
         requests,
+        call: None,
         over: false,
         _token: token,
     };
@@ -73,6 +74,8 @@ pub(super) async fn open<H: Mapper>(
 struct Session<H> {
     host: Arc<Host<H>>,
     requests: Streaming<MapRequest>,
+    /// The call in hand.
+    call: Option<Call>,
     /// Nothing more will be read.
     over: bool,
     /// Keeps the shutdown waiting for as long as the stream lives.
@@ -80,44 +83,70 @@ struct Session<H> {
 }
 
 impl<H: Mapper> Session<H> {
-    /// The responses of the next read batch; `None` when the stream is to end.
+    /// The next responses; `None` when the stream is to end.
     async fn next_burst(&mut self) -> Option<Burst> {
         if self.over {
             return None;
         }
-        // A call begins with its first message. A stream between batches has no open call and may end at once.
+        let burst = match self.next_responses().await {
+            Ok(responses) => responses?.into_iter().map(Ok).collect(),
+            Err(status) => {
+                self.over = true;
+                self.call = None;
+                vec![Err(status)]
+            }
+        };
+        Some(burst)
+    }
+
+    async fn next_responses(&mut self) -> Result<Option<Vec<MapResponse>>, Status> {
+        if self.call.is_none() {
+            match self.begin().await? {
+                Some(call) => self.call = Some(call),
+                None => return Ok(None),
+            }
+        }
+        let Some(call) = &mut self.call else {
+            return Ok(None);
+        };
+        match call.step(&self.host, &mut self.requests).await? {
+            Step::Responses(responses) => Ok(Some(responses)),
+            Step::Last(responses) => {
+                self.over = call.is_closed();
+                self.call = None;
+                Ok(Some(responses))
+            }
+        }
+    }
+
+    /// Waits for the first message of a call. A stream between calls has nothing in hand and may end at once.
+    async fn begin(&mut self) -> Result<Option<Call>, Status> {
         let first = tokio::select! {
             biased;
             () = self.host.shutdown.cancelled() => {
-                debug!("The stream is between batches and ends, for the sidecar is shutting down.");
-                return None;
+                debug!("The stream is between calls and ends, for the sidecar is shutting down.");
+                return Ok(None);
             }
             first = self.requests.message() => first,
         };
-        let first = match first {
-            Ok(Some(first)) => first,
+        match first {
+            Ok(Some(first)) => {
+                debug!("A call begins.");
+                let mut call = Call::begin(&self.host);
+                call.take_in(Some(first))?;
+                Ok(Some(call))
+            }
             Ok(None) => {
                 info!("Numa has closed the stream; the model stays loaded for the next one.");
-                return None;
+                Ok(None)
             }
             Err(status) => {
                 info!(
                     code = ?status.code(),
                     error = status.message(),
-                    "The stream broke off between batches; the model stays loaded for the next one."
+                    "The stream broke off between calls; the model stays loaded for the next one."
                 );
-                self.over = true;
-                return Some(vec![Err(status)]);
-            }
-        };
-        match call::run(&self.host, first, &mut self.requests).await {
-            Ok(Answered { responses, over }) => {
-                self.over = over;
-                Some(responses.into_iter().map(Ok).collect())
-            }
-            Err(status) => {
-                self.over = true;
-                Some(vec![Err(status)])
+                Err(status)
             }
         }
     }

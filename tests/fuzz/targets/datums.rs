@@ -50,10 +50,13 @@ pub fn runtime() -> &'static Runtime {
     })
 }
 
+/// Modes of a sidecar. The last is served as a unary map.
+pub const MODES: usize = 4;
+
 /// A sidecar for each mode, loaded at first use.
 pub fn subject(mode: usize) -> &'static Subject {
-    static SUBJECTS: [OnceLock<Subject>; 3] = [const { OnceLock::new() }; 3];
-    let make: [fn() -> Subject; 3] = [sequential, concurrent, pipelined];
+    static SUBJECTS: [OnceLock<Subject>; MODES] = [const { OnceLock::new() }; MODES];
+    let make: [fn() -> Subject; MODES] = [sequential, concurrent, pipelined, streaming];
     SUBJECTS[mode].get_or_init(make[mode])
 }
 
@@ -76,6 +79,12 @@ fn pipelined() -> Subject {
     let model = "--model-path=sim:size=4x4,outputs=2,batch=4";
     let flags = ["--mode=pipelined", model, "--output=output_1"];
     Subject::new(Element::F32, &[1], None, &flags)
+}
+
+fn streaming() -> Subject {
+    let model = "--model-path=sim:size=4x4,outputs=2";
+    let flags = ["--mode=streaming", model, "--on-invalid=tag:wrong"];
+    Subject::new(Element::F32, &[0, 1], Some("wrong"), &flags)
 }
 
 impl Subject {
@@ -157,27 +166,42 @@ impl Subject {
     }
 }
 
-/// Asserts that `said` is the expected answer to `datum`.
-pub fn check(subject: &Subject, datum: &Datum, said: &[Said]) {
+/// Asserts that the answers, with their ids, are the expected ones to `datums`, each answered once, in any order. Which of
+/// two datums with one id an answer belongs to, its messages say.
+pub fn check_all(
+    subject: &Subject,
+    datums: &[Datum],
+    answers: impl Iterator<Item = (String, Vec<Said>)>,
+) {
+    let mut open: Vec<&Datum> = datums.iter().collect();
+    for (id, said) in answers {
+        let is_answered = |datum: &&Datum| datum.id == id && is_expected(subject, datum, &said);
+        match open.iter().position(is_answered) {
+            Some(place) => drop(open.swap_remove(place)),
+            None => panic!("{id}: {said:?} is no answer to one of {open:?}"),
+        }
+    }
+    assert!(open.is_empty(), "unanswered: {open:?}");
+}
+
+/// Whether `said` is the expected answer to `datum`.
+fn is_expected(subject: &Subject, datum: &Datum, said: &[Said]) -> bool {
     let expected = subject.expected(datum);
-    assert_eq!(said.len(), expected.len(), "{datum:?}");
-    for (said, expected) in said.iter().zip(&expected) {
-        assert_eq!(
-            (&said.keys, &said.tags),
-            (&expected.keys, &expected.tags),
-            "{datum:?}"
-        );
-        // Equal bit for bit, except NaN, which has many bit patterns.
-        let same = said.value == expected.value || {
-            let (said, _) = said.value.as_chunks::<4>();
-            let (expected, _) = expected.value.as_chunks::<4>();
-            said.len() == expected.len()
-                && said.iter().zip(expected).all(|(said, expected)| {
-                    let is_nan = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_nan();
-                    said == expected || is_nan(said) && is_nan(expected)
-                })
-        };
-        assert!(same, "{datum:?}: {said:?} {expected:?}");
+    let is_same = |(said, expected): (&Said, &Said)| {
+        (&said.keys, &said.tags) == (&expected.keys, &expected.tags)
+            && is_same_value(&said.value, &expected.value)
+    };
+    said.len() == expected.len() && said.iter().zip(&expected).all(is_same)
+}
+
+/// Equal bit for bit, except NaN, which has many bit patterns.
+fn is_same_value(said: &[u8], expected: &[u8]) -> bool {
+    said == expected || {
+        let (said, _) = said.as_chunks::<4>();
+        let (expected, _) = expected.as_chunks::<4>();
+        let is_nan = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_nan();
+        let is_same = |(said, expected)| said == expected || is_nan(said) && is_nan(expected);
+        said.len() == expected.len() && said.iter().zip(expected).all(is_same)
     }
 }
 

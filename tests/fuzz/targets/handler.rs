@@ -1,9 +1,9 @@
 //! Read batches, passed to the handler directly. The input is a mode, then datums.
 //!
-//! Each datum has one response, in the order of the datums, with at least one message; valid frames are
+//! Each datum has one response, in any order, with at least one message; valid frames are
 //! answered with their own results, all others as `--on-invalid` sets.
 
-use super::datums::{self, Said, check, runtime, subject};
+use super::datums::{self, MODES, Said, check_all, runtime, subject};
 use super::feed::Feed;
 use beamflow::vertex::client::Datum;
 use numaflow::batchmap::{self, BatchMapper, BatchResponse};
@@ -15,18 +15,18 @@ const MOST: usize = 21;
 
 pub fn target(data: &[u8]) {
     let mut feed = Feed(data);
-    let subject = subject(feed.below(3));
+    let subject = subject(feed.below(MODES));
     let mut read_batch = Vec::new();
     while !feed.is_empty() && read_batch.len() < MOST {
         read_batch.push(datums::datum(&mut feed));
     }
     let responses = runtime().block_on(answer(&*subject.sidecar.handler, &read_batch));
     assert_eq!(responses.len(), read_batch.len());
-    for (response, datum) in responses.into_iter().zip(&read_batch) {
-        assert_eq!(response.id, datum.id);
-        let said: Vec<Said> = response.message.into_iter().map(said).collect();
-        check(subject, datum, &said);
-    }
+    let said = |response: BatchResponse| {
+        let messages = response.message.into_iter();
+        (response.id, messages.map(said).collect())
+    };
+    check_all(subject, &read_batch, responses.into_iter().map(said));
 }
 
 async fn answer(handler: &impl BatchMapper, read_batch: &[Datum]) -> Vec<BatchResponse> {

@@ -2,16 +2,18 @@
 //! mode, then messages.
 //!
 //! Each batch that ends, by its end of transmission or by the end of the stream, is answered: one response per
-//! datum with the datum's metadata, then one end of transmission. A message that violates the protocol ends its
+//! datum with the datum's metadata, in any order, then one end of transmission. In streaming mode the whole stream is one
+//! batch without an end of transmission. A message that violates the protocol ends its
 //! stream with a status that names the violation, and nothing else: the next stream is served.
 
-use super::datums::{self, Said, Subject, check, runtime, subject};
+use super::datums::{self, MODES, Said, Subject, check_all, runtime, subject};
 use super::feed::Feed;
+use beamflow::vertex::MapMode;
 use beamflow::vertex::client::{Datum, dial};
 use beamflow::vertex::map::{Server, ServerConfig};
 use numaflow::proto::map::map_client::MapClient;
 use numaflow::proto::map::{Handshake, MapRequest, MapResponse, TransmissionStatus};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -24,12 +26,13 @@ const NEVER: Duration = Duration::from_secs(60);
 
 pub fn target(data: &[u8]) {
     let mut feed = Feed(data);
-    let mode = feed.below(3);
+    let mode = feed.below(MODES);
     let mut messages = Vec::new();
     while !feed.is_empty() && messages.len() < MOST {
         messages.push(message(&mut feed, messages.is_empty()));
     }
-    let expected = Expected::of(&messages);
+    let map_mode = map_mode(mode);
+    let expected = Expected::of(&messages, map_mode);
     let requests = messages.into_iter().map(|(request, _)| request).collect();
     let channel = channel(mode);
     let told = runtime().block_on(async {
@@ -38,7 +41,14 @@ pub fn target(data: &[u8]) {
             .await
             .expect("the stream ends")
     });
-    expected.check(subject(mode), told);
+    expected.check(subject(mode), map_mode, told);
+}
+
+fn map_mode(mode: usize) -> MapMode {
+    match mode {
+        mode if mode + 1 == MODES => MapMode::Unary,
+        _ => MapMode::Batch,
+    }
 }
 
 /// The next message, and the datum that is in it.
@@ -82,7 +92,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn of(messages: &[(MapRequest, Option<Datum>)]) -> Self {
+    fn of(messages: &[(MapRequest, Option<Datum>)], map_mode: MapMode) -> Self {
         let mut expected = Self::default();
         let [(first, _), rest @ ..] = messages else {
             expected.refused = true;
@@ -104,7 +114,7 @@ impl Expected {
                     return expected;
                 }
             }
-            if eot {
+            if eot && map_mode == MapMode::Batch {
                 expected.batches.extend(open.take());
             }
         }
@@ -112,7 +122,12 @@ impl Expected {
         expected
     }
 
-    fn check(self, subject: &Subject, (responses, status): (Vec<MapResponse>, Option<Status>)) {
+    fn check(
+        self,
+        subject: &Subject,
+        map_mode: MapMode,
+        (responses, status): (Vec<MapResponse>, Option<Status>),
+    ) {
         let is_expected = self.refused || self.broken;
         assert_eq!(status.is_some(), is_expected, "{status:?}");
         if let Some(status) = status {
@@ -123,28 +138,44 @@ impl Expected {
             let echo = responses.next().expect("the handshake is echoed");
             assert!(echo.handshake.is_some() && echo.results.is_empty());
         }
-        for batch in self.batches {
-            for datum in batch {
-                let response = responses.next().expect("each datum has a response");
-                assert_eq!(response.id, datum.id);
+        for batch in &self.batches {
+            let answers: Vec<_> = responses.by_ref().take(batch.len()).collect();
+            for response in &answers {
                 assert!(response.status.is_none() && response.handshake.is_none());
                 for result in &response.results {
-                    assert_eq!(result.metadata, datum.metadata);
+                    let mut came = result.metadata.clone().unwrap_or_default();
+                    // What the sidecar says of its results is added.
+                    came.user_metadata.remove("beamflow");
+                    let is_of = |datum: &Datum| {
+                        datum.id == response.id
+                            && datum.metadata.clone().unwrap_or_default() == came
+                    };
+                    assert!(batch.iter().any(is_of), "{response:?}");
                 }
-                let said = response.results.into_iter().map(|result| Said {
-                    keys: result.keys,
-                    tags: result.tags,
-                    value: result.value,
-                });
-                check(subject, &datum, &said.collect::<Vec<_>>());
             }
-            let end = responses
-                .next()
-                .expect("a batch has an end of transmission");
-            assert!(end.status.is_some_and(|status| status.eot) && end.results.is_empty());
+            check_all(subject, batch, answers.into_iter().map(said));
+            if map_mode == MapMode::Batch {
+                let end = responses
+                    .next()
+                    .expect("a batch has an end of transmission");
+                assert!(end.status.is_some_and(|status| status.eot) && end.results.is_empty());
+            }
         }
-        assert!(responses.next().is_none(), "nothing comes after the end");
+        // Some datums of a stream that broke may have been answered before.
+        assert!(
+            self.broken || responses.next().is_none(),
+            "nothing comes after the end"
+        );
     }
+}
+
+fn said(response: MapResponse) -> (String, Vec<Said>) {
+    let said = response.results.into_iter().map(|result| Said {
+        keys: result.keys,
+        tags: result.tags,
+        value: result.value,
+    });
+    (response.id, said.collect())
 }
 
 /// Sends everything and receives until the stream ends; returns the answers, and the status if it was an error.
@@ -169,13 +200,15 @@ async fn exchange(
 
 /// A connection to the sidecar of that mode, which is started at the first call.
 fn channel(mode: usize) -> Channel {
-    static CHANNELS: [OnceLock<Channel>; 3] = [const { OnceLock::new() }; 3];
-    CHANNELS[mode].get_or_init(|| serve(subject(mode))).clone()
+    static CHANNELS: [OnceLock<Channel>; MODES] = [const { OnceLock::new() }; MODES];
+    let serve = || serve(subject(mode), map_mode(mode));
+    CHANNELS[mode].get_or_init(serve).clone()
 }
 
-fn serve(subject: &'static Subject) -> Channel {
+fn serve(subject: &'static Subject, map_mode: MapMode) -> Channel {
     let folder = tempfile::tempdir().unwrap();
     let config = ServerConfig {
+        map_mode,
         sock_path: folder.path().join("sock"),
         server_info_path: folder.path().join("info"),
         read_ahead: subject.sidecar.batch_size,
@@ -183,8 +216,9 @@ fn serve(subject: &'static Subject) -> Channel {
     };
     let sock = config.sock_path.clone();
     let policy = subject.sidecar.policy.clone();
-    let handler = Arc::clone(&subject.sidecar.handler);
-    let server = Server::new(handler, config, move |id, _| policy.unanswered(id));
+    let server = Server::new(subject.sidecar.mapper(), config, move |id, _| {
+        policy.unanswered(id)
+    });
     runtime().spawn(server.serve(CancellationToken::new()));
     runtime().block_on(async {
         loop {

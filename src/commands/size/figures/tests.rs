@@ -54,6 +54,9 @@ fn a_thousand_frames_of_512_squared_with_one_device_by_hand() {
     // 0.5 × 1.25 is less than 1.
     assert_eq!(sizing.pipeline_depth, 1);
     assert_eq!(sizing.read_batch_size, 16);
+    // 2 × 16; twice the frames of these, and the results of 16.
+    assert_eq!(sizing.concurrency, 32);
+    assert_eq!(sizing.numa_bytes, 2 * 32 * 524_288 + 16 * 2 * 16_512);
     // 2 slots × 8 frames × 3 tensors × 512² × 4 bytes.
     assert_eq!(sizing.slots_bytes, 50_331_648);
     assert_eq!(sizing.answer_bytes, 16 * 2 * 16_512);

@@ -11,7 +11,8 @@ use numaflow::proto::map::map_response::Result as Message;
 use numaflow::proto::map::{MapRequest, MapResponse};
 use numaflow::shared::DROP;
 
-use crate::vertex::client::{DriverError, duplex};
+use super::Answered;
+use crate::vertex::client::{DriverError, MapMode, duplex};
 
 /// The responses to one read batch.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,13 @@ impl Answer {
             .flat_map(|message| message.tags.iter().map(String::as_str))
     }
 
+    /// Adds a datum's messages.
+    pub(super) fn add(&mut self, id: String, messages: Vec<Message>) {
+        let place = self.responses.len();
+        self.places.entry(id.clone()).or_insert(place);
+        self.responses.push((id, messages));
+    }
+
     /// Datums answered.
     pub fn len(&self) -> usize {
         self.responses.len()
@@ -56,9 +64,23 @@ impl Answer {
     }
 }
 
-/// The account of a read batch under way.
+/// The answer to one datum of a unary map.
+impl From<Answered> for Answer {
+    fn from(answered: Answered) -> Self {
+        let mut answer = Self {
+            duration: answered.duration,
+            ..Self::default()
+        };
+        answer.add(answered.id, answered.messages);
+        answer
+    }
+}
+
+/// The account of a read batch under way. For a unary map, which has none, it is the datums sent piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct Books {
+    /// No end of transmission comes: the last answer closes the books.
+    is_unary: bool,
     /// By id: datums sent and not answered.
     open: HashMap<String, usize>,
     answer: Answer,
@@ -68,6 +90,14 @@ pub(super) struct Books {
 }
 
 impl Books {
+    /// New ones, for this kind of map.
+    pub(super) fn of(map_mode: MapMode) -> Self {
+        Self {
+            is_unary: map_mode == MapMode::Unary,
+            ..Self::default()
+        }
+    }
+
     /// Whether nothing is sent yet.
     pub(super) fn is_new(&self) -> bool {
         self.began.is_none()
@@ -76,6 +106,12 @@ impl Books {
     /// Our half of the stream is closed: that ends the batch as well.
     pub(super) fn no_more_datums(&mut self) {
         self.complete = true;
+    }
+
+    /// The answer, if a unary map has answered all there is.
+    pub(super) fn close_if_answered(&mut self) -> Option<Answer> {
+        let is_over = self.is_unary && self.complete && self.open.values().all(|open| *open == 0);
+        is_over.then(|| self.close().ok()).flatten()
     }
 
     /// Closes the books at the sidecar's end of transmission, and opens new ones.
@@ -87,7 +123,11 @@ impl Books {
         if !unanswered.is_empty() {
             return Err(DriverError::Missing { unanswered });
         }
-        let books = std::mem::take(self);
+        let new = Self {
+            is_unary: self.is_unary,
+            ..Self::default()
+        };
+        let books = std::mem::replace(self, new);
         let duration = books.began.map(|began| began.elapsed()).unwrap_or_default();
         Ok(Answer {
             duration,
@@ -126,10 +166,8 @@ impl duplex::Books<MapRequest, MapResponse> for Books {
             Some(_) if results.is_empty() => return Err(DriverError::Empty { id }),
             Some(open) => *open -= 1,
         }
-        let place = self.answer.responses.len();
-        self.answer.places.entry(id.clone()).or_insert(place);
-        self.answer.responses.push((id, results));
-        Ok(None)
+        self.answer.add(id, results);
+        Ok(self.close_if_answered())
     }
 
     fn ended(&self) -> DriverError {

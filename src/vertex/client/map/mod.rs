@@ -1,10 +1,13 @@
-//! The client of a batch map: one read batch after another on one `MapFn` stream.
+//! The client of a map, on one `MapFn` stream.
 //!
-//! Each datum must be answered exactly once, with at least one message, before the end of transmission, and nothing may
-//! follow that.
+//! Of a batch map: one read batch after another. Each datum must be answered exactly once, with at least one message, before
+//! the end of transmission, and nothing may follow that. Of a unary map: datum after datum, a number of them in flight. Each
+//! must be answered exactly once, with at least one message, and nothing else may come.
 
 /// What came back for one read batch, and the books kept until it is whole.
 mod answer;
+/// The datums in flight of a unary map.
+mod unary;
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,8 +22,13 @@ use tonic::transport::Channel;
 use super::datum::end_of_transmission;
 use super::duplex::{self, Books as _};
 use super::{Datum, DriverError, MAX_MESSAGE_SIZE, dial, ready};
+use crate::vertex::MapMode;
 pub use answer::Answer;
 use answer::Books;
+pub use unary::Answered;
+
+/// Numaflow's default `limits.concurrency`: that of `limits.readBatchSize`.
+const CONCURRENCY: usize = 500;
 
 /// What a driver is at when nothing is under way.
 const BETWEEN: &str = "between two read batches";
@@ -28,33 +36,36 @@ const BETWEEN: &str = "between two read batches";
 /// One `MapFn` stream to a sidecar. Dropped, it hangs up, as a numa container that is killed does.
 #[derive(Debug)]
 pub struct Driver {
+    map_mode: MapMode,
     client: MapClient<Channel>,
     /// `None` once our half of the stream is closed.
     requests: Option<mpsc::Sender<MapRequest>>,
     responses: Streaming<MapResponse>,
     books: Books,
+    /// Datums in flight of a unary map at most.
+    concurrency: usize,
     /// A promise was broken: what comes next on the stream means nothing.
     broken: bool,
 }
 
 impl Driver {
-    /// Connects, checks that the sidecar is ready, opens a stream and shakes hands.
+    /// Connects to a map of this kind, checks that it is ready, opens a stream and shakes hands.
     ///
     /// # Errors
     /// When no process listens, the sidecar is not ready, or the handshake is not echoed.
-    pub async fn connect(sock: &Path) -> Result<Self, DriverError> {
+    pub async fn connect(sock: &Path, map_mode: MapMode) -> Result<Self, DriverError> {
         let channel = dial(sock).await?;
         let mut client = MapClient::new(channel.clone());
         let reply = client.is_ready(()).await;
         ready::check(reply.map(|reply| reply.into_inner().ready), sock)?;
-        Self::over(channel).await
+        Self::over(channel, map_mode).await
     }
 
     /// Opens a stream on a connection and shakes hands.
     ///
     /// # Errors
     /// When the stream is refused or the handshake is not echoed.
-    pub async fn over(channel: Channel) -> Result<Self, DriverError> {
+    pub async fn over(channel: Channel, map_mode: MapMode) -> Result<Self, DriverError> {
         let mut client = MapClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_SIZE)
             .max_encoding_message_size(MAX_MESSAGE_SIZE);
@@ -74,16 +85,18 @@ impl Driver {
         })
         .await?;
         Ok(Self {
+            map_mode,
             client,
             requests: Some(requests),
             responses,
-            books: Books::default(),
+            books: Books::of(map_mode),
+            concurrency: CONCURRENCY,
             broken: false,
         })
     }
 
     /// Waits for a sidecar to come up as numa does, then connects: the server-info file must be
-    /// whole and ask for a batch map over a Unix socket, then the socket must answer "ready".
+    /// whole and name the kind of map and a Unix socket, then the socket must answer "ready".
     ///
     /// # Errors
     /// At once when the server-info file says what numa would refuse, or the handshake is not echoed;
@@ -93,8 +106,22 @@ impl Driver {
         sock: &Path,
         timeout: Duration,
     ) -> Result<Self, DriverError> {
-        let connect = || Self::connect(sock);
+        let connect = |map_mode| Self::connect(sock, map_mode);
         ready::wait(server_info, ready::Kind::Map, timeout, connect).await
+    }
+
+    /// The kind of map.
+    pub fn map_mode(&self) -> MapMode {
+        self.map_mode
+    }
+
+    /// With so many datums in flight at most, if it is a unary map: `limits.concurrency`.
+    #[must_use]
+    pub fn with_concurrency(self, concurrency: usize) -> Self {
+        Self {
+            concurrency: concurrency.max(1),
+            ..self
+        }
     }
 
     /// Whether the sidecar says it is ready.
@@ -110,6 +137,8 @@ impl Driver {
     /// transmission when it ends; receives meanwhile; returns when the sidecar's end of transmission
     /// is here. Dropped before that, it leaves the batch open; a further call goes on with it.
     ///
+    /// A unary map has no end of transmission: it returns when the last datum is answered.
+    ///
     /// # Errors
     /// When a datum is answered not at all, twice, or by an empty list; when an unknown id is
     /// answered; when the stream breaks. The driver is of no use after that.
@@ -117,10 +146,38 @@ impl Driver {
     where
         S: Stream<Item = Datum>,
     {
+        if self.map_mode == MapMode::Unary {
+            let mut answer = Answer::default();
+            answer.duration = self
+                .stream(datums, |one| answer.add(one.id, one.messages))
+                .await?;
+            return Ok(answer);
+        }
         self.usable()?;
         let settled = self.exchange(datums).await;
         self.broken = settled.is_err();
         settled
+    }
+
+    /// To a unary map: sends the datums as the stream yields them, a number of them in flight at most, and hands over each
+    /// answer as it comes. Returns the time from the first datum to the last answer.
+    ///
+    /// # Errors
+    /// As [`Driver::call`].
+    pub async fn stream<S>(
+        &mut self,
+        datums: S,
+        take: impl FnMut(Answered),
+    ) -> Result<Duration, DriverError>
+    where
+        S: Stream<Item = Datum>,
+    {
+        self.usable()?;
+        let requests = self.requests.as_ref().ok_or(DriverError::Closed)?;
+        let (responses, most) = (&mut self.responses, self.concurrency);
+        let streamed = unary::exchange(requests, responses, most, datums, take).await;
+        self.broken = streamed.is_err();
+        streamed
     }
 
     /// Sends one datum and nothing else.
@@ -131,11 +188,15 @@ impl Driver {
         self.send_request(datum.into()).await
     }
 
-    /// Ends the read batch that [`Driver::send_datum`] began.
+    /// Ends the read batch that [`Driver::send_datum`] began. A unary map is sent nothing: it has no end of transmission.
     ///
     /// # Errors
     /// When the sidecar has ended the stream.
     pub async fn end_of_transmission(&mut self) -> Result<(), DriverError> {
+        if self.map_mode == MapMode::Unary {
+            self.books.no_more_datums();
+            return Ok(());
+        }
         self.send_request(end_of_transmission()).await
     }
 
@@ -158,6 +219,9 @@ impl Driver {
     /// As [`Driver::call`].
     pub async fn answer(&mut self) -> Result<Answer, DriverError> {
         self.usable()?;
+        if let Some(answer) = self.books.close_if_answered() {
+            return Ok(answer);
+        }
         let settled = loop {
             match duplex::receive(&mut self.responses, &mut self.books).await {
                 Ok(None) => {}

@@ -1,0 +1,64 @@
+//! Why a map vertex stops.
+
+use crate::config::ConfigError;
+use crate::config::fitting::FitError;
+use crate::vertex::ServerError;
+use std::net::SocketAddr;
+
+/// Why the sidecar stopped, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A setting does not fit the model.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The model cannot be served.
+    #[error(transparent)]
+    Fit(FitError),
+    /// The socket could not be served.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The last lane was lost.
+    #[error("the last lane is lost and cannot be replaced; a restart of the container is needed")]
+    DeviceLost,
+    /// `--on-failure abort`.
+    #[error("frames failed and --on-failure is abort")]
+    Aborted,
+    /// The HTTP server cannot listen.
+    #[error(
+        "cannot serve metrics on {address}: {source}; choose another address with --http-address, or off"
+    )]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The operating system refused something.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A task ended unexpectedly: a defect.
+    #[error("loading the model broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl From<FitError> for AppError {
+    fn from(error: FitError) -> Self {
+        match error {
+            FitError::Config(error) => Self::Config(error),
+            other => Self::Fit(other),
+        }
+    }
+}
+
+impl AppError {
+    /// Whether a flag is wrong. The exit code is then 64.
+    #[must_use]
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
