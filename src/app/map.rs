@@ -23,9 +23,7 @@ use crate::status::Status;
 use crate::status::http;
 use crate::telemetry::newest::Newest;
 use crate::telemetry::setting::Setting;
-use crate::vertex::map::{
-    Answers, MapMode, Mapped, Mapper, Server, ServerConfig, Why,
-};
+use crate::vertex::map::{Answers, MapMode, Mapped, Mapper, Server, ServerConfig, Why};
 use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use std::time::Duration;

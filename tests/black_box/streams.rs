@@ -3,6 +3,14 @@
 use crate::black_box::common::{
     Host, MODES, SIM, assert_result, call, eventually, good, result, values,
 };
+use beamflow::vertex::client::pipeline::{
+    Address, Datums, Intake, Outlet, Pipeline, Settings, Until,
+};
+use beamflow::vertex::client::{Datum, Verdict};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn a_stalled_stream_delays_no_other_stream() {
@@ -22,6 +30,40 @@ async fn a_stalled_stream_delays_no_other_stream() {
         (0..3).for_each(|k| assert_result(&answer, k));
         host.stop().await;
     }
+}
+
+/// As a MonoVertex with NUMAFLOW_READ_AHEAD drives it: the datums of several read batches are in flight together, and no read
+/// batch is a barrier.
+#[tokio::test]
+async fn read_batches_follow_each_other_through_a_stream_without_a_gap() {
+    const FRAMES: usize = 1_000;
+    let model = format!("{SIM},error-every=50");
+    let host = Host::start(&["--mode", "streaming", "--model-path", &model]).await;
+    let map = Address::new(&host.sock, &host.server_info);
+    let settings = Settings {
+        read_batch: 16,
+        read_timeout: Duration::from_millis(20),
+        read_ahead: 4,
+        until: Until::Idle,
+        ..Settings::default()
+    };
+    let results = Arc::new(Mutex::new(Vec::new()));
+    let written = Arc::clone(&results);
+    let sink = Outlet::memory(move |output: &Datum| {
+        let k: usize = output.headers["x-txn-id"].parse().unwrap();
+        assert_eq!(values(&output.value), result(0, k));
+        written.lock().push(k);
+        Verdict::Written
+    });
+    let datum = |k| good(k).with_header("x-txn-id", k.to_string());
+    let frames = Datums::of((0..FRAMES).map(datum));
+    let mut pipeline = Pipeline::new(settings, Intake::Memory(frames), sink).with_map(map);
+    let report = pipeline.run(&CancellationToken::new()).await.unwrap();
+    assert!(report.is_balanced(), "{report:?}");
+    let mut results = results.lock().clone();
+    results.sort_unstable();
+    assert!(results.into_iter().eq(0..FRAMES));
+    host.stop().await;
 }
 
 /// On SIGTERM a stream is not read any further. What has come is answered, then the stream ends.

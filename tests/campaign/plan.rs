@@ -25,7 +25,7 @@ pub enum Incident {
 }
 
 /// The modes of the sidecar.
-pub const MODES: [&str; 3] = ["sequential", "concurrent", "pipelined"];
+pub const MODES: [&str; 4] = ["sequential", "concurrent", "pipelined", "streaming"];
 
 /// See the module documentation.
 pub struct Plan {
@@ -112,7 +112,7 @@ impl Plan {
 
     /// The flags of a sidecar's life: a mode, batch settings, and a device with every kind of fault.
     pub fn flags(&mut self) -> Vec<String> {
-        let chosen = MODES[number(&mut self.lives, 0, 2) as usize];
+        let chosen = MODES[number(&mut self.lives, 0, MODES.len() as u64 - 1) as usize];
         let mode = self.only.unwrap_or(chosen);
         let model = format!(
             "sim:size=4x4,devices=3,error-every={},panic={},lost={},hang={},hang-time=1s,device-lost={}",

@@ -1,4 +1,5 @@
-use super::rig::{By, Numbers, Program, Rig, finish, number_of, settings};
+use super::rig::{AtOnce, By, Numbers, Program, Rig, finish, number_of, settings};
+use beamflow::vertex::MapMode;
 use beamflow::vertex::client::pipeline::{Report, Settings, Until};
 use numaflow::batchmap::Message;
 use numaflow::sink::{Response, SinkRequest};
@@ -30,16 +31,18 @@ type Told = mpsc::UnboundedSender<Part>;
 /// The programs, and what they saw.
 struct Stage {
     rig: Rig,
+    map_mode: MapMode,
     source: Numbers,
     written: Arc<Mutex<BTreeSet<u64>>>,
     tell: Told,
 }
 
 impl Stage {
-    fn new() -> (Self, mpsc::UnboundedReceiver<Part>) {
+    fn new(map_mode: MapMode) -> (Self, mpsc::UnboundedReceiver<Part>) {
         let (tell, told) = mpsc::unbounded_channel();
         let stage = Self {
             rig: Rig::new(),
+            map_mode,
             source: Numbers::new(MESSAGES - LAST),
             written: Arc::default(),
             tell,
@@ -58,10 +61,13 @@ impl Stage {
         let tell = self.tell.clone();
         match part {
             Part::Source | Part::Numa => self.rig.source_host(&self.source),
-            Part::Map => self.rig.map(By(move |datum: &numaflow::batchmap::Datum| {
-                let _ = tell.send(Part::Map);
-                vec![Message::new(datum.value.clone())]
-            })),
+            Part::Map => {
+                let echo = AtOnce(move |datum: &numaflow::batchmap::Datum| {
+                    let _ = tell.send(Part::Map);
+                    vec![Message::new(datum.value.clone())]
+                });
+                self.rig.map_as(self.map_mode, echo)
+            }
             Part::Sink => {
                 let written = Arc::clone(&self.written);
                 let sink = By(move |request: &SinkRequest| {
@@ -96,9 +102,9 @@ async fn seen(told: &mut mpsc::UnboundedReceiver<Part>, count: u64) {
 }
 
 /// One run in which a part is killed at a random point, and started again.
-async fn kill(part: Part, seed: u64) {
+async fn kill(part: Part, map_mode: MapMode, seed: u64) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    let (stage, mut told) = Stage::new();
+    let (stage, mut told) = Stage::new(map_mode);
     let mut source = stage.start(Part::Source);
     let mut map = stage.start(Part::Map);
     let mut sink = stage.start(Part::Sink);
@@ -109,7 +115,7 @@ async fn kill(part: Part, seed: u64) {
         ..settings()
     };
     let at = 1 + chance.next_u64() % (MESSAGES - LAST - 1);
-    let context = format!("{part:?}, seed {seed}, at {at}");
+    let context = format!("{part:?}, {map_mode:?}, seed {seed}, at {at}");
     let mut pipeline = stage.rig.pipeline(settings);
     let stop = CancellationToken::new();
     if part == Part::Numa {
@@ -162,7 +168,9 @@ async fn kill(part: Part, seed: u64) {
 async fn nothing_is_lost_when_a_part_is_killed() {
     for seed in 0..4 {
         for part in [Part::Source, Part::Map, Part::Sink] {
-            kill(part, seed).await;
+            for map_mode in [MapMode::Batch, MapMode::Unary] {
+                kill(part, map_mode, seed).await;
+            }
         }
     }
 }
@@ -170,14 +178,16 @@ async fn nothing_is_lost_when_a_part_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_numa_is_killed() {
     for seed in 10..14 {
-        kill(Part::Numa, seed).await;
+        for map_mode in [MapMode::Batch, MapMode::Unary] {
+            kill(Part::Numa, map_mode, seed).await;
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_restarts_a_lost_part_is_named_and_its_batch_nacked() {
     for (part, name) in [(Part::Map, "map: "), (Part::Sink, "sink: ")] {
-        let (stage, mut told) = Stage::new();
+        let (stage, mut told) = Stage::new(MapMode::Batch);
         let _source = stage.start(Part::Source);
         let map = stage.start(Part::Map);
         let sink = stage.start(Part::Sink);

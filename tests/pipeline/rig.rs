@@ -2,7 +2,7 @@
 //! that it can be killed.
 
 use beamflow::vertex::client::pipeline::{Address, Intake, Outlet, Pipeline, Settings, Until};
-use beamflow::vertex::{self, map};
+use beamflow::vertex::{self, MapMode, map};
 use numaflow::batchmap::{self, BatchMapper, BatchResponse};
 use numaflow::shared::ServerExtras;
 use numaflow::sink::{self, Response, SinkRequest, Sinker};
@@ -196,6 +196,27 @@ impl<F: Fn(&batchmap::Datum) -> Vec<batchmap::Message> + Send + Sync> BatchMappe
     }
 }
 
+/// A map of a closure that answers each datum at once, for a unary map too.
+pub struct AtOnce<F>(pub F);
+
+#[tonic::async_trait]
+impl<F> map::Mapper for AtOnce<F>
+where
+    F: Fn(&batchmap::Datum) -> Vec<batchmap::Message> + Send + Sync + 'static,
+{
+    async fn map(&self, mut datums: mpsc::Receiver<batchmap::Datum>, answers: map::Answers) {
+        while let Some(datum) = datums.recv().await {
+            let message = (self.0)(&datum);
+            let response = BatchResponse {
+                id: datum.id,
+                message,
+            };
+            let notes = Vec::new();
+            let _ = answers.send(vec![map::Mapped { response, notes }]).await;
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl<F: Fn(&SinkRequest) -> Response + Send + Sync> Sinker for By<F> {
     async fn sink(&self, mut input: mpsc::Receiver<SinkRequest>) -> Vec<Response> {
@@ -256,12 +277,18 @@ impl Rig {
         Program::start(|| server.serve(CancellationToken::new()))
     }
 
-    /// Serves a map with our host.
+    /// Serves a batch map with our host.
     pub fn map<H: map::Mapper>(&self, handler: H) -> Program {
+        self.map_as(MapMode::Batch, handler)
+    }
+
+    /// Serves a map with our host.
+    pub fn map_as<H: map::Mapper>(&self, map_mode: MapMode, handler: H) -> Program {
         let Address {
             sock, server_info, ..
         } = self.address("map");
         let config = map::ServerConfig {
+            map_mode,
             sock_path: sock,
             server_info_path: server_info,
             ..map::ServerConfig::default()

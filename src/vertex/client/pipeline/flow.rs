@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream;
 use numaflow::proto::map::map_response;
@@ -22,12 +23,12 @@ use super::calls::{Fate, within};
 use super::ends::{Drain, Tap};
 use super::writing::Writer;
 use super::{Pipeline, Settings, Until};
-use crate::vertex::client::{Answer, Datum, Driver, DriverError, Message, Nack, Offset, sink};
+use crate::vertex::client::{Datum, Driver, DriverError, MapMode, Message, Nack, Offset, sink};
 
 /// What is kept of a message while it is in hand.
-struct Parent {
+pub(super) struct Parent {
     offset: Offset,
-    id: String,
+    pub(super) id: String,
     headers: HashMap<String, String>,
     event_time: Option<Timestamp>,
     metadata: Metadata,
@@ -35,16 +36,16 @@ struct Parent {
 }
 
 /// A read batch.
-struct ReadBatch {
-    messages: Vec<Message>,
-    permit: OwnedSemaphorePermit,
+pub(super) struct ReadBatch {
+    pub(super) messages: Vec<Message>,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// A read batch whose messages are mapped. Each output has the place of its parent.
-struct Mapped {
-    parents: Vec<Parent>,
-    outputs: Vec<(usize, Datum)>,
-    permit: OwnedSemaphorePermit,
+pub(super) struct Mapped {
+    pub(super) parents: Vec<Parent>,
+    pub(super) outputs: Vec<(usize, Datum)>,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 /// A read batch whose outputs are written.
@@ -54,7 +55,7 @@ struct Written {
 }
 
 /// What all stages share.
-struct Life<'a> {
+pub(super) struct Life<'a> {
     settings: &'a Settings,
     books: &'a Mutex<Books>,
     /// One call at a time, as numa has it.
@@ -205,6 +206,9 @@ impl Life<'_> {
         mut from_read: mpsc::Receiver<ReadBatch>,
         to_write: mpsc::Sender<Mapped>,
     ) -> Result<(), DriverError> {
+        if let Some(driver) = driver.as_mut().filter(|d| d.map_mode() == MapMode::Unary) {
+            return super::stream::map_on(self, driver, from_read, to_write).await;
+        }
         while let Some(ReadBatch { messages, permit }) = from_read.recv().await {
             let (mut parents, datums) = part(messages);
             let outputs = match &mut driver {
@@ -213,8 +217,8 @@ impl Life<'_> {
                     let calling = driver.call(stream::iter(datums));
                     let (answer, time) =
                         within(self.settings.patience, "map", "mapping", calling).await?;
-                    self.books.lock().counts.maps.enter(time);
-                    self.outputs(&mut parents, answer)
+                    self.mapped(time);
+                    self.outputs(&mut parents, answer.responses.into_iter().collect())
                 }
             };
             let batch = Mapped {
@@ -242,10 +246,22 @@ impl Life<'_> {
         format!("{}-{id}-{index}", self.settings.vertex)
     }
 
+    /// Counts a read batch that is mapped.
+    pub(super) fn mapped(&self, time: Duration) {
+        self.books.lock().counts.maps.enter(time);
+    }
+
+    /// How long a call may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.patience
+    }
+
     /// The outputs to write, in the order of their parents.
-    fn outputs(&self, parents: &mut [Parent], answer: Answer) -> Vec<(usize, Datum)> {
-        let mut answered: HashMap<String, Vec<map_response::Result>> =
-            answer.responses.into_iter().collect();
+    pub(super) fn outputs(
+        &self,
+        parents: &mut [Parent],
+        mut answered: HashMap<String, Vec<map_response::Result>>,
+    ) -> Vec<(usize, Datum)> {
         let mut outputs = Vec::new();
         let mut dropped = 0;
         for (place, parent) in parents.iter_mut().enumerate() {
@@ -324,7 +340,7 @@ impl Life<'_> {
 }
 
 /// What is kept of messages, and what is sent to the map.
-fn part(messages: Vec<Message>) -> (Vec<Parent>, Vec<Datum>) {
+pub(super) fn part(messages: Vec<Message>) -> (Vec<Parent>, Vec<Datum>) {
     let part = |Message { offset, datum }| {
         let Datum {
             id,

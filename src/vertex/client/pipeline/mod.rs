@@ -17,6 +17,7 @@
 //!   the map gave it.
 //! - A DROP output is not written. A NACK output gives its message back to the source, with its delay.
 //! - A message that arrives while it is in hand is left out.
+//! - A batch map gets a read batch at a time. A unary map gets the datums of all read batches in hand ([`Settings::read_ahead`]).
 //! - Failed messages are sent to the sink again. Numa does so without limit; here the number is bounded ([`Retry`]).
 //! - A source is read, acked and nacked by one task, so an ack waits for the read in progress.
 //! - A read batch is acked when every sink has answered for all of its outputs.
@@ -52,6 +53,8 @@ mod flow;
 mod memory;
 /// Counts and latencies.
 mod report;
+/// The map stage over a unary map.
+mod stream;
 /// One batch of outputs to a sink, with retries.
 mod writing;
 
