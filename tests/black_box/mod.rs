@@ -63,6 +63,9 @@ mod model_files;
 mod mosaic;
 /// Pixels that are no measurements, results that are no numbers, and metadata.
 mod numbers;
+/// `beamflow file-sink` as the onSuccess sink of `beamflow pva-sink`.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+mod on_success;
 /// The status page, in a browser.
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.

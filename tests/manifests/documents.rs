@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The folders for `kubectl apply -k`.
-pub const KUSTOMIZATIONS: [&str; 9] = [
+pub const KUSTOMIZATIONS: [&str; 10] = [
     "k8s/overlays/cpu",
     "k8s/overlays/gpu",
     "k8s/overlays/pva",
@@ -17,6 +17,7 @@ pub const KUSTOMIZATIONS: [&str; 9] = [
     "k8s/overlays/simulated-detector",
     "k8s/monovertex",
     "k8s/monovertex/pva",
+    "k8s/monovertex/pva-files",
     "k8s/monitoring",
 ];
 

@@ -261,7 +261,13 @@ fn prometheus_scrapes_ports_that_exist() {
         .map(|endpoint| endpoint["port"].as_str().unwrap())
         .collect();
     // The ports of map, source and sinks, checked with the containers, and the one that Numaflow gives to numa.
-    let expected = ["beamflow", "beamflow-source", "beamflow-sink", "metrics"];
+    let expected = [
+        "beamflow",
+        "beamflow-source",
+        "beamflow-sink",
+        "beamflow-files",
+        "metrics",
+    ];
     assert_eq!(ports, expected);
     assert!(
         KUSTOMIZATIONS

@@ -58,7 +58,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 pub use datum::Datum;
 pub use error::DriverError;
 pub use map::{Answer, Driver};
-pub use sink::{Sink, Verdict};
+pub use sink::{Replacement, Sink, Verdict};
 pub use source::{Message, Nack, Offset, Source};
 
 /// The largest gRPC message, either way, in bytes: numa's own.

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::books::Books;
 use super::calls::{Fate, within};
 use super::ends::{Drain, Tap};
-use super::writing::Writer;
-use super::{Pipeline, Settings, Until};
+use super::writing::{Part, Writer};
+use super::{Outlet, Pipeline, Settings, Until};
 use crate::vertex::client::{Answer, Datum, Driver, DriverError, Message, Nack, Offset, sink};
 
 /// What is kept of a message while it is in hand.
@@ -79,6 +79,7 @@ pub(super) async fn run(
         map,
         sinks,
         fallback,
+        on_success,
         books,
     } = pipeline;
     // Of a run that was dropped. The source notices that by itself.
@@ -92,15 +93,14 @@ pub(super) async fn run(
     };
     let mut drains = Vec::new();
     for sink in sinks {
-        drains.push(Drain::open(sink).await.map_err(|error| error.of("sink"))?);
+        drains.push(
+            Drain::open(sink)
+                .await
+                .map_err(|error| error.of(Part::Sink.name()))?,
+        );
     }
-    let fallback = match fallback {
-        Some(outlet) => {
-            let drain = Drain::open(outlet).await;
-            Some(drain.map_err(|error| error.of("fallback sink"))?)
-        }
-        None => None,
-    };
+    let fallback = open(fallback, Part::Fallback).await?;
+    let on_success = open(on_success, Part::OnSuccess).await?;
     let life = Life {
         settings,
         books,
@@ -119,6 +119,7 @@ pub(super) async fn run(
         books,
         drains,
         fallback,
+        on_success,
     };
     tokio::join!(
         life.stage(life.read_on(depth, to_map)),
@@ -136,6 +137,15 @@ pub(super) async fn run(
         tracing::debug!(ok = nacking.is_ok(), "What was in hand is given back.");
     }
     Err(error)
+}
+
+/// Connects to a sink that a pipeline may have.
+async fn open(outlet: &mut Option<Outlet>, part: Part) -> Result<Option<Drain<'_>>, DriverError> {
+    let Some(outlet) = outlet else {
+        return Ok(None);
+    };
+    let drain = Drain::open(outlet).await;
+    Ok(Some(drain.map_err(|error| error.of(part.name()))?))
 }
 
 impl Life<'_> {
