@@ -1,6 +1,5 @@
 //! Calls without faults.
 
-use beamflow::vertex::MapMode;
 use beamflow::vertex::client::{Datum, DriverError, dial};
 use futures::FutureExt;
 use numaflow::batchmap::{BatchResponse, Message};
@@ -204,10 +203,10 @@ async fn a_stalled_stream_delays_no_other() {
     })
     .await;
     let channel = dial(&rig.config.sock_path).await.unwrap();
-    let mut stalled = beamflow::vertex::client::Driver::over(channel.clone(), MapMode::Batch)
+    let mut stalled = beamflow::vertex::client::Driver::over(channel.clone())
         .await
         .unwrap();
-    let mut other = beamflow::vertex::client::Driver::over(channel, MapMode::Batch)
+    let mut other = beamflow::vertex::client::Driver::over(channel)
         .await
         .unwrap();
     let mebibytes = |name: &str, count: usize| -> Vec<Datum> {

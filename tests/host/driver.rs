@@ -1,6 +1,5 @@
 //! The driver's checks, tested on a sidecar that breaks the protocol on request.
 
-use beamflow::vertex::MapMode;
 use std::path::Path;
 use std::time::Duration;
 
@@ -71,7 +70,7 @@ impl Scripted {
     async fn connect(self) -> Result<Driver, DriverError> {
         // The directory can be removed: the client is already connected.
         let dir = self.serve();
-        soon(Driver::connect(&dir.path().join("sock"), MapMode::Batch)).await
+        soon(Driver::connect(&dir.path().join("sock"))).await
     }
 
     /// The driver's result for one read batch of `a` and `b`.
@@ -275,7 +274,7 @@ async fn the_driver_refuses_at_once_what_numa_would_refuse() {
 #[tokio::test]
 async fn a_sidecar_that_is_not_there_is_named_with_its_path() {
     let nowhere = Path::new("/nowhere/batchmap.sock");
-    let error = Driver::connect(nowhere, MapMode::Batch).await.unwrap_err();
+    let error = Driver::connect(nowhere).await.unwrap_err();
     assert!(
         error.to_string().contains("/nowhere/batchmap.sock"),
         "{error}"

@@ -1,6 +1,5 @@
 //! Start, shutdown, the socket and the server-info file.
 
-use beamflow::vertex::MapMode;
 use std::os::unix::net::UnixListener;
 
 use beamflow::vertex::client::{Driver, DriverError, dial};
@@ -50,12 +49,12 @@ async fn a_draining_sidecar_is_not_ready_and_opens_no_stream() {
     assert!(driver.is_ready().await.unwrap());
     rig.shutdown.cancel();
     assert!(!soon(driver.is_ready()).await.unwrap(), "same connection");
-    match soon(Driver::connect(&rig.config.sock_path, MapMode::Batch)).await {
+    match soon(Driver::connect(&rig.config.sock_path)).await {
         Err(DriverError::NotReady { .. }) => {}
         other => panic!("on a new connection: {other:?}"),
     }
     let channel = dial(&rig.config.sock_path).await.unwrap();
-    match soon(Driver::over(channel, MapMode::Batch)).await {
+    match soon(Driver::over(channel)).await {
         Err(DriverError::Status { status, .. }) => assert_eq!(status.code(), Code::Unavailable),
         other => panic!("{other:?}"),
     }

@@ -111,7 +111,7 @@ impl Sink {
         sock: &Path,
         timeout: Duration,
     ) -> Result<Self, DriverError> {
-        let connect = |_| Self::connect(sock);
+        let connect = || Self::connect(sock);
         ready::wait(server_info, ready::Kind::Sink, timeout, connect).await
     }
 

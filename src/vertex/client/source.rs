@@ -132,7 +132,7 @@ impl Source {
         sock: &Path,
         timeout: Duration,
     ) -> Result<Self, DriverError> {
-        let connect = |_| Self::connect(sock);
+        let connect = || Self::connect(sock);
         ready::wait(server_info, ready::Kind::Source, timeout, connect).await
     }
 
