@@ -8,12 +8,16 @@
 pub mod containers;
 /// Manifests, as files and rendered.
 pub mod documents;
+/// Faults that no schema finds.
+pub mod faults;
 /// The sink for files.
 mod file_sink;
 /// The operations guide.
 mod guide;
 /// The Dockerfile and the files that it copies.
 mod image;
+/// Other images, components, sites: what kustomize makes of them.
+mod kustomize;
 /// Dashboard, alerts, PodMonitors.
 mod monitoring;
 /// Vertices, edges, buffers.
