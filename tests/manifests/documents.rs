@@ -8,13 +8,19 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The folders for `kubectl apply -k`.
-pub const KUSTOMIZATIONS: [&str; 10] = [
+pub const KUSTOMIZATIONS: [&str; 16] = [
+    "k8s/jobs/bench-engine",
+    "k8s/jobs/prebuild-engine",
     "k8s/overlays/cpu",
     "k8s/overlays/gpu",
+    "k8s/overlays/ha-buffer",
+    "k8s/overlays/laptop",
     "k8s/overlays/pva",
     "k8s/overlays/pva-cpu",
     "k8s/overlays/pva-files",
+    "k8s/overlays/restricted",
     "k8s/overlays/simulated-detector",
+    "k8s/overlays/site-example",
     "k8s/monovertex",
     "k8s/monovertex/pva",
     "k8s/monovertex/pva-files",

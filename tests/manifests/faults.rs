@@ -15,7 +15,7 @@ const FRAME: u64 = 256 << 10;
 const NUMA_ENDS: f64 = 20.0;
 
 /// What is wrong, in words.
-type Check = fn(&[Document]) -> Vec<String>;
+pub type Check = fn(&[Document]) -> Vec<String>;
 
 fn of_kind<'a>(documents: &'a [Document], kind: &'a str) -> impl Iterator<Item = &'a Value> {
     documents
@@ -223,7 +223,7 @@ fn ports_twice(documents: &[Document]) -> Vec<String> {
 }
 
 /// Each check, an example that it must find a fault in, and words of what it says then.
-const CHECKS: [(Check, &str, &str); 15] = [
+pub const CHECKS: [(Check, &str, &str); 15] = [
     (
         unscaled,
         "{kind: Pipeline, spec: {vertices: [{name: results, sink: {}}]}}",

@@ -1,7 +1,7 @@
 //! Overlays that sites make: other images and tags, each component by itself.
 
 use crate::manifests::containers::containers;
-use crate::manifests::documents::{Document, KUSTOMIZATIONS, parse, root};
+use crate::manifests::documents::{Document, KUSTOMIZATIONS, parse, rendered, root};
 use crate::manifests::image::copy;
 use beamflow_needs::needs;
 use std::process::Command;
@@ -28,7 +28,12 @@ pub fn site(overlay: &str) -> Vec<Document> {
 #[test]
 fn one_place_changes_registry_and_tag_of_every_container() {
     let mut changed = 0;
-    for folder in KUSTOMIZATIONS.iter().filter(|f| **f != "k8s/monitoring") {
+    // One has no containers, and one has its own registry.
+    let others = ["k8s/monitoring", "k8s/overlays/site-example"];
+    for folder in KUSTOMIZATIONS
+        .iter()
+        .filter(|folder| !others.contains(folder))
+    {
         let flavours = ["", "-tensorrt-rtx"].map(|flavour| {
             format!("  - {{name: beamflow{flavour}, newName: registry.example.org/line/beamflow{flavour}, newTag: v7}}\n")
         });
@@ -50,4 +55,10 @@ fn one_place_changes_registry_and_tag_of_every_container() {
         }
     }
     assert!(changed > 20, "only {changed} containers were found");
+    for document in rendered(others[1]) {
+        for container in containers(&document) {
+            let image = container.spec["image"].as_str().unwrap();
+            assert!(image.starts_with("registry.example.org/"), "{image}");
+        }
+    }
 }

@@ -4,6 +4,8 @@
 //! Where a recent `kubectl` is available, each overlay is rendered and gets the same checks. Where `promtool`
 //! is available, alerts are tested on synthetic series. Tests that need a missing tool are ignored.
 
+/// Each component on what it is for.
+mod components;
 /// The containers that run beamflow: flags, settings, security.
 pub mod containers;
 /// Manifests, as files and rendered.

@@ -180,7 +180,8 @@ fn the_buffer_has_room_for_all_that_may_queue() {
 fn every_claim_of_a_volume_is_in_the_same_place_as_its_user() {
     let mut places = vec!["pipeline.yaml"];
     places.extend(documents::KUSTOMIZATIONS);
-    for document in documents::all() {
+    // A job uses the volume of the pipeline.
+    for document in documents::all().iter().filter(|d| d.kind() != "Job") {
         for vertex in vertices(document) {
             for volume in vertex["volumes"].as_array().into_iter().flatten() {
                 let claim = &volume["persistentVolumeClaim"]["claimName"];
