@@ -28,5 +28,7 @@ mod pipelines;
 pub mod pva;
 /// The sink for viewers, and the live mosaic.
 mod pva_sink;
+/// The cluster on a laptop.
+mod quick_start;
 /// Numaflow's CRD schemas.
 mod schemas;
