@@ -40,6 +40,9 @@ mod file_sink_kills;
 mod folders;
 /// Missing frame numbers.
 mod gaps;
+/// p4p's gateway between `beamflow pva-sink` and viewers.
+#[cfg(feature = "pva")]
+mod gateway;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
 /// `beamflow simulate-ioc`, and clients of pvAccess.

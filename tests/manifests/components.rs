@@ -1,7 +1,7 @@
 //! Each component by itself, on an overlay that it is for, and what some of them promise.
 
 use crate::manifests::containers::{containers, vertices};
-use crate::manifests::documents::{Document, files, parse, rendered};
+use crate::manifests::documents::{Document, files, parse, read, rendered};
 use crate::manifests::faults::CHECKS;
 use crate::manifests::kustomize::site;
 use crate::manifests::pva::{named, runs};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The component, what it is for, and the components before it.
-const USES: [(&str, &str, &[&str]); 37] = [
+const USES: [(&str, &str, &[&str]); 39] = [
     ("compression", "overlays/cpu", &[]),
     ("config-map", "overlays/cpu", &[]),
     ("config-map", "monovertex", &[]),
@@ -39,6 +39,8 @@ const USES: [(&str, &str, &[&str]); 37] = [
     ("model-s3", "monovertex", &[]),
     ("network-policy", "overlays/cpu", &[]),
     ("pdb", "overlays/cpu", &[]),
+    ("pva-gateway", "overlays/cpu", &["pva-sink"]),
+    ("pva-gateway", "monovertex/base", &["pva-sink"]),
     ("pva-multus", "overlays/cpu", &["pva-source"]),
     ("pva-multus", "monovertex/base", &["pva-source"]),
     ("pva-sink", "overlays/cpu", &[]),
@@ -239,6 +241,31 @@ fn both_containers_have_the_gpu_that_is_shared_or_claimed() {
                 assert_eq!(resources["limits"]["nvidia.com/gpu.shared"], 1);
             }
         }
+    }
+}
+
+/// One pod of a node can have a port.
+#[needs(kubectl)]
+#[test]
+fn the_gateway_has_the_ports_of_the_node_and_the_sink_has_none() {
+    for folder in ["overlays/cpu", "monovertex/base"] {
+        let documents = with("pva-gateway", folder, &["pva-sink"]);
+        let sink = documents.iter().find_map(|d| runs(d, "pva-sink")).unwrap();
+        let mut ports = sink.spec["ports"].as_array().unwrap().iter();
+        assert!(ports.all(|port| port["hostPort"].is_null()), "{folder}");
+        let pod = &named(&documents, "Deployment", "pva-gateway")["spec"]["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], true);
+        // The release that the tests run it with.
+        let image = pod["containers"][0]["image"].as_str().unwrap();
+        let release = image.strip_prefix("p4p-gateway:").unwrap();
+        assert!(read("scripts/pva-peers.sh").contains(&format!("p4p=={release} ")));
+        let config = pod["volumes"][0]["configMap"]["name"].as_str().unwrap();
+        let config = &named(&documents, "ConfigMap", config)["data"]["gateway.conf"];
+        let config: Value = serde_json::from_str(config.as_str().unwrap()).unwrap();
+        // The sink's Service.
+        let service = named(&documents, "Service", "pva-sink");
+        let server = format!("pva-sink:{}", service["spec"]["ports"][0]["port"]);
+        assert_eq!(config["clients"][0]["EPICS_PVA_NAME_SERVERS"], server);
     }
 }
 
