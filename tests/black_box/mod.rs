@@ -40,6 +40,9 @@ mod file_sink_kills;
 mod folders;
 /// Missing frame numbers.
 mod gaps;
+/// p4p's gateway between `beamflow pva-sink` and viewers.
+#[cfg(feature = "pva")]
+mod gateway;
 /// Results do not depend on mode, depth, batch, neighbours or position.
 mod identical;
 /// `beamflow simulate-ioc`, and clients of pvAccess.
@@ -63,6 +66,9 @@ mod model_files;
 mod mosaic;
 /// Pixels that are no measurements, results that are no numbers, and metadata.
 mod numbers;
+/// `beamflow file-sink` as the onSuccess sink of `beamflow pva-sink`.
+#[cfg(all(feature = "pva", feature = "hdf5"))]
+mod on_success;
 /// The status page, in a browser.
 mod page;
 /// Exit codes, one-line mistakes, signals, files, commands.

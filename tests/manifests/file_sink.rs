@@ -16,26 +16,34 @@ const OPEN: usize = 2;
 /// The largest result that the memory limit is for: 512 × 512 float32.
 const RESULT: usize = 1 << 20;
 
-/// The overlay with the component.
-const FORM: &str = "k8s/overlays/pva-files";
+/// The folders with the component, and the kind of what it belongs to.
+const PIPELINE: (&str, &str) = ("k8s/overlays/pva-files", "Pipeline");
+const MONO_VERTEX: (&str, &str) = ("k8s/monovertex/pva-files", "MonoVertex");
 
-/// The pipeline of the overlay, and all its documents.
-fn form(check: impl FnOnce(&[Document], &Document, &Container<'_>)) {
-    let documents = rendered(FORM);
-    let pipeline = documents.iter().find(|d| d.kind() == "Pipeline").unwrap();
-    check(&documents, pipeline, &runs(pipeline, "file-sink").unwrap());
+/// A folder's documents, the one with the sink, and the sink.
+fn of((folder, kind): (&str, &str), check: impl FnOnce(&[Document], &Document, &Container<'_>)) {
+    let documents = rendered(folder);
+    let document = documents.iter().find(|d| d.kind() == kind).unwrap();
+    check(&documents, document, &runs(document, "file-sink").unwrap());
+}
+
+/// Both forms.
+fn each_form(mut check: impl FnMut(&[Document], &Document, &Container<'_>)) {
+    of(PIPELINE, &mut check);
+    of(MONO_VERTEX, &mut check);
 }
 
 #[needs(kubectl)]
 #[test]
 fn files_are_written_to_the_volume() {
-    form(|documents, _, sink| {
+    each_form(|documents, _, sink| {
         assert_eq!(sink.variable("FILE_FOLDER"), Some("/data"));
         let mount = json!([{"name": "files", "mountPath": "/data"}]);
         assert_eq!(sink.spec["volumeMounts"], mount);
         let claim = json!({"claimName": "beamflow-files"});
-        let volumes = json!([{"name": "files", "persistentVolumeClaim": claim}]);
-        assert_eq!(sink.vertex["volumes"], volumes);
+        let volume = json!({"name": "files", "persistentVolumeClaim": claim});
+        let volumes = sink.vertex["volumes"].as_array().unwrap();
+        assert!(volumes.contains(&volume), "{}", sink.place);
         let claim = &named(documents, "PersistentVolumeClaim", "beamflow-files")["spec"];
         // The class is the cluster's, until the user names one.
         assert!(claim["storageClassName"].is_null());
@@ -45,14 +53,13 @@ fn files_are_written_to_the_volume() {
 #[needs(kubectl)]
 #[test]
 fn one_file_sink_writes_to_the_folder_and_a_failed_write_waits() {
-    form(|_, pipeline, sink| {
-        assert_eq!(sink.vertex["name"], "files");
+    each_form(|_, document, sink| {
         assert_eq!(sink.vertex["scale"], json!({"min": 1, "max": 1}));
         let backoff = &sink.vertex["sink"]["retryStrategy"]["backoff"];
         assert_eq!(backoff["interval"], "1s");
         // Results are never given up: Numaflow's default is to retry.
         assert!(sink.vertex["sink"]["retryStrategy"]["onFailure"].is_null());
-        let sinks = containers(pipeline).into_iter();
+        let sinks = containers(document).into_iter();
         let sinks = sinks.filter(|one| one.command() == Some("file-sink"));
         assert_eq!(sinks.count(), 1);
     });
@@ -61,7 +68,8 @@ fn one_file_sink_writes_to_the_folder_and_a_failed_write_waits() {
 #[needs(kubectl)]
 #[test]
 fn the_file_sink_gets_what_the_viewers_get() {
-    form(|_, pipeline, sink| {
+    of(PIPELINE, |_, pipeline, sink| {
+        assert_eq!(sink.vertex["name"], "files");
         let into = |name: &Value| -> Vec<_> {
             let all = edges(pipeline).iter().filter(|edge| edge["to"] == *name);
             all.map(|edge| (&edge["from"], &edge["conditions"]))
@@ -82,11 +90,33 @@ fn the_file_sink_gets_what_the_viewers_get() {
     });
 }
 
+/// Numa gives it what `pva-sink` answers so, and connects where the program listens by itself. In a pipeline there is no such
+/// sink, and numa would end.
+#[needs(kubectl)]
+#[test]
+fn in_a_mono_vertex_the_file_sink_gets_what_the_viewers_got() {
+    each_form(|_, document, sink| {
+        let is_mono_vertex = document.kind() == "MonoVertex";
+        let viewers = runs(document, "pva-sink").unwrap();
+        let passes_on = viewers.variable("PVA_ON_SUCCESS");
+        assert_eq!(passes_on, is_mono_vertex.then_some("true"));
+        let on_success = &sink.vertex["sink"]["onSuccess"];
+        assert_eq!(on_success.is_object(), is_mono_vertex);
+        if is_mono_vertex {
+            assert_eq!(&on_success["udsink"]["container"], sink.spec);
+            assert_eq!(&sink.vertex["sink"]["udsink"]["container"], viewers.spec);
+        }
+        for name in ["FILE_SOCK_PATH", "FILE_SERVER_INFO_PATH"] {
+            assert_eq!(sink.variable(name), None);
+        }
+    });
+}
+
 /// The overlay has everything of the one without files, unchanged.
 #[needs(kubectl)]
 #[test]
 fn the_component_adds_a_vertex_an_edge_a_volume_and_a_policy() {
-    let (mut with, without) = (rendered(FORM), rendered("k8s/overlays/pva"));
+    let (mut with, without) = (rendered(PIPELINE.0), rendered("k8s/overlays/pva"));
     let is_added = |kind: &str, name: &Value| {
         let added = [
             ("PersistentVolumeClaim", "beamflow-files"),
@@ -114,7 +144,7 @@ fn the_component_adds_a_vertex_an_edge_a_volume_and_a_policy() {
 #[needs(kubectl)]
 #[test]
 fn the_file_sinks_memory_fits_the_rows_of_its_files_and_a_read_batch() {
-    form(|_, _, sink| {
+    each_form(|_, _, sink| {
         let frames: usize = sink
             .variable("FILE_FRAMES_PER_FILE")
             .unwrap()
@@ -142,12 +172,13 @@ fn the_file_sinks_memory_fits_the_rows_of_its_files_and_a_read_batch() {
 #[needs(kubectl)]
 #[test]
 fn the_file_sink_serves_http_on_the_scraped_port() {
-    form(|_, pipeline, sink| {
-        let ports = json!([{"name": "beamflow-sink", "containerPort": 9103}]);
+    each_form(|_, document, sink| {
+        // A name of its own: in a MonoVertex both sinks are in one pod.
+        let ports = json!([{"name": "beamflow-files", "containerPort": 9103}]);
         assert_eq!(sink.spec["ports"], ports);
         assert_eq!(sink.variable("FILE_HTTP_ADDRESS"), Some("[::]:9103"));
         assert_eq!(sink.variable("LOG_FORMAT"), Some("json"));
-        let viewers = runs(pipeline, "pva-sink").unwrap();
+        let viewers = runs(document, "pva-sink").unwrap();
         assert_eq!(sink.spec["livenessProbe"], viewers.spec["livenessProbe"]);
         assert!(sink.spec["readinessProbe"].is_null());
     });
@@ -156,30 +187,30 @@ fn the_file_sink_serves_http_on_the_scraped_port() {
 #[needs(kubectl)]
 #[test]
 fn prometheus_reaches_the_file_sink_and_nobody_else() {
-    form(|documents, _, sink| {
-        assert_eq!(
-            sink.vertex["metadata"]["labels"],
-            json!({"beamflow-sink": "file"})
-        );
-        let of_sink = policies(documents, "beamflow-sink", "file");
+    each_form(|documents, _, sink| {
+        assert_eq!(sink.vertex["metadata"]["labels"]["beamflow-files"], "hdf5");
+        let of_sink = policies(documents, "beamflow-files", "hdf5");
         assert_eq!(of_sink.len(), 1);
         assert_eq!(of_sink[0]["policyTypes"], json!(["Ingress", "Egress"]));
         let labelled = |name: &'static str, value: &'static str| {
             move |peer: &Value| peer["podSelector"]["matchLabels"][name] == value
         };
         let component = |value| labelled("app.kubernetes.io/component", value);
+        let daemon = |name: &'static str| {
+            move |peer: &Value| {
+                let rules = &peer["podSelector"]["matchExpressions"][0];
+                let values = rules["values"].as_array().into_iter().flatten();
+                rules["operator"] == "In" && values.into_iter().any(|value| value == name)
+            }
+        };
         let prometheus = || labelled("app.kubernetes.io/name", "prometheus");
         for port in [9103, 2469] {
             assert!(admits(&of_sink, "ingress", "TCP", port, prometheus()));
         }
         for port in [2469, 2470] {
-            assert!(admits(
-                &of_sink,
-                "ingress",
-                "TCP",
-                port,
-                component("daemon")
-            ));
+            for name in ["daemon", "mono-vertex-daemon"] {
+                assert!(admits(&of_sink, "ingress", "TCP", port, daemon(name)));
+            }
         }
         assert!(admits(&of_sink, "egress", "TCP", 4222, component("isbsvc")));
         assert!(admits(&of_sink, "egress", "UDP", 53, |_| false));
@@ -188,13 +219,7 @@ fn prometheus_reaches_the_file_sink_and_nobody_else() {
         for port in [9103, 2469, 5075] {
             assert!(!admits(&of_sink, "ingress", "TCP", port, any));
         }
-        assert!(!admits(
-            &of_sink,
-            "ingress",
-            "TCP",
-            9103,
-            component("daemon")
-        ));
+        assert!(!admits(&of_sink, "ingress", "TCP", 9103, daemon("daemon")));
         assert!(!admits(&of_sink, "egress", "TCP", 443, |_| true));
     });
 }

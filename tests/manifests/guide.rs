@@ -1,6 +1,6 @@
 //! Output shown in the operations guide is the program's output.
 
-use crate::manifests::documents::{Document, parse, read, root};
+use crate::manifests::documents::{Document, files, parse, read, root};
 use crate::manifests::image::copy;
 use crate::manifests::pva::{named, runs};
 use beamflow_needs::needs;
@@ -133,12 +133,92 @@ fn the_guides_overlay_for_viewers_sets_the_mosaic() {
 #[needs(kubectl)]
 #[test]
 fn the_guides_overlay_for_files_sets_the_volume() {
-    for base in ["../../base", "../gpu"] {
+    for base in ["../../base", "../gpu", "../../monovertex/base"] {
         let documents = overlay("Keep the results", base);
-        let pipeline = documents.iter().find(|d| d.kind() == "Pipeline").unwrap();
-        assert!(runs(pipeline, "file-sink").is_some(), "{base}");
+        let mut sinks = documents.iter().filter_map(|d| runs(d, "file-sink"));
+        assert!(sinks.next().is_some(), "{base}");
         let claim = &named(&documents, "PersistentVolumeClaim", "beamflow-files")["spec"];
         assert_eq!(claim["resources"]["requests"]["storage"], "2Ti", "{base}");
         assert_eq!(claim["storageClassName"], "beamline-nfs", "{base}");
     }
+}
+
+/// Folders that the guide's tables do not name.
+fn unlisted(folders: &[String], guide: &str) -> Vec<String> {
+    let rows: Vec<_> = guide
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .collect();
+    let is_listed = |folder: &&String| {
+        let cell = format!("`{folder}`");
+        rows.iter().any(|row| row.contains(&cell))
+    };
+    let missing = folders.iter().filter(|folder| !is_listed(folder));
+    missing.cloned().collect()
+}
+
+#[test]
+fn every_overlay_component_and_job_is_in_a_table_of_the_guide() {
+    let files = files();
+    let folders = files
+        .iter()
+        .filter_map(|file| file.strip_suffix("/kustomization.yaml"));
+    let folders = folders.filter(|folder| !folder.ends_with("/base"));
+    let folders: Vec<_> = folders.map(str::to_owned).collect();
+    assert!(folders.len() > 30);
+    let none: [String; 0] = [];
+    assert_eq!(unlisted(&folders, &read("docs/operations.md")), none);
+    let folder = ["k8s/a".to_owned()];
+    assert_eq!(
+        unlisted(&folder, "The folder `k8s/a`.\n| `k8s/ab` |"),
+        folder
+    );
+}
+
+/// The places in a document that a link can name, as GitHub makes them of its headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    // What is between fences is no text.
+    let prose = text.split("```").step_by(2);
+    let lines = prose.flat_map(str::lines);
+    let headings = lines.filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+/// Links of a document to places that are not there. `other` reads a document beside it.
+fn dead_links(text: &str, other: impl Fn(&str) -> String) -> Vec<String> {
+    let link = regex::Regex::new(r"\]\(([A-Za-z_./-]*\.md)?#([^)]+)\)").unwrap();
+    let links = link.captures_iter(text);
+    let dead = links.filter(|link| {
+        let target = link.get(1).map(|path| other(path.as_str()));
+        !anchors(target.as_deref().unwrap_or(text)).contains(&link[2])
+    });
+    dead.map(|link| link[0].to_owned()).collect()
+}
+
+#[test]
+fn every_link_to_a_place_in_a_document_finds_it() {
+    for name in [
+        "README.md",
+        "docs/beamline.md",
+        "docs/gpu.md",
+        "docs/migration.md",
+        "docs/operations.md",
+        "docs/reliability.md",
+        "docs/troubleshooting.md",
+    ] {
+        let folder = root().join(name).parent().unwrap().to_owned();
+        let other = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
+        let none: [String; 0] = [];
+        assert_eq!(dead_links(&read(name), other), none, "{name}");
+    }
+    let text = "# A b\n```sh\n# C\n```\n[1](#a-b) [2](#c) [3](x.md#d) [4](x.md#e)";
+    let dead = dead_links(text, |_| "## E".to_owned());
+    assert_eq!(dead, ["](#c)", "](x.md#d)"]);
 }

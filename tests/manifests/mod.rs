@@ -4,16 +4,22 @@
 //! Where a recent `kubectl` is available, each overlay is rendered and gets the same checks. Where `promtool`
 //! is available, alerts are tested on synthetic series. Tests that need a missing tool are ignored.
 
+/// Each component on what it is for.
+mod components;
 /// The containers that run beamflow: flags, settings, security.
 pub mod containers;
 /// Manifests, as files and rendered.
 pub mod documents;
+/// Faults that no schema finds.
+pub mod faults;
 /// The sink for files.
 mod file_sink;
 /// The operations guide.
 mod guide;
 /// The Dockerfile and the files that it copies.
 mod image;
+/// Other images, components, sites: what kustomize makes of them.
+mod kustomize;
 /// Dashboard, alerts, PodMonitors.
 mod monitoring;
 /// Vertices, edges, buffers.
@@ -22,5 +28,7 @@ mod pipelines;
 pub mod pva;
 /// The sink for viewers, and the live mosaic.
 mod pva_sink;
+/// The cluster on a laptop.
+mod quick_start;
 /// Numaflow's CRD schemas.
 mod schemas;

@@ -18,12 +18,32 @@ const OF_TARGETS: [&str; 6] = [
 ];
 
 /// Series of other programs, with those of their labels that are used.
-const OF_OTHERS: [(&str, &[&str]); 6] = [
-    ("DCGM_FI_DEV_FB_USED", &["Hostname", "gpu"]),
-    ("DCGM_FI_DEV_GPU_UTIL", &["Hostname", "gpu"]),
+const OF_OTHERS: [(&str, &[&str]); 11] = [
+    (
+        "DCGM_FI_DEV_FB_USED",
+        &["Hostname", "gpu", "exported_namespace"],
+    ),
+    (
+        "DCGM_FI_DEV_GPU_UTIL",
+        &["Hostname", "gpu", "exported_namespace"],
+    ),
+    ("isb_jetstream_buffer_soft_usage", &["buffer"]),
+    ("kube_pod_container_status_restarts_total", &["container"]),
+    (
+        "kube_pod_init_container_status_restarts_total",
+        &["container"],
+    ),
+    ("kube_pod_status_phase", &["phase"]),
+    (
+        "kubelet_volume_stats_capacity_bytes",
+        &["persistentvolumeclaim"],
+    ),
+    (
+        "kubelet_volume_stats_used_bytes",
+        &["persistentvolumeclaim"],
+    ),
     ("monovtx_pending_raw", &["mvtx_name"]),
     ("monovtx_read_total", &["mvtx_name"]),
-    ("sdk_info", &["type"]),
     ("vertex_pending_messages_raw", &["pipeline", "vertex"]),
 ];
 
@@ -97,9 +117,10 @@ fn expressions() -> Vec<(String, String)> {
 #[test]
 fn every_metric_and_label_in_panels_and_alerts_exists() {
     let known = known();
-    let series =
-        Regex::new(r"\b((?:beamflow|vertex|monovtx|DCGM)_[A-Za-z_]+|sdk_info|up)(?:\{([^}]*)\})?")
-            .unwrap();
+    let series = Regex::new(
+        r"\b((?:beamflow|vertex|monovtx|isb|kube|kubelet|DCGM)_[A-Za-z_]+|up)(?:\{([^}]*)\})?",
+    )
+    .unwrap();
     let label = Regex::new(r"([A-Za-z_]+)\s*(?:=~|!~|!=|=)").unwrap();
     let grouping = Regex::new(r"\b(?:by|on) \(([^)]*)\)").unwrap();
     let none = BTreeSet::new();
@@ -261,13 +282,101 @@ fn prometheus_scrapes_ports_that_exist() {
         .map(|endpoint| endpoint["port"].as_str().unwrap())
         .collect();
     // The ports of map, source and sinks, checked with the containers, and the one that Numaflow gives to numa.
-    let expected = ["beamflow", "beamflow-source", "beamflow-sink", "metrics"];
+    let expected = [
+        "beamflow",
+        "beamflow-source",
+        "beamflow-sink",
+        "beamflow-files",
+        "metrics",
+        // Of Numaflow's controller.
+        "metrics",
+    ];
     assert_eq!(ports, expected);
     assert!(
         KUSTOMIZATIONS
             .iter()
             .all(|folder| root().join(folder).is_dir())
     );
+}
+
+/// Alerts that do not say where their explanation is, or name a place that is none.
+fn without_runbook(rules: &[Value], guide: &str) -> Vec<String> {
+    let headings = guide.lines().filter_map(|line| line.strip_prefix("### "));
+    // As GitHub makes anchors of headings of one word.
+    let anchors: BTreeSet<_> = headings.map(str::to_lowercase).collect();
+    let is_wrong = |rule: &&Value| {
+        let url = rule["annotations"]["runbook_url"].as_str();
+        let anchor = url.and_then(|url| url.strip_prefix("docs/operations.md#"));
+        let own = rule["alert"].as_str().unwrap().to_lowercase();
+        anchor.is_none_or(|anchor| anchor != own || !anchors.contains(anchor))
+    };
+    let wrong = rules.iter().filter(is_wrong);
+    wrong.map(|rule| rule["alert"].to_string()).collect()
+}
+
+#[test]
+fn every_alert_says_where_it_is_explained() {
+    let none: [String; 0] = [];
+    assert_eq!(
+        without_runbook(&alerts(), &read("docs/operations.md")),
+        none
+    );
+    for annotations in [
+        "{}",
+        "{runbook_url: docs/operations.md#b}",
+        "{runbook_url: docs/other.md#a}",
+        "{runbook_url: docs/operations.md#c}",
+    ] {
+        let rule = format!("{{alert: A, annotations: {annotations}}}");
+        let rule = parse("an example", &rule).remove(0).value;
+        assert_eq!(without_runbook(&[rule], "### A\n### B\n"), ["\"A\""]);
+    }
+    let rule = "{alert: A, annotations: {runbook_url: docs/operations.md#a}}";
+    let rule = parse("an example", rule).remove(0).value;
+    assert_eq!(without_runbook(&[rule], "### A\n"), none);
+}
+
+/// Series of Kubernetes have no label of Numaflow: alerts and panels select them by names.
+#[test]
+fn names_in_alerts_and_panels_are_those_of_the_manifests() {
+    let documents = written();
+    let names: BTreeSet<_> = documents
+        .iter()
+        .filter(|d| ["Pipeline", "MonoVertex"].contains(&d.kind()))
+        .map(|d| d.value["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect();
+    let selector = Regex::new(r#"(?:pod|buffer)[!=]?=?~"(?:\.\*)?([a-z]+)-"#).unwrap();
+    let mut found = BTreeSet::new();
+    for (_, expression) in expressions() {
+        let selected = selector.captures_iter(&expression);
+        found.extend(selected.map(|name| name[1].to_owned()));
+    }
+    assert_eq!(found, names);
+}
+
+/// A beamline with several pipelines looks at one.
+#[test]
+fn the_dashboard_can_show_one_pipeline_and_one_vertex() {
+    let dashboard = dashboard();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let names: Vec<_> = variables
+        .iter()
+        .map(|v| v["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["datasource", "namespace", "pipeline", "vertex", "pod"]
+    );
+    let selector = Regex::new(r"\bbeamflow_[a-z_]+\{([^}]*)\}").unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            for found in selector.captures_iter(target["expr"].as_str().unwrap()) {
+                for name in &names[1..] {
+                    assert!(found[1].contains(&format!("${name}")), "{}", panel["title"]);
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The folders that have source and sink for PVs, and the kind of what they belong to.
-const FORMS: [(&str, &str); 3] = [
+const FORMS: [(&str, &str); 4] = [
     ("k8s/overlays/pva", "Pipeline"),
     ("k8s/overlays/pva-cpu", "Pipeline"),
     ("k8s/monovertex/pva", "MonoVertex"),
+    ("k8s/monovertex/pva-files", "MonoVertex"),
 ];
 
 /// What the source takes beside the frames that it keeps, as its help text says.

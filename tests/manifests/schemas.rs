@@ -4,11 +4,11 @@
 //! Structural schemas are a small part of OpenAPI, and all keywords in use are checked: an unknown keyword
 //! fails the test.
 
-use crate::manifests::documents::{self, root};
-use beamflow_needs::needs;
+use crate::manifests::documents::{self, Document, root};
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 const KINDS: [(&str, &str); 3] = [
     ("Pipeline", "pipelines"),
@@ -103,9 +103,20 @@ fn is_of_type(value: &Value, name: &str) -> bool {
     }
 }
 
-/// Kind → schema.
-fn schemas() -> BTreeMap<&'static str, Value> {
-    let folder = root().join("../shared/numaflow-crds");
+/// All errors of a document, if it is one of Numaflow's.
+pub fn mistakes_of(document: &Document) -> Vec<String> {
+    let numaflows = document.value["apiVersion"] == "numaflow.numaproj.io/v1alpha1";
+    let schema = schemas().get(document.kind());
+    assert_eq!(numaflows, schema.is_some(), "{}", document.title());
+    schema.map_or_else(Vec::new, |schema| {
+        mistakes(schema, &document.value, "", true)
+    })
+}
+
+/// Kind → schema; read once for all tests.
+fn schemas() -> &'static BTreeMap<&'static str, Value> {
+    static SCHEMAS: OnceLock<BTreeMap<&str, Value>> = OnceLock::new();
+    let folder = root().join("tests/data/numaflow-crds");
     let schema = |(kind, plural): (&'static str, &str)| {
         let file = folder.join(format!("numaflow.numaproj.io_{plural}.yaml"));
         let text = std::fs::read_to_string(&file).unwrap();
@@ -114,33 +125,21 @@ fn schemas() -> BTreeMap<&'static str, Value> {
         assert_eq!(version["name"], "v1alpha1");
         (kind, version["schema"]["openAPIV3Schema"].clone())
     };
-    KINDS.into_iter().map(schema).collect()
+    SCHEMAS.get_or_init(|| KINDS.into_iter().map(schema).collect())
 }
 
-#[needs(shared)]
 #[test]
 fn every_field_of_every_manifest_is_in_numaflows_schema() {
-    let schemas = schemas();
     let mut checked = 0;
     for document in documents::all() {
-        let numaflows = document.value["apiVersion"] == "numaflow.numaproj.io/v1alpha1";
-        let schema = schemas.get(document.kind());
-        assert_eq!(numaflows, schema.is_some(), "{}", document.title());
-        if let Some(schema) = schema {
-            let wrong = mistakes(schema, &document.value, "", true);
-            assert!(
-                wrong.is_empty(),
-                "{}\n{}",
-                document.title(),
-                wrong.join("\n")
-            );
-            checked += 1;
-        }
+        let wrong = mistakes_of(document);
+        let title = document.title();
+        assert!(wrong.is_empty(), "{title}\n{}", wrong.join("\n"));
+        checked += usize::from(KINDS.iter().any(|(kind, _)| *kind == document.kind()));
     }
     assert!(checked > 3, "only {checked} manifests were found");
 }
 
-#[needs(shared)]
 #[test]
 fn a_misspelt_or_mistyped_field_is_found() {
     let schemas = schemas();

@@ -300,7 +300,7 @@ async fn verdicts_come_in_the_order_of_the_batch() {
     for (status, verdict) in [
         (Success, Verdict::Written),
         (Serve, Verdict::Written),
-        (OnSuccess, Verdict::Written),
+        (OnSuccess, Verdict::OnSuccess(None)),
         (Fallback, Verdict::Fallback),
         (Failure, failed),
         (Nack, nacked),

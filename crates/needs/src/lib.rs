@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 ///
 /// | name | needed |
 /// |---|---|
-/// | `chromedriver`, `docker`, `kubectl`, `promtool`, `taskset`, `unshare` | the program, on `PATH` |
+/// | `chromedriver`, `docker`, `kubectl`, `promtool`, `shellcheck`, `taskset`, `unshare` | the program, on `PATH` |
 /// | `onnxruntime` | `ORT_DYLIB_PATH` names its library |
 /// | `tensorrt` | `TENSORRT_PATH` names the folder with its libraries |
 /// | `pva_peers` | `BEAMFLOW_PYTHON` names a Python that has p4p and pvapy; scripts/pva-peers.sh makes one |
@@ -49,9 +49,8 @@ pub fn needs(names: TokenStream, test: TokenStream) -> TokenStream {
 /// Why there is no `name`; nothing if it is there; the name as an error if it is none of the table.
 fn missing(name: &str) -> Result<Option<String>, &str> {
     let (there, reason) = match name {
-        "chromedriver" | "docker" | "kubectl" | "promtool" | "taskset" | "unshare" => {
-            (is_installed(name), format!("{name} is not installed"))
-        }
+        "chromedriver" | "docker" | "kubectl" | "promtool" | "shellcheck" | "taskset"
+        | "unshare" => (is_installed(name), format!("{name} is not installed")),
         "onnxruntime" => names_a_path("ORT_DYLIB_PATH"),
         "tensorrt" => names_a_path("TENSORRT_PATH"),
         "pva_peers" => names_a_path("BEAMFLOW_PYTHON"),

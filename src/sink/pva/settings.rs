@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) keep_nan: bool,
     /// What a payload is that is no npy array.
     pub(crate) raw: Raw,
+    /// Results are for Numaflow's onSuccess sink, too.
+    pub(crate) on_success: bool,
     pub(crate) server: ServerOptions,
     /// The live mosaic, if it is on.
     pub(crate) mosaic: Option<MosaicSettings>,

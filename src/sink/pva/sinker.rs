@@ -201,11 +201,16 @@ impl Sinker for PvaSink {
         let mut responses = Vec::new();
         let mut patches = Vec::new();
         while let Some(request) = input.recv().await {
-            match result::read(&request, self.0.settings.raw) {
+            let read = result::read(&request, self.0.settings.raw);
+            // A result that came before, too: whether the other sink has it, only that sink knows.
+            responses.push(match self.0.settings.on_success && read.is_ok() {
+                true => Response::on_success(request.id.clone(), None),
+                false => Response::ok(request.id.clone()),
+            });
+            match read {
                 Ok(received) => patches.extend(self.0.take(received)),
                 Err(why) => self.0.no_result(&why, &request.id),
             }
-            responses.push(Response::ok(request.id));
             if patches.len() >= MOST_PATCHES {
                 self.place(std::mem::take(&mut patches)).await;
             }

@@ -160,6 +160,12 @@ pub enum DriverError {
         /// Its id.
         id: String,
     },
+    /// A message for an onSuccess sink that there is not.
+    #[error("message {id:?} is for the onSuccess sink, and there is none")]
+    NoOnSuccess {
+        /// Its id.
+        id: String,
+    },
     /// An error of one part of a pipeline.
     #[error("{part}: {source}")]
     Part {

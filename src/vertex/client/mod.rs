@@ -59,7 +59,7 @@ pub use super::MapMode;
 pub use datum::Datum;
 pub use error::DriverError;
 pub use map::{Answer, Answered, Driver};
-pub use sink::{Sink, Verdict};
+pub use sink::{Replacement, Sink, Verdict};
 pub use source::{Message, Nack, Offset, Source};
 
 /// The largest gRPC message, either way, in bytes: numa's own.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
+use numaflow::proto::metadata::KeyValueGroup;
 use numaflow::proto::sink::sink_client::SinkClient;
 use numaflow::proto::sink::{
     Handshake, SinkRequest, SinkResponse, Status as Code, TransmissionStatus, sink_response,
@@ -21,14 +22,27 @@ use super::{Datum, DriverError, MAX_MESSAGE_SIZE, dial, duplex, ready};
 /// What a sink did with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is written. Numa's stores for served and for successful messages are not played: their statuses count as this.
+    /// It is written. Numa's store for served messages is not played: their status counts as this.
     Written,
+    /// It is written, and it is for the onSuccess sink: itself, or what is given here.
+    OnSuccess(Option<Replacement>),
     /// It is not written; numa sends it again.
     Failed(String),
     /// It is for the fallback sink.
     Fallback,
     /// The source is to deliver it again, after this time.
     Nacked(Option<Duration>),
+}
+
+/// What the onSuccess sink gets in place of a message. Headers, event time and system metadata stay those of the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// Its payload.
+    pub value: Vec<u8>,
+    /// Its keys.
+    pub keys: Vec<String>,
+    /// Its user metadata by group; that of the message if it has none.
+    pub user_metadata: Option<HashMap<String, HashMap<String, Vec<u8>>>>,
 }
 
 /// One `SinkFn` stream. Dropped, it hangs up, as a numa container that is killed does.
@@ -220,10 +234,45 @@ impl duplex::Books<SinkRequest, SinkResponse> for Books {
 impl From<sink_response::Result> for Verdict {
     fn from(result: sink_response::Result) -> Self {
         match result.status() {
-            Code::Success | Code::Serve | Code::OnSuccess => Self::Written,
+            Code::Success | Code::Serve => Self::Written,
+            Code::OnSuccess => Self::OnSuccess(result.on_success_msg.map(Replacement::from)),
             Code::Failure => Self::Failed(result.err_msg),
             Code::Fallback => Self::Fallback,
             Code::Nack => Self::Nacked(delay(result.nack_options)),
+        }
+    }
+}
+
+impl From<sink_response::result::Message> for Replacement {
+    fn from(message: sink_response::result::Message) -> Self {
+        let groups = message.metadata.map(|metadata| {
+            let groups = metadata.user_metadata.into_iter();
+            groups
+                .map(|(name, group)| (name, group.key_value))
+                .collect()
+        });
+        Self {
+            value: message.value,
+            keys: message.keys,
+            user_metadata: groups,
+        }
+    }
+}
+
+impl Replacement {
+    /// The message that the onSuccess sink gets.
+    pub(super) fn of(self, message: Datum) -> Datum {
+        let mut metadata = message.metadata;
+        if let Some(groups) = self.user_metadata {
+            let group = |(name, key_value)| (name, KeyValueGroup { key_value });
+            metadata.get_or_insert_default().user_metadata =
+                groups.into_iter().map(group).collect();
+        }
+        Datum {
+            value: self.value,
+            keys: self.keys,
+            metadata,
+            ..message
         }
     }
 }

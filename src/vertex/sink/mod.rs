@@ -70,6 +70,34 @@ impl Default for ServerConfig {
     }
 }
 
+/// Which sink of the manifest a container is: Numaflow sets it. The SDK reads it, too.
+const CONTAINER_TYPE: &str = "NUMAFLOW_UD_CONTAINER_TYPE";
+
+impl ServerConfig {
+    /// The defaults with these paths. A path that is not given is the one where numa expects this container: its sink, its
+    /// fallback sink or its onSuccess sink.
+    #[must_use]
+    pub fn at(sock_path: Option<PathBuf>, server_info_path: Option<PathBuf>) -> Self {
+        let container = std::env::var(CONTAINER_TYPE).unwrap_or_default();
+        let (sock, server_info) = expected(&container);
+        Self {
+            sock_path: sock_path.unwrap_or_else(|| sock.into()),
+            server_info_path: server_info_path.unwrap_or_else(|| server_info.into()),
+            ..Self::default()
+        }
+    }
+}
+
+/// Socket and server-info file by the type of the container.
+fn expected(container: &str) -> (&'static str, &'static str) {
+    use numaflow::sink;
+    match container {
+        "fb-udsink" => (sink::FB_SOCK_ADDR, sink::FB_SERVER_INFO_FILE),
+        "ons-udsink" => (sink::ONS_SOCK_ADDR, sink::ONS_SERVER_INFO_FILE),
+        _ => (sink::SOCK_ADDR, sink::SERVER_INFO_FILE),
+    }
+}
+
 /// What all streams share.
 struct Host<S> {
     sink: Arc<S>,

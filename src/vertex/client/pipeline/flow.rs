@@ -10,49 +10,19 @@ use std::time::Duration;
 
 use futures::stream;
 use numaflow::proto::map::map_response;
-use numaflow::proto::metadata::Metadata;
 use numaflow::shared::{DROP, NACK};
 use parking_lot::Mutex;
-use prost_types::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::books::Books;
 use super::calls::{Fate, within};
 use super::ends::{Drain, Tap};
-use super::writing::Writer;
-use super::{Pipeline, Settings, Until};
-use crate::vertex::client::{Datum, Driver, DriverError, MapMode, Message, Nack, Offset, sink};
-
-/// What is kept of a message while it is in hand.
-pub(super) struct Parent {
-    offset: Offset,
-    pub(super) id: String,
-    headers: HashMap<String, String>,
-    event_time: Option<Timestamp>,
-    metadata: Metadata,
-    fate: Fate,
-}
-
-/// A read batch.
-pub(super) struct ReadBatch {
-    pub(super) messages: Vec<Message>,
-    pub(super) permit: OwnedSemaphorePermit,
-}
-
-/// A read batch whose messages are mapped. Each output has the place of its parent.
-pub(super) struct Mapped {
-    pub(super) parents: Vec<Parent>,
-    pub(super) outputs: Vec<(usize, Datum)>,
-    pub(super) permit: OwnedSemaphorePermit,
-}
-
-/// A read batch whose outputs are written.
-struct Written {
-    parents: Vec<Parent>,
-    _permit: OwnedSemaphorePermit,
-}
+use super::parent::{Mapped, Parent, ReadBatch, Written, part};
+use super::writing::{Part, Writer};
+use super::{Outlet, Pipeline, Settings, Until};
+use crate::vertex::client::{Datum, Driver, DriverError, MapMode, sink};
 
 /// What all stages share.
 pub(super) struct Life<'a> {
@@ -80,6 +50,7 @@ pub(super) async fn run(
         map,
         sinks,
         fallback,
+        on_success,
         books,
     } = pipeline;
     // Of a run that was dropped. The source notices that by itself.
@@ -93,15 +64,14 @@ pub(super) async fn run(
     };
     let mut drains = Vec::new();
     for sink in sinks {
-        drains.push(Drain::open(sink).await.map_err(|error| error.of("sink"))?);
+        drains.push(
+            Drain::open(sink)
+                .await
+                .map_err(|error| error.of(Part::Sink.name()))?,
+        );
     }
-    let fallback = match fallback {
-        Some(outlet) => {
-            let drain = Drain::open(outlet).await;
-            Some(drain.map_err(|error| error.of("fallback sink"))?)
-        }
-        None => None,
-    };
+    let fallback = open(fallback, Part::Fallback).await?;
+    let on_success = open(on_success, Part::OnSuccess).await?;
     let life = Life {
         settings,
         books,
@@ -120,6 +90,7 @@ pub(super) async fn run(
         books,
         drains,
         fallback,
+        on_success,
     };
     tokio::join!(
         life.stage(life.read_on(depth, to_map)),
@@ -137,6 +108,15 @@ pub(super) async fn run(
         tracing::debug!(ok = nacking.is_ok(), "What was in hand is given back.");
     }
     Err(error)
+}
+
+/// Connects to a sink that a pipeline may have.
+async fn open(outlet: &mut Option<Outlet>, part: Part) -> Result<Option<Drain<'_>>, DriverError> {
+    let Some(outlet) = outlet else {
+        return Ok(None);
+    };
+    let drain = Drain::open(outlet).await;
+    Ok(Some(drain.map_err(|error| error.of(part.name()))?))
 }
 
 impl Life<'_> {
@@ -336,57 +316,5 @@ impl Life<'_> {
             self.books.lock().counts.acks.enter(began.elapsed());
         }
         Ok(())
-    }
-}
-
-/// What is kept of messages, and what is sent to the map.
-pub(super) fn part(messages: Vec<Message>) -> (Vec<Parent>, Vec<Datum>) {
-    let part = |Message { offset, datum }| {
-        let Datum {
-            id,
-            headers,
-            event_time,
-            metadata,
-            ..
-        } = &datum;
-        let parent = Parent {
-            offset,
-            id: id.clone(),
-            headers: headers.clone(),
-            event_time: *event_time,
-            metadata: metadata.clone().unwrap_or_default(),
-            fate: Fate::Ack,
-        };
-        (parent, datum)
-    };
-    messages.into_iter().map(part).unzip()
-}
-
-impl Parent {
-    /// One of its outputs.
-    fn output(&self, id: String, result: map_response::Result) -> Datum {
-        let user_metadata = result.metadata.unwrap_or_default().user_metadata;
-        Datum {
-            id,
-            keys: result.keys,
-            value: result.value,
-            headers: self.headers.clone(),
-            metadata: Some(Metadata {
-                user_metadata,
-                ..self.metadata.clone()
-            }),
-            event_time: self.event_time,
-        }
-    }
-
-    fn nack(&self) -> Nack {
-        let delay = match self.fate {
-            Fate::Nack(delay) => delay,
-            Fate::Ack => None,
-        };
-        Nack {
-            offset: self.offset.clone(),
-            delay,
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! A whole vertex in small: source → map → sink, driven as the numa container of release 1.8.3 drives them.
 //!
 //! ```text
-//! source ──read batches──▶ map ──outputs──▶ sinks, fallback sink
+//! source ──read batches──▶ map ──outputs──▶ sinks, fallback sink, onSuccess sink
 //!    ▲                                         │
 //!    └──────────── acks and nacks ◀────────────┘
 //! ```
@@ -18,6 +18,7 @@
 //! - A DROP output is not written. A NACK output gives its message back to the source, with its delay.
 //! - A message that arrives while it is in hand is left out.
 //! - A batch map gets a read batch at a time. A unary map gets the datums of all read batches in hand ([`Settings::read_ahead`]).
+//! - The onSuccess sink gets what the sinks answered so, after they have answered the whole batch, and the fallback sink too.
 //! - Failed messages are sent to the sink again. Numa does so without limit; here the number is bounded ([`Retry`]).
 //! - A source is read, acked and nacked by one task, so an ack waits for the read in progress.
 //! - A read batch is acked when every sink has answered for all of its outputs.
@@ -51,6 +52,8 @@ mod ends;
 mod flow;
 /// A source in memory.
 mod memory;
+/// What is kept of messages while they go from stage to stage.
+mod parent;
 /// Counts and latencies.
 mod report;
 /// The map stage over a unary map.
@@ -152,11 +155,12 @@ pub struct Pipeline {
     map: Option<Address>,
     sinks: Vec<Outlet>,
     fallback: Option<Outlet>,
+    on_success: Option<Outlet>,
     books: Mutex<Books>,
 }
 
 impl Pipeline {
-    /// A pipeline without a map and without a fallback sink.
+    /// A pipeline with a source and one sink.
     #[must_use]
     pub fn new(settings: Settings, source: Intake, sink: Outlet) -> Self {
         Self {
@@ -165,6 +169,7 @@ impl Pipeline {
             map: None,
             sinks: vec![sink],
             fallback: None,
+            on_success: None,
             books: Mutex::default(),
         }
     }
@@ -190,6 +195,15 @@ impl Pipeline {
     pub fn with_fallback(self, sink: Outlet) -> Self {
         Self {
             fallback: Some(sink),
+            ..self
+        }
+    }
+
+    /// Adds an onSuccess sink.
+    #[must_use]
+    pub fn with_on_success(self, sink: Outlet) -> Self {
+        Self {
+            on_success: Some(sink),
             ..self
         }
     }

@@ -54,6 +54,8 @@ pub struct Report {
     pub written: u64,
     /// Of these, by the fallback sink.
     pub fell_back: u64,
+    /// Outputs written by the onSuccess sink, after they were written.
+    pub passed_on: u64,
     /// Outputs sent to a sink again.
     pub retried: u64,
     /// Outputs that a sink failed to write, given up.

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::flow::{Life, Mapped, Parent, ReadBatch, part};
+use super::flow::Life;
+use super::parent::{Mapped, Parent, ReadBatch, part};
 use crate::vertex::client::{Answered, Driver, DriverError};
 
 /// How often the time of the oldest read batch is looked at.

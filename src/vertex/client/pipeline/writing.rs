@@ -1,4 +1,5 @@
-//! One batch of outputs to the sink: failed ones again, then to the fallback sink.
+//! One batch of outputs to the sinks: failed ones again, then to the fallback sink, and what is to be passed on to the onSuccess
+//! sink.
 
 use parking_lot::Mutex;
 
@@ -11,12 +12,31 @@ use crate::vertex::client::{Datum, DriverError, Verdict};
 /// An output, with the place of its parent.
 type Output = (usize, Datum);
 
+/// Which sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Sink,
+    Fallback,
+    OnSuccess,
+}
+
+impl Part {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sink => "sink",
+            Self::Fallback => "fallback sink",
+            Self::OnSuccess => "onSuccess sink",
+        }
+    }
+}
+
 /// The sinks of a life.
 pub(super) struct Writer<'a> {
     pub(super) settings: &'a Settings,
     pub(super) books: &'a Mutex<Books>,
     pub(super) drains: Vec<Drain<'a>>,
     pub(super) fallback: Option<Drain<'a>>,
+    pub(super) on_success: Option<Drain<'a>>,
 }
 
 /// What a sink has left.
@@ -25,6 +45,8 @@ struct Left {
     written: u64,
     /// For the fallback sink.
     fallback: Vec<Output>,
+    /// For the onSuccess sink.
+    on_success: Vec<Output>,
     /// Failed, however often they were sent.
     failed: Vec<Output>,
     /// What the sink said of the first of them.
@@ -47,32 +69,54 @@ impl Writer<'_> {
             books,
             drains,
             fallback,
+            on_success,
         } = self;
-        let (mut nacked, mut rest) = (Vec::new(), Vec::new());
+        let (mut nacked, mut rest, mut passed_on) = (Vec::new(), Vec::new(), Vec::new());
         for drain in drains {
-            let mut left = push(settings, books, drain, "sink", outputs.clone()).await?;
+            let mut left = push(settings, books, drain, Part::Sink, outputs.clone()).await?;
             nacked.append(&mut left.nacked);
+            passed_on.append(&mut left.on_success);
             rest.append(&mut left.fallback);
             if settings.retry.give_up == GiveUp::Fallback {
                 rest.append(&mut left.failed);
             }
-            give_up(settings, books, left, "sink", &mut nacked)?;
+            give_up(settings, books, left, Part::Sink, &mut nacked)?;
         }
         if let Some((_, first)) = rest.first() {
             let none = || DriverError::NoFallback {
                 id: first.id.clone(),
             };
             let drain = fallback.as_mut().ok_or_else(none)?;
-            let mut left = push(settings, books, drain, "fallback sink", rest).await?;
-            if let Some((_, first)) = left.fallback.first() {
-                let id = first.id.clone();
-                return Err(DriverError::NoFallback { id }.of("fallback sink"));
-            }
+            let mut left = push(settings, books, drain, Part::Fallback, rest).await?;
+            left.is_last(Part::Fallback)?;
             nacked.append(&mut left.nacked);
             books.lock().counts.fell_back += left.written;
-            give_up(settings, books, left, "fallback sink", &mut nacked)?;
+            give_up(settings, books, left, Part::Fallback, &mut nacked)?;
+        }
+        if let Some((_, first)) = passed_on.first() {
+            let none = || DriverError::NoOnSuccess {
+                id: first.id.clone(),
+            };
+            let drain = on_success.as_mut().ok_or_else(none)?;
+            let mut left = push(settings, books, drain, Part::OnSuccess, passed_on).await?;
+            left.is_last(Part::OnSuccess)?;
+            nacked.append(&mut left.nacked);
+            give_up(settings, books, left, Part::OnSuccess, &mut nacked)?;
         }
         Ok(nacked)
+    }
+}
+
+impl Left {
+    /// Checks that nothing is for a further sink: behind this one there is none.
+    fn is_last(&self, part: Part) -> Result<(), DriverError> {
+        match self.fallback.first() {
+            Some((_, first)) => {
+                let id = first.id.clone();
+                Err(DriverError::NoFallback { id }.of(part.name()))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -81,7 +125,7 @@ async fn push(
     settings: &Settings,
     books: &Mutex<Books>,
     drain: &mut Drain<'_>,
-    part: &'static str,
+    part: Part,
     outputs: Vec<Output>,
 ) -> Result<Left, DriverError> {
     let mut left = Left::default();
@@ -89,12 +133,20 @@ async fn push(
     let mut again = 0;
     while !datums.is_empty() {
         let writing = drain.write(&datums);
-        let (verdicts, time) = within(settings.patience, part, "writing", writing).await?;
+        let (verdicts, time) = within(settings.patience, part.name(), "writing", writing).await?;
         let mut failed = Vec::new();
         let before = left.written;
         for ((parent, datum), verdict) in parents.into_iter().zip(datums).zip(verdicts) {
             match verdict {
                 Verdict::Written => left.written += 1,
+                Verdict::OnSuccess(other) => {
+                    left.written += 1;
+                    let passed_on = match other {
+                        Some(other) => other.of(datum),
+                        None => datum,
+                    };
+                    left.on_success.push((parent, passed_on));
+                }
                 Verdict::Fallback => left.fallback.push((parent, datum)),
                 Verdict::Nacked(delay) => left.nacked.push((parent, Fate::Nack(delay))),
                 Verdict::Failed(reason) => {
@@ -109,7 +161,11 @@ async fn push(
         {
             let mut books = books.lock();
             books.counts.writes.enter(time);
-            books.counts.written += left.written - before;
+            let written = left.written - before;
+            match part {
+                Part::Sink | Part::Fallback => books.counts.written += written,
+                Part::OnSuccess => books.counts.passed_on += written,
+            }
             if !gives_up {
                 books.counts.retried += failed.len() as u64;
             }
@@ -132,7 +188,7 @@ fn give_up(
     settings: &Settings,
     books: &Mutex<Books>,
     left: Left,
-    part: &'static str,
+    part: Part,
     nacked: &mut Vec<(usize, Fate)>,
 ) -> Result<(), DriverError> {
     let failed = left.failed;
@@ -154,7 +210,7 @@ fn give_up(
                 attempts,
                 reason,
             };
-            return Err(unwritten.of(part));
+            return Err(unwritten.of(part.name()));
         }
     }
     Ok(())
