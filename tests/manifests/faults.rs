@@ -194,9 +194,8 @@ fn hangs_longer_than_numa_waits(documents: &[Document]) -> Vec<String> {
 fn reads_ahead(document: &Document) -> bool {
     let env = &document.value["spec"]["containerTemplate"]["env"];
     let mut variables = env.as_array().into_iter().flatten();
-    variables.any(|variable| {
-        variable["name"] == "NUMAFLOW_READ_AHEAD" && variable["value"] == "true"
-    })
+    variables
+        .any(|variable| variable["name"] == "NUMAFLOW_READ_AHEAD" && variable["value"] == "true")
 }
 
 /// Up to 1.8.3 numa ends within seconds if it has more than one read batch of a batch map in hand. A stream needs more: with
