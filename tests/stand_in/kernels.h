@@ -19,6 +19,7 @@ ON_DEVICE u64 now_ns();
 ON_DEVICE u64 begin(u64 rows);
 ON_DEVICE void wait_until(u64 ns);
 ON_DEVICE void fault();
+ON_DEVICE void hang(int change);    // +1: this kernel hangs from now on; -1: no longer
 ON_DEVICE void stale_graph();
 ON_DEVICE float to_single(unsigned short half);
 ON_DEVICE unsigned short to_half(float single);
@@ -33,9 +34,12 @@ ON_DEVICE void run_gate(Gate const& gate) {
     }
     if (gate.shapes && *reinterpret_cast<u64 const volatile*>(gate.shapes) != gate.shapes_then)
         stale_graph();
-    if (number == gate.hang)
+    if (number == gate.hang) {
+        hang(1);
         for (u64 const begun = now_ns(); !gate.hang_ns || now_ns() - begun < gate.hang_ns;)
             wait_until(now_ns() + 1000);
+        hang(-1);
+    }
     if (number == gate.fault) fault();
 }
 
