@@ -99,6 +99,25 @@ fn half_precision_gives_a_half_input_and_single_outputs() {
     assert!(half["bytes"].as_u64() < single["bytes"].as_u64());
 }
 
+#[needs(tensorrt)]
+#[test]
+fn tf32_gives_another_engine_than_single_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = |precision| {
+        let engine = engine(&folder);
+        let common = ["--compute-capability", "8.6", "--batch", "8"];
+        built(
+            OWN,
+            &engine,
+            &[&common[..], &["--precision", precision]].concat(),
+        );
+        std::fs::read(engine).unwrap()
+    };
+    let single = build("fp32");
+    assert!(build("fp32") == single, "the build is reproducible");
+    assert!(build("tf32") != single);
+}
+
 #[needs(tensorrt, shared)]
 #[test]
 fn the_shared_ptychonn_is_built_in_every_precision() {

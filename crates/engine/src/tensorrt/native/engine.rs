@@ -87,23 +87,26 @@ impl TensorRtEngine {
             return Err(fail(other.into()));
         }
         let described = description.as_ref().map(|d| d.model.batch);
-        let kept = |gpu: &Gpu| Mutex::new(KeptKernels::read(path, &gpu.model));
         let mut engine = Self {
             path: path.to_owned(),
             model: Arc::new(read(&gpus, &file, described, path)?),
             file: file.into(),
             version,
-            kernels: gpus.iter().map(kept).collect(),
             gpus,
             session_options: SessionOptions {
                 spin: options.spin,
                 cuda_graphs: options.cuda_graphs,
             },
+            kernels: Vec::new(),
             overhead: Vec::new(),
             description,
             told: AtomicBool::new(false),
         };
-        for device in 0..engine.gpus.len() {
+        let models: Vec<_> = engine.gpus.iter().map(|gpu| gpu.model.clone()).collect();
+        for (device, model) in models.iter().enumerate() {
+            // One after the other: a GPU finds what another of its kind has compiled.
+            let kept = KeptKernels::read(path, model);
+            engine.kernels.push(Mutex::new(kept));
             let overhead = engine.measure(device)?;
             engine.overhead.push(overhead);
         }

@@ -26,23 +26,26 @@ impl Kernels {
         engine: &mut CudaEngine<'static>,
         known: Option<&[u8]>,
     ) -> Result<Self, trtx::Error> {
-        let kernels = Self::with(engine, Strategy::kEAGER)?;
-        // TensorRT checks that they were compiled by this version, for this kind of GPU and this driver.
-        if let Some(Err(error)) = known.map(|known| kernels.cache.deserialize(known)) {
-            tracing::info!(%error, "The kept kernels do not fit this GPU, driver or TensorRT; kernels are compiled again.");
-        }
-        Ok(kernels)
+        Self::with(engine, Strategy::kEAGER, known)
     }
 
     /// For a context that computes nothing: no kernels are compiled for its shapes.
     pub(crate) fn uncompiled(engine: &mut CudaEngine<'static>) -> Result<Self, trtx::Error> {
-        Self::with(engine, Strategy::kNONE)
+        Self::with(engine, Strategy::kNONE, None)
     }
 
-    fn with(engine: &mut CudaEngine<'static>, strategy: Strategy) -> Result<Self, trtx::Error> {
+    fn with(
+        engine: &mut CudaEngine<'static>,
+        strategy: Strategy,
+        known: Option<&[u8]>,
+    ) -> Result<Self, trtx::Error> {
         let mut config = engine.create_runtime_config()?;
         config.set_dynamic_shapes_kernel_specialization_strategy(strategy);
         let cache = std::sync::Arc::new(config.create_runtime_cache()?);
+        // TensorRT checks that they were compiled by this version, for this kind of GPU and this driver.
+        if let Some(Err(error)) = known.map(|known| cache.deserialize(known)) {
+            tracing::info!(%error, "The kept kernels do not fit this GPU, driver or TensorRT; kernels are compiled again.");
+        }
         config.set_runtime_cache(std::sync::Arc::clone(&cache))?;
         Ok(Self {
             config: std::rc::Rc::new(config),
