@@ -18,25 +18,23 @@ pub(crate) fn give_back() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn give_back() {}
 
-#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+#[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn resident() -> usize {
-        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-    }
-
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
     fn freed_memory_is_given_back_although_newer_memory_is_in_use() {
         const BLOCK: usize = 1 << 10;
         const BLOCKS: usize = 64 << 10;
+        let resident = || {
+            let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+            pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        };
         let mut blocks: Vec<_> = (0..BLOCKS).map(|_| vec![1_u8; BLOCK]).collect();
         // What is in use above the freed blocks keeps the allocator from giving them back by itself.
         let newest = blocks.pop();
         drop(blocks);
         let before = resident();
-        give_back();
+        super::give_back();
         let after = resident();
         assert!(
             after + BLOCKS * BLOCK / 2 < before,

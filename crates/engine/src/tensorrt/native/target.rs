@@ -2,6 +2,7 @@
 
 use super::cards;
 use super::library::{FLAVOUR, Missing};
+#[cfg(feature = "tensorrt-rtx")]
 use super::messages;
 use crate::Cause;
 use crate::cuda::gpu::{self, Gpu, NoGpu};
