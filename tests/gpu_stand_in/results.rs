@@ -33,6 +33,30 @@ async fn results_are_right_for_each_mode_input_type_and_batch() {
 }
 
 #[tokio::test]
+async fn the_empty_rows_of_a_short_batch_hold_zeros_and_no_earlier_frames() {
+    for flags in [&[][..], &["--no-cuda-graphs"]] {
+        // The engine adds the first values of all rows of a batch to every result.
+        let bench = Bench::new(&plan("f32", "1 8 8", "mixes 1"));
+        let flags = [&["--mode", "sequential"], flags].concat();
+        let mut sidecar = bench.serve(&flags).await;
+        for frames in [BATCH, 3, BATCH, 1] {
+            let answer = sidecar.call(frames).await;
+            let first_values: f32 = (0..frames).map(|k| whole(0, k)[0]).sum();
+            for k in 0..frames {
+                let added = |output| whole(output, k).iter().map(|v| v + first_values).collect();
+                let wanted: [Vec<f32>; 2] = [added(0), added(1)];
+                assert_eq!(
+                    given(&answer, k),
+                    wanted,
+                    "{flags:?}, frame {k} of {frames}"
+                );
+            }
+        }
+        sidecar.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_slow_device_is_waited_for() {
     for (mode, _) in MODES {
         for flags in [&[][..], &["--no-cuda-graphs"], &["--spin"]] {

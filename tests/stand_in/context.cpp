@@ -202,6 +202,7 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
         compute.out_half = output.type == DataType::kHALF;
         compute.scale = k + 1;
         compute.shift = k;
+        compute.mixes = loaded->plan.mixes;
         inference.outputs.push_back(compute);
         return compute.out != 0;
     }

@@ -3,7 +3,7 @@
 //
 // An inference is one `gate`, which counts it and makes the faults, then one `compute` for each output, then as many
 // empty ones as STAND_IN_KERNELS says. Value i of row r of output k is input[r][i mod n] × (k + 1) + k, where n is the
-// number of values in a row of the input.
+// number of values in a row of the input. An engine that mixes rows adds the first values of all rows.
 #pragma once
 
 #include "inference.h"
@@ -46,12 +46,16 @@ ON_DEVICE void run_gate(Gate const& gate) {
 // Values `first`, `first + step`, … of all rows.
 ON_DEVICE void run_compute(Compute const& c, u64 first, u64 step) {
     u64 const begun = now_ns();
-    auto const scale = static_cast<float>(c.scale), shift = static_cast<float>(c.shift);
+    auto const scale = static_cast<float>(c.scale);
+    auto shift = static_cast<float>(c.shift);
+    auto const value = [&c](u64 at) {
+        return c.in_half ? to_single(reinterpret_cast<unsigned short const*>(c.in)[at])
+                         : reinterpret_cast<float const*>(c.in)[at];
+    };
+    for (u64 row = 0; c.mixes && row < c.rows; ++row) shift += value(row * c.in_step);
     for (u64 i = first; i < c.rows * c.out_values; i += step) {
         u64 const from = i / c.out_values * c.in_step + i % c.out_values % c.in_values;
-        float const x = c.in_half ? to_single(reinterpret_cast<unsigned short const*>(c.in)[from])
-                                  : reinterpret_cast<float const*>(c.in)[from];
-        float const y = x * scale + shift;
+        float const y = value(from) * scale + shift;
         if (c.out_half)
             reinterpret_cast<unsigned short*>(c.out)[i] = to_half(y);
         else
