@@ -38,8 +38,6 @@ const LOST_DRAIN: Duration = Duration::from_secs(10);
 pub struct Sidecar {
     /// The SDK's `BatchMapper`, to be hosted by the SDK's server.
     pub handler: Arc<FrameHandler>,
-    /// How outcomes become messages.
-    pub policy: AnswerPolicy,
     /// Totals of this process.
     pub counts: Arc<Counts>,
     /// Frames per batch.
@@ -125,14 +123,14 @@ impl Sidecar {
         let handler = Arc::new(FrameHandler::new(
             config.mode,
             schedule(config, Arc::clone(&model), Arc::clone(&depth)),
-            policy.clone(),
+            policy,
+            Arc::clone(&model.deliveries),
             Arc::clone(&counts),
             ReadBatchWatch::new(config.useful_read_batch(batch_size)),
             abort.clone(),
         ));
         Ok(Self {
             handler,
-            policy,
             counts,
             batch_size,
             health,
@@ -166,13 +164,14 @@ impl Sidecar {
             max_message_size: MAX_MESSAGE_SIZE,
         };
         let mapper = self.mapper();
-        let (policy, abort, counts) = (self.policy, self.abort.clone(), Arc::clone(&self.counts));
+        let (handler, on_failure) = (Arc::clone(&self.handler), config.on_failure);
+        let (abort, counts) = (self.abort.clone(), Arc::clone(&self.counts));
         let server = Server::new(mapper, server_config, move |id, why| {
             counts.replaced(why == Why::TooLarge);
-            if policy.on_failure == OnFailure::Abort {
+            if on_failure == OnFailure::Abort {
                 abort.cancel();
             }
-            policy.unanswered(id)
+            handler.unanswered(id)
         });
         let drain = shutdown.child_token();
         let lost = self.health.lost().clone();
@@ -198,6 +197,7 @@ impl Sidecar {
             not_finite = totals.not_finite,
             rejected = totals.rejected,
             failed = totals.failed,
+            exhausted = totals.exhausted,
             batches = totals.batches,
             retries = totals.retries,
             lanes_replaced = totals.lanes_replaced,

@@ -39,6 +39,22 @@ pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
         .map_err(|wrong| wrong.or("auto"))
 }
 
+/// A whole number, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NumberOrOff(pub(crate) Option<u32>);
+
+/// A whole number from 1 to 1,000, or `off`.
+///
+/// # Errors
+/// [`BadValue`] for any other text.
+pub(super) fn deliveries(text: &str) -> Result<NumberOrOff, BadValue> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(NumberOrOff(None));
+    }
+    let number = whole_number::<1, 1000>(text).map_err(|wrong| wrong.or("off"))?;
+    Ok(NumberOrOff(u32::try_from(number).ok()))
+}
+
 /// A time greater than zero, such as `30s` or `100ms`. Upper and lower case are equal.
 ///
 /// The unit `m` is refused: it is minutes here and milliseconds in Kubernetes, and `M` would be months.

@@ -3,8 +3,8 @@
 use super::gpu::GpuArgs;
 use super::log::LogArgs;
 use super::parse::{
-    AddressOrOff, RuleOrOff, TimeOrOff, address_or_off, bad_pixels, on_failure, on_invalid,
-    on_nonfinite, time, time_or_off, whole_number, whole_number_or_auto,
+    AddressOrOff, NumberOrOff, RuleOrOff, TimeOrOff, address_or_off, bad_pixels, deliveries,
+    on_failure, on_invalid, on_nonfinite, time, time_or_off, whole_number, whole_number_or_auto,
 };
 use crate::config::{Config, ConfigError};
 use crate::frame::{BadPixelFill, BadPixelLimit, Dtype, OutputDtype, OutputFormat, OutputSize};
@@ -195,6 +195,12 @@ pub(crate) struct PolicyArgs {
     /// (the process exits with code 1, and the whole read batch is delivered again).
     #[arg(long, env = "ON_FAILURE", default_value = "nack", value_name = "nack|fail|drop|abort", value_parser = on_failure)]
     pub(crate) on_failure: OnFailure,
+
+    /// How often a frame that fails is delivered, with --on-failure nack: 1 s after the first delivery, then after twice the
+    /// time, up to 60 s. After the last one it is answered like an invalid frame: with the tag of --on-invalid, or dropped.
+    /// off: without end.
+    #[arg(long, env = "MAX_DELIVERIES", default_value = "5", value_name = "DELIVERIES", value_parser = deliveries)]
+    pub(crate) max_deliveries: NumberOrOff,
 }
 
 /// The connection to numa.
@@ -289,6 +295,7 @@ impl TryFrom<ServeArgs> for Config {
             on_invalid,
             on_nonfinite,
             on_failure,
+            max_deliveries,
         } = policy;
         let NumaflowArgs {
             sock_path,
@@ -348,6 +355,7 @@ impl TryFrom<ServeArgs> for Config {
             on_invalid,
             on_nonfinite,
             on_failure,
+            max_deliveries: max_deliveries.0,
             http_address: http_address.0,
             no_pictures,
             sock_path,

@@ -21,7 +21,7 @@ use numaflow::proto::map::map_response::Result as Message;
 use std::path::Path;
 
 /// The project's own model; models/README.md says how it was trained.
-pub(super) const MODEL: &[u8] = include_bytes!("../../models/ptychonn_64.onnx");
+pub(super) static MODEL: &[u8] = include_bytes!("../../models/ptychonn_64.onnx");
 
 /// The outputs that are stitched.
 const OUTPUTS: [&str; 2] = ["amplitude", "phase"];

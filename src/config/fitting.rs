@@ -11,7 +11,7 @@ use crate::frame::OutputDtype;
 use crate::frame::values::Element;
 use crate::inference::batch::NoSlots;
 use crate::inference::model::{ModelPlan, OrAuto, StartError};
-use crate::inference::policy::OnInvalid;
+use crate::inference::policy::{OnFailure, OnInvalid};
 use bytesize::ByteSize;
 use std::sync::Arc;
 
@@ -119,7 +119,10 @@ impl Config {
             bad_pixels: suited.bad_pixels,
             outputs: suited.outputs,
             limits: self.model.limits,
-            keep_rejected: self.on_invalid != OnInvalid::Drop,
+            dead_letters: self.on_invalid != OnInvalid::Drop,
+            max_deliveries: self
+                .max_deliveries
+                .filter(|_| self.on_failure == OnFailure::Nack),
             mixing: self.model.mixing,
             engine,
         })

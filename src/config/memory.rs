@@ -188,6 +188,18 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_number_of_version_1_is_no_limit() {
+        let file = "memory/memory.limit_in_bytes";
+        let pages_of_4_kib = i64::MAX / 4096 * 4096;
+        for none in [pages_of_4_kib, i64::MAX / 65_536 * 65_536, i64::MAX] {
+            assert_eq!(limit("4:memory:/\n", &[(file, &none.to_string())]), None);
+        }
+        let terabyte = 1_usize << 40;
+        let found = limit("4:memory:/\n", &[(file, &terabyte.to_string())]);
+        assert_eq!(found, Some((terabyte, file.to_owned())));
+    }
+
+    #[test]
     fn a_read_batch_by_hand() {
         // 128 frames twice, 128 answers of two results.
         let needed = of_read_batch(128, 524_288, 2 * 16_512);

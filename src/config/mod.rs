@@ -43,6 +43,8 @@ pub struct Config {
     pub(crate) on_nonfinite: Option<OnNonfinite>,
     /// The answer to a frame that the engine failed on.
     pub on_failure: OnFailure,
+    /// Deliveries of a frame that is nacked; `None`: without end.
+    pub max_deliveries: Option<u32>,
     /// Where metrics, stats and health are served; `None`: nowhere.
     pub http_address: Option<SocketAddr>,
     /// Whether the status page shows no frames.

@@ -4,7 +4,9 @@
 //! without results gets a DROP message, because an empty list stalls Numaflow's sink. What is counted as answered has been
 //! handed over.
 
-use crate::inference::ledger::{Answer, Tally};
+use crate::inference::deliveries::{Deliveries, Delivery};
+use crate::inference::failure::Failure;
+use crate::inference::ledger::{Answer, Outcome, Tally};
 use crate::inference::metrics::counts::Counts;
 use crate::inference::policy::{AnswerPolicy, OnFailure, Response};
 use crate::inference::read_batch::ReadBatchWatch;
@@ -25,6 +27,7 @@ pub struct FrameHandler {
     mode: Mode,
     schedule: Box<dyn Schedule>,
     policy: AnswerPolicy,
+    deliveries: Arc<Deliveries>,
     counts: Arc<Counts>,
     in_hand: Mutex<ReadBatchWatch>,
     abort: CancellationToken,
@@ -38,6 +41,7 @@ impl FrameHandler {
         mode: Mode,
         schedule: Box<dyn Schedule>,
         policy: AnswerPolicy,
+        deliveries: Arc<Deliveries>,
         counts: Arc<Counts>,
         in_hand: ReadBatchWatch,
         abort: CancellationToken,
@@ -46,6 +50,7 @@ impl FrameHandler {
             mode,
             schedule,
             policy,
+            deliveries,
             counts,
             in_hand: Mutex::new(in_hand),
             abort,
@@ -65,6 +70,14 @@ impl FrameHandler {
         let call = Call::new(&self.counts, &outgoing);
         self.schedule.run(input, &call).await;
         self.note(call.finish().await);
+    }
+
+    /// The response to a datum that the host found without an answer that can be sent.
+    #[must_use]
+    pub fn unanswered(&self, id: String) -> BatchResponse {
+        let delivery = self.deliveries.of(&id, None);
+        self.note_failure(&id, delivery, &Failure::Unsettled, false);
+        self.policy.unanswered(id, delivery)
     }
 
     /// Counts and logs a call that has ended.
@@ -154,6 +167,7 @@ impl<T: From<Response> + Send> Outlet for Outgoing<'_, T> {
         };
         counts.answered(tally);
         self.handler.note_times(&answers, open);
+        self.handler.note_failures(&answers);
         let responses = answers.into_iter().map(|answer| policy.respond(answer));
         let responses: Vec<_> = responses.collect();
         let messages = responses.iter().flat_map(|r| &r.messages.message);
@@ -164,6 +178,26 @@ impl<T: From<Response> + Send> Outlet for Outgoing<'_, T> {
 }
 
 impl FrameHandler {
+    fn note_failures(&self, answers: &[Answer]) {
+        let is_kept = self.policy.exhausted().is_some();
+        for answer in answers {
+            if let Outcome::Failed(failure) = &answer.outcome {
+                self.note_failure(&answer.id, answer.arrival.delivery, failure, is_kept);
+            }
+        }
+    }
+
+    /// Notes that a frame has failed: it is delivered again, or this was its last delivery.
+    fn note_failure(&self, id: &str, delivery: Delivery, failure: &Failure, is_kept: bool) {
+        match self.policy.on_failure {
+            OnFailure::Nack if !delivery.is_last => self.deliveries.nacked(id, delivery.number),
+            OnFailure::Nack => self.counts.exhausted(id, delivery, failure, is_kept),
+            OnFailure::Drop => self.counts.dropped(id, failure),
+            // Delivered again by Numaflow.
+            OnFailure::Fail | OnFailure::Abort => {}
+        }
+    }
+
     /// Counts the times of answered frames.
     fn note_times(&self, answers: &[Answer], open: usize) {
         let now = SystemTime::now();

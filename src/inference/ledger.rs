@@ -29,6 +29,7 @@
 //! ```
 
 use crate::frame::Rejection;
+use crate::inference::deliveries::Delivery;
 use crate::inference::failure::Failure;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -67,30 +68,38 @@ pub struct Answer {
     pub(crate) keys: Vec<String>,
     /// When it came.
     pub(crate) arrival: Arrival,
+    /// Its payload, if it was kept for a dead letter.
+    pub(crate) payload: Vec<u8>,
     /// The outcome of its frame.
     pub outcome: Outcome,
 }
 
-/// When a datum came.
+/// When a datum came, and for which time.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// To this process.
     pub(crate) at: Instant,
     /// Into the pipeline: its event time, if it has one.
     pub(crate) event: Option<SystemTime>,
+    /// Which delivery it is.
+    pub(crate) delivery: Delivery,
 }
 
 impl Arrival {
-    /// At this time, with this event time.
+    /// At this time, with this event time, as this delivery.
     #[must_use]
-    pub fn new(at: Instant, event: Option<SystemTime>) -> Self {
-        Self { at, event }
+    pub fn new(at: Instant, event: Option<SystemTime>, delivery: Delivery) -> Self {
+        Self {
+            at,
+            event,
+            delivery,
+        }
     }
 
-    /// Now, and without an event time.
+    /// Now, for the first time, and without an event time.
     #[must_use]
     pub fn now() -> Self {
-        Self::new(Instant::now(), None)
+        Self::new(Instant::now(), None, Delivery::FIRST)
     }
 }
 
@@ -128,15 +137,22 @@ struct Entry {
     id: String,
     keys: Vec<String>,
     arrival: Arrival,
+    payload: Vec<u8>,
 }
 
 impl Entry {
     fn answer(self, outcome: Outcome) -> Answer {
-        let Self { id, keys, arrival } = self;
+        let Self {
+            id,
+            keys,
+            arrival,
+            payload,
+        } = self;
         Answer {
             id,
             keys,
             arrival,
+            payload,
             outcome,
         }
     }
@@ -156,8 +172,22 @@ impl Ledger {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.tally.frames += 1;
-        self.open.insert(ticket, Entry { id, keys, arrival });
+        let entry = Entry {
+            id,
+            keys,
+            arrival,
+            payload: Vec::new(),
+        };
+        self.open.insert(ticket, entry);
         ticket
+    }
+
+    /// Keeps the payload of an open datum for its answer, if the datum is not delivered again.
+    pub fn keep(&mut self, ticket: Ticket, payload: Vec<u8>) {
+        let entry = self.open.get_mut(&ticket);
+        if let Some(entry) = entry.filter(|entry| entry.arrival.delivery.is_last) {
+            entry.payload = payload;
+        }
     }
 
     /// The id that an open datum was entered with; empty for any other ticket.

@@ -16,6 +16,8 @@
 pub mod batch;
 /// Compressed frames, decoded ahead of the collector.
 pub(crate) mod decoding;
+/// How often a frame has come, and which delivery is the last.
+pub mod deliveries;
 /// Why a good frame has no result.
 pub mod failure;
 /// From answers to messages, as they come.

@@ -19,6 +19,7 @@
 use super::batch::slot::Slot;
 use super::batch::{Lease, NoSlots, Ring};
 use super::decoding::Decoders;
+use super::deliveries::Deliveries;
 use super::lane::{Balance, LanePlan, Lanes};
 use super::metrics::counts::Counts;
 use super::metrics::model::ModelCounts;
@@ -136,8 +137,10 @@ pub(crate) struct ModelPlan {
     /// The results sent on, in order.
     pub(crate) outputs: Vec<SelectedOutput>,
     pub(crate) limits: Limits,
-    /// Whether a rejected frame's payload is kept for a dead letter.
-    pub(crate) keep_rejected: bool,
+    /// Whether there are dead letters, for which payloads are kept.
+    pub(crate) dead_letters: bool,
+    /// Deliveries of a frame that is nacked; `None`: without end.
+    pub(crate) max_deliveries: Option<u32>,
     /// Whether a model that mixes the rows of a batch is served.
     pub(crate) mixing: bool,
 }
@@ -176,8 +179,10 @@ pub(crate) struct Model {
     /// The results sent on, in order.
     pub(crate) outputs: Vec<SelectedOutput>,
     pub(crate) limits: Limits,
-    /// Whether a rejected frame's payload is kept for a dead letter.
-    pub(crate) keep_rejected: bool,
+    /// Whether there are dead letters, for which payloads are kept.
+    pub(crate) dead_letters: bool,
+    /// Which delivery of a frame is the last.
+    pub(crate) deliveries: Arc<Deliveries>,
     /// What the process counts.
     pub(crate) counts: Arc<Counts>,
     /// What is counted of this model.
@@ -213,7 +218,8 @@ impl Model {
             bad_pixels,
             outputs,
             limits,
-            keep_rejected,
+            dead_letters,
+            max_deliveries,
             mixing,
         } = plan;
         let Trial { short_batches } = engine::trial(engine.as_ref(), batch_size, mixing)?;
@@ -237,7 +243,8 @@ impl Model {
             lanes,
             outputs,
             limits,
-            keep_rejected,
+            dead_letters,
+            deliveries: Arc::new(Deliveries::new(max_deliveries)),
             counts: Arc::clone(counts),
             metrics: counts.model(&name),
             newest: Arc::clone(newest),

@@ -1,8 +1,9 @@
 //! From the outcome of a frame to the messages that answer its datum, and what their metadata say.
 
-use crate::inference::failure::Failure;
-use crate::inference::ledger::{Answer, Arrival, Outcome, Results};
+use crate::inference::deliveries::Delivery;
+use crate::inference::ledger::{Answer, Outcome, Results};
 use numaflow::batchmap::{BatchResponse, Message};
+use numaflow::shared::NackOptions;
 use std::sync::Arc;
 
 /// The tag by which a map asks Numaflow (releases after 1.8.3) for a retry by the vertex's `retryStrategy`. From numaflow-go,
@@ -32,7 +33,8 @@ pub enum OnNonfinite {
 /// What is answered for a frame that the engine failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// A NACK message: Numaflow ≥ 1.8.2 delivers the datum again.
+    /// A NACK message: Numaflow ≥ 1.8.2 delivers the datum again, after a delay that grows. After the last delivery a dead
+    /// letter if [`OnInvalid`] has a tag, else a DROP message.
     Nack,
     /// A FAIL message: Numaflow after 1.8.3 delivers the datum again as the vertex's `retryStrategy` says.
     Fail,
@@ -80,7 +82,11 @@ impl AnswerPolicy {
     #[must_use]
     pub(crate) fn respond(&self, answer: Answer) -> Response {
         let Answer {
-            id, keys, outcome, ..
+            id,
+            keys,
+            arrival,
+            payload,
+            outcome,
         } = answer;
         let mut messages = BatchResponse::from_id(id);
         let mut notes = Vec::new();
@@ -102,13 +108,17 @@ impl AnswerPolicy {
                     notes.push(Notes::from([("reason", rejection.to_string())]));
                 }
             }
-            Outcome::Failed(_) => match self.on_failure {
-                OnFailure::Nack => messages.append(Message::message_to_nack(None)),
-                OnFailure::Fail => {
-                    messages.append(Message::new(Vec::new()).with_tags(vec![FAIL.to_owned()]));
+            Outcome::Failed(failure) => {
+                if let Some(message) = self.again(arrival.delivery) {
+                    messages.append(message);
+                } else if let Some(tag) = self.exhausted() {
+                    let message = Message::new(payload).with_keys(keys);
+                    messages.append(message.with_tags(vec![tag.clone()]));
+                    let deliveries = arrival.delivery.number;
+                    let reason = format!("no result after {deliveries} deliveries: {failure}");
+                    notes.push(Notes::from([("reason", reason)]));
                 }
-                OnFailure::Drop | OnFailure::Abort => {}
-            },
+            }
         }
         if messages.message.is_empty() {
             messages.append(Message::message_to_drop());
@@ -135,16 +145,36 @@ impl AnswerPolicy {
         }
     }
 
-    /// The response to a datum whose call ended early because of a defect.
+    /// The message by which Numaflow delivers a failed frame again; none if it does not.
+    fn again(&self, delivery: Delivery) -> Option<Message> {
+        match self.on_failure {
+            OnFailure::Nack if delivery.is_last => None,
+            OnFailure::Nack => Some(Message::message_to_nack(Some(NackOptions {
+                delay: u64::try_from(delivery.delay().as_millis()).ok(),
+                ..NackOptions::default()
+            }))),
+            OnFailure::Fail => Some(Message::new(Vec::new()).with_tags(vec![FAIL.to_owned()])),
+            OnFailure::Drop | OnFailure::Abort => None,
+        }
+    }
+
+    /// The tag of a frame that has failed in its last delivery; none if it is dropped.
     #[must_use]
-    pub fn unanswered(&self, id: String) -> BatchResponse {
-        let answer = Answer {
-            id,
-            keys: Vec::new(),
-            arrival: Arrival::now(),
-            outcome: Outcome::Failed(Failure::Unsettled),
-        };
-        self.respond(answer).messages
+    pub(crate) fn exhausted(&self) -> Option<&String> {
+        match (self.on_failure, &self.on_invalid) {
+            (OnFailure::Nack, OnInvalid::Tag(tag)) => Some(tag),
+            _ => None,
+        }
+    }
+
+    /// The response to a datum that the handler did not answer, or not with what can be sent. There is no payload for a dead
+    /// letter: after its last delivery it is dropped.
+    #[must_use]
+    pub(crate) fn unanswered(&self, id: String, delivery: Delivery) -> BatchResponse {
+        let mut messages = BatchResponse::from_id(id);
+        let again = self.again(delivery);
+        messages.append(again.unwrap_or_else(Message::message_to_drop));
+        messages
     }
 }
 
@@ -152,6 +182,8 @@ impl AnswerPolicy {
 mod tests {
     use super::*;
     use crate::frame::{Decoder, Dtype, FrameShape, Scratch};
+    use crate::inference::failure::Failure;
+    use crate::inference::ledger::Arrival;
     use smallvec::smallvec;
     use std::collections::HashMap;
 
@@ -177,6 +209,7 @@ mod tests {
             id: "7".into(),
             keys: vec!["k".into()],
             arrival: Arrival::now(),
+            payload: Vec::new(),
             outcome,
         }
     }
@@ -214,7 +247,40 @@ mod tests {
     fn a_failed_frame_is_nacked_when_so_configured() {
         let response = policy(OnInvalid::Drop, OnFailure::Nack, &[])
             .respond(answer(Outcome::Failed(Failure::NoLane)));
-        assert_eq!(tags(&response.messages.message[0]), [NACK]);
+        let message = &response.messages.message[0];
+        assert_eq!(tags(message), [NACK]);
+        let options = message.nack_options.as_ref().unwrap();
+        assert_eq!(options.delay, Some(1000));
+    }
+
+    #[test]
+    fn a_frame_that_fails_in_its_last_delivery_is_a_dead_letter_or_dropped() {
+        let mut last = answer(Outcome::Failed(Failure::NoLane));
+        last.payload = b"frame".to_vec();
+        last.arrival.delivery = Delivery {
+            number: 5,
+            is_last: true,
+        };
+        let policy = policy(OnInvalid::Tag("bad".into()), OnFailure::Nack, &[]);
+        let response = policy.respond(last);
+        let [message] = response.messages.message.as_slice() else {
+            panic!("one message")
+        };
+        assert_eq!(
+            (tags(message), &message.value[..]),
+            (vec!["bad"], &b"frame"[..])
+        );
+        assert_eq!(message.keys, Some(vec!["k".into()]));
+        let reason = "no result after 5 deliveries: no lane is left to run on";
+        assert_eq!(response.notes[0].as_ref(), [("reason", reason.to_owned())]);
+        let unanswered = policy.unanswered(
+            "7".into(),
+            Delivery {
+                number: 5,
+                is_last: true,
+            },
+        );
+        assert_eq!(tags(&unanswered.message[0]), [DROP]);
     }
 
     #[test]

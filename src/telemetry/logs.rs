@@ -5,11 +5,14 @@
 //! TensorRT binding's own lines from WARN on. Each fact is logged once: a library's warnings of what our own lines say are
 //! shown with `DEBUG` only.
 //!
+//! [`switch`] changes between these lines and those of `DEBUG` while the program runs.
+//!
 //! The log never blocks a frame. Lines go through a bounded queue to a thread of their own. If they are not read, or the disk
 //! is full, they are dropped and counted.
 
 use super::names;
 use super::text::escaped;
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -18,10 +21,11 @@ use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
@@ -46,6 +50,15 @@ const LOGGED_BY_OURS: [&str; 3] = [
 
 /// Counts the lines that were dropped.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Which lines are shown.
+static SHOWN: OnceLock<Shown> = OnceLock::new();
+
+struct Shown {
+    filter: reload::Handle<Targets, Registry>,
+    configured: Targets,
+    is_debug: Mutex<bool>,
+}
 
 /// Writes the lines that still wait when it is dropped.
 #[must_use = "dropped, it ends the log"]
@@ -103,7 +116,8 @@ pub(crate) fn warnings() -> Targets {
 
 /// Starts logging. A second start in one process changes nothing.
 pub(crate) fn start(format: LogFormat, debug: bool, directives: Option<Targets>) -> LogGuard {
-    let filter = directives.unwrap_or_else(|| default_filter(debug));
+    let configured = directives.unwrap_or_else(|| default_filter(debug));
+    let (filter, handle) = reload::Layer::new(configured.clone());
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
@@ -123,9 +137,45 @@ pub(crate) fn start(format: LogFormat, debug: bool, directives: Option<Targets>)
         .try_init();
     if started.is_err() {
         tracing::debug!("Logging is started already.");
+    } else {
+        // Nobody else sets it: the log starts once.
+        let _ = SHOWN.set(Shown {
+            filter: handle,
+            configured,
+            is_debug: Mutex::new(false),
+        });
     }
     log_panics();
     LogGuard { _worker: guard }
+}
+
+/// Shows the lines of `DEBUG`, or again those that are configured, and logs a line about it. Nothing happens if the log is not
+/// that of [`start`].
+pub(crate) fn switch() {
+    let Some(shown) = SHOWN.get() else { return };
+    let debug = default_filter(true);
+    if shown.configured == debug {
+        tracing::info!("The log shows debug lines already: --debug is set.");
+        return;
+    }
+    let mut is_debug = shown.is_debug.lock();
+    if *is_debug {
+        // Before the change, because the configured lines may not include it.
+        tracing::info!("The log shows the configured lines again.");
+    }
+    let filter = if *is_debug {
+        shown.configured.clone()
+    } else {
+        debug
+    };
+    if let Err(error) = shown.filter.reload(filter) {
+        tracing::error!(%error, "The lines of the log cannot be changed.");
+        return;
+    }
+    *is_debug = !*is_debug;
+    if *is_debug {
+        tracing::info!("The log shows debug lines until the next SIGUSR1.");
+    }
 }
 
 /// What is shown without `RUST_LOG`.

@@ -47,6 +47,10 @@ pub(crate) const RESULTS_NOT_FINITE: Name = name(
     "results_not_finite",
     "Frames with results that have NaN or infinite values",
 );
+pub(crate) const DELIVERIES_EXHAUSTED: Name = name(
+    "deliveries_exhausted",
+    "Frames that failed in their last delivery, by reason",
+);
 pub(crate) const RESPONSES_REPLACED: Name = name(
     "responses_replaced",
     "Responses that the host replaced, by reason",

@@ -1,6 +1,6 @@
 //! The log of a working sidecar, and the absence of lines otherwise.
 
-use crate::black_box::common::{NEVER, SIM, call, config};
+use crate::black_box::common::{NEVER, SIM, call, config, eventually};
 use crate::black_box::served::Served;
 use beamflow::app::map::Sidecar;
 use beamflow::inference::ledger::Tally;
@@ -8,6 +8,7 @@ use beamflow::status::Status;
 use beamflow::telemetry::newest::Newest;
 use beamflow::vertex::client::Driver;
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -103,7 +104,7 @@ async fn the_log_starts_with_version_model_and_settings() {
     let mut served = Served::start(&["--model-path", SIM]).await;
     drop(served.sidecar.connect().await.unwrap());
     let loaded = || served.sidecar.log().contains("loaded and warm");
-    crate::black_box::common::eventually("the line", loaded).await;
+    eventually("the line", loaded).await;
     let log = served.sidecar.log();
     let banner = log.lines().find(|line| line.contains("loaded and warm"));
     for told in [
@@ -150,11 +151,70 @@ async fn answers_all_the_same(log: Stdio, check: impl AsyncFnOnce(&str)) {
     }
     check(&address).await;
     drop(driver);
-    let pid = program.id().and_then(|id| i32::try_from(id).ok());
-    let pid = pid.and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
+    signal(&program, Signal::TERM);
     let ended = tokio::time::timeout(NEVER, program.wait()).await;
     assert_eq!(ended.unwrap().unwrap().code(), Some(0));
+}
+
+/// Sends a signal to a program.
+fn signal(program: &tokio::process::Child, signal: Signal) {
+    let pid = program.id().and_then(|id| i32::try_from(id).ok());
+    kill_process(pid.and_then(Pid::from_raw).unwrap(), signal).unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_shows_debug_lines_and_the_next_one_hides_them() {
+    for configured in ["", "error"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (sock, info, log) = (path("s.sock"), path("info"), path("log"));
+        let mut program = Command::new(env!("CARGO_BIN_EXE_beamflow"))
+            .args(["--model-path", SIM, "--output-size", "full"])
+            .args(["--http-address", "off"])
+            .arg("--sock-path")
+            .arg(&sock)
+            .arg("--server-info-path")
+            .arg(&info)
+            .env("RUST_LOG", configured)
+            .stderr(std::fs::File::create(&log).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = |words: &str| {
+            std::fs::read_to_string(&log)
+                .unwrap()
+                .matches(words)
+                .count()
+        };
+        let mut driver = Driver::wait_ready(&info, &sock, NEVER).await.unwrap();
+        call(&mut driver, 9).await;
+
+        signal(&program, Signal::USR1);
+        let shown = || lines("The log shows debug lines until") == 1;
+        eventually("the line of the first switch", shown).await;
+        call(&mut driver, 9).await;
+        let answered = || lines("The call is answered.") == 1;
+        eventually("the debug line of the second call alone", answered).await;
+
+        signal(&program, Signal::USR1);
+        let hidden = || lines("The log shows the configured lines again.") == 1;
+        eventually("the line of the second switch", hidden).await;
+        // The lines are changed after that one. A third switch comes behind the change.
+        signal(&program, Signal::USR1);
+        let shown = || lines("The log shows debug lines until") == 2;
+        eventually("the line of the third switch", shown).await;
+        signal(&program, Signal::USR1);
+        let hidden = || lines("The log shows the configured lines again.") == 2;
+        eventually("the line of the fourth switch", hidden).await;
+
+        drop(driver);
+        signal(&program, Signal::TERM);
+        let ended = tokio::time::timeout(NEVER, program.wait()).await;
+        assert_eq!(ended.unwrap().unwrap().code(), Some(0));
+        // Its last lines come at INFO: they are hidden again where only errors are configured.
+        let is_told = lines("these are its totals") == 1;
+        assert_eq!(is_told, configured.is_empty(), "{configured:?}");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ mod bench;
 mod codecs;
 /// A sidecar on a temporary socket, frames, and their expected results.
 mod common;
+/// Nacks, their delays, and the last delivery.
+mod deliveries;
 /// pipeline.yaml, run.
 #[cfg(feature = "pva")]
 mod deployed;

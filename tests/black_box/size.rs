@@ -40,6 +40,22 @@ fn json_holds_the_same_figures_and_what_does_not_fit() {
 }
 
 #[test]
+fn a_read_batch_that_is_too_large_for_the_buffer_is_noted() {
+    let notes = |read_batch: &str| {
+        let flags = "--frame-size 512x512 --batch-time 4ms --fps 1000 --json --read-batch";
+        let output = size(&format!("{flags} {read_batch}"));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["notes"].to_string()
+    };
+    // 64 × 512 KiB is 32 MiB.
+    assert_eq!(notes("64"), "[]");
+    let note = notes("65");
+    for words in ["65 frames is 32.5 MiB", "limits.readBatchSize to 64"] {
+        assert!(note.contains(words), "{note}");
+    }
+}
+
+#[test]
 fn a_mistake_is_one_line_and_exit_code_64() {
     for (flags, words) in [
         ("--fps 10", &["--batch-time", "is required"][..]),

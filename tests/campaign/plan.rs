@@ -136,6 +136,8 @@ impl Plan {
                 number(&mut self.lives, 1, 6).to_string(),
             ),
             ("--batch-timeout", "20ms".to_owned()),
+            // Every frame must get its result in the end.
+            ("--max-deliveries", "off".to_owned()),
             ("--inference-timeout", "300ms".to_owned()),
             ("--devices", "all".to_owned()),
         ];

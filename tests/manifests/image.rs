@@ -2,6 +2,7 @@
 //! folder and runs Cargo there.
 
 use crate::manifests::documents::{read, root};
+use beamflow_needs::needs;
 use std::path::Path;
 use std::process::Command;
 
@@ -168,10 +169,14 @@ fn every_flavour_has_a_stage_and_a_feature() {
 #[test]
 fn every_flavour_has_the_epics_commands_and_their_licence_and_hdf5() {
     let lines = instructions();
-    let build = lines.iter().find(|line| line.contains("cargo build"));
+    let build = lines.iter().find(|line| line.contains(" build --profile"));
     // `${FLAVOUR#cpu}` is empty for the flavour cpu, which has no feature of its own.
-    let features = r#"--features "pva,hdf5,${FLAVOUR#cpu}""#;
-    assert!(build.unwrap().contains(features), "{build:?}");
+    for part in [
+        r#"features="pva,hdf5,${FLAVOUR#cpu}""#,
+        r#"--features "$features""#,
+    ] {
+        assert!(build.unwrap().contains(part), "{part}: {build:?}");
+    }
     for feature in ["pva", "hdf5"] {
         assert!(
             read("Cargo.toml").contains(&format!("\n{feature} = [")),
@@ -184,4 +189,115 @@ fn every_flavour_has_the_epics_commands_and_their_licence_and_hdf5() {
     assert!(image.contains(&licences), "{image:?}");
     assert!(root().join("LICENSES/EPICS.txt").exists());
     assert!(is_sent("LICENSES/EPICS.txt"));
+}
+
+/// Cargo compares times, and the target folder is that of every checkout on the builder: without new times it may take the
+/// program of a newer one for that of these sources.
+#[test]
+fn no_build_finds_an_older_program_up_to_date() {
+    let lines = instructions();
+    let build = lines.iter().find(|line| line.contains(" build --profile"));
+    let build = build.unwrap();
+    let touched = build.find("find src crates models -type f -exec touch {} +");
+    assert!(touched.unwrap() < build.find(" build --profile").unwrap());
+    let mounts = lines.iter().flat_map(|line| line.split(' '));
+    let caches = mounts.filter(|word| word.starts_with("--mount=type=cache"));
+    let unlocked: Vec<_> = caches
+        .filter(|mount| !mount.ends_with("sharing=locked"))
+        .collect();
+    assert!(unlocked.is_empty(), "{unlocked:?}");
+}
+
+#[test]
+fn the_image_says_what_it_is_and_has_the_notices_of_its_crates() {
+    let lines = instructions();
+    let last = lines.iter().rposition(|line| line.starts_with("FROM "));
+    let image = &lines[last.unwrap()..];
+    let labels = image.iter().find(|line| line.starts_with("LABEL "));
+    let version = concat!("image.version=\"", env!("CARGO_PKG_VERSION"), "\"");
+    for label in [version, "image.revision=", "image.licenses=\"Apache-2.0\""] {
+        assert!(labels.unwrap().contains(label), "{label}: {labels:?}");
+    }
+    let notices = "COPY --from=build /out/THIRD-PARTY.txt /usr/share/doc/beamflow/".to_owned();
+    assert!(image.contains(&notices), "{image:?}");
+    // The base has no shell.
+    assert!(!image.iter().any(|line| line.starts_with("RUN ")));
+}
+
+#[test]
+fn packages_from_an_index_are_compared_with_their_hashes() {
+    for list in ["scripts/tensorrt-rtx.txt", "scripts/onnxruntime-cuda.txt"] {
+        let text = read(list);
+        let packages = text.lines().filter(|line| !line.starts_with('#'));
+        for package in packages.filter(|line| !line.is_empty()) {
+            assert!(package.contains("--hash=sha256:"), "{list}: {package}");
+        }
+    }
+    for script in ["fetch-tensorrt-rtx", "fetch-onnxruntime-cuda"] {
+        let text = read(&format!("scripts/{script}.sh"));
+        assert!(text.contains("--require-hashes"), "{script}");
+    }
+}
+
+#[test]
+fn the_flavour_tensorrt_is_built_only_where_its_libraries_are() {
+    let lines = instructions();
+    let stage = lines
+        .iter()
+        .position(|line| line.ends_with(" AS on-tensorrt"));
+    let check = &lines[stage.unwrap() + 1];
+    for library in [
+        "libnvinfer.so.11",
+        "libnvonnxparser.so.11",
+        "libnvinfer_builder_resource",
+    ] {
+        assert!(check.contains(library), "{library}: {check}");
+    }
+    assert!(check.contains("exit 1"), "{check}");
+}
+
+#[needs(shellcheck)]
+#[test]
+fn shellcheck_finds_nothing_in_the_scripts_of_the_image() {
+    let scripts = [
+        "check-image",
+        "fetch-onnxruntime-cuda",
+        "fetch-tensorrt",
+        "fetch-tensorrt-rtx",
+        "third-party-notices",
+    ];
+    let output = Command::new("shellcheck")
+        .args(scripts.map(|name| root().join(format!("scripts/{name}.sh"))))
+        .output()
+        .unwrap();
+    let found = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{found}");
+}
+
+/// Every argument that the script gives is one of the Dockerfile, and a dry run changes nothing.
+#[test]
+fn a_dry_run_of_the_images_check_prints_the_build_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("absent");
+    let output = Command::new(root().join("scripts/check-image.sh"))
+        .args(["--dry-run", "tensorrt-rtx"])
+        .env("CHECK_IMAGE_FOLDER", &folder)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!folder.exists());
+    let said = String::from_utf8(output.stdout).unwrap();
+    let build = said.lines().find(|line| line.contains("docker build"));
+    let words: Vec<_> = build.unwrap().split(' ').collect();
+    let given = words.iter().zip(&words[1..]);
+    let given = given.filter(|(flag, _)| **flag == "--build-arg");
+    let given: Vec<_> = given.map(|(_, value)| *value).collect();
+    assert!(given.contains(&"FLAVOUR=tensorrt-rtx"), "{given:?}");
+    for (name, _) in given.iter().filter_map(|value| value.split_once('=')) {
+        let declared = |line: &String| {
+            let name_of = |rest: &str| rest.split('=').next() == Some(name);
+            line.strip_prefix("ARG ").is_some_and(name_of)
+        };
+        assert!(instructions().iter().any(declared), "{name}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The ring, the lanes and the schedules from the program's source, on the primitives of `sync`; the other
 //! modules are the library's.
 
-pub use beamflow::inference::{failure, ledger, metrics};
+pub use beamflow::inference::{deliveries, failure, ledger, metrics};
 
 #[path = "../../src/inference/decoding.rs"]
 pub(crate) mod decoding;

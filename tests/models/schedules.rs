@@ -8,6 +8,7 @@ use crate::frame::{
 use crate::inference::batch::Ring;
 use crate::inference::batch::slot::Slot;
 use crate::inference::decoding::Decoders;
+use crate::inference::deliveries::Deliveries;
 use crate::inference::lane::{Balance, LanePlan, Lanes};
 use crate::inference::ledger::{Answer, Outcome};
 use crate::inference::metrics::counts::Counts;
@@ -88,7 +89,8 @@ impl Subject {
                 envelope: envelope.unwrap(),
             }],
             limits,
-            keep_rejected: false,
+            dead_letters: false,
+            deliveries: Arc::new(Deliveries::new(None)),
             metrics: counts.model("x"),
             counts,
             newest: Arc::new(Newest::new(true)),

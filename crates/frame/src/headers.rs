@@ -74,10 +74,11 @@ pub const ALL: [Header; 12] = [
     told(POSITION_X, "where it was taken, in metres along the rows"),
     told(POSITION_Y, "where it was taken, in metres across the rows"),
     told("x-attr-NAME", "the detector's attribute NAME"),
-    told(
-        DELIVERY,
-        "how often the source has delivered it, from the second time on",
-    ),
+    Header {
+        name: DELIVERY,
+        values: "how often the source has delivered it, from the second time on",
+        without: "the sidecar counts its own nacks",
+    },
 ];
 
 /// A header that sources write for sinks; the sidecar does not read it.

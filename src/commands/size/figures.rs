@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Bytes kept free in a JetStream message for what is around the payload: id, keys, headers, metadata.
 pub(crate) const AROUND_PAYLOAD: usize = 1024;
 
+/// Bytes of frames that one read of JetStream may fetch. It fetches `readBatchSize` messages, whatever their size, and NATS ends
+/// the connection of a client for which more than 64 MiB wait.
+pub(crate) const LARGEST_READ: usize = 32 << 20;
+
 /// What is given, the rate aside.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {

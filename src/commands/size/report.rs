@@ -1,6 +1,6 @@
 //! The sizing table: quantities as rows, rates as columns, and beside them how they come about.
 
-use super::figures::{AROUND_PAYLOAD, Given, Messages, Sizing};
+use super::figures::{AROUND_PAYLOAD, Given, LARGEST_READ, Messages, Sizing};
 use crate::commands::table;
 use crate::config::memory;
 use bytesize::ByteSize;
@@ -72,6 +72,20 @@ pub(crate) fn notes(given: &Given, messages: &Messages, sizings: &[Sizing]) -> V
                 bytes(payload),
                 bytes(AROUND_PAYLOAD),
                 bytes(messages.max_payload_bytes),
+            ));
+        }
+    }
+    let mut reads: Vec<_> = sizings.iter().map(|sizing| sizing.read_batch).collect();
+    reads.sort_unstable();
+    reads.dedup();
+    for frames in reads {
+        let read = frames.saturating_mul(messages.frame_bytes);
+        if read > LARGEST_READ {
+            notes.push(format!(
+                "A read batch of {frames} frames is {}, more than {}: JetStream closes connections for which more than 64 MiB wait. Lower limits.readBatchSize to {}, with --bsz-size and --pipeline-depth that fit, compress the frames, or use a MonoVertex.",
+                bytes(read),
+                bytes(LARGEST_READ),
+                (LARGEST_READ / messages.frame_bytes.max(1)).max(1),
             ));
         }
     }

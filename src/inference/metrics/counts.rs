@@ -8,6 +8,8 @@ use super::totals::Totals;
 use crate::frame::Rejection;
 use crate::frame::numbers::{FrameNumbers, Lost};
 use crate::inference::batch::Close;
+use crate::inference::deliveries::Delivery;
+use crate::inference::failure::Failure;
 use crate::inference::ledger::Tally;
 use crate::inference::schedule::Mode;
 use crate::telemetry::names;
@@ -52,6 +54,7 @@ pub struct Counts {
     frame_latency: Histogram,
     frames_completed: Counters,
     frames_rejected: Counters,
+    deliveries_exhausted: Counters,
     responses_replaced: Counters,
     frame_gaps: Counter,
     frame_gaps_filled: Counter,
@@ -63,6 +66,7 @@ pub struct Counts {
     answering: Seconds,
     latency: Seconds,
     rejection_lines: Mutex<RateLimit>,
+    failure_lines: Mutex<RateLimit>,
     gap_lines: Mutex<RateLimit>,
 }
 
@@ -91,6 +95,7 @@ impl Counts {
             frame_latency: super::seconds(),
             frames_completed: counters("outcome", &OUTCOMES),
             frames_rejected: counters("reason", &Rejection::KINDS),
+            deliveries_exhausted: counters("reason", &Failure::KINDS),
             responses_replaced: counters("reason", &REPLACED),
             frame_gaps: Counter::default(),
             frame_gaps_filled: Counter::default(),
@@ -101,6 +106,7 @@ impl Counts {
             answering: Seconds::default(),
             latency: Seconds::default(),
             rejection_lines: lines(),
+            failure_lines: lines(),
             gap_lines: lines(),
         };
         let r = registry;
@@ -111,6 +117,7 @@ impl Counts {
         names::FRAME_LATENCY_SECONDS.register(r, counts.frame_latency.clone());
         names::FRAMES_COMPLETED.register(r, counts.frames_completed.clone());
         names::FRAMES_REJECTED.register(r, counts.frames_rejected.clone());
+        names::DELIVERIES_EXHAUSTED.register(r, counts.deliveries_exhausted.clone());
         names::RESPONSES_REPLACED.register(r, counts.responses_replaced.clone());
         names::FRAME_GAPS.register(r, counts.frame_gaps.clone());
         names::FRAME_GAPS_FILLED.register(r, counts.frame_gaps_filled.clone());
@@ -239,6 +246,47 @@ impl Counts {
         }
     }
 
+    /// Adds a frame that has failed in its last delivery, and logs it unless too many are being logged. `is_kept`: there is a
+    /// dead letter.
+    pub(crate) fn exhausted(&self, id: &str, delivery: Delivery, why: &Failure, is_kept: bool) {
+        let kind = why.kind();
+        let label = [("reason", kind)];
+        self.deliveries_exhausted.get_or_create(&label).inc();
+        let Some(held_back) = self.failure_lines.lock().pass(Instant::now()) else {
+            return;
+        };
+        let deliveries = delivery.number;
+        if is_kept {
+            tracing::warn!(
+                datum = id,
+                deliveries,
+                kind,
+                unlogged_before = held_back,
+                "A frame failed in its last delivery and becomes a dead letter: {why}."
+            );
+        } else {
+            tracing::error!(
+                datum = id,
+                deliveries,
+                kind,
+                unlogged_before = held_back,
+                "A frame failed in its last delivery and is dropped: {why}."
+            );
+        }
+    }
+
+    /// Logs a frame that is dropped because it failed, unless too many are being logged.
+    pub(crate) fn dropped(&self, id: &str, why: &Failure) {
+        if let Some(held_back) = self.failure_lines.lock().pass(Instant::now()) {
+            tracing::error!(
+                datum = id,
+                kind = why.kind(),
+                unlogged_before = held_back,
+                "A frame failed and is dropped: {why}."
+            );
+        }
+    }
+
     /// The totals now.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -249,6 +297,9 @@ impl Counts {
         let sum = |of: &dyn Fn(&ModelCounts) -> u64| models.iter().map(|model| of(model)).sum();
         let closed = |close| sum(&|model: &ModelCounts| model.closed(close));
         let (full, timed_out): (u64, u64) = (closed(Close::Full), closed(Close::TimedOut));
+        let exhausted = Failure::KINDS
+            .iter()
+            .map(|reason| of(&self.deliveries_exhausted, "reason", reason));
         let reasons = Rejection::KINDS
             .iter()
             .map(|reason| (*reason, of(&self.frames_rejected, "reason", reason)))
@@ -261,6 +312,7 @@ impl Counts {
             rejected,
             failed,
             abandoned,
+            exhausted: exhausted.sum(),
             frames_with_bad_pixels: sum(&|model| model.frames_with_bad_pixels.get()),
             bad_pixels: sum(&|model| model.bad_pixels.get()),
             gaps: self

@@ -19,7 +19,7 @@ use std::time::Duration;
 const LINES: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
 
-fn lines() -> RateLimit {
+pub(super) fn lines() -> RateLimit {
     RateLimit::new(LINES, WINDOW)
 }
 

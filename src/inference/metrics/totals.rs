@@ -19,6 +19,8 @@ pub struct Totals {
     pub rejected: u64,
     /// Of these, failed by the engine.
     pub failed: u64,
+    /// Of these, in their last delivery.
+    pub exhausted: u64,
     /// Frames in which bad pixels were replaced.
     pub frames_with_bad_pixels: u64,
     /// Pixels that were replaced.

@@ -9,6 +9,7 @@
 use super::{Computed, Filled};
 use crate::frame::Rejection;
 use crate::inference::batch::Close;
+use crate::inference::deliveries::Delivery;
 use crate::inference::failure::Failure;
 use crate::inference::ledger::{Answer, Arrival, Ledger, Outcome, Tally, Ticket};
 use crate::inference::metrics::counts::Counts;
@@ -151,14 +152,26 @@ impl<'a> Call<'a> {
     }
 
     /// Enters a datum of this number. Its id and keys are moved out of it.
-    pub(crate) fn enter(&self, datum: &mut Datum, number: Option<u64>) -> Ticket {
+    pub(crate) fn enter(
+        &self,
+        datum: &mut Datum,
+        number: Option<u64>,
+        delivery: Delivery,
+    ) -> Ticket {
         let event = event_time(datum);
         let at = Instant::now();
         let (id, keys) = (take(&mut datum.id), take(&mut datum.keys));
         let mut books = self.books.lock();
         books.first_arrival.get_or_insert(at);
         books.intake.arrived(datum.value.len(), event, number);
-        books.ledger.enter(id, keys, Arrival::new(at, event))
+        books
+            .ledger
+            .enter(id, keys, Arrival::new(at, event, delivery))
+    }
+
+    /// Keeps the payload of an open datum for its dead letter, if this is its last delivery.
+    pub(crate) fn keep(&self, ticket: Ticket, payload: Vec<u8>) {
+        self.books.lock().ledger.keep(ticket, payload);
     }
 
     /// Adds what has arrived to the count: once per batch.

@@ -4,6 +4,7 @@ use super::Call;
 use crate::frame::{Rejection, Scratch, frame_id, frame_number};
 use crate::inference::batch::{Close, Fill, Lease};
 use crate::inference::decoding::{Decoding, Received};
+use crate::inference::deliveries;
 use crate::inference::ledger::Ticket;
 use crate::inference::model::Model;
 use crate::inference::sync::sleep_until;
@@ -111,7 +112,9 @@ impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
         let (begun, waited_before) = (Instant::now(), self.waited);
         self.decoding += received.took;
         let number = frame_number(&received.datum.headers);
-        let ticket = self.call.enter(&mut received.datum, number);
+        let given = deliveries::given(&received.datum.headers);
+        let delivery = self.model.deliveries.of(&received.datum.id, given);
+        let ticket = self.call.enter(&mut received.datum, number, delivery);
         let mut spare = Scratch::default();
         let pixels = match received.pixels(&self.model.decoder, &mut spare) {
             Ok(pixels) => pixels,
@@ -148,6 +151,9 @@ impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
             }
         }
         lease.number_last(number);
+        if delivery.is_last && self.model.dead_letters {
+            self.call.keep(ticket, received.datum.value);
+        }
         let waited = self.waited.saturating_sub(waited_before);
         self.decoding += begun.elapsed().saturating_sub(waited);
         fill.add()
@@ -160,7 +166,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
             .counts
             .rejection(frame_id(&datum.headers, &id), &rejection);
         // Only a dead letter needs the payload. Otherwise it would stay in memory until it is answered.
-        let payload = if self.model.keep_rejected {
+        let payload = if self.model.dead_letters {
             datum.value
         } else {
             Vec::new()

@@ -128,7 +128,7 @@ impl Model {
             (Ok(_), None) => fail(&tickets, &Failure::Unsettled),
             (Err(failure), _) => {
                 if let Some(held_back) = self.metrics.failure_line() {
-                    tracing::error!(kind = failure.kind(), error = %failure, frames = tickets.len(),
+                    tracing::warn!(kind = failure.kind(), error = %failure, frames = tickets.len(),
                         unlogged_before = held_back,
                         "A batch failed for good; its frames have no result.");
                 }

@@ -13,7 +13,7 @@ use beamflow::vertex::client::{Datum, dial};
 use beamflow::vertex::map::{Server, ServerConfig};
 use numaflow::proto::map::map_client::MapClient;
 use numaflow::proto::map::{Handshake, MapRequest, MapResponse, TransmissionStatus};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -215,9 +215,9 @@ fn serve(subject: &'static Subject, map_mode: MapMode) -> Channel {
         ..ServerConfig::default()
     };
     let sock = config.sock_path.clone();
-    let policy = subject.sidecar.policy.clone();
+    let handler = Arc::clone(&subject.sidecar.handler);
     let server = Server::new(subject.sidecar.mapper(), config, move |id, _| {
-        policy.unanswered(id)
+        handler.unanswered(id)
     });
     runtime().spawn(server.serve(CancellationToken::new()));
     runtime().block_on(async {
