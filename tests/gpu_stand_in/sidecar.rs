@@ -15,13 +15,8 @@ use tempfile::TempDir;
 /// Longer than any expected event takes; no test waits until it has passed.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// The modes of the sidecar, each with its default number of lanes.
-pub const MODES: [(&str, usize); 4] = [
-    ("sequential", 1),
-    ("concurrent", 4),
-    ("pipelined", 3),
-    ("streaming", 3),
-];
+/// The modes whose batches a test can count, each with its default number of lanes. Streaming uses the same lanes and slots.
+pub const MODES: [(&str, usize); 3] = [("sequential", 1), ("concurrent", 4), ("pipelined", 3)];
 
 /// The stand-in's report over the life of a process.
 #[derive(Debug, serde::Deserialize)]
