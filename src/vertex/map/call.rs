@@ -36,6 +36,10 @@ pub(super) enum Step {
 }
 
 /// What a call waits for.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "each lives for one step of the call"
+)]
 enum Event {
     /// The handler has answers, or has returned.
     Answers(Option<Vec<Mapped>>),
