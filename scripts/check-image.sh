@@ -111,7 +111,12 @@ debian() {
     touch "$root/made"
 }
 
-bases() {
+# Whether an image has to be made: it may be there from an earlier run.
+missing() {
+    [ -n "$dry" ] || ! docker image inspect "$1" >/dev/null 2>&1
+}
+
+slim() {
     debian slim libstdc++6
     tar -C "$root" -c . | docker import - check/slim >/dev/null
 
@@ -128,7 +133,9 @@ bases() {
     tar -C "$root" --no-recursion --files-from "$folder/files" -c | tar -C "$cc" -x --keep-directory-symlink
     echo 'nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin' > "$cc/etc/passwd"
     tar -C "$cc" -c . | docker import - check/cc >/dev/null
+}
 
+rust() {
     debian rust gcc libc6-dev
     local sysroot
     sysroot=$(rustc --print sysroot)
@@ -138,13 +145,15 @@ bases() {
         --change 'ENV PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
         --change 'ENV CARGO_HOME=/usr/local/cargo' - check/rust >/dev/null
     rm -rf "$root/usr/local/rust"
-
-    if [ "$flavour" != cpu ]; then
-        debian python python3 python3-pip
-        tar -C "$root" -c . | docker import - check/python >/dev/null
-    fi
 }
-run bases
+
+python() {
+    debian python python3 python3-pip
+    tar -C "$root" -c . | docker import - check/python >/dev/null
+}
+if missing check/cc; then run slim; fi
+if missing check/rust; then run rust; fi
+if [ "$flavour" != cpu ] && missing check/python; then run python; fi
 
 # --- the image ---
 arguments=(

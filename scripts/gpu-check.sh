@@ -28,6 +28,14 @@ fi
 for name in BEAMFLOW GPU_TESTS TENSORRT_PATH ORT_DYLIB_PATH; do
     [ -z "${!name:-}" ] || export "$name=$(realpath "${!name}")"
 done
+# TensorRT-RTX refuses these cards when it opens an engine, so nothing below would pass.
+card=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1)
+case $engine/$card in
+tensorrt-rtx/9.* | tensorrt-rtx/10.*)
+    echo "$0: TensorRT-RTX does not support compute capability $card: use --onnxruntime" >&2
+    exit 1
+    ;;
+esac
 if [ -z "${BEAMFLOW:-}" ] || [ -z "${GPU_TESTS:-}" ]; then
     command -v cargo >/dev/null || { echo "$0: cargo is missing; install Rust, or set BEAMFLOW and GPU_TESTS" >&2; exit 64; }
 fi
@@ -76,10 +84,8 @@ measure() {
         part 300 "The three modes, $name" bash -c "modes_of '$file' '$flags' $name '$frames'"
     done
 }
-precisions="fp32 fp16"
-[ $engine = tensorrt-rtx ] || precisions="fp32 tf32 fp16"
 for model in "$root/models/ptychonn_64.onnx" ${MODELS:-}; do
-    measure "$(realpath "$model")" $precisions
+    measure "$(realpath "$model")" fp32 tf32 fp16
 done
 
 if [ -n "${GPU_TESTS:-}" ]; then

@@ -15,6 +15,9 @@ use crate::telemetry::setting::Setting;
 use std::io::Write;
 use std::process::ExitCode;
 
+/// The stack of the runtime's threads, in bytes. Only what is used of it takes memory.
+const STACK: usize = 8 << 20;
+
 /// Runs the program on the arguments of this process, to its exit code.
 pub fn run() -> ExitCode {
     let read = cli::read(std::env::args_os().skip(1), |name| std::env::var_os(name));
@@ -33,6 +36,8 @@ pub fn run() -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Engines are loaded on its threads, and TensorRT-RTX compiles kernels then.
+        .thread_stack_size(STACK)
         .build()
     {
         Ok(runtime) => runtime,

@@ -63,6 +63,7 @@ fn computed(path: &Path, device: DeviceKind) -> Vec<f32> {
         lane: 0,
         device: 0,
         rows,
+        cuda_graphs: true,
     };
     let input = pixels(rows * engine.model().input.elements());
     let each = engine.model().outputs[0].elements();

@@ -3,6 +3,7 @@
 use crate::black_box::common::{
     Host, MODES, SIM, assert_result, call, eventually, good, result, values,
 };
+use crate::black_box::served::Served;
 use beamflow::vertex::client::pipeline::{
     Address, Datums, Intake, Outlet, Pipeline, Settings, Until,
 };
@@ -238,5 +239,33 @@ async fn many_streams_at_once_get_their_own_results() {
             done.unwrap();
         }
         host.stop().await;
+    }
+}
+
+/// What numa has in flight may be too little to use every slot. The log says so once, and names the setting.
+#[tokio::test]
+async fn too_little_in_flight_is_told_with_the_setting() {
+    for (mode, in_flight, named) in [
+        (
+            "pipelined",
+            500,
+            "limits.readBatchSize of the vertex to at least 32",
+        ),
+        (
+            "streaming",
+            4,
+            "limits.concurrency of the vertex to at least 32",
+        ),
+    ] {
+        let mut served = Served::start(&["--mode", mode, "--model-path", SIM]).await;
+        let driver = served.sidecar.connect().await.unwrap();
+        let mut driver = driver.with_concurrency(in_flight);
+        for _ in 0..10 {
+            call(&mut driver, 20).await;
+        }
+        let told = || served.sidecar.log().matches(named).count();
+        eventually("the warning", || told() == 1).await;
+        drop(driver);
+        served.sidecar.stop().await.unwrap();
     }
 }

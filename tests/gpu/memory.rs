@@ -3,21 +3,21 @@
 use crate::common::Host;
 use crate::shared::{answered, frames, resident};
 use crate::{engine, flags};
-use beamflow::engine::EngineOptions;
 use beamflow::engine::options::Precision;
 use beamflow::engine::tensorrt::request::BatchRequest;
+use beamflow::engine::{Engine, EngineOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const MEBIBYTE: usize = 1 << 20;
 
-/// Free memory of the first GPU.
-fn free_on_gpu(engine: &Path) -> usize {
+/// The engine, loaded once: to ask it for the free memory of its GPU loads and compiles nothing.
+fn loaded(engine: &Path) -> Arc<dyn Engine> {
     let options = EngineOptions {
         library_path: std::env::var_os("TENSORRT_PATH").map(PathBuf::from),
         ..EngineOptions::default()
     };
-    let engine = beamflow::engine::load(engine.to_str().unwrap(), &options).unwrap();
-    engine.memory(8).unwrap().unwrap()[0].free
+    beamflow::engine::load(engine.to_str().unwrap(), &options).unwrap()
 }
 
 #[tokio::test]
@@ -26,16 +26,19 @@ async fn gpu_memory_does_not_grow_over_ten_thousand_batches() {
     const FRAMES: usize = 800;
     let folder = tempfile::tempdir().unwrap();
     let engine = engine(folder.path(), Precision::Fp32, BatchRequest::exactly(8));
+    let gpu = loaded(&engine);
     let host = Host::start(&flags(engine.to_str().unwrap(), &[])).await;
     let mut driver = host.driver().await;
     let datums = frames(FRAMES);
     let mut batches = async |calls| {
         answered(&mut driver, calls, &datums).await;
-        (free_on_gpu(&engine), resident())
+        (gpu.memory(8).unwrap().unwrap()[0].free, resident())
     };
+    // The first round is warm-up: the heap of this process holds what the compiler of the kernels left.
+    batches(10).await;
     let (free_before, resident_before) = batches(10).await;
     let (free_after, resident_after) = batches(100).await;
-    assert_eq!(host.counts.totals().batches, 110 * FRAMES as u64 / 8);
+    assert_eq!(host.counts.totals().batches, 120 * FRAMES as u64 / 8);
     println!(
         "free on the GPU {free_before} then {free_after}, resident {resident_before} then {resident_after} bytes"
     );

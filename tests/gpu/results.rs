@@ -26,6 +26,12 @@ async fn gpu_results_agree_with_the_cpu_engines_in_single_precision() {
 
 #[tokio::test]
 #[ignore = "needs an NVIDIA GPU"]
+async fn gpu_results_agree_with_the_cpu_engines_in_tf32() {
+    agrees(Precision::Tf32, 2e-2).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an NVIDIA GPU"]
 async fn gpu_results_agree_with_the_cpu_engines_in_half_precision() {
     agrees(Precision::Fp16, 2e-2).await;
 }
@@ -37,6 +43,7 @@ async fn gpu_results_are_bit_identical_in_all_modes_and_depths() {
     let engine = engine(folder.path(), Precision::Fp32, BatchRequest::exactly(8));
     let engine = engine.to_str().unwrap();
     let datums = frames(100);
+    // Every start after the first uses the kernels that the first compiled and wrote next to the engine.
     let expected = run(&flags(engine, &["--mode", "sequential"]), &datums).await;
     for mode in MODES {
         for depth in ["1", "4"] {
@@ -124,8 +131,8 @@ async fn gpu_engine_of_an_onnx_model_is_built_once_and_kept() {
     let before = kept(&cache);
     assert_eq!(
         before.len(),
-        2,
-        "the engine and its description: {before:?}"
+        3,
+        "the engine, its description and its compiled kernels: {before:?}"
     );
     assert!(run(&flags(MODEL, &more), &datums).await == first);
     assert_eq!(kept(&cache), before);

@@ -1,6 +1,6 @@
 //! `beamflow inspect` and `beamflow bench-engine`.
 
-use crate::fixture::needs_the_stand_in_driver;
+use crate::fixture::{FLAVOUR, VERSION, needs_the_stand_in_driver};
 use crate::frames::{plan, usual};
 use crate::sidecar::Bench;
 
@@ -12,9 +12,15 @@ fn inspect_shows_tensors_batch_range_and_memory_per_gpu() {
     let output = bench.run(&["inspect", "model.engine", "--devices", "all"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
+    let opened = |gpu: usize| {
+        format!(
+            "opened by {FLAVOUR} {VERSION} on gpu-{gpu} (Stand-in device {gpu}, compute capability 8.6): 1.0 GiB free, 1.0 \
+             MiB a lane"
+        )
+    };
     for words in [
-        "opened by TensorRT-RTX 1.7.1 on gpu-0 (Stand-in device 0, compute capability 8.6): 1.0 GiB free, 2.0 MiB a lane",
-        "opened by TensorRT-RTX 1.7.1 on gpu-1 (Stand-in device 1, compute capability 8.6): 1.0 GiB free, 2.0 MiB a lane",
+        opened(0).as_str(),
+        &opened(1),
         "diffraction",
         "f16",
         "N×1×4×4",
@@ -70,6 +76,9 @@ fn bench_engine_measures_each_lane_count_and_graph_setting() {
         bench.assert_all_given_back();
         if let Some(report) = bench.report() {
             assert_eq!(report.graph_launches > 0, flags.is_empty());
+            // It is loaded once: read, opened twice to measure its memory, and for each lane.
+            let rounds = if flags.is_empty() { 2 } else { 1 };
+            assert_eq!(report.engines, 1 + 2 + rounds * (1 + 2));
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::fixture::{needs_the_stand_in_driver, on_a_card};
 use crate::frames::{assert_results, nacks, usual};
-use crate::sidecar::{Bench, MODES, runs_before_the_first_batch};
+use crate::sidecar::{Bench, MODES, Sidecar, runs_before_the_first_batch};
+use beamflow::vertex::client::Answer;
 
 /// Batches as graphs, and without graphs.
 const LAUNCHES: [&[&str]; 2] = [&[], &["--no-cuda-graphs"]];
@@ -94,30 +95,86 @@ async fn loss_of_the_only_gpu_nacks_its_frames_and_exits_1() {
     }
 }
 
+/// Longer than any healthy batch, however busy the machine: the time after which a batch counts as hanging.
+const HANGING: [&str; 2] = ["--inference-timeout", "4s"];
+
+/// A sidecar whose second batch hangs: for some seconds, or for ever. On a card, the kit sets how long that is.
+async fn hanging(flags: &[&str], seconds: Option<usize>) -> Sidecar {
+    let flags = [flags, &HANGING].concat();
+    let before = runs_before_the_first_batch(&flags).await;
+    let mut bench = Bench::new(&usual()).with("STAND_IN_FAULTS", format!("hang@{}", before + 2));
+    if let Some(seconds) = seconds {
+        bench = bench.with("STAND_IN_HANG_S", seconds);
+    }
+    bench.serve(&flags).await
+}
+
+/// Asserts that of 80 frames one full batch was nacked, whichever ran second.
+fn assert_one_batch_nacked(answer: &Answer) {
+    let nacked = nacks(answer, 80);
+    assert_eq!(nacked.len(), 8, "{nacked:?}");
+    let begins_a_batch = nacked[0].is_multiple_of(8) && nacked[7] == nacked[0] + 7;
+    assert!(begins_a_batch, "{nacked:?}");
+}
+
 #[tokio::test]
-async fn hung_batch_is_nacked_and_its_lane_replaced() {
-    let check = async |mode: &str, launch: &[&str]| {
-        // The timeout ends the hang: it is longer than any healthy batch, however busy the machine.
-        let flags = [&["--mode", mode, "--inference-timeout", "4s"], launch].concat();
-        let before = runs_before_the_first_batch(&flags).await;
-        let fault = format!("hang@{}", before + 2);
-        let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", fault);
-        let mut sidecar = bench.serve(&flags).await;
-        let nacked = nacks(&sidecar.call(80).await, 80);
-        // Any batch may be the second to run, and it is a full one.
-        assert_eq!(nacked.len(), 8, "{flags:?}: {nacked:?}");
-        assert!(
-            nacked[0].is_multiple_of(8) && nacked[7] == nacked[0] + 7,
-            "{nacked:?}"
-        );
-        assert_results(&sidecar.call(80).await, 80);
-        sidecar.log("takes the hung one's place").await;
+async fn hung_batch_is_nacked_and_the_other_lanes_go_on() {
+    // A session that is opened now would wait for the hung kernel, and others that open for it.
+    let check = async |launch: &[&str]| {
+        let mut sidecar = hanging(&[&["--mode", "pipelined"], launch].concat(), None).await;
+        assert_one_batch_nacked(&sidecar.call(80).await);
+        for _ in 0..3 {
+            assert_results(&sidecar.call(80).await, 80);
+        }
+        sidecar
+            .log("the lane is replaced when its run returns")
+            .await;
         sidecar.stop_with_a_lane_hanging().await;
     };
-    // With one lane, nothing would be computed if no lane replaced it.
-    tokio::join!(
-        check("sequential", LAUNCHES[0]),
-        check("pipelined", LAUNCHES[0]),
-        check("pipelined", LAUNCHES[1]),
-    );
+    tokio::join!(check(LAUNCHES[0]), check(LAUNCHES[1]));
+}
+
+#[tokio::test]
+async fn a_gpu_whose_only_lane_hangs_is_lost_after_one_timeout() {
+    for launch in LAUNCHES {
+        let mut sidecar = hanging(&[&["--mode", "sequential"], launch].concat(), None).await;
+        let nacked = nacks(&sidecar.call(80).await, 80);
+        assert_eq!(nacked, Vec::from_iter(8..80), "{launch:?}");
+        let (code, log) = sidecar.ended_with_a_lane_hanging().await;
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains("the last lane is lost"), "{log}");
+        assert!(!log.contains("No lane takes up work any more"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_lane_whose_hang_ends_is_replaced() {
+    // The hang is longer than the timeout.
+    let mut sidecar = hanging(&["--mode", "pipelined"], Some(8)).await;
+    assert_one_batch_nacked(&sidecar.call(80).await);
+    sidecar
+        .log("The run that hung has returned; another lane takes its place.")
+        .await;
+    for _ in 0..3 {
+        assert_results(&sidecar.call(80).await, 80);
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_driver_call_that_fails_costs_the_session_and_not_the_device() {
+    needs_the_stand_in_driver!("it fails a call of the driver");
+    for launch in LAUNCHES {
+        for (mode, _) in MODES {
+            // Four events of the first batch, and one of the second.
+            let bench = Bench::new(&usual()).with("STAND_IN_FAULTS", "record-error@6");
+            let flags = [&["--mode", mode], launch].concat();
+            let mut sidecar = bench.serve(&flags).await;
+            assert_results(&sidecar.call(80).await, 80);
+            let log = sidecar.log("A read batch is answered.").await;
+            assert!(log.contains("the lane opens another"), "{flags:?}: {log}");
+            assert!(!log.contains("The device is lost"), "{flags:?}: {log}");
+            sidecar.stop().await;
+        }
+    }
 }

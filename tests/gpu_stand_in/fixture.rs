@@ -12,8 +12,29 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The headers of the TensorRT-RTX version for which the feature `tensorrt-rtx` is compiled.
-const HEADERS: &str = "TensorRT-Headers/TRT-RTX-1.7";
+/// The flavour of TensorRT that the program is compiled for.
+#[cfg(feature = "tensorrt-rtx")]
+pub const FLAVOUR: &str = "TensorRT-RTX";
+#[cfg(not(feature = "tensorrt-rtx"))]
+pub const FLAVOUR: &str = "TensorRT";
+
+/// Its cargo feature, the version of its headers, and the file of its library.
+#[cfg(feature = "tensorrt-rtx")]
+mod flavour {
+    pub const FEATURE: &str = "tensorrt-rtx";
+    pub const HEADERS: &str = "TensorRT-Headers/TRT-RTX-1.7";
+    pub const VERSION: &str = "1.7.1";
+    pub const LIBRARY: &str = "libtensorrt_rtx.so.1";
+}
+#[cfg(not(feature = "tensorrt-rtx"))]
+mod flavour {
+    pub const FEATURE: &str = "tensorrt";
+    pub const HEADERS: &str = "TensorRT-Headers/TRT-Enterprise-11.4";
+    pub const VERSION: &str = "11.4.0";
+    pub const LIBRARY: &str = "libnvinfer.so.11";
+}
+use flavour::{FEATURE, HEADERS};
+pub use flavour::{LIBRARY, VERSION};
 
 /// The program under test.
 pub fn program() -> PathBuf {
@@ -48,7 +69,7 @@ pub fn libraries() -> &'static Path {
         if let Some(folder) = given_libraries() {
             return folder;
         }
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand_in");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stand_in-{FEATURE}"));
         std::fs::create_dir_all(&folder).unwrap();
         // Test runners with one process per test build here at the same time.
         let lock = std::fs::File::create(folder.join("lock")).unwrap();
@@ -87,7 +108,7 @@ fn headers() -> PathBuf {
         .args(["metadata", "--format-version", "1", "--offline"])
         // Packages for other systems are missing when offline.
         .args(["--filter-platform", "host-tuple"])
-        .args(["--features", "tensorrt-rtx"])
+        .args(["--features", FEATURE])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

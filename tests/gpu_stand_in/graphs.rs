@@ -1,6 +1,5 @@
 //! CUDA graphs, and the ways to wait for the device.
 
-use crate::fixture::needs_the_stand_in_driver;
 use crate::frames::{assert_results, plan, usual};
 use crate::sidecar::{Bench, MODES};
 
@@ -8,16 +7,17 @@ use crate::sidecar::{Bench, MODES};
 const FRAMES: usize = 45;
 
 #[tokio::test]
-async fn full_batches_are_launched_as_graphs_short_ones_are_not() {
-    for (mode, _) in MODES {
-        // A fixed batch is always full.
-        for (batch, full) in [("8", 6), ("1 8 8", 5)] {
+async fn every_batch_is_launched_as_a_graph_short_ones_too() {
+    for (mode, lanes) in MODES {
+        for batch in ["8", "1 8 8"] {
             let bench = Bench::new(&plan("f32", batch, ""));
             let mut sidecar = bench.serve(&["--mode", mode]).await;
             assert_results(&sidecar.call(FRAMES).await, FRAMES);
             if let Some(report) = sidecar.stop().await {
-                assert_eq!(report.graph_launches, full, "{mode}, {batch}");
+                assert_eq!(report.graph_launches, 6, "{mode}, {batch}");
                 assert_eq!(report.failed_captures, 0, "{mode}, {batch}");
+                // Before the first launch: one for each lane, and for the two sessions that are measured.
+                assert_eq!(report.graph_uploads, 2 + lanes, "{mode}, {batch}");
             }
         }
     }
@@ -25,31 +25,16 @@ async fn full_batches_are_launched_as_graphs_short_ones_are_not() {
 
 #[tokio::test]
 async fn full_batches_are_right_after_short_ones() {
-    // On one lane, so that its graph is launched again after a batch of another shape. The stand-in reports a
-    // misuse if that shape was set in the graph's own context.
+    // On one lane, so that its graph is launched again after a batch of another size. The stand-in reports a
+    // misuse if another shape was set in the graph's context.
     let bench = Bench::new(&plan("f32", "1 8 8", ""));
     let mut sidecar = bench.serve(&["--mode", "sequential"]).await;
     for frames in [FRAMES, 3, FRAMES, FRAMES] {
         assert_results(&sidecar.call(frames).await, frames);
     }
     if let Some(report) = sidecar.stop().await {
-        assert_eq!(report.graph_launches, 15);
+        assert_eq!(report.graph_launches, 6 + 1 + 6 + 6);
     }
-}
-
-#[tokio::test]
-async fn without_memory_for_a_second_context_there_is_no_graph() {
-    needs_the_stand_in_driver!("it sets the device's memory");
-    const WORKSPACE: usize = 1 << 16;
-    let plan = plan("f32", "1 8 8", &format!("workspace {WORKSPACE}"));
-    let bench = Bench::new(&plan).with("STAND_IN_MEMORY", WORKSPACE * 3 / 2);
-    let mut sidecar = bench.serve(&["--mode", "sequential"]).await;
-    for frames in [FRAMES, 3, FRAMES] {
-        assert_results(&sidecar.call(frames).await, frames);
-    }
-    sidecar.log("no second context for short batches").await;
-    let report = sidecar.stop().await.unwrap();
-    assert_eq!(report.graph_launches, 0);
 }
 
 #[tokio::test]

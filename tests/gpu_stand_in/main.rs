@@ -4,6 +4,7 @@
 //! program's answers from its socket, and its use of the device from the report that the stand-in writes when
 //! the process ends. No test depends on timing.
 
+#![cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
 // Tests and their helpers may panic; clippy.toml allows it only in the tests themselves.
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +13,9 @@
     clippy::panic
 )]
 
+/// Engines for the GPU at hand.
+#[cfg(feature = "tensorrt-rtx")]
+mod build;
 /// `beamflow inspect` and `beamflow bench-engine`.
 mod commands;
 /// Faults of the device, and the outcomes of frames.
@@ -22,7 +26,10 @@ mod fixture;
 mod frames;
 /// CUDA graphs, and the ways to wait for the device.
 mod graphs;
+/// Kernels that TensorRT-RTX compiles just in time.
+mod kernels;
 /// The kit for machines with a card.
+#[cfg(feature = "tensorrt-rtx")]
 mod kit;
 /// Device memory: too little of it, and leaks.
 mod memory;

@@ -1,6 +1,6 @@
 //! Missing parts of a machine or an engine file: one line of error says what was found and what is needed.
 
-use crate::fixture::{libraries, needs_the_stand_in_driver};
+use crate::fixture::{FLAVOUR, LIBRARY, VERSION, libraries, needs_the_stand_in_driver};
 use crate::frames::{plan, usual};
 use crate::sidecar::Bench;
 use beamflow::engine::options::Precision;
@@ -36,8 +36,8 @@ fn missing_tensorrt_is_named_with_the_remedy() {
         std::fs::copy(libraries().join(driver), folder.path().join(driver)).unwrap();
     }
     let bench = Bench::new(&usual()).with_libraries(folder.path());
-    let words = ["libtensorrt_rtx.so.1 cannot be opened", "--tensorrt-path"];
-    assert_refused(&bench, &[], &words);
+    let missing = format!("{LIBRARY} cannot be opened");
+    assert_refused(&bench, &[], &[&missing, "--tensorrt-path"]);
     // The library may be outside the system's library path.
     let path = libraries().to_str().unwrap();
     let bench = bench.with("STAND_IN_DEVICES", 1);
@@ -64,19 +64,28 @@ fn a_gpu_that_is_not_there_is_named_with_how_many_there_are() {
 
 #[test]
 fn a_tensorrt_of_another_version_is_named_with_the_one_needed() {
-    for version in ["1.5.0", "2.0.0"] {
+    let (versions, needed) = if FLAVOUR == "TensorRT-RTX" {
+        (["1.5.0", "2.0.0"], "this build needs 1.7 or a later 1.x")
+    } else {
+        (
+            ["10.9.0", "11.1.0"],
+            "this build needs 11.4 or a later 11.x",
+        )
+    };
+    for version in versions {
         let bench = Bench::new(&usual()).with("STAND_IN_TENSORRT_VERSION", version);
-        assert_refused(
-            &bench,
-            &[],
-            &[version, "this build needs 1.7 or a later 1.x"],
-        );
+        assert_refused(&bench, &[], &[version, needed]);
     }
 }
 
 #[tokio::test]
 async fn a_later_tensorrt_is_accepted() {
-    let bench = Bench::new(&usual()).with("STAND_IN_TENSORRT_VERSION", "1.8.0");
+    let later = if FLAVOUR == "TensorRT-RTX" {
+        "1.8.0"
+    } else {
+        "11.5.0"
+    };
+    let bench = Bench::new(&usual()).with("STAND_IN_TENSORRT_VERSION", later);
     let mut sidecar = bench.serve(&[]).await;
     crate::frames::assert_results(&sidecar.call(9).await, 9);
     sidecar.stop().await;
@@ -103,7 +112,82 @@ fn unsuitable_engine_is_refused_with_the_reason() {
     }
 }
 
-/// Writes a description of `of`, built by TensorRT-RTX `version`, next to the bench's engine file.
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ptychonn_64.onnx");
+
+#[test]
+fn a_card_that_tensorrt_does_not_support_is_named_with_the_remedy() {
+    needs_the_stand_in_driver!("it sets the compute capability");
+    let (cards, remedy) = if FLAVOUR == "TensorRT-RTX" {
+        (["9.0", "10.0", "7.0"], "use --device onnxruntime-cuda")
+    } else {
+        (["7.0", "6.1", "5.2"], "runs on 7.5 and later")
+    };
+    for card in cards {
+        let bench = Bench::new(&usual()).with("STAND_IN_COMPUTE_CAPABILITY", card);
+        let named = format!("gpu-0 (Stand-in device 0, compute capability {card})");
+        if FLAVOUR == "TensorRT-RTX" {
+            assert_refused(&bench, &[], &[&named, "cannot load the model", remedy]);
+        }
+        // Before anything is built: the stand-in cannot build, and would say so.
+        for build in [
+            &["build-engine", MODEL, "-o", "new.engine"][..],
+            &[
+                "--model-path",
+                MODEL,
+                "--device",
+                "cuda",
+                "--engine-cache",
+                ".",
+            ],
+        ] {
+            let output = bench.run(build);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            let refusal = format!("{FLAVOUR} does not support {named}");
+            assert!(said.contains(&refusal) && said.contains(remedy), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_is_too_old_for_the_library_is_named_with_the_version_needed() {
+    needs_the_stand_in_driver!("it sets the driver's version");
+    let old = |bench: Bench| bench.with("STAND_IN_CUDA_VERSION", 12_080);
+    let bench = old(Bench::new(&usual()));
+    let words = ["driver is for CUDA 12.8", "is for CUDA 13", "driver 580"];
+    assert_refused(&bench, &[], &words);
+    for build in [
+        &["build-engine", MODEL, "-o", "new.engine"][..],
+        &[
+            "--model-path",
+            MODEL,
+            "--device",
+            "cuda",
+            "--engine-cache",
+            ".",
+        ],
+    ] {
+        let said = String::from_utf8(bench.run(build).stderr).unwrap();
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    // The library that is made with CUDA 12 runs on it.
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["libcuda.so.1", "libcuda.so", LIBRARY] {
+        let mut library = std::fs::read(libraries().join(name)).unwrap();
+        const MARK: &[u8] = b"Cuda compilation tools, release 13";
+        let at = library.windows(MARK.len()).position(|part| part == MARK);
+        if let Some(at) = at {
+            library[at + MARK.len() - 1] = b'2';
+        }
+        std::fs::write(folder.path().join(name), library).unwrap();
+    }
+    let bench = old(Bench::new(&usual()).with_libraries(folder.path()));
+    let output = bench.run(&["inspect", "model.engine"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+/// Writes a description of `of`, built by TensorRT `version`, next to the bench's engine file.
 fn describe(bench: &Bench, of: &str, version: &str) {
     let tensor = |name: &str| TensorSpec {
         name: name.to_owned(),
@@ -111,7 +195,7 @@ fn describe(bench: &Bench, of: &str, version: &str) {
         element: Element::F32,
     };
     let description = Description {
-        flavour: "TensorRT-RTX".to_owned(),
+        flavour: FLAVOUR.to_owned(),
         version: version.to_owned(),
         compute_capability: "8.6".to_owned(),
         precision: Precision::Fp32,
@@ -134,18 +218,19 @@ fn describe(bench: &Bench, of: &str, version: &str) {
 fn engine_of_another_version_is_refused_with_the_remedy() {
     let bench = Bench::new(&usual());
     describe(&bench, &usual(), "1.6.0");
-    let words = [
-        "it was built by TensorRT-RTX 1.6.0",
-        "this machine has TensorRT-RTX 1.7",
-        "build it again from the_model.onnx",
-    ];
-    assert_refused(&bench, &[], &words);
+    let built = format!("it was built by {FLAVOUR} 1.6.0");
+    let here = format!("this machine has {FLAVOUR} {VERSION}");
+    assert_refused(
+        &bench,
+        &[],
+        &[&built, &here, "build it again from the_model.onnx"],
+    );
 }
 
 #[test]
 fn a_description_of_another_file_is_refused() {
     let bench = Bench::new(&usual());
-    describe(&bench, "another file", "1.7.1");
+    describe(&bench, "another file", VERSION);
     assert_refused(&bench, &[], &["describes another file"]);
 }
 
@@ -153,7 +238,7 @@ fn a_description_of_another_file_is_refused() {
 fn without_a_gpu_inspect_uses_the_description() {
     needs_the_stand_in_driver!("it sets how many devices there are");
     let bench = Bench::new(&usual()).with("STAND_IN_DEVICES", 0);
-    describe(&bench, &usual(), "1.7.1");
+    describe(&bench, &usual(), VERSION);
     let output = bench.run(&["inspect", "model.engine"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");

@@ -12,8 +12,8 @@ const BATCH: usize = 8;
 async fn results_are_right_for_each_mode_input_type_and_batch() {
     for (mode, lanes) in MODES {
         for (input, bytes) in [("f32", 4), ("f16", 2)] {
-            // Rows of the two calls below: a fixed batch is padded, a batch within a range runs as it is, or
-            // with the minimum.
+            // Rows that are copied for the two calls below: a fixed batch is padded on the host. Of a batch within a
+            // range its rows are copied, or the minimum, and the rest is padded on the device.
             for (batch, least, rows) in [("8", 8, 56), ("1 4 8", 1, 48), ("4 4 8", 4, 49)] {
                 let case = format!("{mode}, {input}, {batch}");
                 let bench = Bench::new(&plan(input, batch, ""));
@@ -23,12 +23,36 @@ async fn results_are_right_for_each_mode_input_type_and_batch() {
                 if let Some(report) = sidecar.stop().await {
                     assert_eq!(report.bytes_in, rows * VALUES * bytes, "{case}");
                     // First the engine is examined twice with its smallest batch, and each lane runs a full
-                    // one.
-                    let computed = 2 * least + lanes * BATCH + rows;
+                    // one. The two calls are seven batches.
+                    let computed = 2 * least + lanes * BATCH + 7 * BATCH;
                     assert_eq!(report.rows, computed, "{case}");
                 }
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn the_empty_rows_of_a_short_batch_hold_zeros_and_no_earlier_frames() {
+    for flags in [&[][..], &["--no-cuda-graphs"]] {
+        // The engine adds the first values of all rows of a batch to every result.
+        let bench = Bench::new(&plan("f32", "1 8 8", "mixes 1"));
+        let flags = [&["--mode", "sequential"], flags].concat();
+        let mut sidecar = bench.serve(&flags).await;
+        for frames in [BATCH, 3, BATCH, 1] {
+            let answer = sidecar.call(frames).await;
+            let first_values: f32 = (0..frames).map(|k| whole(0, k)[0]).sum();
+            for k in 0..frames {
+                let added = |output| whole(output, k).iter().map(|v| v + first_values).collect();
+                let wanted: [Vec<f32>; 2] = [added(0), added(1)];
+                assert_eq!(
+                    given(&answer, k),
+                    wanted,
+                    "{flags:?}, frame {k} of {frames}"
+                );
+            }
+        }
+        sidecar.stop().await;
     }
 }
 

@@ -28,12 +28,18 @@ pub struct Report {
     pub graph_launches: usize,
     pub captures: usize,
     pub failed_captures: usize,
+    pub graph_uploads: usize,
+    /// Engine files opened.
+    pub engines: usize,
+    /// Kernels compiled just in time.
+    pub compilations: usize,
     pub bytes_in: usize,
     pub bytes_out: usize,
     pub peak_device_bytes: usize,
     pub blocking_sync_events: usize,
     /// Calls that a program must not make.
     pub misuse: Vec<String>,
+    context_releases: usize,
     live_device_bytes: usize,
     live_host_bytes: usize,
     live_streams: usize,
@@ -181,7 +187,8 @@ impl Bench {
         }
     }
 
-    /// The stand-in driver's report, in which no misuse may occur. A real driver writes none.
+    /// The stand-in driver's report, in which no misuse may occur, and no release of a primary context. A real driver
+    /// writes none.
     pub fn report(&self) -> Option<Report> {
         if on_a_card() {
             return None;
@@ -189,6 +196,7 @@ impl Bench {
         let text = std::fs::read(self.folder.path().join("report.json")).unwrap();
         let report: Report = serde_json::from_slice(&text).unwrap();
         assert_eq!(report.misuse, Vec::<String>::new());
+        assert_eq!(report.context_releases, 0);
         Some(report)
     }
 
@@ -257,13 +265,24 @@ impl Sidecar {
     }
 
     /// Waits until it has ended by itself, with everything released; returns its exit code and its log.
-    pub async fn ended(mut self) -> (Option<i32>, String) {
+    pub async fn ended(self) -> (Option<i32>, String) {
+        let (bench, code, log) = self.ended_by_itself().await;
+        bench.assert_all_given_back();
+        (code, log)
+    }
+
+    /// The same with a hung lane that keeps its resources.
+    pub async fn ended_with_a_lane_hanging(self) -> (Option<i32>, String) {
+        let (_, code, log) = self.ended_by_itself().await;
+        (code, log)
+    }
+
+    async fn ended_by_itself(mut self) -> (Bench, Option<i32>, String) {
         let log = self.bench.folder.path().join("sidecar.log");
         drop(self.driver);
         let status = self.child.ended().await.unwrap();
         let log = std::fs::read_to_string(log).unwrap();
-        self.bench.assert_all_given_back();
-        (status.code(), log)
+        (self.bench, status.code(), log)
     }
 }
 

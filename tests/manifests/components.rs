@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The component, what it is for, and the components before it.
-const USES: [(&str, &str, &[&str]); 39] = [
+const USES: [(&str, &str, &[&str]); 42] = [
     ("compression", "overlays/cpu", &[]),
     ("config-map", "overlays/cpu", &[]),
     ("config-map", "monovertex", &[]),
@@ -51,6 +51,9 @@ const USES: [(&str, &str, &[&str]); 39] = [
     ("restricted", "monovertex", &[]),
     ("simulated-ioc", "overlays/cpu", &["pva-source", "pva-sink"]),
     ("simulated-source", "overlays/cpu", &[]),
+    ("streaming", "overlays/cpu", &[]),
+    ("streaming", "overlays/gpu", &[]),
+    ("streaming", "monovertex/base", &[]),
 ];
 
 /// What a component makes of a folder.

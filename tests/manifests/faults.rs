@@ -190,6 +190,53 @@ fn hangs_longer_than_numa_waits(documents: &[Document]) -> Vec<String> {
     too_long.collect()
 }
 
+/// A MonoVertex whose numa reads ahead.
+fn reads_ahead(document: &Document) -> bool {
+    let env = &document.value["spec"]["containerTemplate"]["env"];
+    let mut variables = env.as_array().into_iter().flatten();
+    variables
+        .any(|variable| variable["name"] == "NUMAFLOW_READ_AHEAD" && variable["value"] == "true")
+}
+
+/// Up to 1.8.3 numa ends within seconds if it has more than one read batch of a batch map in hand. A stream needs more: with
+/// less, numa waits at the end of each read batch, or lanes are idle.
+fn messages_in_flight(documents: &[Document]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for document in documents {
+        let spec = &document.value["spec"];
+        let sidecars = containers(document).into_iter();
+        for sidecar in sidecars.filter(|container| container.command().is_none()) {
+            let place = &sidecar.place;
+            let read = limit(spec, sidecar.vertex, "readBatchSize").as_u64();
+            let read = read.unwrap_or(500);
+            let concurrency = limit(spec, sidecar.vertex, "concurrency").as_u64();
+            let concurrency = concurrency.unwrap_or(read);
+            if sidecar.variable("MODE") != Some("streaming") {
+                if concurrency > read || reads_ahead(document) {
+                    wrong.push(format!("{place}: a batch map with read-ahead"));
+                }
+                continue;
+            }
+            let slots = sidecar.config().useful_read_batch(sidecar.batch_size()) as u64;
+            if concurrency < slots.max(2 * read) {
+                wrong.push(format!("{place}: a stream with {concurrency} in flight"));
+            }
+            if document.kind() == "MonoVertex" && !reads_ahead(document) {
+                wrong.push(format!("{place}: a stream without read-ahead"));
+            }
+        }
+    }
+    wrong
+}
+
+/// Every sink and every batch map waits for readTimeout, where there is no buffer too.
+fn slow_to_read(documents: &[Document]) -> Vec<String> {
+    let mono = of_kind(documents, "MonoVertex").map(|value| &value["spec"]["limits"]);
+    let slow = mono.filter(|limits| limits["readTimeout"] != "20ms");
+    slow.map(|limits| format!("a MonoVertex reads within {}", limits["readTimeout"]))
+        .collect()
+}
+
 /// Memory of numa: a read batch of the largest frames, twice.
 fn numa_too_small(documents: &[Document]) -> Vec<String> {
     let small = each_vertex(documents).filter_map(|(spec, vertex)| {
@@ -223,7 +270,35 @@ fn ports_twice(documents: &[Document]) -> Vec<String> {
 }
 
 /// Each check, an example that it must find a fault in, and words of what it says then.
-pub const CHECKS: [(Check, &str, &str); 15] = [
+pub const CHECKS: [(Check, &str, &str); 20] = [
+    (
+        messages_in_flight,
+        "{kind: MonoVertex, spec: {limits: {readBatchSize: 8, concurrency: 16}, udf: {container: {image: 'beamflow:1'}}}}",
+        "a batch map with read-ahead",
+    ),
+    (
+        messages_in_flight,
+        "{kind: MonoVertex, spec: {containerTemplate: {env: [{name: NUMAFLOW_READ_AHEAD, value: 'true'}]}, udf: {container:
+          {image: 'beamflow:1'}}}}",
+        "a batch map with read-ahead",
+    ),
+    (
+        messages_in_flight,
+        "{kind: MonoVertex, spec: {limits: {readBatchSize: 8, concurrency: 16}, udf: {container: {image: 'beamflow:1', env: [
+          {name: MODE, value: streaming}]}}}}",
+        "a stream with 16 in flight",
+    ),
+    (
+        messages_in_flight,
+        "{kind: MonoVertex, spec: {limits: {readBatchSize: 32, concurrency: 64}, udf: {container: {image: 'beamflow:1', env: [
+          {name: MODE, value: streaming}]}}}}",
+        "a stream without read-ahead",
+    ),
+    (
+        slow_to_read,
+        "{kind: MonoVertex, spec: {limits: {readTimeout: 1s}}}",
+        "reads within \"1s\"",
+    ),
     (
         unscaled,
         "{kind: Pipeline, spec: {vertices: [{name: results, sink: {}}]}}",

@@ -290,10 +290,49 @@ static void a_hang_does_not_keep_the_process() {
     });
     waiter->detach();
     usleep(20000);
-    SAME(cuMemFree_v2(s.memory), 0);
-    SAME(reported("cuMemFree_v2 of memory with work pending on it"), 1);
     SAME(cuStreamDestroy_v2(s.stream), 0);
     SAME(reported("cuStreamDestroy_v2 of a stream with work pending"), 1);
+}
+
+// What the probe saw on an H200: these calls wait for a kernel that hangs, and allocating and launching does not.
+static void a_hang_blocks_freeing_and_new_modules() {
+    gate.hang = 1;
+    gate.hang_ns = 500000000;
+    Start s;
+    CUdeviceptr more;
+    CUmodule module;
+    CUfunction fresh;
+    void* host;
+    SAME(enqueue(s, s.stream), 0);
+    usleep(20000);
+    SAME(cuMemAlloc_v2(&more, 16), 0);
+    SAME(cuMemHostAlloc(&host, 16, 0), 0);
+    SAME(cuModuleLoadData(&module, KERNELS_PTX), 0);
+    SAME(cuModuleGetFunction(&fresh, module, "compute"), 0);
+    SAME(enqueue(s, s.other), 0);
+    SAME(cuStreamSynchronize(s.other), 0);
+    SAME(cuStreamQuery(s.stream), 600);
+    auto const later = [&](std::function<int()> call) {
+        return std::async(std::launch::async, [&s, call] { return cuCtxSetCurrent(s.context), call(); });
+    };
+    Compute nothing{};
+    std::future<int> waiting[] = {
+        later([&] { return cuMemFree_v2(more); }),
+        later([&] { return cuMemFreeHost(host); }),
+        later([&] { return launch(fresh, s.other, &nothing); }),
+    };
+    for (auto& call : waiting) SAME(call.wait_for(std::chrono::milliseconds(20)) == std::future_status::timeout, 1);
+    for (auto& call : waiting) SAME(call.get(), 0);
+    SAME(cuStreamSynchronize(s.stream), 0);
+    SAME(reported("\"misuse\":[]"), 1);
+}
+
+static void memory_in_use_is_not_freed() {
+    compute_ns = 50000000;
+    Start s;
+    SAME(enqueue(s, s.stream), 0);
+    SAME(cuMemFree_v2(s.memory), 0);
+    SAME(reported("cuMemFree_v2 of memory with work pending on it"), 1);
 }
 
 static void misuse_is_told() {
@@ -391,6 +430,8 @@ static struct {
     CHECK(a_capture_follows_events),
     CHECK(a_fault_stays),
     CHECK(a_hang_does_not_keep_the_process),
+    CHECK(a_hang_blocks_freeing_and_new_modules),
+    CHECK(memory_in_use_is_not_freed),
     CHECK(misuse_is_told),
     CHECK(a_rectangle_is_copied),
     CHECK(a_kernel_is_checked_when_it_is_launched),

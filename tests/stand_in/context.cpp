@@ -38,6 +38,7 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
     DeviceMemory workspace, scratch;
     Used given{0, 0};    // a workspace of the program's own
     bool const owns_memory;
+    std::shared_ptr<Compiled> const compiled;    // null: kernels are compiled when an engine is built
     std::map<std::string, int64_t> batches;    // of each batched input whose shape was set
     std::map<std::string, uint64_t> addresses;
     std::string name;
@@ -46,15 +47,25 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
     // How often a shape was set. Never freed: a graph may be launched after its context is gone.
     std::atomic<u64>* const shape_changes = new std::atomic<u64>(0);
 
-    Context(ICudaEngine& of, std::shared_ptr<Loaded> from, bool owns)
-        : engine(of), loaded(std::move(from)), owns_memory(owns) {
+    Context(ICudaEngine& of, std::shared_ptr<Loaded> from, bool owns, std::shared_ptr<Compiled> shared)
+        : engine(of), loaded(std::move(from)), owns_memory(owns), compiled(std::move(shared)) {
         mImpl = this;
+        if (!loaded->plan.dynamic()) compile(loaded->plan.most);
         ++loaded->contexts;
         if (driver().count_contexts) driver().count_contexts(1);
     }
     ~Context() noexcept override {
         --loaded->contexts;
+        destroyed("an execution context");
         if (driver().count_contexts) driver().count_contexts(-1);
+    }
+
+    // Compiles the kernels for `rows` rows, unless they are known.
+    void compile(int64_t rows) {
+        if (!compiled) return;
+        auto const plan = std::hash<std::string>()(loaded->text);
+        bool const is_new = compiled->known.insert(std::to_string(plan) + " " + std::to_string(rows)).second;
+        if (is_new && driver().count_compilation) driver().count_compilation();
     }
 
     bool fail(char const* function, std::string const& why) const {
@@ -103,6 +114,7 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
                                       std::to_string(plan.most));
         batches[input->name] = dims.d[0];
         ++*shape_changes;
+        if (plan.dynamic() && compiled && compiled->eager) compile(dims.d[0]);
         return true;
     }
     Dims getTensorShape(char const* tensor) const noexcept override {
@@ -190,6 +202,7 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
         compute.out_half = output.type == DataType::kHALF;
         compute.scale = k + 1;
         compute.shift = k;
+        compute.mixes = loaded->plan.mixes;
         inference.outputs.push_back(compute);
         return compute.out != 0;
     }
@@ -241,7 +254,7 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
              {workspace.range(), given, loaded->weights.range(), scratch.range()})
             if (!inference.use(range))
                 return fail(__func__, "the stand-in cannot follow so many inputs");
-        error = launch(stream, inference.gate, std::move(inference.outputs));
+        error = launch(loaded->kernels, stream, inference.gate, std::move(inference.outputs));
         if (!error && consumed) error = driver().cuEventRecord(consumed, stream);
         if (error) return fail(__func__, error_name(error));
         warm = true;
@@ -317,9 +330,9 @@ struct Context final : IExecutionContext, apiv::VExecutionContext {
 
 }    // namespace
 
-IExecutionContext* make_context(ICudaEngine& engine, std::shared_ptr<Loaded> loaded,
-                                bool owns_memory) {
-    auto context = std::make_unique<Context>(engine, std::move(loaded), owns_memory);
+IExecutionContext* make_context(ICudaEngine& engine, std::shared_ptr<Loaded> loaded, bool owns_memory,
+                                std::shared_ptr<Compiled> compiled) {
+    auto context = std::make_unique<Context>(engine, std::move(loaded), owns_memory, std::move(compiled));
     size_t const bytes = owns_memory ? context->loaded->plan.workspace : 0;
     if (int const error = context->workspace.take(bytes)) {
         log_error(context->loaded->logger,

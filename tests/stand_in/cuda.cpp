@@ -81,7 +81,7 @@ EXPORT CUresult cuInit(unsigned) {
 }
 
 EXPORT CUresult cuDriverGetVersion(int* version) {
-    *version = static_cast<int>(number("STAND_IN_CUDA_VERSION", 12080));
+    *version = static_cast<int>(number("STAND_IN_CUDA_VERSION", 13000));
     return CUDA_SUCCESS;
 }
 
@@ -129,8 +129,8 @@ EXPORT CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice ordinal
         case 33: *value = ordinal + 1; break;    // PCI_BUS_ID
         case 40: *value = 2; break;              // ASYNC_ENGINE_COUNT
         case 41: *value = 1; break;              // UNIFIED_ADDRESSING
-        case 75: *value = 8; break;              // COMPUTE_CAPABILITY_MAJOR
-        case 76: *value = 6; break;              // COMPUTE_CAPABILITY_MINOR
+        case 75: *value = state().settings.capability.first; break;     // COMPUTE_CAPABILITY_MAJOR
+        case 76: *value = state().settings.capability.second; break;    // COMPUTE_CAPABILITY_MINOR
         default: *value = 0; break;              // among them MEMORY_POOLS_SUPPORTED
     }
     return CUDA_SUCCESS;
@@ -173,6 +173,7 @@ EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice ordinal) {
     if (!device) return call.error;
     if (device->retained == 0)
         return call.refuse(CUDA_ERROR_INVALID_CONTEXT, "of a context nobody holds");
+    ++state().counters.context_releases;
     if (--device->retained > 0) return CUDA_SUCCESS;
     State const& all = state();
     bool left = device->used > 0;
@@ -317,6 +318,7 @@ static CUresult take(Call& call, std::map<uint64_t, std::shared_ptr<Block>>& fro
 EXPORT CUresult cuMemFree_v2(CUdeviceptr address) {
     ENTER(RELEASE | UNSAFE);
     if (address == 0) return CUDA_SUCCESS;
+    wait_for_hangs(call);
     return take(call, state().device_memory, address, state().counters.live_device_bytes);
 }
 
@@ -334,6 +336,7 @@ EXPORT CUresult cuMemHostAlloc(void** address, size_t bytes, unsigned) {
 
 EXPORT CUresult cuMemFreeHost(void* address) {
     ENTER(RELEASE | UNSAFE);
+    wait_for_hangs(call);
     return take(call, state().host_memory, reinterpret_cast<uint64_t>(address),
                 state().counters.live_host_bytes);
 }

@@ -101,7 +101,7 @@ EXPORT CUresult cuGraphExecDestroy(CUgraphExec handle) {
 
 EXPORT CUresult cuGraphUpload(CUgraphExec handle, CUstream on) {
     ENTER(DEVICE);
-    if (stream_of(call, on)) graph_of(call, state().execs, handle);
+    if (stream_of(call, on) && graph_of(call, state().execs, handle)) ++state().counters.graph_uploads;
     return call.error;
 }
 

@@ -35,6 +35,11 @@ ON_DEVICE void fault() {
     running_on->faulted = true;
     state().changed.notify_all();
 }
+ON_DEVICE void hang(int change) {
+    Lock lock(state().mutex);
+    running_on->hanging += change;
+    state().changed.notify_all();
+}
 ON_DEVICE void stale_graph() {
     stand_in_misuse("a graph launched after the shapes of its execution context were changed");
 }
@@ -74,25 +79,39 @@ ON_DEVICE unsigned short to_half(float value) {
 
 // ---- Modules
 
-static struct Kernel {
+struct Kernel {
     char const* name;
-} kernels[] = {{"gate"}, {"compute"}};
+    Module* module;
+};
+
+struct Module {
+    Kernel kernels[2] = {{"gate", this}, {"compute", this}};
+    bool waits = false;    // its first launch waits for a kernel that hung when it was loaded
+};
 
 EXPORT CUresult cuModuleLoadData(CUmodule* module, void const* image) {
     ENTER(DEVICE | UNSAFE);
     std::string const ptx(static_cast<char const*>(image));
-    for (Kernel const& kernel : kernels)
+    auto loaded = std::make_unique<Module>();
+    for (Kernel const& kernel : loaded->kernels)
         if (ptx.find(std::string(".visible .entry ") + kernel.name + "(") == std::string::npos)
             return call.refuse(CUDA_ERROR_INVALID_VALUE, std::string("of a module without ") + kernel.name);
-    *module = reinterpret_cast<CUmodule>(&kernels);
+    loaded->waits = call.device->hanging > 0;
+    *module = loaded.release();
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuModuleGetFunction(CUfunction* function, CUmodule, char const* name) {
+EXPORT CUresult cuModuleUnload(CUmodule module) {
+    ENTER(RELEASE);
+    delete module;
+    return call.ended();
+}
+
+EXPORT CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, char const* name) {
     ENTER(DEVICE);
-    for (Kernel& kernel : kernels)
+    for (Kernel& kernel : module->kernels)
         if (std::strcmp(kernel.name, name) == 0) {
-            *function = reinterpret_cast<CUfunction>(&kernel);
+            *function = &kernel;
             return CUDA_SUCCESS;
         }
     return CUDA_ERROR_NOT_FOUND;
@@ -146,8 +165,12 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned, unsigned, unsigned
     ENTER(DEVICE);
     auto const stream = stream_of(call, on);
     if (!stream) return call.error;
+    if (function->module->waits) {
+        wait_for_hangs(call);
+        function->module->waits = false;
+    }
     Operation operation;
-    bool const is_gate = reinterpret_cast<Kernel*>(function) == &kernels[0];
+    bool const is_gate = function == &function->module->kernels[0];
     bool const good = is_gate ? prepare(call, *static_cast<Gate const*>(arguments[0]), operation)
                               : prepare(call, *static_cast<Compute const*>(arguments[0]), operation);
     if (!good) return call.error;

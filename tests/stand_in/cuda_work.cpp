@@ -305,6 +305,7 @@ EXPORT CUresult cuEventRecord(CUevent handle, CUstream on) {
     auto const stream = stream_of(call, on);
     auto const event = stream ? event_of(call, handle) : nullptr;
     if (!event) return call.error;
+    if (++state().counters.event_records == state().settings.faults.record_error) return CUDA_ERROR_INVALID_VALUE;
     event->captured = stream->capture != nullptr;
     if (stream->capture) {
         if (stream->capture->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;

@@ -35,8 +35,8 @@ using CUstream = struct CUstream_st*;
 using CUevent = struct CUevent_st*;
 using CUgraph = struct CUgraph_st*;
 using CUgraphExec = struct CUgraphExec_st*;
-using CUmodule = struct CUmod_st*;
-using CUfunction = struct CUfunc_st*;
+using CUmodule = struct Module*;
+using CUfunction = struct Kernel*;
 
 enum : CUresult {
     CUDA_SUCCESS = 0,
@@ -77,6 +77,8 @@ struct Device {
     uint64_t made = 0;   // how often the primary context was made
     unsigned flags = 0;
     bool faulted = false;    // once set, never cleared: the real thing needs a new process
+    int hanging = 0;         // kernels that hang
+    int64_t contexts = 0;    // live execution contexts of TensorRT
     std::shared_ptr<Stream> null_stream;
 };
 
@@ -168,6 +170,7 @@ struct Table {
 
 struct Settings {
     size_t devices, memory;
+    std::pair<int, int> capability;    // the compute capability of every device
     std::chrono::microseconds copy;
     Faults faults;
     std::string report;
@@ -177,9 +180,10 @@ struct Settings {
 
 struct Counters {
     uint64_t enqueues = 0, rows = 0, graph_launches = 0, captures = 0, failed_captures = 0;
+    uint64_t graph_uploads = 0, event_records = 0, context_releases = 0;
+    uint64_t engines = 0, compilations = 0;    // of TensorRT: engines opened, kernels compiled just in time
     uint64_t copies_in = 0, bytes_in = 0, copies_out = 0, bytes_out = 0;
     uint64_t live_device_bytes = 0, peak_device_bytes = 0, live_host_bytes = 0;
-    int64_t live_contexts_execution = 0;
     uint64_t blocking_sync_events = 0;
     std::vector<std::pair<std::string, uint64_t>> misuse;    // text, how often
 };
@@ -238,5 +242,6 @@ std::shared_ptr<Stream> open_stream(Device& device);
 CUresult submit(Stream& stream, Operation operation);
 CUresult submit(Stream& stream, Shared operation);
 CUresult wait_for(Call& call, Stream& stream);    // until all it was given is done
+void wait_for_hangs(Call& call);                  // until no kernel of the device hangs
 void invalidate(Capture& capture);
 bool refuses_next();    // whether STAND_IN_FAULTS refuses the next inference; counts it

@@ -36,6 +36,7 @@ struct Engine final : ICudaEngine, apiv::VCudaEngine {
     ~Engine() noexcept override {
         if (loaded->contexts > 0)
             misuse("an engine destroyed before its execution contexts");
+        destroyed("an engine");
     }
     ICudaEngine* getPImpl() noexcept override { return this; }
 
@@ -77,13 +78,14 @@ struct Engine final : ICudaEngine, apiv::VCudaEngine {
     }
     IExecutionContext* createExecutionContext(
         ExecutionContextAllocationStrategy strategy) noexcept override {
-        return make_context(*this, loaded,
-                            strategy != ExecutionContextAllocationStrategy::kUSER_MANAGED);
+        bool const owns_memory = strategy != ExecutionContextAllocationStrategy::kUSER_MANAGED;
+        return make_context(*this, loaded, owns_memory, compiled_of(nullptr));
     }
     IExecutionContext* createExecutionContextWithRuntimeConfig(
         IRuntimeConfig* config) noexcept override {
-        return createExecutionContext(config ? config->getExecutionContextAllocationStrategy()
-                                             : ExecutionContextAllocationStrategy::kSTATIC);
+        bool const owns_memory = !config || config->getExecutionContextAllocationStrategy() !=
+                                                ExecutionContextAllocationStrategy::kUSER_MANAGED;
+        return make_context(*this, loaded, owns_memory, compiled_of(config));
     }
 
     // ---- Its tensors

@@ -26,5 +26,6 @@ struct Compute {
     u64 rows;
     u64 in_half, out_half;    // 1: f16, 0: f32
     u64 scale, shift;
+    u64 mixes;    // 1: the first values of all rows are added to every value
     u64 ns;    // how long the kernel lasts at least
 };

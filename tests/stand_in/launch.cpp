@@ -13,39 +13,23 @@ namespace {
 
 constexpr unsigned THREADS = 256;    // in a block
 
-struct Kernels {
-    void *gate = nullptr, *compute = nullptr;
-    unsigned blocks = 1;    // of `compute`: as many as the card can run at once
-};
-
-int load(Kernels& kernels) {
-    void* module = nullptr;
-    int device = 0, processors = 0, threads = 0;
-    int error = driver().cuModuleLoadData(&module, KERNELS_PTX);
-    if (!error) error = driver().cuModuleGetFunction(&kernels.gate, module, "gate");
-    if (!error) error = driver().cuModuleGetFunction(&kernels.compute, module, "compute");
-    if (!error) error = driver().cuCtxGetDevice(&device);
-    if (!error) error = driver().cuDeviceGetAttribute(&processors, 16, device);    // MULTIPROCESSOR_COUNT
-    if (!error) error = driver().cuDeviceGetAttribute(&threads, 39, device);    // MAX_THREADS_PER_MULTIPROCESSOR
-    kernels.blocks = static_cast<unsigned>(processors) * (static_cast<unsigned>(threads) / THREADS);
-    return error;
-}
-
-// The kernels of the current context. A context that was given back takes its modules with it, and its successor has
-// another id.
-int of_current_context(Kernels& kernels) {
+// The gate counts the inferences of the whole process, so it is loaded once into each context and never unloaded. A
+// context that was given back takes its modules with it, and its successor has another id.
+int gate_of_current_context(void*& gate) {
     static std::mutex mutex;
-    static std::map<u64, Kernels>* const loaded = new std::map<u64, Kernels>;
+    static std::map<u64, void*>* const loaded = new std::map<u64, void*>;
     u64 id = 0;
     if (int const error = driver().cuCtxGetId(nullptr, &id)) return error;
     std::lock_guard<std::mutex> const lock(mutex);
     auto found = loaded->find(id);
     if (found == loaded->end()) {
-        Kernels made;
-        if (int const error = load(made)) return error;
+        void *module = nullptr, *made = nullptr;
+        int error = driver().cuModuleLoadData(&module, KERNELS_PTX);
+        if (!error) error = driver().cuModuleGetFunction(&made, module, "gate");
+        if (error) return error;
         found = loaded->emplace(id, made).first;
     }
-    kernels = found->second;
+    gate = found->second;
     return 0;
 }
 
@@ -66,23 +50,35 @@ bool refused_here(void* stream) {
 
 }    // namespace
 
-int load_kernels() {
-    Kernels kernels;
-    return of_current_context(kernels);
+int Kernels::load() {
+    void* gate = nullptr;
+    int device = 0, processors = 0, threads = 0;
+    int error = gate_of_current_context(gate);
+    if (!error) error = driver().cuModuleLoadData(&module, KERNELS_PTX);
+    if (!error) error = driver().cuModuleGetFunction(&compute, module, "compute");
+    if (!error) error = driver().cuCtxGetDevice(&device);
+    if (!error) error = driver().cuDeviceGetAttribute(&processors, 16, device);    // MULTIPROCESSOR_COUNT
+    if (!error) error = driver().cuDeviceGetAttribute(&threads, 39, device);    // MAX_THREADS_PER_MULTIPROCESSOR
+    blocks = static_cast<unsigned>(processors) * (static_cast<unsigned>(threads) / THREADS);
+    return error;
 }
 
-int launch(void* stream, Gate const& given, std::vector<Compute> outputs) {
+void Kernels::unload() {
+    if (module) driver().cuModuleUnload(module);
+}
+
+int launch(Kernels const& kernels, void* stream, Gate const& given, std::vector<Compute> outputs) {
     static u64 const compute_ns = number("STAND_IN_COMPUTE_US", 0) * 1000, hang_ns = number("STAND_IN_HANG_S", 0) * 1000000000,
                      more = number("STAND_IN_KERNELS", 0);
     constexpr int CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701;
-    Kernels kernels;
-    if (int const error = of_current_context(kernels)) return error;
+    void* gate_kernel = nullptr;
+    if (int const error = gate_of_current_context(gate_kernel)) return error;
     if (refused_here(stream)) return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     Gate gate = given;
     gate.hang = faults().hang;
     gate.hang_ns = hang_ns;
     gate.fault = faults().device_fault;
-    if (int const error = start(stream, kernels.gate, 1, 1, gate)) return error;
+    if (int const error = start(stream, gate_kernel, 1, 1, gate)) return error;
     outputs.resize(outputs.size() + more);
     for (Compute compute : outputs) {
         compute.ns = compute_ns / outputs.size();

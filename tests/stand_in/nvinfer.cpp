@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 using namespace nvinfer1;
 
@@ -40,11 +41,16 @@ static Driver find_driver() {
     FIND(cuDeviceGetAttribute)
     FIND(cuModuleLoadData)
     FIND(cuModuleGetFunction)
+    FIND(cuModuleUnload)
+    FIND(cuDriverGetVersion)
     FIND(cuLaunchKernel)
 #undef FIND
     if (number("STAND_IN_BARE", 0) == 0) {
         look_for(found.misuse, "stand_in_misuse");
         look_for(found.count_contexts, "stand_in_count_contexts");
+        look_for(found.count_engine, "stand_in_count_engine");
+        look_for(found.count_compilation, "stand_in_count_compilation");
+        look_for(found.device_is_lost, "stand_in_device_is_lost");
     }
     return found;
 }
@@ -80,6 +86,19 @@ void log_error(ILogger& logger, std::string const& text) {
     logger.log(ILogger::Severity::kERROR, text.c_str());
 }
 
+void destroyed(char const* what) {
+    if (driver().device_is_lost && driver().device_is_lost())
+        misuse(std::string(what) + " destroyed on a lost device");
+}
+
+std::pair<int, int> compute_capability() {
+    int device = 0, major = 0, minor = 0;
+    driver().cuCtxGetDevice(&device);
+    driver().cuDeviceGetAttribute(&major, 75, device);
+    driver().cuDeviceGetAttribute(&minor, 76, device);
+    return {major, minor};
+}
+
 int DeviceMemory::take(size_t bytes) {
     int const error = bytes ? driver().cuMemAlloc_v2(&address_, bytes) : 0;
     if (!error) bytes_ = bytes;
@@ -89,6 +108,9 @@ int DeviceMemory::take(size_t bytes) {
 DeviceMemory::~DeviceMemory() {
     if (address_) driver().cuMemFree_v2(address_);
 }
+
+// What NVIDIA's compiler leaves in a library: the CUDA version that it was made with.
+__attribute__((used)) static char const MADE_WITH[] = "Cuda compilation tools, release 13.4, V13.4.59";
 
 // ---- The version
 
@@ -116,11 +138,22 @@ EXPORT int32_t getInferLibVersion() noexcept {
 
 namespace {
 
+#ifdef TRT_MAJOR_RTX
+// The compute capabilities that TensorRT-RTX opens engines on. The stand-in's own kernels run on any card.
+bool is_supported(std::pair<int, int> capability) {
+    if (driver().is_real() || capability.first >= 12) return true;
+    for (auto const& known : {std::make_pair(7, 5), std::make_pair(8, 0), std::make_pair(8, 6), std::make_pair(8, 9)})
+        if (known == capability) return true;
+    return false;
+}
+#endif
+
 struct Runtime final : IRuntime, apiv::VRuntime {
     static constexpr char INTERFACE[] = "IRuntime";
     ILogger& logger;
 
     explicit Runtime(ILogger& to) : logger(to) { mImpl = this; }
+    ~Runtime() noexcept override { destroyed("a runtime"); }
     IRuntime* getPImpl() noexcept override { return this; }
     ILogger* getLogger() const noexcept override { return &logger; }
 
@@ -131,7 +164,14 @@ struct Runtime final : IRuntime, apiv::VRuntime {
             log_error(logger, "IRuntime::deserializeCudaEngine: not a plan: " + why);
             return nullptr;
         }
-        if (int const error = load_kernels()) {
+#ifdef TRT_MAJOR_RTX
+        if (!is_supported(compute_capability())) {
+            log_error(logger, "IRuntime::deserializeCudaEngine: TensorRT-RTX does not support this compute capability, "
+                              "so the engine cannot be rebuilt for it.");
+            return nullptr;
+        }
+#endif
+        if (int const error = loaded->kernels.load()) {
             log_error(logger, "IRuntime::deserializeCudaEngine: no kernels: " + error_name(error));
             return nullptr;
         }
@@ -140,6 +180,8 @@ struct Runtime final : IRuntime, apiv::VRuntime {
                                   error_name(error));
             return nullptr;
         }
+        loaded->text.assign(static_cast<char const*>(blob), size);
+        if (driver().count_engine) driver().count_engine();
         return make_engine(std::move(loaded));
     }
 
@@ -188,26 +230,45 @@ struct Runtime final : IRuntime, apiv::VRuntime {
 #endif
 };
 
-// ---- The runtime's settings for a context. They are kept and change nothing.
+// ---- The runtime's settings for a context
 
 #ifdef TRT_MAJOR_RTX
-constexpr char CACHE[] = "stand-in cache";
-
 struct CacheBytes final : IHostMemory, apiv::VHostMemory {
-    CacheBytes() { mImpl = this; }
-    void* data() const noexcept override { return const_cast<char*>(CACHE); }
-    size_t size() const noexcept override { return sizeof CACHE - 1; }
+    std::string text;
+    explicit CacheBytes(std::string given) : text(std::move(given)) { mImpl = this; }
+    void* data() const noexcept override { return const_cast<char*>(text.data()); }
+    size_t size() const noexcept override { return text.size(); }
     DataType type() const noexcept override { return DataType::kINT8; }
 };
 
-// A cache of compiled kernels. There are none, so all it holds is its name.
+// A cache of compiled kernels. Kept as a text, it fits one version, one kind of device and one driver: its first line.
 struct RuntimeCache final : IRuntimeCache, apiv::VRuntimeCache {
+    std::shared_ptr<Compiled> compiled = std::make_shared<Compiled>();
+
     RuntimeCache() { mImpl = this; }
-    IHostMemory* serialize() const noexcept override { return new CacheBytes; }
-    bool deserialize(void const* blob, size_t size) noexcept override {
-        return blob && size == sizeof CACHE - 1 && std::memcmp(blob, CACHE, size) == 0;
+    static std::string fits() {
+        auto const capability = compute_capability();
+        int version = 0;
+        driver().cuDriverGetVersion(&version);
+        return "stand-in kernels for " + Version().text() + ", " + std::to_string(capability.first) + "." +
+               std::to_string(capability.second) + ", CUDA " + std::to_string(version);
     }
-    bool reset() noexcept override { return true; }
+    IHostMemory* serialize() const noexcept override {
+        std::string text = fits() + "\n";
+        for (auto const& kernels : compiled->known) text += kernels + "\n";
+        return new CacheBytes(text);
+    }
+    bool deserialize(void const* blob, size_t size) noexcept override {
+        std::istringstream lines(std::string(static_cast<char const*>(blob), size));
+        std::string line;
+        if (!std::getline(lines, line) || line != fits()) return false;
+        while (std::getline(lines, line)) compiled->known.insert(line);
+        return true;
+    }
+    bool reset() noexcept override {
+        compiled->known.clear();
+        return true;
+    }
 };
 #endif
 
@@ -256,6 +317,19 @@ struct RuntimeConfig final : IRuntimeConfig, apiv::VRuntimeConfig {
 }    // namespace
 
 IRuntimeConfig* make_config() { return new RuntimeConfig; }
+
+std::shared_ptr<Compiled> compiled_of(IRuntimeConfig* given) {
+#ifdef TRT_MAJOR_RTX
+    auto const* config = static_cast<RuntimeConfig*>(given);
+    auto const* cache = config ? static_cast<RuntimeCache*>(config->cache) : nullptr;
+    auto compiled = cache ? cache->compiled : std::make_shared<Compiled>();
+    compiled->eager = config && config->kernels == DynamicShapesKernelSpecializationStrategy::kEAGER;
+    return compiled;
+#else
+    (void)given;
+    return nullptr;
+#endif
+}
 
 // ---- What the library exports
 

@@ -111,6 +111,8 @@ bool Plan::parse(std::string const& text, std::string& why) {
             good = parse_bytes(words, workspace);
         } else if (word == "weights") {
             good = parse_bytes(words, weights);
+        } else if (word == "mixes") {
+            good = parse_bytes(words, mixes);
         }
         if (!good) {
             why = "this line is not understood: " + line;

@@ -6,10 +6,12 @@
 //     batch 1 8 16
 //     workspace 1048576
 //     weights 4096
+//     mixes 1
 //
 // N, which may only come first, is the batch: `batch 8` fixes it, `batch 1 8 16` gives the least,
 // the best and the most. `workspace` is device memory each execution context takes, `weights` what
-// the engine takes, in bytes; both are 0 unless given. Types: f32 f16 bf16 i8 u8 i32 i64.
+// the engine takes, in bytes; both are 0 unless given. With `mixes 1` every value depends on the other rows
+// of the batch, so that a test sees what is in the rows of a batch that are empty. Types: f32 f16 bf16 i8 u8 i32 i64.
 // A plan that was parsed has at least one input and one output, all names differ, and every N has
 // a batch.
 #pragma once
@@ -37,7 +39,7 @@ struct Tensor {
 struct Plan {
     std::vector<Tensor> tensors;
     int64_t least = 0, best = 0, most = 0;
-    size_t workspace = 0, weights = 0;
+    size_t workspace = 0, weights = 0, mixes = 0;
 
     bool dynamic() const { return least != most; }
     Tensor const* find(char const* name) const;

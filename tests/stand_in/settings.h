@@ -16,7 +16,7 @@ inline size_t number(char const* name, size_t otherwise) {
 // STAND_IN_FAULTS; README.md describes each. An ordinal of 0 means that the fault is not asked for.
 struct Faults {
     std::vector<uint64_t> enqueue_errors;
-    uint64_t hang = 0, device_fault = 0;
+    uint64_t hang = 0, device_fault = 0, record_error = 0;
     bool capture_fails = false, lazy_alloc = false;
 
     Faults() {
@@ -48,6 +48,7 @@ private:
         if (ordinal == 0) return false;
         if (name == "enqueue-error") return enqueue_errors.push_back(ordinal), true;
         if (name == "hang") return hang = ordinal, true;
+        if (name == "record-error") return record_error = ordinal, true;
         if (name == "device-fault") return device_fault = ordinal, true;
         return false;
     }

@@ -9,8 +9,15 @@ extern "C" {
 // Puts a line into the report's list of misuses.
 void stand_in_misuse(char const* text);
 
-// Counts execution contexts: +1 for one made, -1 for one gone.
+// Counts execution contexts on the current device: +1 for one made, -1 for one gone.
 void stand_in_count_contexts(int change);
+
+// Counts an engine that was opened, and a compilation of kernels.
+void stand_in_count_engine();
+void stand_in_count_compilation();
+
+// Whether the current device has a fault.
+int stand_in_device_is_lost();
 
 // Writes the report as JSON, cut to `size` bytes with a closing zero, and returns its full length.
 size_t stand_in_report_json(char* text, size_t size);

@@ -161,6 +161,11 @@ CUresult submit(Stream& stream, Operation operation) {
     return submit(stream, std::make_shared<Operation const>(std::move(operation)));
 }
 
+void wait_for_hangs(Call& call) {
+    Device const& device = *call.device;
+    state().changed.wait(call.lock, [&] { return device.hanging == 0 || device.faulted; });
+}
+
 CUresult wait_for(Call& call, Stream& stream) {
     uint64_t const target = stream.submitted;
     state().changed.wait(call.lock,

@@ -99,15 +99,36 @@ fn half_precision_gives_a_half_input_and_single_outputs() {
     assert!(half["bytes"].as_u64() < single["bytes"].as_u64());
 }
 
+#[needs(tensorrt)]
+#[test]
+fn tf32_gives_another_engine_than_single_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let build = |precision| {
+        let engine = engine(&folder);
+        let common = ["--compute-capability", "8.6", "--batch", "8"];
+        built(
+            OWN,
+            &engine,
+            &[&common[..], &["--precision", precision]].concat(),
+        );
+        std::fs::read(engine).unwrap()
+    };
+    let single = build("fp32");
+    assert!(build("fp32") == single, "the build is reproducible");
+    assert!(build("tf32") != single);
+}
+
 #[needs(tensorrt, shared)]
 #[test]
-fn the_shared_ptychonn_is_built_in_both_precisions() {
+fn the_shared_ptychonn_is_built_in_every_precision() {
     let folder = tempfile::tempdir().unwrap();
-    for precision in ["fp32", "fp16"] {
+    for precision in ["fp32", "tf32", "fp16"] {
         let engine = engine(&folder);
         let common = ["--compute-capability", "8.6", "--precision", precision];
         built(SHARED, &engine, &common);
-        assert_eq!(inspected(&engine)["model"]["batch"]["static"], 8);
+        let inspection = inspected(&engine);
+        assert_eq!(inspection["model"]["batch"]["static"], 8);
+        assert_eq!(inspection["description"]["precision"], precision);
     }
     let error = refused(&[
         "build-engine",
@@ -130,7 +151,15 @@ fn a_failed_build_names_the_reason() {
     let engine = engine.to_str().unwrap();
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     for (model, capability, words) in [
-        (OWN, "9.0", &["not for 9.0", "on the GPU itself"][..]),
+        (
+            OWN,
+            "9.0",
+            &[
+                "does not support compute capability 9.0",
+                "onnxruntime-cuda",
+            ][..],
+        ),
+        (OWN, "12.2", &["not for 12.2", "on the GPU itself"]),
         (manifest, "8.0", &["Cargo.toml", "TensorRT's log:"]),
         ("absent.onnx", "8.0", &["absent.onnx", "No such file"]),
     ] {

@@ -11,7 +11,8 @@
 //! - row `k` of every output depends on row `k` of the input alone;
 //! - an engine reports errors as `EngineError`. After one for which `EngineError::is_fatal` holds, the session must be
 //!   dropped;
-//! - only the modules that call NVIDIA's libraries contain `unsafe`: `cuda`, `tensorrt::native` and `onnxruntime::cuda`.
+//! - only `heap` and the modules that call NVIDIA's libraries contain `unsafe`: `cuda`, `tensorrt::native` and
+//!   `onnxruntime::cuda`.
 
 #![deny(unreachable_pub)]
 
@@ -29,6 +30,9 @@ mod cuda;
 mod error;
 /// Rewrites `.onnx` models in half precision.
 pub mod fp16;
+/// Memory that is freed.
+#[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
+mod heap;
 /// Loads the engine for a model's name.
 mod load;
 /// A model's input and outputs.

@@ -30,6 +30,12 @@ pub trait Engine: Send + Sync + 'static {
         false
     }
 
+    /// Whether a session can be opened on a device on which another session hangs. If not, a lane that hangs is not
+    /// replaced.
+    fn replaces_hung_sessions(&self) -> bool {
+        true
+    }
+
     /// Whether the first run of a session takes longer than later runs. If so, a batch of zeros should be run before
     /// the sidecar reports that it is ready.
     fn needs_warm_up(&self) -> bool {
@@ -70,6 +76,8 @@ pub struct Place {
     pub device: usize,
     /// The rows of a full batch.
     pub rows: usize,
+    /// Whether full batches may be launched as CUDA graphs, if the engine has them.
+    pub cuda_graphs: bool,
 }
 
 /// A session on one device, owned by one lane.

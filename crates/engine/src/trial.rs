@@ -72,6 +72,7 @@ pub fn trial(engine: &dyn Engine, rows: usize, mixing: bool) -> Result<Trial, Tr
         lane: 0,
         device: 0,
         rows,
+        cuda_graphs: true,
     };
     let mut session = engine.open_session(place).map_err(failed)?;
     let mut runs = Runs {

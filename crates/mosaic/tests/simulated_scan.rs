@@ -42,6 +42,7 @@ fn infer(engine: &dyn Engine, scan: &SimulatedScan) -> Vec<[Values; 2]> {
         lane: 0,
         device: 0,
         rows: ROWS,
+        cuda_graphs: true,
     };
     let model = engine.model().clone();
     let index = |name: &str| model.outputs.iter().position(|o| o.name == name).unwrap();

@@ -70,49 +70,40 @@ pub(crate) fn run(args: &BenchEngineArgs) -> Result<(), BenchEngineError> {
 }
 
 fn measure(args: &BenchEngineArgs) -> Result<EngineBench, BenchEngineError> {
-    let mut bench: Option<EngineBench> = None;
-    // With and without graphs; an engine that knows none needs no second round.
-    let rounds: &[bool] = if args.engine.no_cuda_graphs {
-        &[false]
-    } else {
-        &[true, false]
+    // Once for all rounds: TensorRT-RTX compiles kernels when an engine is loaded.
+    let engine = engine::load(&args.model, &args.engine.options(args.bsz_size))?;
+    // With and without graphs; an engine that has none needs no second round.
+    let rounds: &[Option<bool>] = match (engine.has_cuda_graphs(), args.engine.no_cuda_graphs) {
+        (false, _) => &[None],
+        (true, true) => &[Some(false)],
+        (true, false) => &[Some(true), Some(false)],
     };
-    for graphs in rounds {
-        let mut options = args.engine.options(args.bsz_size);
-        options.cuda_graphs = *graphs;
-        let engine = engine::load(&args.model, &options)?;
-        let known = engine.has_cuda_graphs();
-        let batch = match args.bsz_size {
-            OrAuto::Auto => engine.model().batch.best(),
-            OrAuto::Exactly(frames) => frames,
-        };
-        if engine.model().batch.most().is_some_and(|most| batch > most) {
-            return Err(BenchEngineError::Unsuitable {
-                model: args.model.clone(),
-                reason: format!(
-                    "--bsz-size is {batch}, and its batch is {}",
-                    engine.model().batch
-                ),
-            });
-        }
-        let bench = bench.get_or_insert_with(|| EngineBench {
-            engine: engine.description(),
-            batch,
-            batches_per_lane: args.batches,
-            runs: Vec::new(),
+    let batch = match args.bsz_size {
+        OrAuto::Auto => engine.model().batch.best(),
+        OrAuto::Exactly(frames) => frames,
+    };
+    if engine.model().batch.most().is_some_and(|most| batch > most) {
+        return Err(BenchEngineError::Unsuitable {
+            model: args.model.clone(),
+            reason: format!(
+                "--bsz-size is {batch}, and its batch is {}",
+                engine.model().batch
+            ),
         });
-        let load = Load::new(args, engine, batch)?;
+    }
+    let description = engine.description();
+    let load = Load::new(args, engine, batch)?;
+    let mut runs = Vec::new();
+    for cuda_graphs in rounds {
         for lanes in 1..=args.lanes {
-            let cuda_graphs = known.then_some(options.cuda_graphs);
-            bench.runs.push(load.run(lanes, cuda_graphs)?);
-        }
-        if !known {
-            break;
+            runs.push(load.run(lanes, *cuda_graphs)?);
         }
     }
-    bench.ok_or_else(|| BenchEngineError::Unsuitable {
-        model: args.model.clone(),
-        reason: "nothing was run".to_owned(),
+    Ok(EngineBench {
+        engine: description,
+        batch,
+        batches_per_lane: args.batches,
+        runs,
     })
 }
 
@@ -184,6 +175,7 @@ impl Load {
                         lane,
                         device,
                         rows: self.batch,
+                        cuda_graphs: cuda_graphs.unwrap_or_default(),
                     };
                     scope.spawn(move || self.lane(place, ready))
                 })

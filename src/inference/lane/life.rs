@@ -72,6 +72,15 @@ impl<W: Work> Shared<W> {
         queue.hanging.remove(&lane);
     }
 
+    /// The lane that takes the place of one that was given up as hanging and not replaced, now that its run has returned:
+    /// the device works again. None if the device was given up meanwhile, or nothing is to be done any more.
+    pub(crate) fn late_successor(&self, lane: LaneId) -> Option<LaneId> {
+        let mut queue = self.queue.lock();
+        let missing = queue.unreplaced.remove(&lane);
+        (missing && !queue.closed && queue.alive_on(lane.device) > 0)
+            .then(|| queue.admit(lane.device))
+    }
+
     /// Runs one job and replies; gives the failure if it cost the session.
     fn run_job(&self, lane: LaneId, session: &mut dyn Session, job: Job<W>) -> Option<Failure> {
         let Job {
@@ -128,6 +137,7 @@ impl<W: Work> Shared<W> {
                 lane: lane.number,
                 device: lane.device,
                 rows: self.rows,
+                cuda_graphs: true,
             })?;
             if self.engine.needs_warm_up() {
                 warm_up(self.engine.as_ref(), session.as_mut(), self.rows)?;

@@ -7,7 +7,8 @@
 //! What always holds:
 //! - one session per lane, opened, used and dropped on the lane's thread;
 //! - every accepted job gets a reply, unless its lane hangs. Then its owner, after a timeout, calls `Lanes::abandon`, and a
-//!   new lane replaces the hung one;
+//!   new lane replaces the hung one: at once, or, where the engine cannot open a session beside one that hangs, when the run
+//!   that hung has returned. A device whose lanes all hang is lost;
 //! - a panic in a session costs its job a `Failure::Panicked` and its lane a fresh session, not the process;
 //! - a lost device ends its lanes, and the others continue; after the last lane, queued and
 //!   later jobs fail with `Failure::NoLane` and `Health::lost` is cancelled;
@@ -43,6 +44,9 @@ use usage::{Account, Watched};
 /// Abandoned lanes that may hang at once. Each holds a thread, a session and a slot; an engine that hangs more often does
 /// not recover.
 const MOST_HANGING: usize = 16;
+
+/// The stack of a lane's thread, in bytes: TensorRT-RTX compiles kernels on it. Only what is used of it takes memory.
+const STACK: usize = 8 << 20;
 
 /// The time that lanes get to end and release their sessions.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -194,8 +198,9 @@ impl<W: Work> Lanes<W> {
         }
     }
 
-    /// Gives up on a lane whose session hangs and starts another in its place. The hung thread ends by
-    /// itself if its session ever returns; what it brings back is thrown away. False if it was given up before.
+    /// Gives up on a lane whose session hangs and starts another in its place, if the engine can open a session beside one
+    /// that hangs. The hung thread ends by itself if its session ever returns; what it brings back is thrown away. False
+    /// if it was given up before.
     pub(crate) fn abandon(&self, lane: LaneId) -> bool {
         let (successor, left) = {
             let mut queue = self.shared.queue.lock();
@@ -204,7 +209,11 @@ impl<W: Work> Lanes<W> {
             }
             queue.hanging.insert(lane);
             // Under the same lock, so that no other thread sees a moment without a lane.
-            let replaced = queue.hanging.len() <= MOST_HANGING;
+            let replaceable = self.shared.engine.replaces_hung_sessions();
+            if !replaceable {
+                queue.unreplaced.insert(lane);
+            }
+            let replaced = replaceable && queue.hanging.len() <= MOST_HANGING;
             let successor = replaced.then(|| queue.admit(lane.device));
             (successor, queue.alive_on(lane.device))
         };
@@ -218,10 +227,17 @@ impl<W: Work> Lanes<W> {
                 }
             }
             None => {
-                tracing::error!(
-                    hanging = MOST_HANGING,
-                    "Too many lanes hang already; this one is not replaced."
-                );
+                if self.shared.engine.replaces_hung_sessions() {
+                    tracing::error!(
+                        hanging = MOST_HANGING,
+                        "Too many lanes hang already; this one is not replaced."
+                    );
+                } else {
+                    tracing::error!(
+                        left,
+                        "No session can be opened on this device while a run hangs: the lane is replaced when its run returns."
+                    );
+                }
                 self.shared.take_stock(lane.device, left);
             }
         }
@@ -291,12 +307,22 @@ impl<W: Work> Lanes<W> {
         let running = shared.health.threads.token();
         thread::Builder::new()
             .name(lane.to_string())
+            .stack_size(STACK)
             .spawn(move || {
                 // A panic outside a run (a session that panics when it is dropped) ends the lane, and says so.
-                let life = catch_unwind(AssertUnwindSafe(|| shared.run_lane(lane, opened)));
-                if life.is_err() {
-                    tracing::error!(%lane, "The lane panicked outside a run and ends.");
-                    shared.retire(lane);
+                let (mut lane, mut opened) = (lane, opened);
+                loop {
+                    let opened = opened.take();
+                    let life = catch_unwind(AssertUnwindSafe(|| shared.run_lane(lane, opened)));
+                    if life.is_err() {
+                        tracing::error!(%lane, "The lane panicked outside a run and ends.");
+                        shared.retire(lane);
+                    }
+                    let Some(successor) = shared.late_successor(lane) else {
+                        break;
+                    };
+                    tracing::warn!(%lane, %successor, "The run that hung has returned; another lane takes its place.");
+                    lane = successor;
                 }
                 // The engine goes with the last lane: before the lane counts as gone.
                 drop(shared);

@@ -25,6 +25,8 @@ pub(super) struct Queue<W> {
     pub(crate) closed: bool,
     /// Lanes given up whose threads have not come back.
     pub(crate) hanging: HashSet<LaneId>,
+    /// Those of them that no lane replaces until then.
+    pub(crate) unreplaced: HashSet<LaneId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl<W> Queue<W> {
             idle: Stopwatch::default(),
             closed: false,
             hanging: HashSet::new(),
+            unreplaced: HashSet::new(),
         }
     }
 

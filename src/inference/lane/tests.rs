@@ -12,6 +12,7 @@ struct Limited {
     model: ModelSpec,
     sessions: usize,
     opened: AtomicUsize,
+    beside_a_hang: bool,
 }
 
 struct Idle;
@@ -31,6 +32,10 @@ impl Engine for Limited {
         "an engine for tests".to_owned()
     }
 
+    fn replaces_hung_sessions(&self) -> bool {
+        self.beside_a_hang
+    }
+
     /// Without a look at the machine's limits, which an interpreter does not have.
     fn allocate(&self, _: Element, elements: usize) -> Result<HostBuffer, EngineError> {
         Ok(Box::new(vec![0.0_f32; elements]))
@@ -48,6 +53,15 @@ impl Engine for Limited {
 }
 
 fn engine(sessions: usize) -> Arc<dyn Engine> {
+    engine_with(sessions, true)
+}
+
+/// An engine that cannot open a session while another hangs.
+fn gpu() -> Arc<dyn Engine> {
+    engine_with(usize::MAX, false)
+}
+
+fn engine_with(sessions: usize, beside_a_hang: bool) -> Arc<dyn Engine> {
     let tensor = TensorSpec {
         name: "x".to_owned(),
         shape: vec![1],
@@ -61,6 +75,7 @@ fn engine(sessions: usize) -> Arc<dyn Engine> {
         },
         sessions,
         opened: AtomicUsize::new(0),
+        beside_a_hang,
     })
 }
 
@@ -192,6 +207,42 @@ fn lanes_that_hang_too_often_are_not_replaced_for_ever() {
     }
     assert_eq!(lanes.alive(), 0);
     assert!(lanes.health().lost().is_cancelled());
+}
+
+#[test]
+fn on_a_gpu_a_hung_lane_is_replaced_when_its_run_returns() {
+    let lanes = Lanes::start(gpu(), plan(2)).unwrap();
+    let (release, until) = mpsc::channel();
+    let hung = lanes.submit(Task::Hang(until), None);
+    let lane = hung.started.blocking_recv().unwrap();
+    assert!(lanes.abandon(lane));
+    assert_eq!(lanes.alive(), 1);
+    assert!(done(lanes.submit(Task::Succeed, None)).result.is_ok());
+    drop(release);
+    while lanes.alive() < 2 {
+        thread::yield_now();
+    }
+    assert!(!lanes.abandon(lane), "it is another lane");
+    assert!(!lanes.health().lost().is_cancelled());
+}
+
+#[test]
+fn a_gpu_whose_lanes_all_hang_is_lost_at_once() {
+    let lanes = Lanes::start(gpu(), plan(2)).unwrap();
+    let hang = || {
+        let (release, until) = mpsc::channel();
+        (release, lanes.submit(Task::Hang(until), None))
+    };
+    let [(first, one), (second, other)] = [hang(), hang()];
+    for hung in [one, other] {
+        assert!(!lanes.health().lost().is_cancelled());
+        lanes.abandon(hung.started.blocking_recv().unwrap());
+    }
+    assert!(lanes.health().lost().is_cancelled());
+    // What returns now finds its device given up.
+    drop((first, second));
+    lanes.end();
+    assert_eq!(lanes.alive(), 0);
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub struct Counts {
     frame_numbers: Mutex<FrameNumbers>,
     handler_duration: Histograms,
     read_batch_frames: Histogram,
-    /// Sums of the histograms, which do not give them back.
+    /// Counts and sums of the histograms, which do not give them back.
+    handled: Counter,
     answering: Seconds,
     latency: Seconds,
     rejection_lines: Mutex<RateLimit>,
@@ -101,6 +102,7 @@ impl Counts {
             frame_numbers: Mutex::default(),
             handler_duration: Histograms::new_with_constructor(super::seconds),
             read_batch_frames: super::frames(),
+            handled: Counter::default(),
             answering: Seconds::default(),
             latency: Seconds::default(),
             rejection_lines: lines(),
@@ -155,6 +157,7 @@ impl Counts {
 
     /// Adds the time from the first datum of a call to its last answer; in streaming mode a call is a datum.
     pub(crate) fn handled(&self, total: Duration) {
+        self.handled.inc();
         self.answering.inc_by(total.as_secs_f64());
         self.handler_duration
             .get_or_create(&[("mode", self.mode)])
@@ -323,6 +326,7 @@ impl Counts {
             padding: sum(&|model| model.padding.get()),
             retries: sum(&|model| model.retries.get()),
             lanes_replaced: sum(&|model| model.lanes_replaced.get()),
+            handled: self.handled.get(),
             answering_seconds: self.answering.get(),
             latency_seconds: self.latency.get(),
             rejections: reasons.collect(),

@@ -43,7 +43,9 @@ pub struct Totals {
     pub retries: u64,
     /// Lanes abandoned because they hung.
     pub lanes_replaced: u64,
-    /// From first datum to answer, over all calls, in seconds.
+    /// Calls whose time is in `answering_seconds`: read batches, or the datums of streams.
+    pub(crate) handled: u64,
+    /// From first datum to last answer, over these calls, in seconds.
     pub(crate) answering_seconds: f64,
     /// From event time to answer, over all datums, in seconds.
     pub(crate) latency_seconds: f64,
@@ -70,7 +72,7 @@ pub(crate) struct Recent {
     pub(crate) batch_frames: Option<f64>,
     /// Datums in a read batch, in the mean; none without a call.
     pub(crate) read_batch_frames: Option<f64>,
-    /// From a read batch's first datum to its answer, in the mean.
+    /// From a read batch's first datum to its last answer, in streaming mode from datum to answer, in the mean.
     pub(crate) answer_seconds: Option<f64>,
     /// From a datum's event time to its answer, in the mean.
     pub(crate) latency_seconds: Option<f64>,
@@ -83,6 +85,7 @@ impl Recent {
         let frames = now.frames.saturating_sub(before.frames);
         let batches = now.batches.saturating_sub(before.batches);
         let calls = now.calls.saturating_sub(before.calls);
+        let handled = now.handled.saturating_sub(before.handled);
         let batched = now.batched_frames.saturating_sub(before.batched_frames);
         let mean = |sum: f64, of: u64| (of > 0).then(|| sum / of as f64);
         let seconds = time.as_secs_f64();
@@ -99,7 +102,7 @@ impl Recent {
             },
             batch_frames: mean(batched as f64, batches),
             read_batch_frames: mean(frames as f64, calls),
-            answer_seconds: mean(now.answering_seconds - before.answering_seconds, calls),
+            answer_seconds: mean(now.answering_seconds - before.answering_seconds, handled),
             latency_seconds: mean(now.latency_seconds - before.latency_seconds, frames),
         }
     }
@@ -116,6 +119,7 @@ mod tests {
             frames: 100,
             batches: 20,
             batched_frames: 90,
+            handled: 10,
             answering_seconds: 5.0,
             latency_seconds: 50.0,
             ..Totals::default()
@@ -126,6 +130,7 @@ mod tests {
             rejected: 4,
             batches: 26,
             batched_frames: 126,
+            handled: 12,
             answering_seconds: 6.0,
             latency_seconds: 70.0,
             ..Totals::default()

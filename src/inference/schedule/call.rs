@@ -184,11 +184,6 @@ impl<'a> Call<'a> {
         self.books.lock().ledger.id(ticket).to_owned()
     }
 
-    /// Datums that are not settled.
-    pub(crate) fn open(&self) -> usize {
-        self.books.lock().ledger.open()
-    }
-
     /// The mean time in which a full batch filled, and that for which a batch was on its lane, since the last time this was
     /// asked with at least `least` full batches.
     pub(crate) fn per_batch(&self, least: u32) -> Option<(Duration, Duration)> {
@@ -249,7 +244,12 @@ impl<'a> Call<'a> {
         if answered == 0 {
             return;
         }
-        let open = self.open() + answered;
+        let open = {
+            let mut books = self.books.lock();
+            // No frame counts as answered before it counts as received.
+            books.intake.count();
+            books.ledger.open() + answered
+        };
         if self.outlet.answer(answers, open).await {
             self.books.lock().intake.answered(answered);
         }

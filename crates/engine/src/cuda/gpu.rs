@@ -1,11 +1,14 @@
 //! The CUDA driver: GPUs, and page-locked host memory.
 
 use crate::options::DeviceSelection;
+use crate::tensorrt::request::ComputeCapability;
 use crate::{Cause, EngineError, HostBuffer, HostMemory};
 use beamflow_frame::values::{Element, Values, ValuesMut};
 use cudarc::driver::sys::{self, CUdevice_attribute};
 use cudarc::driver::{CudaContext, DriverError, result};
 use half::f16;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -34,7 +37,7 @@ pub(crate) struct Gpu {
     /// `NVIDIA H100 80GB HBM3`.
     pub(crate) model: String,
     /// `9.0`.
-    pub compute_capability: String,
+    pub compute_capability: ComputeCapability,
 }
 
 /// Whether the driver library is installed.
@@ -43,13 +46,41 @@ pub(crate) fn has_driver() -> bool {
     unsafe { sys::is_culib_present() }
 }
 
-/// The CUDA version that the driver is for: 1000 times the major version, and 10 times the minor one.
-#[cfg(feature = "onnxruntime")]
-pub(crate) fn driver_version() -> Result<i32, DriverError> {
+/// The CUDA version that a driver is for: 1000 times the major version, and 10 times the minor one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CudaVersion(pub(crate) i32);
+
+impl std::fmt::Display for CudaVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CUDA {}.{}", self.0 / 1000, self.0 % 1000 / 10)
+    }
+}
+
+/// The CUDA version that the driver is for. The driver must be open.
+pub(crate) fn driver_version() -> Result<CudaVersion, DriverError> {
     let mut version = 0;
     // SAFETY: the driver writes one number there. The driver is open.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
-    Ok(version)
+    Ok(CudaVersion(version))
+}
+
+/// The primary contexts that this process uses, by the numbers of their GPUs. They are never released: CUDA libraries
+/// keep modules, handles and caches in a context, and would meet another context if it were made again. It also saves the
+/// time of making one for each engine.
+static CONTEXTS: Mutex<BTreeMap<usize, Arc<CudaContext>>> = Mutex::new(BTreeMap::new());
+
+/// The primary context of the GPU with number `ordinal`.
+fn primary_context(ordinal: usize) -> Result<Arc<CudaContext>, DriverError> {
+    let mut contexts = CONTEXTS.lock();
+    if let Some(context) = contexts.get(&ordinal) {
+        return Ok(Arc::clone(context));
+    }
+    let context = CudaContext::new(ordinal)?;
+    // SAFETY: tracking orders accesses to cudarc's own slices between streams. This program uses no such slices: every
+    // session has its own buffers and one stream.
+    unsafe { context.disable_event_tracking() };
+    contexts.insert(ordinal, Arc::clone(&context));
+    Ok(context)
 }
 
 /// Opens the selected GPUs.
@@ -84,17 +115,19 @@ pub(crate) fn open(selection: &DeviceSelection) -> Result<Vec<Gpu>, NoGpu> {
 
 impl Gpu {
     fn open(ordinal: usize) -> Result<Self, DriverError> {
-        let context = CudaContext::new(ordinal)?;
-        // SAFETY: tracking orders accesses to cudarc's own slices between streams. This program uses no such slices:
-        // every session has its own buffers and one stream.
-        unsafe { context.disable_event_tracking() };
-        let attribute = |of| context.attribute(of);
+        let context = primary_context(ordinal)?;
+        enter(&context)?;
+        let attribute = |of| {
+            context
+                .attribute(of)
+                .map(|n| u32::try_from(n).unwrap_or_default())
+        };
         let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         Ok(Self {
             name: format!("gpu-{ordinal}"),
             model: context.name()?,
-            compute_capability: format!("{major}.{minor}"),
+            compute_capability: ComputeCapability { major, minor },
             context,
         })
     }
@@ -109,8 +142,8 @@ impl Gpu {
 
     /// Free device memory, in bytes.
     pub(crate) fn free_memory(&self) -> Result<usize, EngineError> {
-        self.context
-            .mem_get_info()
+        enter(&self.context)
+            .and_then(|()| result::mem_get_info())
             .map(|(free, _)| free)
             .map_err(lost)
     }
@@ -134,13 +167,26 @@ pub(crate) fn taken_by_session<S>(
     Ok(taken)
 }
 
-/// The error for a failed driver call: the context is unreliable after it.
+/// The error of a device whose context is unreliable: even waiting for its work fails.
 pub(crate) fn lost(error: DriverError) -> EngineError {
-    EngineError::DeviceLost(Cause::of(error).in_words(format!("CUDA driver error: {error}")))
+    EngineError::DeviceLost(in_words(error))
 }
 
-/// Makes `context` current on this thread, to free memory. `bind_to_thread` would first report an error that the drop
-/// of another object left in the context, and the memory would not be freed.
+/// `error`, named as one of the driver.
+pub(crate) fn in_words(error: DriverError) -> Cause {
+    Cause::of(error).in_words(format!("CUDA driver error: {error}"))
+}
+
+/// Makes `context` current on this thread. cudarc keeps the error of an object that could not be freed in the context, and
+/// its next call on any thread would return that error. It is not this caller's, so it is only logged.
+pub(crate) fn enter(context: &CudaContext) -> Result<(), DriverError> {
+    if let Err(error) = context.check_err() {
+        tracing::debug!(%error, "Something on the GPU could not be freed.");
+    }
+    make_current(context)
+}
+
+/// Makes `context` current on this thread.
 pub(crate) fn make_current(context: &CudaContext) -> Result<(), DriverError> {
     // SAFETY: the reference keeps the context alive.
     unsafe { result::ctx::set_current(context.cu_ctx()) }
@@ -186,9 +232,7 @@ impl<T> PageLocked<T> {
     fn new(gpu: &Gpu, elements: usize) -> Result<Self, EngineError> {
         let bytes = elements.saturating_mul(size_of::<T>());
         let refused = |reason: Cause| EngineError::Memory { bytes, reason };
-        gpu.context
-            .bind_to_thread()
-            .map_err(|error| refused(Cause::of(error)))?;
+        enter(&gpu.context).map_err(|error| refused(Cause::of(error)))?;
         // SAFETY: the context is current. PORTABLE makes the memory page-locked for all contexts, so that the lanes of
         // every GPU can use one slot.
         let pointer = unsafe { result::malloc_host(bytes.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) }

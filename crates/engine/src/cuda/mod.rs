@@ -4,5 +4,7 @@
 
 /// GPUs, and page-locked host memory.
 pub(crate) mod gpu;
+/// What a session has on a GPU, and how it is given up.
+pub(crate) mod on_device;
 /// A batch's way over a stream: in, computed, out.
 pub(crate) mod timeline;

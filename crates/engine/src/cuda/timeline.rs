@@ -4,10 +4,14 @@
 //! stream   ─ started ─ copy in ─ copied ─ compute (graph, or enqueue) ─ computed ─ copy out ─ done
 //! ```
 //!
-//! What always holds: [`Timeline::pass`] returns only when the GPU no longer uses the memory of the batch, also after an
-//! error. Only if the device is lost does it return without that; a lost device does no more work.
+//! What always holds:
+//! - [`Timeline::pass`] returns only when the GPU no longer uses the memory of the batch, also after an error. Only if the
+//!   device is lost does it return without that; a lost device does no more work;
+//! - a device counts as lost only if waiting for the stream fails. If another call of the driver fails, only the session is
+//!   lost;
+//! - the rows that a short batch leaves empty are zeros.
 
-use super::gpu::{Gpu, Region, lost};
+use super::gpu::{Gpu, Region, enter, in_words, lost, make_current};
 use crate::{Batch, Cause, EngineError, StageTimes};
 use beamflow_frame::values::{Values, ValuesMut};
 use cudarc::driver::sys::{self, CUevent_flags, CUmemorytype, CUstreamCaptureMode};
@@ -51,31 +55,42 @@ impl Timeline {
     }
 
     /// Waits until all work on the stream is complete.
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceLost`]
     pub(crate) fn wait(&self) -> Result<(), EngineError> {
-        // Binding may fail with an error that another lane left in the context. It then has no effect, but this thread
-        // is already bound. So the stream is synchronised in any case.
-        let _ = self.stream.context().bind_to_thread();
-        // SAFETY: the stream lives as long as `self`.
-        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(lost)
+        make_current(self.stream.context())
+            // SAFETY: the stream lives as long as `self`.
+            .and_then(|()| unsafe { result::stream::synchronize(self.stream.cu_stream()) })
+            .map_err(lost)
     }
 
-    /// Captures what `enqueue` enqueues as a graph. The error is the reason why there is none; the stream must then be
-    /// tried before it is used.
+    /// Captures what `enqueue` enqueues as a graph, and uploads the graph. The error is the reason why there is none; the
+    /// stream must then be tried before it is used.
     pub(crate) fn capture(
         &self,
         enqueue: impl FnOnce() -> Result<(), EngineError>,
     ) -> Result<CudaGraph, String> {
+        let said = |error: DriverError| error.to_string();
+        let context = self.stream.context();
+        enter(context).map_err(said)?;
         // Other lanes may allocate while this lane captures; the rules of capturing apply to this thread's calls only.
         self.stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-            .map_err(|error| error.to_string())?;
+            .map_err(said)?;
         let enqueued = enqueue();
-        // A capture that was started must be ended, also after an error.
+        // A capture that was started must be ended, also after an error of `enqueue` or one that another lane left.
+        enter(context).map_err(said)?;
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
         enqueued.map_err(|error| error.to_string())?;
-        graph
-            .map_err(|error| error.to_string())?
-            .ok_or_else(|| "the driver returned no graph".to_owned())
+        let graph = graph
+            .map_err(said)?
+            .ok_or_else(|| "the driver returned no graph".to_owned())?;
+        // Otherwise the first launch, which is a batch of frames, would wait for it.
+        // SAFETY: the graph and the stream are alive.
+        unsafe { result::graph::upload(graph.cu_graph_exec(), self.stream.cu_stream()) }
+            .map_err(said)?;
+        Ok(graph)
     }
 
     /// Copies the batch into `input`, enqueues its computation with `compute`, copies `outputs` out, and waits.
@@ -99,23 +114,32 @@ impl Timeline {
         outputs: impl Iterator<Item = Region>,
         compute: impl FnOnce(&CudaStream) -> Result<(), EngineError>,
     ) -> Result<StageTimes, EngineError> {
+        // The methods of cudarc's events and streams would return errors that other lanes left in the context.
+        let failed = |error| EngineError::SessionLost(in_words(error));
         let stream = &self.stream;
         let rows = batch.rows;
-        self.started.record(stream).map_err(lost)?;
-        copy_in(input, batch.input, stream).map_err(lost)?;
-        self.copied.record(stream).map_err(lost)?;
+        make_current(stream.context()).map_err(failed)?;
+        self.record(&self.started).map_err(failed)?;
+        copy_in(input, batch.input, stream).map_err(failed)?;
+        self.record(&self.copied).map_err(failed)?;
         compute(stream)?;
-        self.computed.record(stream).map_err(lost)?;
+        self.record(&self.computed).map_err(failed)?;
         for (region, output) in outputs.zip(batch.outputs) {
-            copy_out(region, output.values, rows, &output.wanted, stream).map_err(lost)?;
+            copy_out(region, output.values, rows, &output.wanted, stream).map_err(failed)?;
         }
-        self.done.record(stream).map_err(lost)?;
-        self.done.synchronize().map_err(lost)?;
+        self.record(&self.done).map_err(failed)?;
+        // SAFETY: the event lives as long as `self`.
+        unsafe { result::event::synchronize(self.done.cu_event()) }.map_err(failed)?;
         Ok(StageTimes {
-            copy_in: between(&self.started, &self.copied).map_err(lost)?,
-            compute: between(&self.copied, &self.computed).map_err(lost)?,
-            copy_out: between(&self.computed, &self.done).map_err(lost)?,
+            copy_in: between(&self.started, &self.copied).map_err(failed)?,
+            compute: between(&self.copied, &self.computed).map_err(failed)?,
+            copy_out: between(&self.computed, &self.done).map_err(failed)?,
         })
+    }
+
+    fn record(&self, event: &CudaEvent) -> Result<(), DriverError> {
+        // SAFETY: the event and the stream live as long as `self`, in one context.
+        unsafe { result::event::record(event.cu_event(), self.stream.cu_stream()) }
     }
 }
 
@@ -150,13 +174,15 @@ impl Timeline {
 
 /// The error of a graph that cannot be launched. Not fatal, like a refused enqueue: if the device is lost, the wait for the
 /// stream returns an error.
-pub(crate) fn launch(graph: &CudaGraph) -> Result<(), EngineError> {
-    graph.launch().map_err(|error| {
+pub(crate) fn launch(graph: &CudaGraph, stream: &CudaStream) -> Result<(), EngineError> {
+    // SAFETY: both are alive, and the graph was captured on this stream.
+    unsafe { result::graph::launch(graph.cu_graph_exec(), stream.cu_stream()) }.map_err(|error| {
         let words = format!("cannot launch the CUDA graph: {error}");
         EngineError::Run(Cause::of(error).in_words(words))
     })
 }
 
+/// Copies the rows in, and zeroes the rest of the region.
 fn copy_in(to: Region, from: Values<'_>, stream: &CudaStream) -> Result<(), DriverError> {
     let bytes = from.len() * from.element().size();
     debug_assert!(bytes <= to.bytes);
@@ -165,6 +191,18 @@ fn copy_in(to: Region, from: Values<'_>, stream: &CudaStream) -> Result<(), Driv
     unsafe {
         let from = std::slice::from_raw_parts(from.address(), bytes);
         result::memcpy_htod_async(to.address, from, stream.cu_stream())
+    }?;
+    if bytes == to.bytes {
+        return Ok(());
+    }
+    // SAFETY: the rest of the region, which only work on this stream uses.
+    unsafe {
+        result::memset_d8_async(
+            to.address + bytes as u64,
+            0,
+            to.bytes - bytes,
+            stream.cu_stream(),
+        )
     }
 }
 
@@ -207,6 +245,8 @@ fn copy_out(
 }
 
 fn between(from: &CudaEvent, to: &CudaEvent) -> Result<Duration, DriverError> {
-    let milliseconds = f64::from(from.elapsed_ms(to)?);
+    // SAFETY: both events are alive, and the stream has reached both.
+    let milliseconds =
+        f64::from(unsafe { result::event::elapsed(from.cu_event(), to.cu_event()) }?);
     Ok(Duration::from_secs_f64(milliseconds.max(0.0) / 1e3))
 }

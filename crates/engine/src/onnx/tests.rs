@@ -48,6 +48,7 @@ fn place(lane: usize) -> Place {
         lane,
         device: 0,
         rows: 1,
+        cuda_graphs: true,
     }
 }
 

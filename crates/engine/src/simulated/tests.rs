@@ -21,6 +21,7 @@ fn on(device: usize, lane: usize) -> Place {
         lane,
         device,
         rows: 1,
+        cuda_graphs: true,
     }
 }
 

@@ -76,7 +76,7 @@ impl FromStr for BatchRequest {
     }
 }
 
-/// A GPU generation: 8.0 is an A100, 8.9 an L4, 9.0 an H100.
+/// A GPU generation: 7.5 is a T4, 8.0 an A100, 8.9 an L4, 9.0 an H100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComputeCapability {
     /// The number before the point.

@@ -5,7 +5,7 @@
 //! These are the names that the provider asks the loader for.
 
 use crate::Cause;
-use crate::cuda::gpu;
+use crate::cuda::gpu::{self, CudaVersion};
 use crate::onnxruntime::library;
 use ort::environment::Environment;
 use ort::ep::{CUDA, ExecutionProvider};
@@ -19,7 +19,7 @@ const PROVIDER: &str = "libonnxruntime_providers_cuda.so";
 const CUDNN: &str = "libcudnn.so.9";
 
 /// The version of CUDA that the provider is for, as the driver states it: 1000 times the major version.
-const CUDA_NEEDED: i32 = 13_000;
+const CUDA_NEEDED: CudaVersion = CudaVersion(13_000);
 
 /// Checks that the driver is recent enough, that the library has the CUDA provider, and that the provider and cuDNN can be
 /// opened.
@@ -29,10 +29,8 @@ const CUDA_NEEDED: i32 = 13_000;
 pub(super) fn check(environment: &Environment) -> Result<(), Cause> {
     let driver = gpu::driver_version().map_err(Cause::of)?;
     if driver < CUDA_NEEDED {
-        let (major, minor) = (driver / 1000, driver % 1000 / 10);
         return Err(format!(
-            "the NVIDIA driver is for CUDA {major}.{minor}, but onnxruntime's CUDA provider needs CUDA 13: install driver \
-             580 or later"
+            "the NVIDIA driver is for {driver}, but onnxruntime's CUDA provider needs CUDA 13: install driver 580 or later"
         )
         .into());
     }

@@ -114,7 +114,14 @@ impl OnnxRuntimeCudaEngine {
         }
         let gpus = self.gpus.iter().enumerate();
         let taken = gpus.map(|(device, gpu)| {
-            gpu::taken_by_session(gpu, |lane| self.session(Place { lane, device, rows }))
+            gpu::taken_by_session(gpu, |lane| {
+                self.session(Place {
+                    lane,
+                    device,
+                    rows,
+                    cuda_graphs: self.options.cuda_graphs,
+                })
+            })
         });
         let taken = taken.collect::<Result<Vec<_>, _>>()?;
         *measured = Some((rows, taken.clone()));
@@ -162,6 +169,11 @@ impl Engine for OnnxRuntimeCudaEngine {
         false
     }
 
+    /// False: a kernel that hangs blocks the first launch of kernels that are loaded later.
+    fn replaces_hung_sessions(&self) -> bool {
+        false
+    }
+
     fn memory(&self, rows: usize) -> Result<Option<Vec<DeviceMemory>>, EngineError> {
         let taken = self.measure(self.model.spec.batch.rows(rows))?;
         let gpus = self.gpus.iter().zip(taken);
@@ -179,7 +191,11 @@ impl Engine for OnnxRuntimeCudaEngine {
     fn open_session(&self, place: Place) -> Result<Box<dyn Session>, EngineError> {
         let session = self.session(place)?;
         let first = !self.told.swap(true, Ordering::Relaxed);
-        session.tell(place.lane, self.options.cuda_graphs, first);
+        session.tell(
+            place.lane,
+            self.options.cuda_graphs && place.cuda_graphs,
+            first,
+        );
         Ok(Box::new(session))
     }
 

@@ -5,7 +5,8 @@
 //! only if it computes the same bits as a run without it.
 
 use super::OnnxRuntimeCudaEngine;
-use crate::cuda::gpu::{Gpu, Region};
+use crate::cuda::gpu::{self, Gpu, Region};
+use crate::cuda::on_device::{OnDevice, Parts};
 use crate::cuda::timeline::{self, Timeline};
 use crate::onnxruntime::{builder, commit, model::Loaded};
 use crate::options::Precision;
@@ -36,18 +37,20 @@ pub(super) struct SessionOptions {
 }
 
 /// A lane's session. See the module documentation.
-///
-/// Field order is drop order: a field must be dropped before the fields that it uses.
 pub(super) struct CudaSession {
-    graph: Option<CudaGraph>,
+    on_device: OnDevice<Used>,
     no_graph: Option<String>,
-    computation: Computation,
     input: Region,
     outputs: Vec<Region>,
-    timeline: Timeline,
     model: Arc<Loaded>,
     /// Rows of every run.
     capacity: usize,
+}
+
+/// Field order is drop order: the graph is dropped before what it uses.
+struct Used {
+    graph: Option<CudaGraph>,
+    computation: Computation,
 }
 
 /// What enqueues the computation of a batch.
@@ -86,7 +89,7 @@ impl CudaSession {
                 other => other,
             })
         };
-        let no_graph = if engine.options.cuda_graphs {
+        let no_graph = if engine.options.cuda_graphs && place.cuda_graphs {
             match open(Kind::Captured)? {
                 Ok(session) => return Ok(session),
                 Err(reason) => reason,
@@ -108,7 +111,7 @@ impl CudaSession {
         rows: usize,
     ) -> Result<Result<Self, String>, EngineError> {
         let driver = |error: DriverError| EngineError::Run(Cause::of(error));
-        gpu.context.bind_to_thread().map_err(driver)?;
+        gpu::enter(&gpu.context).map_err(driver)?;
         let capacity = engine.model.spec.batch.rows(rows);
         let timeline = Timeline::new(gpu, engine.options.spin).map_err(driver)?;
         let bound = match Bound::open(engine, gpu, &timeline, capacity, kind) {
@@ -116,16 +119,20 @@ impl CudaSession {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let mut session = Self {
-            graph: None,
+            on_device: OnDevice::new(
+                Used {
+                    graph: None,
+                    computation: bound.computation,
+                },
+                timeline,
+            ),
             no_graph: None,
-            computation: bound.computation,
             input: bound.input,
             outputs: bound.outputs,
-            timeline,
             model: Arc::clone(&engine.model),
             capacity,
         };
-        session.timeline.zero(session.input)?;
+        session.on_device.timeline.zero(session.input)?;
         for _ in 0..RUNS_BEFORE_CAPTURE {
             session.compute()?;
         }
@@ -156,16 +163,16 @@ impl CudaSession {
 
     /// Computes what is in the input, without a graph.
     fn compute(&mut self) -> Result<(), EngineError> {
-        self.computation.enqueue()?;
-        self.timeline.wait()
+        self.on_device.used.computation.enqueue()?;
+        self.on_device.timeline.wait()
     }
 
     /// Captures the computation as a graph. The inner error is the reason why there is none.
     fn capture(&mut self) -> Result<Result<(), String>, EngineError> {
-        let computation = &mut self.computation;
-        Ok(match self.timeline.capture(|| computation.enqueue()) {
+        let Parts { used, timeline } = &mut *self.on_device;
+        Ok(match timeline.capture(|| used.computation.enqueue()) {
             Ok(graph) if self.agrees(&graph)? => {
-                self.graph = Some(graph);
+                self.on_device.used.graph = Some(graph);
                 Ok(())
             }
             Ok(_) => Err("its results differ from those of a run without it".to_owned()),
@@ -176,14 +183,19 @@ impl CudaSession {
     /// Whether `graph` computes the same bits as a run without it. A run of other values between the two shows a graph
     /// that depends on what the run before left in memory.
     fn agrees(&mut self, graph: &CudaGraph) -> Result<bool, EngineError> {
-        self.timeline.write(self.input, &self.pattern(97))?;
+        let write = |session: &Self, period| {
+            let timeline = &session.on_device.timeline;
+            timeline.write(session.input, &session.pattern(period))
+        };
+        write(self, 97)?;
         self.compute()?;
         let expected = self.results()?;
-        self.timeline.write(self.input, &self.pattern(61))?;
+        write(self, 61)?;
         self.compute()?;
-        self.timeline.write(self.input, &self.pattern(97))?;
-        timeline::launch(graph)?;
-        self.timeline.wait()?;
+        write(self, 97)?;
+        let timeline = &self.on_device.timeline;
+        timeline::launch(graph, timeline.stream())?;
+        timeline.wait()?;
         Ok(self.results()? == expected)
     }
 
@@ -202,7 +214,8 @@ impl CudaSession {
     /// The bytes of all outputs.
     fn results(&self) -> Result<Vec<Vec<u8>>, EngineError> {
         let outputs = self.outputs.iter();
-        outputs.map(|region| self.timeline.read(*region)).collect()
+        let timeline = &self.on_device.timeline;
+        outputs.map(|region| timeline.read(*region)).collect()
     }
 }
 
@@ -319,20 +332,10 @@ impl Session for CudaSession {
             ));
         }
         let outputs = self.outputs.iter().copied();
-        let (graph, computation) = (&self.graph, &mut self.computation);
-        self.timeline
-            .pass(batch, self.input, outputs, |_| match graph {
-                Some(graph) => timeline::launch(graph),
-                None => computation.enqueue(),
-            })
-    }
-}
-
-impl Drop for CudaSession {
-    fn drop(&mut self) {
-        // No field may be freed while the GPU still uses it.
-        if let Err(error) = self.timeline.wait() {
-            tracing::debug!(%error, "Cannot wait for the stream of a session that ends.");
-        }
+        let Parts { used, timeline } = &mut *self.on_device;
+        timeline.pass(batch, self.input, outputs, |stream| match &used.graph {
+            Some(graph) => timeline::launch(graph, stream),
+            None => used.computation.enqueue(),
+        })
     }
 }

@@ -14,7 +14,7 @@ impl DeviceBuffer {
     /// Allocates `bytes` bytes. They are zeroed before any work that is enqueued on `stream` later.
     pub(crate) fn new(stream: &CudaStream, bytes: usize) -> Result<Self, DriverError> {
         let context = stream.context();
-        context.bind_to_thread()?;
+        make_current(context)?;
         // SAFETY: the context is current. The driver refuses a size of 0, so at least one byte is allocated. Only work
         // on this stream uses the memory, and the memset below is the first such work.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }?;

@@ -3,13 +3,14 @@
 use super::library::{self, FLAVOUR, Missing};
 use super::messages;
 use super::progress::Monitor;
-use crate::Cause;
-use crate::cuda::gpu::{self, Gpu, NoGpu};
+use super::target::{NoTarget, Target};
+use crate::cuda::gpu;
 use crate::options::Precision;
 use crate::tensorrt::BuildProgress;
 use crate::tensorrt::description::{Description, sha256};
-use crate::tensorrt::request::{BatchRequest, BuildRequest, ComputeCapability};
+use crate::tensorrt::request::{BatchRequest, BuildRequest};
 use crate::{BatchDimension, EngineError, ModelSpec, TensorSpec};
+use crate::{Cause, heap};
 use beamflow_frame::values::Element;
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -75,14 +76,20 @@ pub(crate) fn build_unkept(
     let source = std::fs::read(&request.model).map_err(|error| fail(Cause::of(error)))?;
     let folder = request.library_path.as_deref();
     let version = library::load(folder).map_err(missing)?;
+    let target = Target::find(request).map_err(|none| match none {
+        NoTarget::Missing(what) => missing(what),
+        NoTarget::Unknown(reason) => fail(reason),
+    })?;
     library::load_parser(folder).map_err(missing)?;
-    let target = Target::find(request).map_err(missing_or(&fail, &missing))?;
 
-    let built = build_plan(request, &source, &target, progress).map_err(fail)?;
+    let built = build_plan(request, &source, &target, progress).map_err(fail);
+    // A build takes hundreds of megabytes, and this process may serve for weeks.
+    heap::give_back();
+    let built = built?;
     let description = Description {
         flavour: FLAVOUR.to_owned(),
         version: version.to_string(),
-        compute_capability: target.compute_capability,
+        compute_capability: target.compute_capability.to_string(),
         precision: request.precision,
         model: built.model,
         layers: built.layers,
@@ -95,60 +102,6 @@ pub(crate) fn build_unkept(
         plan: built.plan,
         description,
     })
-}
-
-/// The GPU generation to build for.
-struct Target {
-    compute_capability: String,
-    /// Set if the request names a compute capability instead of a GPU of this machine.
-    chosen: Option<ComputeCapability>,
-    /// The GPU of this machine. Kept until the engine is built, because TensorRT builds in its context.
-    gpu: Option<Gpu>,
-}
-
-enum NoTarget {
-    Missing(Missing),
-    Unknown(Cause),
-}
-
-fn missing_or<'a>(
-    fail: &'a dyn Fn(Cause) -> EngineError,
-    missing: &'a dyn Fn(Missing) -> EngineError,
-) -> impl Fn(NoTarget) -> EngineError + 'a {
-    move |none| match none {
-        NoTarget::Missing(what) => missing(what),
-        NoTarget::Unknown(reason) => fail(reason),
-    }
-}
-
-impl Target {
-    fn find(request: &BuildRequest) -> Result<Self, NoTarget> {
-        if let Some(chosen) = request.compute_capability {
-            capability(chosen).map_err(NoTarget::Unknown)?;
-            return Ok(Self {
-                compute_capability: chosen.to_string(),
-                chosen: Some(chosen),
-                gpu: None,
-            });
-        }
-        let gpus = gpu::open(&request.devices).map_err(|missing| match missing {
-            NoGpu::Driver if cfg!(feature = "tensorrt-rtx") => NoTarget::Unknown(
-                "this machine has no GPU to build for: name the target GPU with --compute-capability (8.0 for an \
-                 A100, 8.9 for an L4)"
-                    .into(),
-            ),
-            missing => NoTarget::Missing(missing.into()),
-        })?;
-        let gpu = gpus.into_iter().next();
-        Ok(Self {
-            compute_capability: gpu
-                .as_ref()
-                .map(|gpu| gpu.compute_capability.clone())
-                .unwrap_or_default(),
-            chosen: None,
-            gpu,
-        })
-    }
 }
 
 struct Built {
@@ -168,7 +121,7 @@ fn build_plan(
     let explain = |error: trtx::Error| messages::explain_all(Cause::of(error));
     let logger = messages::logger()?;
     if let Some(gpu) = &target.gpu {
-        gpu.context.bind_to_thread().map_err(Cause::of)?;
+        gpu::enter(&gpu.context).map_err(Cause::of)?;
     }
     // Drop order is the reverse of this order: everything that the builder made must be dropped before the builder.
     let mut builder = Builder::new(logger).map_err(explain)?;
@@ -212,12 +165,13 @@ fn build_plan(
             BatchRequest::exactly(batch.best()),
         )?;
     }
-    if let Some(chosen) = target.chosen {
-        set_capability(&mut config, chosen)?;
-    }
-    if request.precision == Precision::Fp32 {
-        // TF32 is on by default. It rounds the factors of products to as many digits as half precision has.
-        config.clear_flag(trtx::BuilderFlag::kTF32);
+    target.set(&mut config)?;
+    match request.precision {
+        // It rounds the factors of products to as many digits as half precision has.
+        Precision::Tf32 => config.set_flag(trtx::BuilderFlag::kTF32),
+        // It is on by default.
+        Precision::Fp32 => config.clear_flag(trtx::BuilderFlag::kTF32),
+        Precision::Fp16 => {}
     }
     config
         .set_progress_monitor(Box::new(Monitor::new(progress)))
@@ -325,46 +279,6 @@ fn add_profile(
         .map_err(explain)
 }
 
-#[cfg(feature = "tensorrt-rtx")]
-fn capability(chosen: ComputeCapability) -> Result<trtx::ComputeCapability, Cause> {
-    use trtx::ComputeCapability::{kSM75, kSM80, kSM86, kSM89, kSM120, kSM121};
-    match (chosen.major, chosen.minor) {
-        (7, 5) => Ok(kSM75),
-        (8, 0) => Ok(kSM80),
-        (8, 6) => Ok(kSM86),
-        (8, 9) => Ok(kSM89),
-        (12, 0) => Ok(kSM120),
-        (12, 1) => Ok(kSM121),
-        _ => Err(format!(
-            "without the GPU, {FLAVOUR} builds only for the compute capabilities 7.5, 8.0, 8.6, 8.9, 12.0 and 12.1, \
-             not for {chosen}: build on the GPU itself, without --compute-capability"
-        ).into()),
-    }
-}
-
-#[cfg(feature = "tensorrt-rtx")]
-fn set_capability(config: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), Cause> {
-    let capability = capability(chosen)?;
-    config
-        .set_nb_compute_capabilities(1)
-        .and_then(|()| config.set_compute_capability(capability, 0))
-        .map_err(|error| messages::explain_all(Cause::of(error)))
-}
-
-#[cfg(not(feature = "tensorrt-rtx"))]
-fn capability(chosen: ComputeCapability) -> Result<(), Cause> {
-    Err(format!(
-        "{FLAVOUR} builds only for a GPU of this machine, not for compute capability {chosen}: omit \
-         --compute-capability, or use a build of beamflow with TensorRT-RTX"
-    )
-    .into())
-}
-
-#[cfg(not(feature = "tensorrt-rtx"))]
-fn set_capability(_: &mut BuilderConfig<'_>, chosen: ComputeCapability) -> Result<(), Cause> {
-    capability(chosen)
-}
-
 /// Number of layers of each kind.
 fn layers(network: &NetworkDefinition<'_>) -> BTreeMap<String, usize> {
     let mut layers = BTreeMap::new();
@@ -384,7 +298,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Writes a file atomically: a reader finds the whole file or none.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

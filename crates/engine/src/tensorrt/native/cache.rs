@@ -1,7 +1,7 @@
 //! Engines built at start from `.onnx` files, cached for the next start.
 //!
-//! A cached engine fits one model, one TensorRT version, one kind of GPU, one batch size and one precision. Its file
-//! name contains all of them. A file that does not match the description next to it, such as a partial file, is built
+//! A cached engine fits one model, one TensorRT version, one kind of GPU, one batch size, one precision and one recipe. Its
+//! file name contains all of them. A file that does not match the description next to it, such as a partial file, is built
 //! again.
 //!
 //! The cache saves time, but serving does not depend on it. If an engine is built and the disk has no room for it, the
@@ -9,7 +9,7 @@
 
 use super::build::{build_unkept, cannot_keep};
 use super::engine::TensorRtEngine;
-use super::library;
+use super::{cards, library};
 use crate::Cause;
 use crate::cuda::gpu::{self, NoGpu};
 use crate::tensorrt::BuildProgress;
@@ -21,6 +21,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// How engines are built. Increase it if the same request gives another engine, so that cached ones are not used:
+/// 2 is built for the GPU at hand alone.
+const RECIPE: u32 = 2;
 
 /// Loads the engine for the `.onnx` file at `path`. Builds it first if the cache has none.
 #[allow(clippy::disallowed_methods, reason = "synchronous code")]
@@ -46,6 +50,8 @@ pub(crate) fn load_onnx(
     }
     let gpus = gpu::open(&options.devices).map_err(|none| missing(none.into()))?;
     let version = library::load(options.library_path.as_deref()).map_err(missing)?;
+    cards::check_driver().map_err(missing)?;
+    gpus.iter().try_for_each(cards::check).map_err(missing)?;
     let Some(first) = gpus.first() else {
         return Err(missing(NoGpu::None.into()));
     };
@@ -148,7 +154,7 @@ impl Key<'_> {
         let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
         let rows = self.rows.map_or("auto".to_owned(), |rows| rows.to_string());
         format!(
-            "{}-{}-{}-{}-{}-batch-{rows}-{}.engine",
+            "{}-{}-{}-{}-{}-batch-{rows}-{}-r{RECIPE}.engine",
             word(&stem),
             self.model.get(..16).unwrap_or(self.model),
             word(library::FLAVOUR),
@@ -220,6 +226,24 @@ mod tests {
         assert!(!is_whole(&engine), "half a description");
         std::fs::remove_file(Description::path(&engine)).unwrap();
         assert!(!is_whole(&engine), "no description");
+    }
+
+    #[test]
+    fn engines_that_are_built_otherwise_have_other_names() {
+        let options = EngineOptions::default();
+        let key = Key {
+            model: "0123456789abcdef0123",
+            version: "1.7.1",
+            gpu: "NVIDIA L4",
+            rows: Some(8),
+            options: &options,
+        };
+        let name = key.file_name(Path::new("/models/ptycho.onnx"));
+        let wanted = format!(
+            "ptycho-0123456789abcdef-{}-1.7.1-NVIDIA-L4-batch-8-fp32-r{RECIPE}.engine",
+            library::FLAVOUR
+        );
+        assert_eq!(name, Path::new(&wanted));
     }
 
     #[test]

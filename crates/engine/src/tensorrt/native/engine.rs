@@ -1,12 +1,14 @@
 //! A loaded engine file: its GPUs, its tensors, and the device memory that a session takes.
 
+use super::cards;
+use super::kept::KeptKernels;
 use super::library::{self, FLAVOUR, Version};
-use super::plan::Plan;
+use super::opened::OpenedFile;
 use super::session::{SessionOptions, TensorRtSession};
 use crate::cuda::gpu::{self, Gpu};
 use crate::room::DeviceMemory;
 use crate::tensorrt::description::{Description, OpenedOn};
-use crate::{Cause, content, onnx};
+use crate::{BatchDimension, Cause, content, heap, onnx};
 use crate::{Engine, EngineError, EngineOptions, HostBuffer, ModelSpec, Place, Session};
 use beamflow_frame::values::Element;
 use parking_lot::Mutex;
@@ -22,9 +24,9 @@ pub(crate) struct TensorRtEngine {
     gpus: Vec<Gpu>,
     model: Arc<ModelSpec>,
     session_options: SessionOptions,
-    /// For each GPU: kernels that its sessions have compiled, for the next sessions. The lock is held while a session
-    /// opens, because a graph cannot be captured while another session allocates on the same GPU.
-    kernels: Vec<Mutex<Option<Vec<u8>>>>,
+    /// For each GPU: kernels that sessions have compiled, for the next sessions. The lock is held while a session opens,
+    /// because a graph cannot be captured while another session allocates on the same GPU.
+    kernels: Vec<Mutex<KeptKernels>>,
     /// For each GPU: the memory that a session takes in addition to its batch's rows, in bytes.
     overhead: Vec<usize>,
     description: Option<Description>,
@@ -80,13 +82,14 @@ impl TensorRtEngine {
         };
         let gpus = gpu::open(&options.devices).map_err(|none| missing(none.into()))?;
         let version = library::load(options.library_path.as_deref()).map_err(missing)?;
+        cards::check_driver().map_err(missing)?;
         if let Some(other) = description.as_ref().and_then(|d| mismatch(d, version)) {
             return Err(fail(other.into()));
         }
-        let best = description.as_ref().map(|d| d.model.batch.best());
+        let described = description.as_ref().map(|d| d.model.batch);
         let mut engine = Self {
             path: path.to_owned(),
-            model: Arc::new(read(&gpus, &file, best, path)?),
+            model: Arc::new(read(&gpus, &file, described, path)?),
             file: file.into(),
             version,
             gpus,
@@ -99,8 +102,11 @@ impl TensorRtEngine {
             description,
             told: AtomicBool::new(false),
         };
-        engine.kernels = engine.gpus.iter().map(|_| Mutex::default()).collect();
-        for device in 0..engine.gpus.len() {
+        let models: Vec<_> = engine.gpus.iter().map(|gpu| gpu.model.clone()).collect();
+        for (device, model) in models.iter().enumerate() {
+            // One after the other: a GPU finds what another of its kind has compiled.
+            let kept = KeptKernels::read(path, model);
+            engine.kernels.push(Mutex::new(kept));
             let overhead = engine.measure(device)?;
             engine.overhead.push(overhead);
         }
@@ -113,7 +119,14 @@ impl TensorRtEngine {
             return Ok(0);
         };
         let rows = self.model.batch.least();
-        let open = |lane| self.session(Place { lane, device, rows });
+        let open = |lane| {
+            self.session(Place {
+                lane,
+                device,
+                rows,
+                cuda_graphs: true,
+            })
+        };
         let taken = gpu::taken_by_session(gpu, open)?;
         Ok(taken.saturating_sub(self.model.batch_bytes(rows)))
     }
@@ -129,15 +142,18 @@ impl TensorRtEngine {
         })?;
         let mut kernels = kernels.lock();
         let (file, model) = (&self.file, &self.model);
-        let session = TensorRtSession::open(
-            gpu,
-            file,
-            model,
-            place,
-            self.session_options,
-            kernels.as_deref(),
-        )?;
-        *kernels = session.kernels().or(kernels.take());
+        let options = SessionOptions {
+            cuda_graphs: self.session_options.cuda_graphs && place.cuda_graphs,
+            ..self.session_options
+        };
+        let session = TensorRtSession::open(gpu, file, model, place, options, kernels.known())?;
+        if session
+            .kernels()
+            .is_some_and(|compiled| kernels.keep(compiled))
+        {
+            // Compiling takes hundreds of megabytes, and this process may serve for weeks.
+            heap::give_back();
+        }
         Ok(session)
     }
 
@@ -177,7 +193,7 @@ fn mismatch(description: &Description, version: Version) -> Option<String> {
 fn read(
     gpus: &[Gpu],
     file: &[u8],
-    best: Option<usize>,
+    described: Option<BatchDimension>,
     path: &Path,
 ) -> Result<ModelSpec, EngineError> {
     let fail = |reason: Cause| EngineError::Load {
@@ -185,13 +201,24 @@ fn read(
         reason,
     };
     if let Some(gpu) = gpus.first() {
-        gpu.context.bind_to_thread().map_err(gpu::lost)?;
+        gpu::enter(&gpu.context).map_err(gpu::lost)?;
     }
-    let mut plan = Plan::open(file, None).map_err(fail)?;
-    plan.spec(best).map_err(|reason| EngineError::Unsuitable {
-        path: path.to_owned(),
-        reason,
-    })
+    let mut opened = OpenedFile::open(file).map_err(|reason| {
+        let unsupported = |gpu: &&Gpu| !cards::supports(gpu.compute_capability);
+        fail(match gpus.first().filter(unsupported) {
+            Some(gpu) => {
+                let words = format!("{reason}. This is {}. {}", gpu.describe(), cards::remedy());
+                reason.in_words(words)
+            }
+            None => reason,
+        })
+    })?;
+    opened
+        .spec(described)
+        .map_err(|reason| EngineError::Unsuitable {
+            path: path.to_owned(),
+            reason,
+        })
 }
 
 impl Engine for TensorRtEngine {
@@ -215,6 +242,11 @@ impl Engine for TensorRtEngine {
 
     fn has_cuda_graphs(&self) -> bool {
         true
+    }
+
+    /// False: a kernel that hangs blocks the first launch of kernels that are loaded later, and opening a session loads some.
+    fn replaces_hung_sessions(&self) -> bool {
+        false
     }
 
     /// False, because opening a session already runs a batch.
@@ -242,17 +274,19 @@ impl Engine for TensorRtEngine {
         let session = self.session(place)?;
         let first = !self.told.swap(true, Ordering::Relaxed);
         match session.no_graph() {
-            Some(reason) if self.session_options.cuda_graphs => tracing::warn!(
-                lane = place.lane,
-                reason,
-                "Every batch is launched without a CUDA graph."
-            ),
+            Some(reason) if self.session_options.cuda_graphs && place.cuda_graphs => {
+                tracing::warn!(
+                    lane = place.lane,
+                    reason,
+                    "Every batch is launched without a CUDA graph."
+                )
+            }
             Some(_) if first => {
                 tracing::info!(
                     "Every batch is launched without a CUDA graph, because of --no-cuda-graphs."
                 );
             }
-            None if first => tracing::info!("Full batches are launched as CUDA graphs."),
+            None if first => tracing::info!("Batches are launched as CUDA graphs."),
             _ => {}
         }
         Ok(Box::new(session))

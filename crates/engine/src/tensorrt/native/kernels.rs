@@ -3,11 +3,13 @@
 //! TensorRT-RTX compiles kernels on the machine they run on. By default, for dynamic shapes, it starts with general
 //! kernels and replaces them with better ones in the background. Results would then change in their last bits while the
 //! sidecar runs, and a CUDA graph would keep the general kernels forever. Therefore kernels are compiled when a
-//! context first gets a shape (`kEAGER`). For full batches this is when the session opens; a short batch of a new size
-//! waits for its kernels. Later sessions reuse the kernels that earlier ones compiled.
+//! context gets its shape (`kEAGER`): when a session opens, and never later. Later sessions reuse the kernels that earlier
+//! ones compiled, and later starts those that were written to a file (`kept.rs`).
 //!
 //! TensorRT compiles kernels when it builds the engine, so with that flavour this module does nothing.
 
+#[cfg(feature = "tensorrt-rtx")]
+use trtx::DynamicShapesKernelSpecializationStrategy as Strategy;
 use trtx::{CudaEngine, ExecutionContext};
 
 /// The settings and kernels with which an engine's execution contexts are created. Must outlive the contexts.
@@ -24,13 +26,25 @@ impl Kernels {
         engine: &mut CudaEngine<'static>,
         known: Option<&[u8]>,
     ) -> Result<Self, trtx::Error> {
+        Self::with(engine, Strategy::kEAGER, known)
+    }
+
+    /// For a context that computes nothing: no kernels are compiled for its shapes.
+    pub(crate) fn uncompiled(engine: &mut CudaEngine<'static>) -> Result<Self, trtx::Error> {
+        Self::with(engine, Strategy::kNONE, None)
+    }
+
+    fn with(
+        engine: &mut CudaEngine<'static>,
+        strategy: Strategy,
+        known: Option<&[u8]>,
+    ) -> Result<Self, trtx::Error> {
         let mut config = engine.create_runtime_config()?;
-        config.set_dynamic_shapes_kernel_specialization_strategy(
-            trtx::DynamicShapesKernelSpecializationStrategy::kEAGER,
-        );
+        config.set_dynamic_shapes_kernel_specialization_strategy(strategy);
         let cache = std::sync::Arc::new(config.create_runtime_cache()?);
+        // TensorRT checks that they were compiled by this version, for this kind of GPU and this driver.
         if let Some(Err(error)) = known.map(|known| cache.deserialize(known)) {
-            tracing::debug!(%error, "Cannot read the kernels that were compiled before; they are compiled again.");
+            tracing::info!(%error, "The kept kernels do not fit this GPU, driver or TensorRT; kernels are compiled again.");
         }
         config.set_runtime_cache(std::sync::Arc::clone(&cache))?;
         Ok(Self {
@@ -61,6 +75,11 @@ pub(crate) struct Kernels;
 impl Kernels {
     /// Nothing to compile.
     pub(crate) fn new(_: &mut CudaEngine<'static>, _: Option<&[u8]>) -> Result<Self, trtx::Error> {
+        Ok(Self)
+    }
+
+    /// Nothing to compile.
+    pub(crate) fn uncompiled(_: &mut CudaEngine<'static>) -> Result<Self, trtx::Error> {
         Ok(Self)
     }
 

@@ -3,8 +3,9 @@
 //! A TensorRT library is used only if its version fits the headers that the binding was compiled with: the same major
 //! version, and the same minor version or a later one. NVIDIA adds methods in minor versions and removes none.
 
+use super::cards;
 use crate::Cause;
-use crate::cuda::gpu::NoGpu;
+use crate::cuda::gpu::{CudaVersion, NoGpu};
 use libloading::{Library, Symbol};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,13 @@ pub(crate) enum Missing {
         needed().major, needed().minor, needed().major
     )]
     Version { name: String, found: Version },
+    #[error(
+        "the NVIDIA driver is for {found}, but this {FLAVOUR} is for CUDA 13: install driver 580 or later, or the {FLAVOUR} \
+         libraries for CUDA 12"
+    )]
+    Driver { found: CudaVersion },
+    #[error("{FLAVOUR} does not support {gpu}. {}", cards::remedy())]
+    Card { gpu: String },
     #[error("{name} is not a {FLAVOUR} library: {reason}")]
     Foreign {
         name: String,
@@ -109,6 +117,20 @@ pub(crate) fn load(folder: Option<&Path>) -> Result<Version, Missing> {
     })?;
     *loaded = Some(found);
     Ok(found)
+}
+
+/// The file of the open library, wherever the loader found it.
+pub(crate) fn path() -> Option<PathBuf> {
+    let [_, name] = LIBRARY;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let mut files = maps.lines().filter_map(|line| line.get(line.find('/')?..));
+    files
+        .find(|file| {
+            file.rsplit('/')
+                .next()
+                .is_some_and(|file| file.starts_with(name))
+        })
+        .map(PathBuf::from)
 }
 
 /// Opens the ONNX parser.

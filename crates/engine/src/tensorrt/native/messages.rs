@@ -44,7 +44,8 @@ fn keep(message: &str) {
         }
         lines.push_back(message.trim().to_owned());
     };
-    HERE.with_borrow_mut(push);
+    // TensorRT may log on a thread that is ending, whose own lines are gone. A panic must not reach its code.
+    let _ = HERE.try_with(|lines| push(&mut lines.borrow_mut()));
     push(&mut ANYWHERE.lock());
 }
 

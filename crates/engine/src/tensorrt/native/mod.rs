@@ -6,8 +6,12 @@ mod buffer;
 mod build;
 /// Engines built at start, and their cache.
 mod cache;
+/// The GPUs and drivers that TensorRT runs on.
+mod cards;
 /// A loaded engine file.
 mod engine;
+/// Kernels kept for the next start.
+mod kept;
 /// Compilation of an engine's kernels.
 mod kernels;
 /// The libraries that are opened at run time.
@@ -15,11 +19,15 @@ mod library;
 /// TensorRT's log lines, kept to explain errors.
 mod messages;
 /// An engine file opened on one thread.
+mod opened;
+/// An opened engine file with an execution context.
 mod plan;
 /// Progress of a build.
 mod progress;
 /// A lane's session.
 mod session;
+/// The GPU generation to build for.
+mod target;
 
 pub(crate) use build::build;
 pub(crate) use cache::load_onnx;
