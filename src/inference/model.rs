@@ -23,7 +23,7 @@ use super::deliveries::Deliveries;
 use super::lane::{Balance, LanePlan, Lanes};
 use super::metrics::counts::Counts;
 use super::metrics::model::ModelCounts;
-use crate::engine::{self, BatchDimension, Engine, EngineError, EngineOptions, Trial, TrialError};
+use crate::engine::{self, Engine, EngineError, EngineOptions, Trial, TrialError};
 use crate::frame::{BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels};
 use crate::frame::{Decoder, Dtype, Envelope, OutputDtype, OutputFormat, OutputSize};
 use crate::telemetry::newest::Newest;
@@ -232,8 +232,7 @@ impl Model {
             },
         )?;
         let input = engine.model().input.name.clone();
-        let batch_is_fixed =
-            !short_batches || matches!(engine.model().batch, BatchDimension::Static(_));
+        let batch_is_fixed = !short_batches || engine.pads_short_batches();
         let make = move || Slot::new(engine.as_ref(), batch_size, short_batches, &wanted);
         let ring = Ring::new(slots, make).inspect_err(|_| lanes.end())?;
         Ok(Self {

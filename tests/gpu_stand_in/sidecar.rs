@@ -16,7 +16,12 @@ use tempfile::TempDir;
 const NEVER: Duration = Duration::from_secs(60);
 
 /// The modes of the sidecar, each with its default number of lanes.
-pub const MODES: [(&str, usize); 3] = [("sequential", 1), ("concurrent", 4), ("pipelined", 3)];
+pub const MODES: [(&str, usize); 4] = [
+    ("sequential", 1),
+    ("concurrent", 4),
+    ("pipelined", 3),
+    ("streaming", 3),
+];
 
 /// The stand-in's report over the life of a process.
 #[derive(Debug, serde::Deserialize)]

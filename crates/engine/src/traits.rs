@@ -1,7 +1,7 @@
 //! The two traits that every engine implements.
 
 use super::error::EngineError;
-use super::model::ModelSpec;
+use super::model::{BatchDimension, ModelSpec};
 use super::room::DeviceMemory;
 use super::rows::{Batch, HostBuffer, OutputRows, ordinary_memory};
 use beamflow_frame::values::Element;
@@ -28,6 +28,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether this engine can launch batches as CUDA graphs.
     fn has_cuda_graphs(&self) -> bool {
         false
+    }
+
+    /// Whether a batch takes as long as a full one, however few frames are in it.
+    fn pads_short_batches(&self) -> bool {
+        matches!(self.model().batch, BatchDimension::Static(_))
     }
 
     /// Whether a session can be opened on a device on which another session hangs. If not, a lane that hangs is not

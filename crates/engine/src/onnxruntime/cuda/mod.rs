@@ -170,6 +170,10 @@ impl Engine for OnnxRuntimeCudaEngine {
     }
 
     /// False: a kernel that hangs blocks the first launch of kernels that are loaded later.
+    fn pads_short_batches(&self) -> bool {
+        true
+    }
+
     fn replaces_hung_sessions(&self) -> bool {
         false
     }

@@ -245,6 +245,10 @@ impl Engine for TensorRtEngine {
     }
 
     /// False: a kernel that hangs blocks the first launch of kernels that are loaded later, and opening a session loads some.
+    fn pads_short_batches(&self) -> bool {
+        true
+    }
+
     fn replaces_hung_sessions(&self) -> bool {
         false
     }
