@@ -199,6 +199,8 @@ fi
 
 # One life of a sidecar: it answers frames, changes its log, and drains.
 life() {
+    local begun
+    begun=$(date --utc +%Y-%m-%dT%H:%M:%S.%NZ)
     docker start sidecar >/dev/null
     until_true "the model is loaded; see docker logs" test -s "$shared/mapper-server-info"
     local pid answer
@@ -208,7 +210,7 @@ life() {
     echo "  readyz: $answer"
     docker exec sidecar /usr/local/bin/beamflow send --frames /frames.npy
     docker kill --signal USR1 sidecar >/dev/null
-    switched() { docker logs sidecar 2>&1 | grep -q 'The log shows debug lines'; }
+    switched() { docker logs --since "$begun" sidecar 2>&1 | grep -q 'The log shows debug lines'; }
     until_true "the log changes" switched
     docker stop --time 30 sidecar >/dev/null
     [ "$(docker inspect --format '{{.State.ExitCode}}' sidecar)" = 0 ] || fail "SIGTERM did not end it with code 0"
@@ -217,9 +219,12 @@ check "it serves, answers frames, drains after SIGTERM, and starts again where t
     docker create --name sidecar "${strict[@]}" --volume "$shared:/var/run/numaflow" --volume "$frames:/frames.npy:ro" \
         --env "MODEL_PATH=$model" "$image" >/dev/null
     life
-    # As a process that was killed leaves it.
-    python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$shared/batchmap.sock"
+    docker start sidecar >/dev/null
+    until_true "the model is loaded; see docker logs" test -s "$shared/mapper-server-info"
+    docker kill --signal KILL sidecar >/dev/null
+    until_true "it is killed" test "$(docker wait sidecar)" = 137
     rm -f "$shared/mapper-server-info"
+    [ -S "$shared/batchmap.sock" ] || fail "a killed sidecar leaves no socket: nothing is tried"
     life
     docker rm sidecar >/dev/null
 }
