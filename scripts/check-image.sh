@@ -111,7 +111,12 @@ debian() {
     touch "$root/made"
 }
 
-bases() {
+# Whether an image has to be made: it may be there from an earlier run.
+missing() {
+    [ -n "$dry" ] || ! docker image inspect "$1" >/dev/null 2>&1
+}
+
+slim() {
     debian slim libstdc++6
     tar -C "$root" -c . | docker import - check/slim >/dev/null
 
@@ -128,7 +133,9 @@ bases() {
     tar -C "$root" --no-recursion --files-from "$folder/files" -c | tar -C "$cc" -x --keep-directory-symlink
     echo 'nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin' > "$cc/etc/passwd"
     tar -C "$cc" -c . | docker import - check/cc >/dev/null
+}
 
+rust() {
     debian rust gcc libc6-dev
     local sysroot
     sysroot=$(rustc --print sysroot)
@@ -138,13 +145,15 @@ bases() {
         --change 'ENV PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
         --change 'ENV CARGO_HOME=/usr/local/cargo' - check/rust >/dev/null
     rm -rf "$root/usr/local/rust"
-
-    if [ "$flavour" != cpu ]; then
-        debian python python3 python3-pip
-        tar -C "$root" -c . | docker import - check/python >/dev/null
-    fi
 }
-run bases
+
+python() {
+    debian python python3 python3-pip
+    tar -C "$root" -c . | docker import - check/python >/dev/null
+}
+if missing check/cc; then run slim; fi
+if missing check/rust; then run rust; fi
+if [ "$flavour" != cpu ] && missing check/python; then run python; fi
 
 # --- the image ---
 arguments=(
@@ -190,6 +199,8 @@ fi
 
 # One life of a sidecar: it answers frames, changes its log, and drains.
 life() {
+    local begun
+    begun=$(date --utc +%Y-%m-%dT%H:%M:%S.%NZ)
     docker start sidecar >/dev/null
     until_true "the model is loaded; see docker logs" test -s "$shared/mapper-server-info"
     local pid answer
@@ -199,7 +210,7 @@ life() {
     echo "  readyz: $answer"
     docker exec sidecar /usr/local/bin/beamflow send --frames /frames.npy
     docker kill --signal USR1 sidecar >/dev/null
-    switched() { docker logs sidecar 2>&1 | grep -q 'The log shows debug lines'; }
+    switched() { docker logs --since "$begun" sidecar 2>&1 | grep -q 'The log shows debug lines'; }
     until_true "the log changes" switched
     docker stop --time 30 sidecar >/dev/null
     [ "$(docker inspect --format '{{.State.ExitCode}}' sidecar)" = 0 ] || fail "SIGTERM did not end it with code 0"
@@ -208,9 +219,12 @@ check "it serves, answers frames, drains after SIGTERM, and starts again where t
     docker create --name sidecar "${strict[@]}" --volume "$shared:/var/run/numaflow" --volume "$frames:/frames.npy:ro" \
         --env "MODEL_PATH=$model" "$image" >/dev/null
     life
-    # As a process that was killed leaves it.
-    python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$shared/batchmap.sock"
+    docker start sidecar >/dev/null
+    until_true "the model is loaded; see docker logs" test -s "$shared/mapper-server-info"
+    docker kill --signal KILL sidecar >/dev/null
+    until_true "it is killed" test "$(docker wait sidecar)" = 137
     rm -f "$shared/mapper-server-info"
+    [ -S "$shared/batchmap.sock" ] || fail "a killed sidecar leaves no socket: nothing is tried"
     life
     docker rm sidecar >/dev/null
 }
