@@ -133,16 +133,22 @@ impl Call {
                 return Ok(Step::Last(self.finish(host)));
             }
             let event = tokio::select! {
+                // The handler first: what it waits for keeps lanes busy. Then what has come; answers that meanwhile wait leave
+                // together. They are bounded, and a handler that may not leave more takes no more datums either.
                 biased;
-                answers = self.answers.recv(), if self.handler.is_some() => Event::Answers(answers),
-                () = room(self.datums.as_ref()), if self.waiting.is_some() => Event::Room,
                 () = stopped(host), if self.reading == Reading::Open => Event::Stopped,
+                () = room(self.datums.as_ref()), if self.waiting.is_some() => Event::Room,
                 request = requests.message(), if self.waiting.is_none() && self.reading == Reading::Open => {
                     Event::Request(request)
                 }
+                answers = self.answers.recv(), if self.handler.is_some() => Event::Answers(answers),
             };
             match event {
-                Event::Answers(Some(answers)) => {
+                Event::Answers(Some(mut answers)) => {
+                    // To write once costs less than to write each.
+                    while let Ok(more) = self.answers.try_recv() {
+                        answers.extend(more);
+                    }
                     let responses = self.settle(answers, host);
                     if !responses.is_empty() {
                         return Ok(Step::Responses(responses));
