@@ -6,9 +6,9 @@
 //! - one more than the nacks of this id that this process has sent. It is too small after a restart, and if another pod had the
 //!   frame before.
 //!
-//! What always holds: the table of nacks has at most [`REMEMBERED`] entries of fixed size, however long the ids are. If it is
+//! What always holds: the table of nacks has at most `REMEMBERED` entries of fixed size, however long the ids are. If it is
 //! full, the entry whose nack is oldest is removed, and that frame counts from the beginning. An entry is not used once it is
-//! [`EXPIRY`] old: by then its id may belong to another frame.
+//! `EXPIRY` old: by then its id may belong to another frame.
 
 use crate::frame::headers;
 use crate::inference::metrics;
