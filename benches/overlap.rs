@@ -1,8 +1,8 @@
 //! How far receiving and computing overlap, in each mode and depth, on the simulated device, and how long a frame waits.
 //!
 //! Frames arrive over a real socket at a fixed rate; a batch takes a quarter to four times as long to arrive as to compute.
-//! The ideal is a lower bound for every schedule: the first batch arrives, then the slower of detector and device is never idle,
-//! and the faster one runs once more at the end. The output is medians of rounds, relative to the ideal, once for one read batch,
+//! The ideal is a lower bound for every schedule: the first batch arrives, then the slower of detector and device works without
+//! a pause, and the faster one runs once more at the end. The output is medians of rounds, relative to the ideal, once for one read batch,
 //! inside which all modes overlap, and once for many: what arrives while a read batch is in hand waits for the next.
 //! Streaming mode has no read batches.
 //!

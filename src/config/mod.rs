@@ -131,8 +131,9 @@ impl Config {
         self.in_flight() + 1
     }
 
-    /// Datums that a read batch must hold, or in streaming mode must be in flight, for every slot to be used, with `batch_size` frames in each. Sequential
-    /// mode fills one slot after another and needs one batch; an automatic depth counts with its start value.
+    /// Datums that a read batch must hold for every slot to be used, with `batch_size` frames in each; in streaming mode, that
+    /// must be in flight. Sequential mode fills one slot after another and needs one batch; an automatic depth counts with its
+    /// start value.
     #[must_use]
     pub fn useful_read_batch(&self, batch_size: usize) -> usize {
         match self.mode {

@@ -9,6 +9,7 @@ use beamflow::vertex::client::pipeline::{
 use beamflow::vertex::client::{Datum, Sink};
 use beamflow_needs::needs;
 use serde_json::json;
+use std::path::Path;
 use std::process::Stdio;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -124,8 +125,9 @@ async fn a_sink_listens_where_numa_expects_its_container() {
             .unwrap();
         let said = || std::fs::read_to_string(&log).unwrap();
         eventually("the socket", || said().contains("has announced itself")).await;
-        let numaflow = format!("/proc/{}/root/run/numaflow", program.id().unwrap());
-        let numaflow = std::path::PathBuf::from(numaflow);
+        // The file system as the program sees it: proc(5).
+        let process = Path::new("/proc").join(program.id().unwrap().to_string());
+        let numaflow = process.join("root").join("run/numaflow");
         let info = numaflow.join(format!("{prefix}sinker-server-info"));
         let sock = numaflow.join(format!("{prefix}sink.sock"));
         Sink::wait_ready(&info, &sock, NEVER).await.unwrap();

@@ -15,6 +15,19 @@ fn assert_refused(bench: &Bench, flags: &[&str], words: &[&str]) {
     }
 }
 
+/// The two commands that build an engine.
+const BUILDS: [&[&str]; 2] = [
+    &["build-engine", MODEL, "-o", "new.engine"],
+    &[
+        "--model-path",
+        MODEL,
+        "--device",
+        "cuda",
+        "--engine-cache",
+        ".",
+    ],
+];
+
 #[test]
 fn without_a_driver_there_is_no_nvidia_driver() {
     needs_the_stand_in_driver!("there is a driver");
@@ -129,17 +142,7 @@ fn a_card_that_tensorrt_does_not_support_is_named_with_the_remedy() {
             assert_refused(&bench, &[], &[&named, "cannot load the model", remedy]);
         }
         // Before anything is built: the stand-in cannot build, and would say so.
-        for build in [
-            &["build-engine", MODEL, "-o", "new.engine"][..],
-            &[
-                "--model-path",
-                MODEL,
-                "--device",
-                "cuda",
-                "--engine-cache",
-                ".",
-            ],
-        ] {
+        for build in BUILDS {
             let output = bench.run(build);
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{said}");
@@ -156,17 +159,7 @@ fn a_driver_that_is_too_old_for_the_library_is_named_with_the_version_needed() {
     let bench = old(Bench::new(&usual()));
     let words = ["driver is for CUDA 12.8", "is for CUDA 13", "driver 580"];
     assert_refused(&bench, &[], &words);
-    for build in [
-        &["build-engine", MODEL, "-o", "new.engine"][..],
-        &[
-            "--model-path",
-            MODEL,
-            "--device",
-            "cuda",
-            "--engine-cache",
-            ".",
-        ],
-    ] {
+    for build in BUILDS {
         let said = String::from_utf8(bench.run(build).stderr).unwrap();
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }

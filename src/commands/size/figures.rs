@@ -44,7 +44,7 @@ pub(crate) struct Given {
     pub(crate) precision: Precision,
     /// Devices in each replica.
     pub(crate) devices_per_replica: usize,
-    /// The part of the time, up to 1, that a device is to be busy at most.
+    /// The largest part of the time, up to 1, for which a device may be busy.
     pub(crate) utilization: f64,
     /// The largest message that JetStream takes, in bytes.
     pub(crate) max_payload_bytes: usize,

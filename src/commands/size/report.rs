@@ -105,7 +105,7 @@ pub(crate) fn notes(given: &Given, messages: &Messages, sizings: &[Sizing]) -> V
 
 fn heading(given: &Given, messages: &Messages) -> String {
     format!(
-        "Frames of {} {}, {} each; {} × {} as results.\nA device takes {} for a batch of {}, and is to be busy {:.0} % of the time at most.\n",
+        "Frames of {} {}, {} each; {} × {} as results.\nA device takes {} for a batch of {}, and may be busy {:.0} % of the time.\n",
         given.shape,
         given.dtype,
         bytes(messages.frame_bytes),

@@ -104,7 +104,7 @@ impl TensorRtEngine {
         };
         let models: Vec<_> = engine.gpus.iter().map(|gpu| gpu.model.clone()).collect();
         for (device, model) in models.iter().enumerate() {
-            // One after the other: a GPU finds what another of its kind has compiled.
+            // Sequentially, so that each GPU reuses the kernels that were compiled for an earlier one of its kind.
             let kept = KeptKernels::read(path, model);
             engine.kernels.push(Mutex::new(kept));
             let overhead = engine.measure(device)?;

@@ -5,7 +5,7 @@
 //! own. So each frame is computed by the same kernels, however many others are in its batch.
 //!
 //! A graph contains only the computation. It uses the addresses of the session's own device buffers, which never change,
-//! so one graph works for every slot. Only the copies use the addresses of the slots, and the copies are outside the graph.
+//! so one graph works for every slot. The copies use the addresses of the slots, and are not part of the graph.
 
 use super::buffer::DeviceBuffer;
 use super::messages;
