@@ -79,11 +79,13 @@ pub fn run() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(mistake) => refuse(&mistake.to_string()),
         },
-        None if cli.serve.telemetry.print_config => {
-            let table = settings::table(&settings);
-            let _ = std::io::stdout().write_all(table.as_bytes());
-            ExitCode::SUCCESS
-        }
+        None if cli.serve.telemetry.print_config => match settings::checked(cli.serve, &settings) {
+            Ok(table) => {
+                let _ = std::io::stdout().write_all(table.as_bytes());
+                ExitCode::SUCCESS
+            }
+            Err(mistake) => refuse(&mistake),
+        },
         None => serve(&runtime, cli.serve, settings, log),
     };
     // Not dropped: that would wait for a model still being loaded, however long that takes.

@@ -1,7 +1,8 @@
 //! Why a map vertex stops.
 
-use crate::config::ConfigError;
 use crate::config::fitting::FitError;
+use crate::config::models::FileError;
+use crate::config::{ConfigError, SettingsError};
 use crate::vertex::ServerError;
 use std::net::SocketAddr;
 
@@ -11,6 +12,9 @@ pub enum AppError {
     /// A setting does not fit the model.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The models file cannot be used.
+    #[error(transparent)]
+    Models(#[from] FileError),
     /// The model cannot be served.
     #[error(transparent)]
     Fit(FitError),
@@ -55,10 +59,19 @@ impl From<FitError> for AppError {
     }
 }
 
+impl From<SettingsError> for AppError {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::Flag(error) => Self::Config(error),
+            SettingsError::Models(error) => Self::Models(error),
+        }
+    }
+}
+
 impl AppError {
-    /// Whether a flag is wrong. The exit code is then 64.
+    /// Whether a flag or the models file is wrong. The exit code is then 64.
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_))
+        matches!(self, Self::Config(_) | Self::Models(_))
     }
 }

@@ -3,143 +3,32 @@
 //! The model is loaded and warmed up before the socket exists, so every client that can connect is served. The socket is
 //! removed before the engine is dropped.
 
-pub use crate::app::error::AppError;
-use crate::app::signals;
+pub use super::error::AppError;
+pub use super::sidecar::Sidecar;
+use super::sidecar::new_status;
+use super::signals;
 use crate::cli::ServeArgs;
-use crate::config::fitting::FitError;
 use crate::config::{Config, MAX_MESSAGE_SIZE};
-use crate::engine;
 use crate::inference::handler::FrameHandler;
 use crate::inference::lane::Health;
-use crate::inference::metrics::counts::Counts;
-use crate::inference::metrics::running::Running;
-use crate::inference::model::{Model, SelectedOutput};
-use crate::inference::policy::{AnswerPolicy, AnsweredOutput, OnFailure, Response};
-use crate::inference::read_batch::ReadBatchWatch;
-use crate::inference::schedule::{
-    BatchWait, Concurrent, Depth, Mode, Pipelined, Schedule, Sequential, Streaming,
-};
+use crate::inference::model::Model;
+use crate::inference::policy::{OnFailure, Response};
+use crate::inference::schedule::Mode;
 use crate::status::Status;
 use crate::status::http;
-use crate::telemetry::newest::Newest;
 use crate::telemetry::setting::Setting;
 use crate::vertex::map::{Answers, MapMode, Mapped, Mapper, Server, ServerConfig, Why};
+use futures::future::join_all;
 use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The least time that open calls get after the last lane is lost.
 const LOST_DRAIN: Duration = Duration::from_secs(10);
 
-/// A sidecar with its model loaded and warmed up, not yet listening.
-pub struct Sidecar {
-    /// The SDK's `BatchMapper`, to be hosted by the SDK's server.
-    pub handler: Arc<FrameHandler>,
-    /// Totals of this process.
-    pub counts: Arc<Counts>,
-    /// Frames per batch.
-    pub batch_size: usize,
-    /// The state of the lanes and their devices.
-    pub health: Health,
-    /// Batches in flight in pipelined mode.
-    pub depth: Arc<Depth>,
-    model: Arc<Model>,
-    /// Cancelled when `--on-failure abort` applies.
-    pub(crate) abort: CancellationToken,
-}
-
 impl Sidecar {
-    /// Loads the model, starts its lanes and warms them up. Blocks while it does.
-    ///
-    /// # Errors
-    /// [`AppError::Fit`] or [`AppError::Config`].
-    pub fn load(config: &Config) -> Result<Self, AppError> {
-        Self::load_for(config, &new_status(config, Vec::new()))
-    }
-
-    /// As [`Sidecar::load`], with the counts and the status page of `status`.
-    ///
-    /// # Errors
-    /// [`AppError::Fit`] or [`AppError::Config`].
-    pub fn load_for(config: &Config, status: &Status) -> Result<Self, AppError> {
-        let begun = Instant::now();
-        let engine = config.load_engine()?;
-        let plan = config.plan(Arc::clone(&engine))?;
-        let loading = begun.elapsed();
-        let version = engine::version(&config.model.path).map_err(FitError::from)?;
-        let (batch_size, lanes) = (plan.batch_size, plan.lanes);
-        let model =
-            Arc::new(Model::start(plan, status.counts(), status.newest()).map_err(FitError::from)?);
-        let health = model.lanes.health();
-        let (devices, input) = (engine.devices(), &engine.model().input);
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            mode = %config.mode,
-            model = %config.model.path,
-            engine = %engine.description(),
-            devices = devices.join(","),
-            lanes,
-            depth = config.in_flight(),
-            batch = batch_size,
-            input = %input,
-            input_type = %input.element,
-            outputs = model.outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(","),
-            "The model is loaded and warm."
-        );
-        let policy = AnswerPolicy {
-            on_invalid: config.on_invalid.clone(),
-            on_nonfinite: config.on_nonfinite(),
-            on_failure: config.on_failure,
-            outputs: answered(
-                &model.outputs,
-                &config.model.name,
-                &version,
-                &engine.description(),
-            ),
-        };
-        let counts = Arc::clone(status.counts());
-        let abort = CancellationToken::new();
-        let depth = Arc::new(config.depth());
-        status.loaded(Running {
-            name: config.model.name.clone(),
-            engine: engine.description(),
-            model: config.model.path.clone(),
-            mode: config.mode.to_string(),
-            devices,
-            batch_size,
-            read_batch_needed: config.useful_read_batch(batch_size),
-            ring: model.ring.watch(),
-            lanes: model.lanes.watch(),
-            depth: Arc::clone(&depth),
-            health: health.clone(),
-            load_times: [
-                ("load", loading),
-                ("open", begun.elapsed().saturating_sub(loading)),
-            ],
-        });
-        let handler = Arc::new(FrameHandler::new(
-            config.mode,
-            schedule(config, Arc::clone(&model), Arc::clone(&depth)),
-            policy,
-            Arc::clone(&model.deliveries),
-            Arc::clone(&counts),
-            ReadBatchWatch::new(config.useful_read_batch(batch_size)),
-            abort.clone(),
-        ));
-        Ok(Self {
-            handler,
-            counts,
-            batch_size,
-            health,
-            depth,
-            model,
-            abort,
-        })
-    }
-
     /// The handler for a host.
     #[must_use]
     pub fn mapper(&self) -> Arc<Hosted> {
@@ -174,15 +63,24 @@ impl Sidecar {
             handler.unanswered(id)
         });
         let drain = shutdown.child_token();
-        let lost = self.health.lost().clone();
+        let healths: Vec<_> = self
+            .models
+            .iter()
+            .map(|model| model.lanes.health())
+            .collect();
         let drain_when_lost = async {
-            lost.cancelled().await;
+            join_all(healths.iter().map(|health| health.lost().cancelled())).await;
             tracing::error!(
                 "The last lane is lost; calls in hand are answered, then the process ends."
             );
             drain.cancel();
             // The kubelet does not bound this drain: a stalled client must not keep a dead sidecar alive.
-            tokio::time::sleep(config.model.limits.inference_timeout.max(LOST_DRAIN)).await;
+            let patience = self
+                .models
+                .iter()
+                .map(|model| model.limits.inference_timeout)
+                .max();
+            tokio::time::sleep(patience.unwrap_or_default().max(LOST_DRAIN)).await;
         };
         let served = tokio::select! {
             served = server.serve(drain.clone()) => served.map_err(AppError::from),
@@ -201,37 +99,16 @@ impl Sidecar {
             batches = totals.batches,
             retries = totals.retries,
             lanes_replaced = totals.lanes_replaced,
-            devices_lost = self.health.devices_lost(),
+            devices_lost = healths.iter().map(Health::devices_lost).sum::<u64>(),
             rejections = ?totals.rejections,
             "The sidecar stops; these are its totals."
         );
         served?;
-        if self.health.lost().is_cancelled() {
+        if healths.iter().all(|health| health.lost().is_cancelled()) {
             return Err(AppError::DeviceLost);
         }
         Ok(())
     }
-}
-
-/// The outputs as their messages name them: with tags where there are several, and with what made them: the output, the model
-/// and its version, and what ran it in which precision.
-fn answered(
-    outputs: &[SelectedOutput],
-    model: &str,
-    version: &str,
-    engine: &str,
-) -> Vec<AnsweredOutput> {
-    let several = outputs.len() > 1;
-    let answered = |output: &SelectedOutput| AnsweredOutput {
-        tag: several.then(|| output.name.clone()),
-        notes: Arc::new([
-            ("output", output.name.clone()),
-            ("model", model.to_owned()),
-            ("version", version.to_owned()),
-            ("engine", engine.to_owned()),
-        ]),
-    };
-    outputs.iter().map(answered).collect()
 }
 
 /// The handler as the host's trait has it, with the metadata of its messages.
@@ -293,20 +170,27 @@ pub(crate) async fn run(args: ServeArgs, settings: Vec<Setting>) -> Stopped {
             };
         }
     };
-    let (model, health) = (Arc::clone(&sidecar.model), sidecar.health.clone());
+    let models = sidecar.models.clone();
     let outcome = sidecar.serve(&config, shutdown).await;
-    model.lanes.close();
+    models.iter().for_each(|model| model.lanes.close());
     // An abort does not wait for the lanes.
     let aborted = matches!(outcome, Err(AppError::Aborted));
-    let is_clean = !aborted && health.ended().await;
+    let is_clean = !aborted && ended(&models).await;
     if !is_clean {
         // A hung GPU may still use the memory of the slots; freeing it would hang as well.
-        std::mem::forget(model);
+        std::mem::forget(models);
     }
     Stopped { outcome, is_clean }
 }
 
-/// Loads the model; `None` if a signal came first.
+/// Whether the lanes of all models have ended.
+async fn ended(models: &[Arc<Model>]) -> bool {
+    let healths: Vec<_> = models.iter().map(|model| model.lanes.health()).collect();
+    let ended = join_all(healths.iter().map(Health::ended)).await;
+    ended.into_iter().all(|ended| ended)
+}
+
+/// Loads the models; `None` if a signal came first.
 async fn start(
     config: &Config,
     shutdown: &CancellationToken,
@@ -334,28 +218,5 @@ async fn start(
     tokio::select! {
         loaded = loading => loaded?.map(Some),
         () = shutdown.cancelled() => Ok(None),
-    }
-}
-
-fn new_status(config: &Config, settings: Vec<Setting>) -> Status {
-    let status = Status::new(config.mode, settings, Newest::new(config.no_pictures));
-    // Its metrics are there before it is loaded, at zero.
-    drop(status.counts().model(&config.model.name));
-    status
-}
-
-fn schedule(config: &Config, model: Arc<Model>, depth: Arc<Depth>) -> Box<dyn Schedule> {
-    match config.mode {
-        Mode::Sequential => Box::new(Sequential { model }),
-        Mode::Concurrent => Box::new(Concurrent {
-            model,
-            workers: config.max_concurrent_batches,
-        }),
-        Mode::Pipelined => Box::new(Pipelined { model, depth }),
-        Mode::Streaming => {
-            let suited = BatchWait::suited(model.batch_is_fixed);
-            let wait = config.batch_wait.map_or(suited, BatchWait::Exactly);
-            Box::new(Streaming { model, depth, wait })
-        }
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod exit;
 /// The sink vertex: results as files.
 #[cfg(feature = "hdf5")]
 pub(crate) mod file_sink;
-/// The map vertex: engine → lanes → handler → host.
+/// The map vertex, hosted: from start to drained stop.
 pub mod map;
 /// The sink vertex: results as PVs.
 #[cfg(feature = "pva")]
@@ -15,6 +15,8 @@ pub(crate) mod pva_sink;
 /// The source vertex: a detector's PVs.
 #[cfg(feature = "pva")]
 pub(crate) mod pva_source;
+/// The models of a map vertex: engines → lanes → schedules → handler.
+mod sidecar;
 /// SIGTERM and SIGINT.
 pub(crate) mod signals;
 /// The source vertex: a simulated detector.

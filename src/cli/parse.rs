@@ -1,43 +1,13 @@
-//! Readers of numbers, times and answers.
+//! Readers of numbers, times and answers. Those that the models file needs too are in `crate::config::parse`.
 
-use crate::frame::{BadPixelRule, BadValue};
-use crate::inference::model::OrAuto;
+pub(crate) use crate::config::parse::{
+    RuleOrOff, TimeOrOff, bad_pixels, batch_size, decoders, time, time_or_off, whole_number,
+    whole_number_or_auto,
+};
+use crate::frame::BadValue;
 use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
 use crate::lab::encoder::Encoder;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// A time, or `off`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimeOrOff(pub(crate) Option<Duration>);
-
-/// A whole number from `MIN` to `MAX`.
-///
-/// # Errors
-/// [`BadValue`] for any other text.
-pub(crate) fn whole_number<const MIN: usize, const MAX: usize>(
-    text: &str,
-) -> Result<usize, BadValue> {
-    text.parse()
-        .ok()
-        .filter(|n| (MIN..=MAX).contains(n))
-        .ok_or_else(|| BadValue::new(text, format!("a whole number from {MIN} to {MAX}")))
-}
-
-/// A whole number from `MIN` to `MAX`, or `auto`.
-///
-/// # Errors
-/// [`BadValue`] for any other text.
-pub(crate) fn whole_number_or_auto<const MIN: usize, const MAX: usize>(
-    text: &str,
-) -> Result<OrAuto, BadValue> {
-    if text.eq_ignore_ascii_case("auto") {
-        return Ok(OrAuto::Auto);
-    }
-    whole_number::<MIN, MAX>(text)
-        .map(OrAuto::Exactly)
-        .map_err(|wrong| wrong.or("auto"))
-}
 
 /// A whole number, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,38 +23,6 @@ pub(super) fn deliveries(text: &str) -> Result<NumberOrOff, BadValue> {
     }
     let number = whole_number::<1, 1000>(text).map_err(|wrong| wrong.or("off"))?;
     Ok(NumberOrOff(u32::try_from(number).ok()))
-}
-
-/// A time greater than zero, such as `30s` or `100ms`. Upper and lower case are equal.
-///
-/// The unit `m` is refused: it is minutes here and milliseconds in Kubernetes, and `M` would be months.
-///
-/// # Errors
-/// [`BadValue`] for any other text.
-pub(crate) fn time(text: &str) -> Result<Duration, BadValue> {
-    let lower = text.to_ascii_lowercase();
-    let mut units = lower.split(|c: char| !c.is_alphabetic());
-    if units.any(|unit| unit == "m") {
-        let remedy = "a time in ms (milliseconds) or min (minutes), such as 100ms or 2min";
-        return Err(BadValue::new(text, remedy));
-    }
-    humantime::parse_duration(&lower)
-        .ok()
-        .filter(|time| !time.is_zero())
-        .ok_or_else(|| BadValue::new(text, "a time above 0 with its unit, such as 30s or 100ms"))
-}
-
-/// A time greater than zero, or `off`.
-///
-/// # Errors
-/// [`BadValue`] for any other text.
-pub(crate) fn time_or_off(text: &str) -> Result<TimeOrOff, BadValue> {
-    if text.eq_ignore_ascii_case("off") {
-        return Ok(TimeOrOff(None));
-    }
-    time(text)
-        .map(|time| TimeOrOff(Some(time)))
-        .map_err(|wrong| wrong.or("off"))
 }
 
 /// An address to listen on, or `off`.
@@ -130,17 +68,6 @@ fn tag(text: &str) -> Option<String> {
     let name = name.trim();
     let is_tag = word.trim().eq_ignore_ascii_case("tag");
     (is_tag && !name.is_empty() && !name.starts_with("U+005C__")).then(|| name.to_owned())
-}
-
-/// A rule for bad pixels, or none.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct RuleOrOff(pub(crate) Option<BadPixelRule>);
-
-pub(super) fn bad_pixels(text: &str) -> Result<RuleOrOff, BadValue> {
-    if text.eq_ignore_ascii_case("off") {
-        return Ok(RuleOrOff(None));
-    }
-    text.parse().map(|rule| RuleOrOff(Some(rule)))
 }
 
 pub(super) fn on_failure(text: &str) -> Result<OnFailure, BadValue> {
@@ -230,27 +157,6 @@ pub(super) fn port(text: &str) -> Result<u16, BadValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_in_m_is_refused_because_it_may_be_two_units() {
-        for text in ["100m", "1m", "1M", "1h 30m", "5 m", "1m30s"] {
-            let error = time(text).unwrap_err();
-            assert!(error.instead().contains("min (minutes)"), "{text}");
-        }
-        for (text, ms) in [
-            ("100ms", 100),
-            ("2min", 120_000),
-            ("1H 30Min", 5_400_000),
-            ("1s", 1000),
-            ("3 MS", 3),
-        ] {
-            assert_eq!(time(text), Ok(Duration::from_millis(ms)), "{text}");
-        }
-        for text in ["100", "0s", "s", "-1s", "1x"] {
-            let error = time(text).unwrap_err();
-            assert!(error.instead().contains("with its unit"), "{text}");
-        }
-    }
 
     #[test]
     fn bytes_are_read_with_and_without_a_unit() {

@@ -3,12 +3,14 @@
 use super::gpu::GpuArgs;
 use super::log::LogArgs;
 use super::parse::{
-    AddressOrOff, NumberOrOff, RuleOrOff, TimeOrOff, address_or_off, bad_pixels, deliveries,
-    on_failure, on_invalid, on_nonfinite, time, time_or_off, whole_number, whole_number_or_auto,
+    AddressOrOff, NumberOrOff, RuleOrOff, TimeOrOff, address_or_off, bad_pixels, batch_size,
+    decoders, deliveries, on_failure, on_invalid, on_nonfinite, time, time_or_off, whole_number,
+    whole_number_or_auto,
 };
-use crate::config::{Config, ConfigError};
+use crate::config::parse::decoders_in_force;
+use crate::config::{self, Config, ConfigError, SettingsError, models};
 use crate::frame::{BadPixelFill, BadPixelLimit, Dtype, OutputDtype, OutputFormat, OutputSize};
-use crate::inference::model::{self, BadPixelSettings, Limits, ModelSettings, OrAuto};
+use crate::inference::model::{self, BadPixelSettings, Limits, ModelSettings, OrAuto, Priority};
 use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
 use crate::inference::schedule::Mode;
 use clap::Args;
@@ -56,8 +58,18 @@ pub(crate) struct ModelArgs {
     )]
     pub(crate) model_path: String,
 
+    /// A YAML file that describes several models, and which frames each computes; the flags of a model are then the values
+    /// of the fields that are not in it. Not together with --model-path.
+    #[arg(
+        long,
+        env = "MODELS",
+        value_name = "FILE",
+        conflicts_with = "model_path"
+    )]
+    pub(crate) models: Option<PathBuf>,
+
     /// Frames per batch; auto: the engine's best batch, or the largest that fits into the GPU's memory.
-    #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 4096>)]
+    #[arg(long, alias = "bsz_size", env = "BATCH_SIZE", default_value = "8", value_name = "FRAMES", value_parser = batch_size)]
     pub(crate) bsz_size: OrAuto,
 
     /// Batches in flight in pipelined and in streaming mode. Set limits.readBatchSize of the vertex, in streaming mode
@@ -106,7 +118,7 @@ pub(crate) struct FrameArgs {
 
     /// Compressed frames that are decoded at once, each on a core of its own; auto: as many as the container may use cores,
     /// up to 8.
-    #[arg(long, env = "DECODERS", default_value = "auto", value_name = "FRAMES", value_parser = whole_number_or_auto::<1, 64>)]
+    #[arg(long, env = "DECODERS", default_value = "auto", value_name = "FRAMES", value_parser = decoders)]
     pub(crate) decoders: OrAuto,
 
     /// Which values mark a bad pixel: max, the largest value of an unsigned integer dtype; negative; above=N; several of
@@ -250,16 +262,11 @@ pub(crate) struct TelemetryArgs {
     pub(crate) print_config: bool,
 }
 
-/// Frames that are decoded at once, if nothing is said: one on each core, in moderation on large machines.
-fn own_decoders() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
-}
-
 impl TryFrom<ServeArgs> for Config {
-    type Error = ConfigError;
+    type Error = SettingsError;
 
     /// Destructures all flags by name, so that the program does not compile if a new flag is forgotten here.
-    fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+    fn try_from(args: ServeArgs) -> Result<Self, SettingsError> {
         let ServeArgs {
             model,
             gpu: GpuArgs { engine, balance },
@@ -271,6 +278,7 @@ impl TryFrom<ServeArgs> for Config {
         let ModelArgs {
             mode,
             model_path,
+            models,
             bsz_size,
             pipeline_depth,
             max_concurrent_batches,
@@ -313,42 +321,45 @@ impl TryFrom<ServeArgs> for Config {
                 flag: "--server-info-path",
                 given: server_info_path.display().to_string(),
                 reason: "use a path other than that of --sock-path".to_owned(),
-            });
+            }
+            .into());
         }
-        if on_nonfinite == Some(OnNonfinite::Send) && output_dtype == OutputDtype::Int16 {
-            return Err(ConfigError {
-                flag: "--on-nonfinite",
-                given: "send".to_owned(),
-                reason: "int16 has no value for NaN and infinities; use drop or tag:NAME, or --output-dtype float32"
-                    .to_owned(),
-            });
+        let model = ModelSettings {
+            name: model::DEFAULT.to_owned(),
+            path: model_path,
+            engine: engine.options(bsz_size),
+            balance,
+            batch_size: bsz_size,
+            frame_dtype,
+            bad_pixels: BadPixelSettings {
+                rule: bad_pixels.0,
+                fill: bad_pixel_fill,
+                limit: max_bad_pixels,
+                mask,
+            },
+            outputs,
+            output_size,
+            output_dtype,
+            output_format,
+            decoders: decoders_in_force(decoders),
+            limits: Limits {
+                batch_timeout: batch_timeout.0,
+                inference_timeout,
+            },
+            mixing: allow_mixed_rows,
+            priority: Priority::default(),
+            backlog: model::BACKLOG,
+        };
+        let read = |path: PathBuf| models::read(&path, &model);
+        let models_file = models.map(read).transpose()?;
+        let several = models_file.as_ref().map(|file| file.models.as_slice());
+        for model in several.unwrap_or(std::slice::from_ref(&model)) {
+            config::check_nonfinite(on_nonfinite.as_ref(), model)?;
         }
         Ok(Self {
             mode,
-            model: ModelSettings {
-                name: model::DEFAULT.to_owned(),
-                path: model_path,
-                engine: engine.options(bsz_size),
-                balance,
-                batch_size: bsz_size,
-                frame_dtype,
-                bad_pixels: BadPixelSettings {
-                    rule: bad_pixels.0,
-                    fill: bad_pixel_fill,
-                    limit: max_bad_pixels,
-                    mask,
-                },
-                outputs,
-                output_size,
-                output_dtype,
-                output_format,
-                decoders: decoders.exactly().unwrap_or_else(own_decoders),
-                limits: Limits {
-                    batch_timeout: batch_timeout.0,
-                    inference_timeout,
-                },
-                mixing: allow_mixed_rows,
-            },
+            model,
+            models_file,
             pipeline_depth,
             batch_wait: batch_wait.map(|wait| wait.0.unwrap_or_default()),
             max_concurrent_batches,

@@ -4,6 +4,7 @@
 //! variable, the given value, and the values to use instead.
 
 use super::settings::Origin;
+use crate::config::parse::either;
 use crate::frame::BadValue;
 use crate::telemetry::text::escaped;
 use clap::Command;
@@ -104,6 +105,15 @@ fn told(error: &Error, command: &Command, origins: &BTreeMap<String, Origin>) ->
                 == Some(flag.as_str()) =>
         {
             format!("{flag} is given more than once: use it once")
+        }
+        (ErrorKind::ArgumentConflict, Some(flag), ..)
+            if let Some(prior) = context(error, ContextKind::PriorArg) =>
+        {
+            let prior = origin(first_word(&prior).to_owned());
+            format!(
+                "{} and {prior} exclude each other: use one of them",
+                origin(flag)
+            )
         }
         (ErrorKind::UnknownArgument, Some(word), ..) if !word.starts_with('-') => {
             format!("'{word}': there is no such argument; see {place}")
@@ -252,10 +262,7 @@ pub(super) fn refuse_absent(command: &str) -> Result<(), String> {
 fn context(error: &Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) => Some(match texts.as_slice() {
-            [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
-            other => other.join(", "),
-        }),
+        ContextValue::Strings(texts) => Some(either(texts)),
         other => Some(other.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! What all values have in common, whatever they are values of.
 
+use crate::config::parse;
 use crate::frame::BadValue;
-use crate::telemetry::text::is_unseen;
 use std::ffi::{OsStr, OsString};
 
 /// `text` without white space at its ends. Text that is not UTF-8 is left as it is: a path may be.
@@ -49,21 +49,8 @@ pub(super) fn several(setting: &str, text: &str) -> String {
 /// # Errors
 /// The mistake in one line.
 pub(super) fn check(setting: &str, text: &str) -> Result<(), String> {
-    if text.contains(is_unseen) {
-        return Err(refused(
-            setting,
-            text,
-            "a value without line breaks, control characters or invisible characters",
-        ));
-    }
-    for quote in ['"', '\''] {
-        let inside = text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote));
-        if let Some(inside) = inside {
-            let instead = format!("{} without quotes", inside.trim());
-            return Err(refused(setting, text, instead));
-        }
-    }
-    Ok(())
+    let cleaned = parse::clean(text).map(drop);
+    cleaned.map_err(|wrong| format!("{setting}: {wrong}"))
 }
 
 /// The mistake of a value that is no UTF-8 text; `lossy` is what can be read of it.
@@ -76,22 +63,9 @@ pub(super) fn not_text(setting: &str, lossy: &str) -> String {
 /// # Errors
 /// The mistake in one line.
 pub(super) fn yes_or_no(setting: &str, value: &OsStr) -> Result<bool, String> {
-    let text = value.to_string_lossy();
-    match text.to_ascii_lowercase().as_str() {
-        "yes" | "true" | "on" | "1" => Ok(true),
-        "no" | "false" | "off" | "0" => Ok(false),
-        _ => Err(refused(
-            setting,
-            &text,
-            "yes or no, true or false, on or off, 1 or 0",
-        )),
-    }
+    parse::yes_or_no(&value.to_string_lossy()).map_err(|wrong| format!("{setting}: {wrong}"))
 }
 
-fn refused(
-    setting: &str,
-    text: &str,
-    instead: impl Into<std::borrow::Cow<'static, str>>,
-) -> String {
+fn refused(setting: &str, text: &str, instead: &'static str) -> String {
     format!("{setting}: {}", BadValue::new(text, instead))
 }

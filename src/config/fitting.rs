@@ -1,7 +1,7 @@
 //! The settings on the loaded engine: the batch size that fits, the memory, and warnings about settings that cost more than
 //! expected.
 
-use crate::config::memory::{self, Limit};
+use super::together::{self, Crowded};
 use crate::config::{Config, ConfigError, MAX_MESSAGE_SIZE, Suited};
 use crate::engine::options::{DeviceKind, Precision};
 use crate::engine::room::NoRoom;
@@ -11,9 +11,10 @@ use crate::frame::OutputDtype;
 use crate::frame::values::Element;
 use crate::inference::batch::NoSlots;
 use crate::inference::model::{ModelPlan, OrAuto, StartError};
-use crate::inference::policy::{OnFailure, OnInvalid};
 use bytesize::ByteSize;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Why a model cannot be served with these settings.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,17 @@ pub enum FitError {
          --allow-mixed-rows serves it as it is"
     )]
     Mixes(#[source] TrialError),
+    /// The models do not fit together.
+    #[error(transparent)]
+    Together(#[from] Crowded),
+    /// One of several models cannot be served.
+    #[error("model '{model}': {source}")]
+    Of {
+        /// Its name.
+        model: String,
+        /// Why.
+        source: Box<FitError>,
+    },
     /// The machine has no memory for the slots.
     #[error("{0}: {LESS_MEMORY}")]
     Slots(#[source] NoSlots),
@@ -72,6 +84,15 @@ impl From<StartError> for FitError {
             StartError::Trial(error) => Self::Trial(error),
         }
     }
+}
+
+/// A model that is loaded and fits into this machine.
+pub(crate) struct Fitted {
+    /// The settings, as if it were the only one.
+    pub(crate) config: Config,
+    pub(crate) plan: ModelPlan,
+    /// How long it took to load.
+    pub(crate) loading: Duration,
 }
 
 impl Config {
@@ -95,11 +116,42 @@ impl Config {
         })
     }
 
-    /// Compares the settings with the engine and the memory, and warns about unexpected costs.
+    /// Loads the engines of all models and compares them with the settings and the memory of this machine, before any lane
+    /// is made.
+    ///
+    /// # Errors
+    /// [`FitError`], naming the model if there are several.
+    pub(crate) fn fit(&self) -> Result<Vec<Fitted>, FitError> {
+        let each = self.each();
+        let several = each.len() > 1;
+        let of = |model: &str, source| match several {
+            true => FitError::Of {
+                model: model.to_owned(),
+                source: Box::new(source),
+            },
+            false => source,
+        };
+        let mut fitted = Vec::new();
+        for config in each {
+            let begun = Instant::now();
+            let model = config.model.name.clone();
+            let plan = config.load_engine().and_then(|engine| config.plan(engine));
+            fitted.push(Fitted {
+                plan: plan.map_err(|error| of(&model, error))?,
+                config,
+                loading: begun.elapsed(),
+            });
+        }
+        together::on_devices(&mut fitted)?;
+        together::in_memory(&fitted)?;
+        Ok(fitted)
+    }
+
+    /// Compares the settings with the engine and the memory of its devices, and warns about unexpected costs.
     ///
     /// # Errors
     /// [`FitError`], naming the flag to change.
-    pub(crate) fn plan(&self, engine: Arc<dyn Engine>) -> Result<ModelPlan, FitError> {
+    fn plan(&self, engine: Arc<dyn Engine>) -> Result<ModelPlan, FitError> {
         let model = engine.model();
         let suited = self.suit(model)?;
         let devices = engine.devices().len();
@@ -107,7 +159,6 @@ impl Config {
         let batch_size = batch_size(self, engine.as_ref(), suited.batch_size, lanes)?;
         messages(self, &suited)?;
         warn_of_costs(self, model, batch_size, devices);
-        memory(self, model, &suited, batch_size)?;
         Ok(ModelPlan {
             name: self.model.name.clone(),
             lanes,
@@ -119,10 +170,6 @@ impl Config {
             bad_pixels: suited.bad_pixels,
             outputs: suited.outputs,
             limits: self.model.limits,
-            dead_letters: self.on_invalid != OnInvalid::Drop,
-            max_deliveries: self
-                .max_deliveries
-                .filter(|_| self.on_failure == OnFailure::Nack),
             mixing: self.model.mixing,
             engine,
         })
@@ -207,55 +254,6 @@ fn remedy(error: &NoRoom, batch: BatchDimension, flag: &str) -> String {
         Some(fewer) => format!("lower {flag} to {fewer}, or {smaller_batch}"),
         None => format!("{smaller_batch}, or free memory on the device"),
     }
-}
-
-/// Compares the memory limit, if there is one, with what slots and read batches need, before any slot is made.
-///
-/// # Errors
-/// [`FitError::Limit`] if the slots do not fit. If only the read batches do not fit, a warning
-/// says so; otherwise a line says how large read batches may be.
-fn memory(
-    config: &Config,
-    model: &ModelSpec,
-    suited: &Suited,
-    batch_size: usize,
-) -> Result<(), FitError> {
-    let Some(limit) = Limit::tightest() else {
-        return Ok(());
-    };
-    let rows = model.batch.rows(batch_size).max(batch_size);
-    let (slots, of_a_slot) = (config.slots(), model.batch_bytes(rows));
-    let room = limit.left().saturating_sub(memory::SPARE);
-    let fit = room.checked_div(of_a_slot).unwrap_or(slots);
-    if fit < slots {
-        return Err(FitError::Limit {
-            fit,
-            asked: slots,
-            limit: limit.to_string(),
-        });
-    }
-    let result_bytes = suited
-        .outputs
-        .iter()
-        .map(|o| o.envelope.encoded_len())
-        .sum();
-    let of_a_frame = memory::of_read_batch(1, suited.decoder.raw_frame_bytes(), result_bytes);
-    let decoding = (config.model.decoders + 1) * suited.decoder.raw_frame_bytes();
-    let left = limit.left().saturating_sub(slots * of_a_slot + decoding);
-    let frames = left.checked_div(of_a_frame).unwrap_or(usize::MAX);
-    let useful = config.useful_read_batch(batch_size);
-    if frames < useful {
-        tracing::warn!(
-            left = %ByteSize(left as u64),
-            needed = %ByteSize((useful * of_a_frame) as u64),
-            "Read batches of {useful} frames may exceed {limit}, and the kernel would end the process: raise the limit, or lower \
-             limits.readBatchSize, --bsz-size or {}.",
-            config.in_flight_flag()
-        );
-    } else {
-        tracing::info!("There is room for read batches of {frames} frames below {limit}.");
-    }
-    Ok(())
 }
 
 /// Warns about settings that cost more on this model and these devices than expected.

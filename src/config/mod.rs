@@ -7,16 +7,24 @@
 pub(crate) mod fitting;
 /// Host memory: its limits, and what is needed.
 pub mod memory;
+/// Several models, and which frames each computes: a YAML file.
+pub mod models;
 /// Which outputs of the model are sent.
 mod outputs;
+/// Readers of the values that flags and the models file have.
+pub(crate) mod parse;
+/// Several models in the memory of this machine.
+mod together;
 
 use crate::engine::ModelSpec;
 use crate::frame::{BadPixels, Decoder, Envelope, FrameShape, Mask, OutputDtype};
 use crate::inference::model::{BadPixelSettings, ModelSettings, OrAuto, SelectedOutput};
 use crate::inference::policy::{OnFailure, OnInvalid, OnNonfinite};
+use crate::inference::routes::Routes;
 use crate::inference::schedule::Mode;
 use crate::inference::schedule::depth::{Depth, FOLLOWING_MOST, FOLLOWING_START};
 use crate::telemetry::text::escaped;
+use models::{FileError, ModelsFile};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +39,8 @@ pub struct Config {
     pub mode: Mode,
     /// The model, and what belongs to it alone.
     pub model: ModelSettings,
+    /// The models of `--models`, with the settings of `model` where the file gives none.
+    pub models_file: Option<ModelsFile>,
     /// Batches in flight in pipelined and in streaming mode.
     pub(crate) pipeline_depth: OrAuto,
     /// How long a frame waits for others while a device is idle, in streaming mode; `None`: as suits the engine.
@@ -67,6 +77,17 @@ pub struct ConfigError {
     pub(crate) reason: String,
 }
 
+/// Settings that cannot be served, whatever the model is.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A flag or variable.
+    #[error(transparent)]
+    Flag(#[from] ConfigError),
+    /// The models file.
+    #[error(transparent)]
+    Models(#[from] FileError),
+}
+
 /// The settings, compared with one model.
 #[derive(Debug)]
 pub struct Suited {
@@ -81,6 +102,32 @@ pub struct Suited {
 }
 
 impl Config {
+    /// For each model, the settings as if it were the only one.
+    #[must_use]
+    pub(crate) fn each(&self) -> Vec<Self> {
+        let models = match &self.models_file {
+            Some(file) => file.models.as_slice(),
+            None => std::slice::from_ref(&self.model),
+        };
+        let alone = |model: &ModelSettings| Self {
+            model: model.clone(),
+            models_file: None,
+            ..self.clone()
+        };
+        models.iter().map(alone).collect()
+    }
+
+    /// Which model a frame is for.
+    #[must_use]
+    pub(crate) fn routes(&self) -> Routes {
+        let (default, routes) = match &self.models_file {
+            Some(file) => (file.default, file.routes.clone()),
+            None => (0, Vec::new()),
+        };
+        let names = self.each().into_iter().map(|config| config.model.name);
+        Routes::new(names.collect(), default, routes)
+    }
+
     /// Batches that may be in flight at once in the chosen mode.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -272,6 +319,28 @@ impl Config {
             }),
         }
     }
+}
+
+/// Refuses to send results that are not finite in a type that has no value for them.
+///
+/// # Errors
+/// The [`ConfigError`] of `--on-nonfinite`.
+pub(crate) fn check_nonfinite(
+    on_nonfinite: Option<&OnNonfinite>,
+    model: &ModelSettings,
+) -> Result<(), ConfigError> {
+    if on_nonfinite == Some(&OnNonfinite::Send) && model.output_dtype == OutputDtype::Int16 {
+        let name = &model.name;
+        return Err(ConfigError {
+            flag: "--on-nonfinite",
+            given: "send".to_owned(),
+            reason: format!(
+                "int16, the output dtype of the model '{name}', has no value for NaN and infinities; use drop or tag:NAME, \
+                 or float32 as output dtype"
+            ),
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,15 +4,18 @@
 //! without results gets a DROP message, because an empty list stalls Numaflow's sink. What is counted as answered has been
 //! handed over.
 
-use crate::inference::deliveries::{Deliveries, Delivery};
+use crate::inference::common::Common;
+use crate::inference::deliveries::Delivery;
 use crate::inference::failure::Failure;
 use crate::inference::ledger::{Answer, Outcome, Tally};
-use crate::inference::metrics::counts::Counts;
-use crate::inference::policy::{AnswerPolicy, OnFailure, Response};
+use crate::inference::metrics::intake::Intake;
+use crate::inference::models::{Models, Served, deal};
+use crate::inference::policy::{OnFailure, Response};
 use crate::inference::read_batch::ReadBatchWatch;
-use crate::inference::schedule::{Call, Mode, Outlet, Report, Schedule};
+use crate::inference::schedule::{Call, Datums, Mode, Outlet, Report};
+use crate::inference::sync::Mutex;
+use futures::future::join_all;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
-use parking_lot::Mutex;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,36 +25,32 @@ use tokio_util::sync::CancellationToken;
 /// Answers of the SDK's `BatchMapper` that wait to be collected.
 const COLLECTED_AHEAD: usize = 2;
 
-/// Answers datums by running their frames through a schedule.
+/// Answers datums by running their frames through the schedules of their models.
 pub struct FrameHandler {
     mode: Mode,
-    schedule: Box<dyn Schedule>,
-    policy: AnswerPolicy,
-    deliveries: Arc<Deliveries>,
-    counts: Arc<Counts>,
+    on_failure: OnFailure,
+    models: Arc<Models>,
+    common: Arc<Common>,
     in_hand: Mutex<ReadBatchWatch>,
     abort: CancellationToken,
 }
 
 impl FrameHandler {
-    /// Creates a handler that computes with `schedule` and answers by `policy`. With [`OnFailure::Abort`] it cancels
-    /// `abort` at the first failed frame.
+    /// Creates a handler for `models`. With [`OnFailure::Abort`] it cancels `abort` at the first failed frame.
     #[must_use]
     pub(crate) fn new(
         mode: Mode,
-        schedule: Box<dyn Schedule>,
-        policy: AnswerPolicy,
-        deliveries: Arc<Deliveries>,
-        counts: Arc<Counts>,
+        on_failure: OnFailure,
+        models: Models,
+        common: Arc<Common>,
         in_hand: ReadBatchWatch,
         abort: CancellationToken,
     ) -> Self {
         Self {
             mode,
-            schedule,
-            policy,
-            deliveries,
-            counts,
+            on_failure,
+            models: Arc::new(models),
+            common,
             in_hand: Mutex::new(in_hand),
             abort,
         }
@@ -63,25 +62,47 @@ impl FrameHandler {
         input: mpsc::Receiver<Datum>,
         answers: mpsc::Sender<Vec<T>>,
     ) {
-        let outgoing = Outgoing {
+        // The call sees these models to its end.
+        let models = Arc::clone(&self.models);
+        let intake = Mutex::new(Intake::new(&self.common.counts));
+        let datums = Datums::from_outside(input, &intake);
+        let outgoing = |served| Outgoing {
             handler: self,
-            answers,
+            served,
+            intake: &intake,
+            answers: answers.clone(),
         };
-        let call = Call::new(&self.counts, &outgoing);
-        self.schedule.run(input, &call).await;
-        self.note(call.finish().await);
+        let reports = match models.all() {
+            [only] => vec![outgoing(only).take(datums).await],
+            all => {
+                let mut backlogs = Vec::new();
+                let runs = all.iter().map(|served| {
+                    let (backlog, datums) = mpsc::channel(served.backlog);
+                    backlogs.push((backlog, Arc::clone(&served.metrics)));
+                    let outgoing = outgoing(served);
+                    async move { outgoing.take(Datums::routed(datums)).await }
+                });
+                let runs = join_all(runs);
+                let dealt = deal(&self.common.routes, datums, backlogs);
+                tokio::join!(dealt, runs).1
+            }
+        };
+        intake.lock().settle_gaps();
+        self.note(&models, &reports);
     }
 
     /// The response to a datum that the host found without an answer that can be sent.
     #[must_use]
     pub fn unanswered(&self, id: String) -> BatchResponse {
-        let delivery = self.deliveries.of(&id, None);
+        let delivery = self.common.deliveries.of(&id, None);
         self.note_failure(&id, delivery, &Failure::Unsettled, false);
-        self.policy.unanswered(id, delivery)
+        self.on_failure.unanswered(id, delivery)
     }
 
     /// Counts and logs a call that has ended.
-    fn note(&self, report: Report) {
+    fn note(&self, models: &Models, reports: &[Report]) {
+        let joined = reports.iter().copied().reduce(Report::join);
+        let report = joined.unwrap_or_default();
         let Report { tally, times, .. } = report;
         if tally.repeated > 0 {
             tracing::error!(
@@ -92,15 +113,22 @@ impl FrameHandler {
         let what = match self.mode {
             Mode::Streaming => "A stream has ended, and is answered.",
             _ => {
-                self.counts.call(tally.frames, times.total);
+                self.common.counts.call(tally.frames, times.total);
                 self.note_in_hand(tally.frames);
                 "A read batch is answered."
             }
         };
         if tally.frames > 0 {
             let ms = |duration: std::time::Duration| duration.as_micros() as f64 / 1000.0;
+            let of_model = |(served, report): (&Served, &Report)| {
+                (report.tally.frames > 0)
+                    .then(|| format!("{}: {}", served.name, report.tally.frames))
+            };
+            let of_models = || models.all().iter().zip(reports).filter_map(of_model);
+            let of_models = (reports.len() > 1).then(|| of_models().collect::<Vec<_>>().join(", "));
             tracing::info!(
                 frames = tally.frames,
+                of_models,
                 batches = report.batches,
                 not_finite = tally.not_finite,
                 rejected = tally.rejected,
@@ -141,16 +169,30 @@ impl FrameHandler {
     }
 }
 
-/// The answers of one call, on their way to the host.
+/// The answers of one model in one call, on their way to the host.
 struct Outgoing<'a, T> {
     handler: &'a FrameHandler,
+    served: &'a Served,
+    intake: &'a Mutex<Intake>,
     answers: mpsc::Sender<Vec<T>>,
+}
+
+impl<T: From<Response> + Send> Outgoing<'_, T> {
+    /// Takes the datums of the model to their end.
+    async fn take(self, datums: Datums<'_>) -> Report {
+        let call = Call::new(&self.handler.common, self.intake, &self);
+        self.served.schedule.run(datums, &call).await;
+        call.finish().await
+    }
 }
 
 #[async_trait::async_trait]
 impl<T: From<Response> + Send> Outlet for Outgoing<'_, T> {
-    async fn answer(&self, answers: Vec<Answer>, open: usize) -> bool {
-        let FrameHandler { policy, counts, .. } = self.handler;
+    async fn answer(&self, answers: Vec<Answer>) -> bool {
+        let Served {
+            policy, metrics, ..
+        } = self.served;
+        let counts = &self.handler.common.counts;
         let tally = tally(&answers);
         if policy.on_failure == OnFailure::Abort && tally.failed > 0 {
             tracing::error!(
@@ -166,8 +208,10 @@ impl<T: From<Response> + Send> Outlet for Outgoing<'_, T> {
             return false;
         };
         counts.answered(tally);
-        self.handler.note_times(&answers, open);
-        self.handler.note_failures(&answers);
+        metrics.answered(tally);
+        self.handler.note_times(&answers, self.intake.lock().open());
+        self.handler
+            .note_failures(&answers, policy.exhausted().is_some());
         let responses = answers.into_iter().map(|answer| policy.respond(answer));
         let responses: Vec<_> = responses.collect();
         let messages = responses.iter().flat_map(|r| &r.messages.message);
@@ -178,8 +222,7 @@ impl<T: From<Response> + Send> Outlet for Outgoing<'_, T> {
 }
 
 impl FrameHandler {
-    fn note_failures(&self, answers: &[Answer]) {
-        let is_kept = self.policy.exhausted().is_some();
+    fn note_failures(&self, answers: &[Answer], is_kept: bool) {
         for answer in answers {
             if let Outcome::Failed(failure) = &answer.outcome {
                 self.note_failure(&answer.id, answer.arrival.delivery, failure, is_kept);
@@ -189,10 +232,13 @@ impl FrameHandler {
 
     /// Notes that a frame has failed: it is delivered again, or this was its last delivery.
     fn note_failure(&self, id: &str, delivery: Delivery, failure: &Failure, is_kept: bool) {
-        match self.policy.on_failure {
-            OnFailure::Nack if !delivery.is_last => self.deliveries.nacked(id, delivery.number),
-            OnFailure::Nack => self.counts.exhausted(id, delivery, failure, is_kept),
-            OnFailure::Drop => self.counts.dropped(id, failure),
+        let Common {
+            counts, deliveries, ..
+        } = self.common.as_ref();
+        match self.on_failure {
+            OnFailure::Nack if !delivery.is_last => deliveries.nacked(id, delivery.number),
+            OnFailure::Nack => counts.exhausted(id, delivery, failure, is_kept),
+            OnFailure::Drop => counts.dropped(id, failure),
             // Delivered again by Numaflow.
             OnFailure::Fail | OnFailure::Abort => {}
         }
@@ -205,10 +251,10 @@ impl FrameHandler {
             if let Some(event) = arrival.event {
                 // An event in the future is another machine's clock: it took no time then.
                 let latency = now.duration_since(event).unwrap_or_default();
-                self.counts.latency(latency);
+                self.common.counts.latency(latency);
             }
             if self.mode == Mode::Streaming {
-                self.counts.handled(arrival.at.elapsed());
+                self.common.counts.handled(arrival.at.elapsed());
             }
         }
         if self.mode == Mode::Streaming {

@@ -130,6 +130,19 @@ impl Tally {
             Outcome::Failed(_) => self.failed += 1,
         }
     }
+
+    /// Both together.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            frames: self.frames + other.frames,
+            done: self.done + other.done,
+            not_finite: self.not_finite + other.not_finite,
+            rejected: self.rejected + other.rejected,
+            failed: self.failed + other.failed,
+            repeated: self.repeated + other.repeated,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -14,6 +14,8 @@
 
 /// Slots, and the ring that lends them.
 pub mod batch;
+/// What all models share.
+pub(crate) mod common;
 /// Compressed frames, decoded ahead of the collector.
 pub(crate) mod decoding;
 /// How often a frame has come, and which delivery is the last.
@@ -34,10 +36,14 @@ pub mod ledger;
 pub mod metrics;
 /// The model being served.
 pub mod model;
+/// All models, and the router before them.
+pub(crate) mod models;
 /// From outcomes to messages.
 pub mod policy;
 /// Notices read batches that are too small.
 pub(crate) mod read_batch;
+/// Which model a frame is for.
+pub mod routes;
 /// When the batches of a call are computed.
 pub mod schedule;
 /// Locks, channels, threads and time-outs of this room.

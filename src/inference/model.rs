@@ -18,15 +18,15 @@
 
 use super::batch::slot::Slot;
 use super::batch::{Lease, NoSlots, Ring};
+use super::common::Common;
 use super::decoding::Decoders;
-use super::deliveries::Deliveries;
-use super::lane::{Balance, LanePlan, Lanes};
-use super::metrics::counts::Counts;
+pub use super::lane::Priority;
+use super::lane::{Balance, LanePlan, Lanes, Member};
 use super::metrics::model::ModelCounts;
+use super::schedule::BatchTime;
 use crate::engine::{self, Engine, EngineError, EngineOptions, Trial, TrialError};
 use crate::frame::{BadPixelFill, BadPixelLimit, BadPixelRule, BadPixels};
 use crate::frame::{Decoder, Dtype, Envelope, OutputDtype, OutputFormat, OutputSize};
-use crate::telemetry::newest::Newest;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,10 @@ use std::time::Duration;
 
 /// The name of the model that the flags describe.
 pub const DEFAULT: &str = "default";
+
+/// Frames of a model that wait while its slots are full, unless its settings say otherwise: more than Numaflow's default
+/// `readBatchSize`, 500, so that a read batch for one model does not stop the frames of the others.
+pub const BACKLOG: usize = 512;
 
 /// A number, or the one that suits the engine and the measured times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,10 @@ pub struct ModelSettings {
     pub limits: Limits,
     /// Whether the model may mix the rows of a batch.
     pub(crate) mixing: bool,
+    /// Whether its batches are computed before those of other models.
+    pub priority: Priority,
+    /// Frames that wait while all slots are full, at most.
+    pub backlog: usize,
 }
 
 /// Which pixels are bad, and what becomes of them; the mask is not read yet.
@@ -137,10 +145,6 @@ pub(crate) struct ModelPlan {
     /// The results sent on, in order.
     pub(crate) outputs: Vec<SelectedOutput>,
     pub(crate) limits: Limits,
-    /// Whether there are dead letters, for which payloads are kept.
-    pub(crate) dead_letters: bool,
-    /// Deliveries of a frame that is nacked; `None`: without end.
-    pub(crate) max_deliveries: Option<u32>,
     /// Whether a model that mixes the rows of a batch is served.
     pub(crate) mixing: bool,
 }
@@ -153,6 +157,14 @@ impl ModelPlan {
             .map(|index| of(index).map_or(0..0, |output| output.envelope.wanted()))
             .collect()
     }
+}
+
+/// What a model shares with the others of the sidecar.
+pub(crate) struct Sharing {
+    /// The way through the gate of each device, in the order of devices; none where no other model is on it.
+    pub(crate) gates: Vec<Option<Member>>,
+    /// The slots of all models.
+    pub(crate) slots: usize,
 }
 
 /// Why a model cannot be served.
@@ -179,31 +191,30 @@ pub(crate) struct Model {
     /// The results sent on, in order.
     pub(crate) outputs: Vec<SelectedOutput>,
     pub(crate) limits: Limits,
-    /// Whether there are dead letters, for which payloads are kept.
-    pub(crate) dead_letters: bool,
-    /// Which delivery of a frame is the last.
-    pub(crate) deliveries: Arc<Deliveries>,
-    /// What the process counts.
-    pub(crate) counts: Arc<Counts>,
+    /// What it shares with the others.
+    pub(crate) common: Arc<Common>,
     /// What is counted of this model.
     pub(crate) metrics: Arc<ModelCounts>,
-    /// Keeps the newest frame for the status page.
-    pub(crate) newest: Arc<Newest>,
     /// The name of the model's input.
     pub(crate) input: String,
     /// Whether a batch takes the same time however few frames are in it.
     pub(crate) batch_is_fixed: bool,
+    /// How long a batch takes.
+    pub(crate) batch_time: BatchTime,
+    /// The slots of all models: so many batches may be run before one that is handed over.
+    pub(crate) slots_of_all: usize,
 }
 
 impl Model {
-    /// Tries the model, starts the lanes, warms them up and makes the slots. Blocks while it does.
+    /// Tries the model, starts the lanes, warms them up and makes the slots. Blocks while it does.  `sharing`: with whom it shares
+    /// its devices.
     ///
     /// # Errors
     /// [`StartError`] if the model cannot run the batches or mixes their rows, a lane cannot open its session or the slots do not fit into memory.
     pub(crate) fn start(
         plan: ModelPlan,
-        counts: &Arc<Counts>,
-        newest: &Arc<Newest>,
+        common: &Arc<Common>,
+        sharing: Sharing,
     ) -> Result<Self, StartError> {
         let wanted = plan.wanted();
         let ModelPlan {
@@ -218,8 +229,6 @@ impl Model {
             bad_pixels,
             outputs,
             limits,
-            dead_letters,
-            max_deliveries,
             mixing,
         } = plan;
         let Trial { short_batches } = engine::trial(engine.as_ref(), batch_size, mixing)?;
@@ -229,6 +238,7 @@ impl Model {
                 lanes,
                 rows: batch_size,
                 balance,
+                gates: sharing.gates,
             },
         )?;
         let input = engine.model().input.name.clone();
@@ -243,13 +253,12 @@ impl Model {
             lanes,
             outputs,
             limits,
-            dead_letters,
-            deliveries: Arc::new(Deliveries::new(max_deliveries)),
-            counts: Arc::clone(counts),
-            metrics: counts.model(&name),
-            newest: Arc::clone(newest),
+            common: Arc::clone(common),
+            metrics: common.counts.model(&name),
             input,
             batch_is_fixed,
+            batch_time: BatchTime::new(),
+            slots_of_all: sharing.slots,
         })
     }
 }

@@ -44,6 +44,31 @@ pub enum OnFailure {
     Abort,
 }
 
+impl OnFailure {
+    /// The message by which Numaflow delivers a failed frame again; none if it does not.
+    fn again(self, delivery: Delivery) -> Option<Message> {
+        match self {
+            Self::Nack if delivery.is_last => None,
+            Self::Nack => Some(Message::message_to_nack(Some(NackOptions {
+                delay: u64::try_from(delivery.delay().as_millis()).ok(),
+                ..NackOptions::default()
+            }))),
+            Self::Fail => Some(Message::new(Vec::new()).with_tags(vec![FAIL.to_owned()])),
+            Self::Drop | Self::Abort => None,
+        }
+    }
+
+    /// The response to a datum that the handler did not answer, or not with what can be sent. There is no payload for a dead
+    /// letter: after its last delivery it is dropped.
+    #[must_use]
+    pub(crate) fn unanswered(self, id: String, delivery: Delivery) -> BatchResponse {
+        let mut messages = BatchResponse::from_id(id);
+        let again = self.again(delivery);
+        messages.append(again.unwrap_or_else(Message::message_to_drop));
+        messages
+    }
+}
+
 /// What a message's metadata say, in Numaflow's user metadata: keys and values of the group `beamflow`.
 pub type Notes = Arc<[(&'static str, String)]>;
 
@@ -109,7 +134,7 @@ impl AnswerPolicy {
                 }
             }
             Outcome::Failed(failure) => {
-                if let Some(message) = self.again(arrival.delivery) {
+                if let Some(message) = self.on_failure.again(arrival.delivery) {
                     messages.append(message);
                 } else if let Some(tag) = self.exhausted() {
                     let message = Message::new(payload).with_keys(keys);
@@ -145,19 +170,6 @@ impl AnswerPolicy {
         }
     }
 
-    /// The message by which Numaflow delivers a failed frame again; none if it does not.
-    fn again(&self, delivery: Delivery) -> Option<Message> {
-        match self.on_failure {
-            OnFailure::Nack if delivery.is_last => None,
-            OnFailure::Nack => Some(Message::message_to_nack(Some(NackOptions {
-                delay: u64::try_from(delivery.delay().as_millis()).ok(),
-                ..NackOptions::default()
-            }))),
-            OnFailure::Fail => Some(Message::new(Vec::new()).with_tags(vec![FAIL.to_owned()])),
-            OnFailure::Drop | OnFailure::Abort => None,
-        }
-    }
-
     /// The tag of a frame that has failed in its last delivery; none if it is dropped.
     #[must_use]
     pub(crate) fn exhausted(&self) -> Option<&String> {
@@ -165,16 +177,6 @@ impl AnswerPolicy {
             (OnFailure::Nack, OnInvalid::Tag(tag)) => Some(tag),
             _ => None,
         }
-    }
-
-    /// The response to a datum that the handler did not answer, or not with what can be sent. There is no payload for a dead
-    /// letter: after its last delivery it is dropped.
-    #[must_use]
-    pub(crate) fn unanswered(&self, id: String, delivery: Delivery) -> BatchResponse {
-        let mut messages = BatchResponse::from_id(id);
-        let again = self.again(delivery);
-        messages.append(again.unwrap_or_else(Message::message_to_drop));
-        messages
     }
 }
 
@@ -273,7 +275,7 @@ mod tests {
         assert_eq!(message.keys, Some(vec!["k".into()]));
         let reason = "no result after 5 deliveries: no lane is left to run on";
         assert_eq!(response.notes[0].as_ref(), [("reason", reason.to_owned())]);
-        let unanswered = policy.unanswered(
+        let unanswered = policy.on_failure.unanswered(
             "7".into(),
             Delivery {
                 number: 5,

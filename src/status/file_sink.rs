@@ -5,7 +5,6 @@ use crate::sink::file::metrics::FileMetrics;
 use crate::sink::file::sinker::FileSink;
 use crate::telemetry::{logs, names};
 use axum::Json;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
@@ -156,8 +155,5 @@ impl Site for FileStatus {
         .into_response()
     }
 
-    /// Ready also with a full disk: Numaflow keeps what cannot be written.
-    fn readiness(&self) -> (StatusCode, &'static str) {
-        (StatusCode::OK, "ready\n")
-    }
+    // Ready also with a full disk: Numaflow keeps what cannot be written.
 }

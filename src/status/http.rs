@@ -15,6 +15,7 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,7 +53,9 @@ pub(crate) trait Site: Send + Sync + 'static {
     fn stats(&self) -> Response;
 
     /// Whether the vertex is ready, in a word.
-    fn readiness(&self) -> (StatusCode, &'static str);
+    fn readiness(&self) -> (StatusCode, Cow<'static, str>) {
+        (StatusCode::OK, "ready\n".into())
+    }
 
     /// The frame behind the path `/newest/SEQUENCE/INDEX.png`, and which of its images is meant.
     fn picture(&self, _sequence: u64, _index: usize) -> Option<(Arc<NewestFrame>, usize)> {
@@ -234,7 +237,7 @@ async fn stats(State(status): State<Arc<dyn Site>>) -> Response {
     status.stats()
 }
 
-async fn readiness(State(status): State<Arc<dyn Site>>) -> (StatusCode, &'static str) {
+async fn readiness(State(status): State<Arc<dyn Site>>) -> (StatusCode, Cow<'static, str>) {
     status.readiness()
 }
 

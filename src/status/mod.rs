@@ -28,6 +28,7 @@ pub(crate) mod source;
 /// The answer to `/stats`.
 mod stats;
 
+use crate::inference::lane::DeviceUsage;
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::{Running, RunningMetrics};
 use crate::inference::schedule::Mode;
@@ -45,7 +46,8 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use stats::{EngineStats, Stats};
+use stats::{ModelStats, Stats};
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -64,7 +66,7 @@ pub struct Status {
     newest: Arc<Newest>,
     settings: Vec<Setting>,
     started: Instant,
-    running: Arc<OnceLock<Running>>,
+    running: Arc<OnceLock<Vec<Running>>>,
     phase: Mutex<Phase>,
     history: Mutex<History>,
     ready: Gauge,
@@ -108,8 +110,8 @@ impl Status {
         &self.newest
     }
 
-    /// The model is loaded: the sidecar is ready.
-    pub(crate) fn loaded(&self, running: Running) {
+    /// The models are loaded: the sidecar is ready.
+    pub(crate) fn loaded(&self, running: Vec<Running>) {
         if self.running.set(running).is_ok() {
             let mut phase = self.phase.lock();
             if *phase == Phase::Loading {
@@ -126,11 +128,34 @@ impl Status {
     /// Where the sidecar is in its life.
     #[must_use]
     pub(crate) fn phase(&self) -> Phase {
-        let lost = |running: &Running| running.health.lost().is_cancelled();
-        if self.running.get().is_some_and(lost) {
-            return Phase::Lost;
+        let running = self.running();
+        let phase = *self.phase.lock();
+        match running.iter().filter(|model| model.is_lost()).count() {
+            0 => phase,
+            lost if lost == running.len() => Phase::Lost,
+            _ if phase == Phase::Ready => Phase::Degraded,
+            _ => phase,
         }
-        *self.phase.lock()
+    }
+
+    /// The loaded models; none before they are.
+    fn running(&self) -> &[Running] {
+        self.running.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Which of the models are lost.
+    fn lost_models(&self) -> String {
+        let names = |lost: bool| {
+            let models = self
+                .running()
+                .iter()
+                .filter(|model| model.is_lost() == lost);
+            models
+                .map(|model| model.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        format!("lost: {}; answered: {}\n", names(true), names(false))
     }
 
     /// Everything counted and measured, as OpenMetrics text.
@@ -147,22 +172,20 @@ impl Status {
     /// Totals, engine and settings at this moment.
     #[must_use]
     pub(crate) fn stats(&self) -> Stats {
-        let running = self.running.get();
-        let (engine, recent, frames_per_second) = {
+        let (models, recent, frames_per_second) = {
             let history = self.history.lock();
-            let (engine, recent) = running
-                .map(|running| EngineStats::new(running, &history))
-                .unzip();
-            (engine, recent, history.frames_per_second())
+            let (models, recent) = ModelStats::all(self.running(), &self.counts, &history);
+            (models, recent, history.frames_per_second())
         };
         Stats {
             version: env!("CARGO_PKG_VERSION"),
             phase: self.phase(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             totals: self.counts.totals(),
-            recent: recent.flatten(),
+            recent,
             frames_per_second,
-            engine,
+            engine: ModelStats::default_engine(&models),
+            models,
             newest: self.newest.look(),
             settings: self.settings.clone(),
         }
@@ -182,8 +205,7 @@ impl Status {
     }
 
     fn sample(&self) {
-        let usage = self.running.get().map(|running| running.lanes.usage());
-        let devices = usage.map(|usage| usage.devices).unwrap_or_default();
+        let devices = self.devices();
         self.history.lock().add(Sample {
             at: Instant::now(),
             totals: self.counts.totals(),
@@ -191,11 +213,17 @@ impl Status {
         });
     }
 
+    /// The devices of each model, one after the other.
+    fn devices(&self) -> Vec<DeviceUsage> {
+        let running = self.running().iter();
+        running
+            .flat_map(|model| model.lanes.usage().devices)
+            .collect()
+    }
+
     fn summarise(&self) {
-        let Some(running) = self.running.get() else {
-            return;
-        };
-        let devices = running.lanes.usage().devices;
+        let running = self.running();
+        let devices = self.devices();
         let lanes: Vec<_> = devices.iter().map(|device| device.lanes).collect();
         let Some((recent, busy)) = self.history.lock().last(SUMMARY, &lanes) else {
             return;
@@ -210,6 +238,11 @@ impl Status {
             .zip(busy)
             .map(|(device, busy)| format!("{}: {:.0} %", device.device, 100.0 * busy))
             .collect();
+        let depths = || running.iter().map(|model| model.depth.now().to_string());
+        let (depth, depths) = match running {
+            [only] => (Some(only.depth.now()), None),
+            _ => (None, Some(depths().collect::<Vec<_>>().join(", "))),
+        };
         tracing::info!(
             frames = recent.frames,
             frames_per_second = one(recent.frames_per_second),
@@ -220,7 +253,8 @@ impl Status {
             read_batch_frames = recent.read_batch_frames.map(one),
             answer_ms = ms(recent.answer_seconds),
             latency_ms = ms(recent.latency_seconds),
-            depth = running.depth.now(),
+            depth,
+            depths,
             busy = busy.join(", "),
             log_lines_dropped = Some(logs::dropped()).filter(|lines| *lines > 0),
             "The last {:.0} seconds.",
@@ -242,16 +276,17 @@ impl Site for Status {
         Json(Self::stats(self)).into_response()
     }
 
-    fn readiness(&self) -> (StatusCode, &'static str) {
+    fn readiness(&self) -> (StatusCode, Cow<'static, str>) {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match self.phase() {
-            Phase::Ready => (StatusCode::OK, "ready\n"),
-            Phase::Loading => (unavailable, "the model is loading\n"),
+            Phase::Ready => (StatusCode::OK, "ready\n".into()),
+            Phase::Loading => (unavailable, "the model is loading\n".into()),
             Phase::Draining => (
                 unavailable,
-                "calls in hand are answered, then the process ends\n",
+                "calls in hand are answered, then the process ends\n".into(),
             ),
-            Phase::Lost => (unavailable, "the last device is lost\n"),
+            Phase::Degraded => (unavailable, self.lost_models().into()),
+            Phase::Lost => (unavailable, "the last device is lost\n".into()),
         }
     }
 

@@ -12,6 +12,8 @@ pub(crate) enum Phase {
     Ready,
     /// Open calls are answered, then the process ends.
     Draining,
-    /// The last device is lost.
+    /// Some of several models have no lane any more; the others answer.
+    Degraded,
+    /// No model has a lane any more.
     Lost,
 }

@@ -7,7 +7,6 @@ use crate::sink::pva::output::{Counts, OutputTally};
 use crate::sink::pva::sinker::PvaSink;
 use crate::telemetry::{logs, names};
 use axum::Json;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
@@ -185,8 +184,5 @@ impl Site for SinkStatus {
         mosaic::part(&drawn, name)
     }
 
-    /// A sink is ready without clients.
-    fn readiness(&self) -> (StatusCode, &'static str) {
-        (StatusCode::OK, "ready\n")
-    }
+    // A sink is ready without clients.
 }

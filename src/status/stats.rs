@@ -2,12 +2,14 @@
 
 use super::history::History;
 use super::phase::Phase;
-use crate::inference::lane::DeviceUsage;
+use crate::inference::lane::{DeviceUsage, Usage};
+use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::Running;
 use crate::inference::metrics::totals::{Recent, Totals};
 use crate::telemetry::newest::Caption;
 use crate::telemetry::setting::Setting;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Seconds that `recent` looks back.
 const RECENT: usize = 10;
@@ -27,17 +29,32 @@ pub(crate) struct Stats {
     pub(crate) recent: Option<Recent>,
     /// In each of the last seconds, the newest last.
     pub(crate) frames_per_second: Vec<f64>,
-    /// What runs, once it is loaded.
+    /// The default model, once it is loaded.
     #[serde(flatten)]
     pub(crate) engine: Option<EngineStats>,
+    /// All models, once they are loaded.
+    pub(crate) models: Vec<ModelStats>,
     /// The newest frame.
     pub(crate) newest: Option<Caption>,
     /// The settings in force and the origin of each.
     pub(crate) settings: Vec<Setting>,
 }
 
-/// What runs.
+/// One model.
 #[derive(Debug, Serialize)]
+pub(crate) struct ModelStats {
+    name: String,
+    is_default: bool,
+    /// Whether it has a lane.
+    is_ready: bool,
+    /// Answered frames by outcome.
+    frames: BTreeMap<&'static str, u64>,
+    #[serde(flatten)]
+    engine: EngineStats,
+}
+
+/// What runs.
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct EngineStats {
     mode: String,
     model: String,
@@ -55,7 +72,7 @@ pub(crate) struct EngineStats {
 }
 
 /// One device.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct DeviceStats {
     device: String,
     lanes: usize,
@@ -74,16 +91,43 @@ pub(crate) struct DeviceStats {
     recently_busy: Option<f64>,
 }
 
-impl EngineStats {
-    /// What `running` and the history tell.
+impl ModelStats {
+    /// What the models, the counts and the history tell.
     #[must_use]
-    pub(crate) fn new(running: &Running, history: &History) -> (Self, Option<Recent>) {
-        let usage = running.lanes.usage();
-        let lanes: Vec<_> = usage.devices.iter().map(|device| device.lanes).collect();
+    pub(crate) fn all(
+        running: &[Running],
+        counts: &Counts,
+        history: &History,
+    ) -> (Vec<Self>, Option<Recent>) {
+        let usages: Vec<_> = running.iter().map(|model| model.lanes.usage()).collect();
+        let devices = usages.iter().flat_map(|usage| &usage.devices);
+        let lanes: Vec<_> = devices.map(|device| device.lanes).collect();
         let (recent, busy) = history.last(RECENT, &lanes).unzip();
-        let busy = busy.unwrap_or_default();
-        let devices = usage.devices.iter().enumerate();
-        let stats = Self {
+        // In the order of models, and of the devices of each.
+        let mut busy = busy.unwrap_or_default().into_iter();
+        let of_model = |(model, usage): (&Running, Usage)| Self {
+            name: model.name.clone(),
+            is_default: model.is_default,
+            is_ready: !model.is_lost(),
+            frames: counts.model(&model.name).frames(),
+            engine: EngineStats::new(model, usage, &mut busy),
+        };
+        let models = running.iter().zip(usages).map(of_model).collect();
+        (models, recent)
+    }
+
+    /// The engine of the default model.
+    #[must_use]
+    pub(crate) fn default_engine(models: &[Self]) -> Option<EngineStats> {
+        let default = models.iter().find(|model| model.is_default)?;
+        Some(default.engine.clone())
+    }
+}
+
+impl EngineStats {
+    fn new(running: &Running, usage: Usage, busy: &mut impl Iterator<Item = f64>) -> Self {
+        let devices = usage.devices.iter();
+        Self {
             mode: running.mode.clone(),
             model: running.model.clone(),
             engine: running.engine.clone(),
@@ -96,10 +140,9 @@ impl EngineStats {
             idle_while_queued_seconds: usage.idle_while_queued.as_secs_f64(),
             queue_depth: usage.queued,
             devices: devices
-                .map(|(n, device)| DeviceStats::new(device, busy.get(n).copied()))
+                .map(|device| DeviceStats::new(device, busy.next()))
                 .collect(),
-        };
-        (stats, recent)
+        }
     }
 }
 

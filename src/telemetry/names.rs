@@ -47,6 +47,15 @@ pub(crate) const RESULTS_NOT_FINITE: Name = name(
     "results_not_finite",
     "Frames with results that have NaN or infinite values",
 );
+pub(crate) const MODEL_FRAMES: Name = name("model_frames", "Answered frames by model and outcome");
+pub(crate) const BACKLOG_FULL: Name = name(
+    "backlog_full",
+    "Frames for which the backlog of their model had no room, so that all waited",
+);
+pub(crate) const FRAMES_UNLISTED: Name = name(
+    "frames_unlisted",
+    "Frames for the default model whose header no route lists",
+);
 pub(crate) const DELIVERIES_EXHAUSTED: Name = name(
     "deliveries_exhausted",
     "Frames that failed in their last delivery, by reason",
@@ -95,6 +104,7 @@ pub(crate) const IDLE_WHILE_QUEUED_SECONDS: Name = name(
     "idle_while_queued_seconds",
     "How long a lane was idle while a batch waited for one",
 );
+pub(crate) const MODEL_READY: Name = name("model_ready", "Whether the model has a lane");
 pub(crate) const DEVICES_LOST: Name = name("devices_lost", "Devices that have no lane any more");
 pub(crate) const SLOTS_IN_USE: Name =
     name("slots_in_use", "Slots that are being filled or computed");

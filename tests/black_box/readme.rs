@@ -100,6 +100,7 @@ fn pointed_to() -> Vec<(&'static str, String)> {
         "README.md",
         "docs/beamline.md",
         "docs/migration.md",
+        "docs/models.md",
         "docs/operations.md",
         "docs/reliability.md",
         "docs/troubleshooting.md",

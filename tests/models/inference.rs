@@ -3,12 +3,16 @@
 
 pub use beamflow::inference::{deliveries, failure, ledger, metrics};
 
+#[path = "../../src/inference/common.rs"]
+pub(crate) mod common;
 #[path = "../../src/inference/decoding.rs"]
 pub(crate) mod decoding;
 #[path = "../../src/inference/lane/mod.rs"]
 pub(crate) mod lane;
 #[path = "../../src/inference/model.rs"]
 pub(crate) mod model;
+#[path = "../../src/inference/routes.rs"]
+pub(crate) mod routes;
 #[path = "../../src/inference/schedule/mod.rs"]
 pub(crate) mod schedule;
 

@@ -42,6 +42,7 @@ impl Subject {
             lanes,
             rows: 1,
             balance,
+            gates: Vec::new(),
         };
         Self {
             lanes: Arc::new(Lanes::start(Arc::new(engine), plan).unwrap()),

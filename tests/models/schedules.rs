@@ -7,14 +7,18 @@ use crate::frame::{
 };
 use crate::inference::batch::Ring;
 use crate::inference::batch::slot::Slot;
+use crate::inference::common::Common;
 use crate::inference::decoding::Decoders;
 use crate::inference::deliveries::Deliveries;
 use crate::inference::lane::{Balance, LanePlan, Lanes};
 use crate::inference::ledger::{Answer, Outcome};
 use crate::inference::metrics::counts::Counts;
+use crate::inference::metrics::intake::Intake;
 use crate::inference::model::{Limits, Model, SelectedOutput};
+use crate::inference::routes::Routes;
 use crate::inference::schedule::{
-    BatchWait, Call, Concurrent, Depth, Outlet, Pipelined, Report, Schedule, Sequential, Streaming,
+    BatchTime, BatchWait, Call, Concurrent, Datums, Depth, Outlet, Pipelined, Report, Schedule,
+    Sequential, Streaming,
 };
 use crate::inference::sync::{Mutex, choose, spawn, timeout, until};
 use crate::ring::assert_whole;
@@ -54,6 +58,7 @@ impl Subject {
             lanes: LANES,
             rows: BATCH,
             balance: Balance::QueueDepth,
+            gates: Vec::new(),
         };
         let lanes = Lanes::start(Arc::clone(&engine), plan).unwrap();
         let wanted = 0..1;
@@ -89,13 +94,18 @@ impl Subject {
                 envelope: envelope.unwrap(),
             }],
             limits,
-            dead_letters: false,
-            deliveries: Arc::new(Deliveries::new(None)),
             metrics: counts.model("x"),
-            counts,
-            newest: Arc::new(Newest::new(true)),
+            common: Arc::new(Common {
+                counts,
+                deliveries: Deliveries::new(None),
+                routes: Routes::new(vec!["x".to_owned()], 0, Vec::new()),
+                dead_letters: false,
+                newest: Arc::new(Newest::new(true)),
+            }),
             input: "x".to_owned(),
             batch_is_fixed: false,
+            batch_time: BatchTime::new(),
+            slots_of_all: LANES + 1,
         });
         let shared = Arc::clone(&model);
         let schedule: Arc<dyn Schedule> = match mode {
@@ -127,7 +137,7 @@ impl Subject {
     }
 
     /// A call of [`DATUMS`] datums that arrive at any time.
-    async fn call(schedule: Arc<dyn Schedule>, counts: Arc<Counts>) -> (Vec<Answer>, Report) {
+    async fn call(schedule: Arc<dyn Schedule>, common: Arc<Common>) -> (Vec<Answer>, Report) {
         let (sender, datums) = mpsc::channel(2);
         spawn(async move {
             for number in 0..DATUMS {
@@ -137,15 +147,18 @@ impl Subject {
             }
         });
         let answers = Collected(Mutex::new(Vec::new()));
-        let call = Call::new(&counts, &answers);
-        schedule.run(datums, &call).await;
+        let intake = Mutex::new(Intake::new(&common.counts));
+        let call = Call::new(&common, &intake, &answers);
+        schedule
+            .run(Datums::from_outside(datums, &intake), &call)
+            .await;
         let report = call.finish().await;
         let answers = std::mem::take(&mut *answers.0.lock());
         (answers, report)
     }
 
     fn start(&self) -> impl Future<Output = (Vec<Answer>, Report)> + Send + use<> {
-        Self::call(Arc::clone(&self.schedule), Arc::clone(&self.model.counts))
+        Self::call(Arc::clone(&self.schedule), Arc::clone(&self.model.common))
     }
 
     /// The lanes return and end: every slot is in the ring, no session is open.
@@ -196,8 +209,7 @@ struct Collected(Mutex<Vec<Answer>>);
 
 #[async_trait::async_trait]
 impl Outlet for Collected {
-    async fn answer(&self, answers: Vec<Answer>, open: usize) -> bool {
-        assert!((answers.len()..=DATUMS).contains(&open));
+    async fn answer(&self, answers: Vec<Answer>) -> bool {
         // The socket may be slow.
         yield_now().await;
         self.0.lock().extend(answers);
@@ -299,9 +311,9 @@ pub fn a_call_is_answered_while_its_lanes_still_hang() {
     let subject = Subject::new(any_mode(), FATES, IMPATIENT);
     for _ in 0..2 {
         let call = check(block_on(subject.start()));
-        let Model { counts, lanes, .. } = subject.model.as_ref();
+        let Model { common, lanes, .. } = subject.model.as_ref();
         if call.timed_out > 0 && !lanes.health().lost().is_cancelled() {
-            assert!(counts.totals().lanes_replaced > 0);
+            assert!(common.counts.totals().lanes_replaced > 0);
         }
     }
     subject.end();

@@ -14,6 +14,8 @@ pub const DTYPE: &str = "x-frame-dtype";
 pub const SHAPE: &str = "x-frame-shape";
 /// How the payload is compressed: a [`Codec`], or `none`.
 pub const CODEC: &str = "x-codec";
+/// The name of the model that the frame is for, where a sidecar serves several.
+pub const MODEL: &str = "x-model";
 /// The PV that the frame came from.
 pub const PV: &str = "x-pv";
 /// When the first frame of the series was taken that the source saw, in ns since 1970. It names the series.
@@ -43,7 +45,7 @@ pub struct Header {
 }
 
 /// All of them.
-pub const ALL: [Header; 12] = [
+pub const ALL: [Header; 13] = [
     Header {
         name: TXN_ID,
         values: "the frame's number; logs name the frame by it, and missing numbers are counted",
@@ -63,6 +65,11 @@ pub const ALL: [Header; 12] = [
         name: CODEC,
         values: Codec::ALLOWED,
         without: "none",
+    },
+    Header {
+        name: MODEL,
+        values: "the name of a model in `--models`",
+        without: "the routes of that file, then its default",
     },
     told(PV, "the PV that the frame came from"),
     told(

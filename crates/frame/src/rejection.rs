@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use super::bad_value::quoted;
 use super::headers::{CODEC, DTYPE};
 use super::{Codec, Damage, Dtype, FrameShape, LengthMismatch};
 
@@ -32,6 +33,14 @@ pub enum Rejection {
     UnknownCodec {
         /// The codec as it was written, quoted.
         given: String,
+    },
+    /// The header names no model of this sidecar.
+    #[error("header x-model is {given}: this sidecar has the models {known}")]
+    UnknownModel {
+        /// The name as it was written, quoted.
+        given: String,
+        /// The names that there are, separated by commas.
+        known: String,
     },
     /// A compressed payload cannot be decoded, or it is not one frame.
     #[error(
@@ -163,7 +172,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every [`kind`](Self::kind), so that metrics can start all of them at zero.
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 13] = [
         "wrong_size",
         "out_of_range",
         "not_finite",
@@ -176,7 +185,17 @@ impl Rejection {
         "npy_oversized",
         "unknown_codec",
         "undecodable",
+        "unknown_model",
     ];
+
+    /// The header [`MODEL`](super::headers::MODEL) is `given`, and the models are `known`.
+    #[must_use]
+    pub fn unknown_model<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        Self::UnknownModel {
+            given: quoted(given),
+            known: known.collect::<Vec<_>>().join(", "),
+        }
+    }
 
     /// The rejection as a metric label: one of [`KINDS`](Self::KINDS).
     #[must_use]
@@ -194,6 +213,7 @@ impl Rejection {
             Self::NpyOversized { .. } => "npy_oversized",
             Self::UnknownCodec { .. } => "unknown_codec",
             Self::Undecodable { .. } => "undecodable",
+            Self::UnknownModel { .. } => "unknown_model",
         }
     }
 }
@@ -321,6 +341,10 @@ mod tests {
                 dtype: Dtype::U16,
                 shape: SHAPE,
                 damage: Damage::Ends,
+            },
+            Rejection::UnknownModel {
+                given: text(),
+                known: text(),
             },
         ];
         assert_eq!(each.map(|rejection| rejection.kind()), Rejection::KINDS);

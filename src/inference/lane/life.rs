@@ -3,14 +3,14 @@
 use super::job::Job;
 use super::queue::Queue;
 use super::usage::{Account, DeviceUsage, Usage, Watched};
-use super::{Health, LaneId, Reply, Work};
+use super::{Health, LaneId, Member, Reply, Work};
 use crate::engine::{Cause, Engine, EngineError, Place, Session, warm_up};
 use crate::inference::failure::Failure;
 use crate::inference::sync::atomic::Ordering;
 use crate::inference::sync::{Condvar, Mutex, mpsc};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What all lanes share.
 pub(super) struct Shared<W> {
@@ -18,6 +18,8 @@ pub(super) struct Shared<W> {
     pub(crate) changed: Condvar,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) devices: Vec<String>,
+    /// The way through the gate of each device.
+    pub(crate) gates: Vec<Option<Member>>,
     pub(crate) rows: usize,
     pub(crate) health: Health,
     pub(crate) account: Mutex<Account>,
@@ -90,10 +92,20 @@ impl<W: Work> Shared<W> {
             submitted,
             ..
         } = job;
+        let gate = self.gate(lane);
+        if let Some(gate) = gate {
+            gate.enter(lane);
+        }
         // The receiver may be gone: a call may end before its last batch does.
         let _ = started.send(lane);
         let (frames, begun) = (work.frames(), Instant::now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(session)));
+        self.leave(
+            lane,
+            run.as_ref()
+                .ok()
+                .and_then(|run| Some(run.as_ref().ok()?.total())),
+        );
         let waited = begun.saturating_duration_since(submitted);
         // One that was given up has a successor in its seat, whose time is counted there.
         if self.queue.lock().has(lane) {
@@ -171,6 +183,17 @@ impl<W: Work> Shared<W> {
                 return None;
             }
             self.changed.wait(&mut queue);
+        }
+    }
+
+    fn gate(&self, lane: LaneId) -> Option<&Member> {
+        self.gates.get(lane.device)?.as_ref()
+    }
+
+    /// Gives the lane's place at the gate back, if it holds one.
+    pub(crate) fn leave(&self, lane: LaneId, time: Option<Duration>) {
+        if let Some(gate) = self.gate(lane) {
+            gate.leave(lane, time);
         }
     }
 

@@ -14,6 +14,8 @@
 //!   later jobs fail with `Failure::NoLane` and `Health::lost` is cancelled;
 //! - the queue holds no more jobs than there are slots, because every job owns one.
 
+/// Which batch a device takes first, where several models share it.
+mod gate;
 /// A piece of work on its way to a lane and back.
 mod job;
 /// A lane's life.
@@ -23,6 +25,8 @@ mod queue;
 /// What the lanes have done and what waits for them.
 mod usage;
 
+pub use gate::Priority;
+pub(crate) use gate::{Gate, Member};
 pub(crate) use job::{LaneId, Pending, Reply, Work};
 pub(crate) use usage::{DeviceUsage, Usage};
 
@@ -62,7 +66,7 @@ pub(crate) enum Balance {
 }
 
 /// How many lanes to start, and for which batches.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(crate) struct LanePlan {
     /// Lanes, over all devices.
     pub(crate) lanes: usize,
@@ -70,6 +74,8 @@ pub(crate) struct LanePlan {
     pub(crate) rows: usize,
     /// How batches are spread over the devices.
     pub(crate) balance: Balance,
+    /// The way through the gate of each device, in the order of devices; none where no other model is on it.
+    pub(crate) gates: Vec<Option<Member>>,
 }
 
 /// The state of the lanes and their devices. Clones share it.
@@ -143,6 +149,7 @@ impl<W: Work> Lanes<W> {
                 changed: Condvar::new(),
                 engine,
                 devices,
+                gates: plan.gates,
                 rows: plan.rows,
                 health: Health::default(),
                 account: Mutex::new(Account::new(count)),
@@ -218,6 +225,7 @@ impl<W: Work> Lanes<W> {
             (successor, queue.alive_on(lane.device))
         };
         tracing::error!(%lane, device = self.shared.device(lane.device), "The lane hangs; it is abandoned.");
+        self.shared.leave(lane, None);
         match successor {
             Some(successor) => {
                 if let Err(error) = self.spawn(successor, None) {
@@ -243,6 +251,16 @@ impl<W: Work> Lanes<W> {
         }
         self.shared.changed.notify_all();
         true
+    }
+
+    /// Whether other models are on the same devices.
+    pub(crate) fn has_gates(&self) -> bool {
+        self.shared.gates.iter().any(Option::is_some)
+    }
+
+    /// A run takes so long that it may hang: batches of other models no longer wait for its place on the device.
+    pub(crate) fn give_way(&self, lane: LaneId) {
+        self.shared.leave(lane, None);
     }
 
     /// Gives up on all lanes: jobs that no lane takes up in any reasonable time mean that they hang

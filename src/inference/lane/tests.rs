@@ -84,6 +84,7 @@ fn plan(lanes: usize) -> LanePlan {
         lanes,
         rows: 1,
         balance: Balance::QueueDepth,
+        gates: Vec::new(),
     }
 }
 

@@ -54,6 +54,7 @@ pub struct Counts {
     frame_latency: Histogram,
     frames_completed: Counters,
     frames_rejected: Counters,
+    frames_unlisted: Counter,
     deliveries_exhausted: Counters,
     responses_replaced: Counters,
     frame_gaps: Counter,
@@ -67,6 +68,7 @@ pub struct Counts {
     latency: Seconds,
     rejection_lines: Mutex<RateLimit>,
     failure_lines: Mutex<RateLimit>,
+    unlisted_lines: Mutex<RateLimit>,
     gap_lines: Mutex<RateLimit>,
 }
 
@@ -95,6 +97,7 @@ impl Counts {
             frame_latency: super::seconds(),
             frames_completed: counters("outcome", &OUTCOMES),
             frames_rejected: counters("reason", &Rejection::KINDS),
+            frames_unlisted: Counter::default(),
             deliveries_exhausted: counters("reason", &Failure::KINDS),
             responses_replaced: counters("reason", &REPLACED),
             frame_gaps: Counter::default(),
@@ -107,6 +110,7 @@ impl Counts {
             latency: Seconds::default(),
             rejection_lines: lines(),
             failure_lines: lines(),
+            unlisted_lines: lines(),
             gap_lines: lines(),
         };
         let r = registry;
@@ -117,6 +121,7 @@ impl Counts {
         names::FRAME_LATENCY_SECONDS.register(r, counts.frame_latency.clone());
         names::FRAMES_COMPLETED.register(r, counts.frames_completed.clone());
         names::FRAMES_REJECTED.register(r, counts.frames_rejected.clone());
+        names::FRAMES_UNLISTED.register(r, counts.frames_unlisted.clone());
         names::DELIVERIES_EXHAUSTED.register(r, counts.deliveries_exhausted.clone());
         names::RESPONSES_REPLACED.register(r, counts.responses_replaced.clone());
         names::FRAME_GAPS.register(r, counts.frame_gaps.clone());
@@ -242,6 +247,18 @@ impl Counts {
                 reason = rejection.kind(),
                 unlogged_before = held_back,
                 "A frame is rejected: {rejection}."
+            );
+        }
+    }
+
+    /// Adds a frame whose header no route lists, and logs it unless too many are being logged.
+    pub fn unlisted(&self, frame: &str) {
+        self.frames_unlisted.inc();
+        if let Some(held_back) = self.unlisted_lines.lock().pass(Instant::now()) {
+            tracing::warn!(
+                frame,
+                unlogged_before = held_back,
+                "A frame has a header of the routes with a value that no route lists: it goes to the default model."
             );
         }
     }

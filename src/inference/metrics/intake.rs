@@ -1,7 +1,9 @@
-//! The datums of one call, from arrival to answer. Datums of a dropped call are counted as abandoned, so that every datum
-//! received is also completed.
+//! The datums of one call, from arrival to answer, in the order in which they came, whatever models they are for. Datums of a
+//! dropped call are counted as abandoned, so that every datum received is also completed.
 
 use super::counts::Counts;
+use crate::frame::frame_number;
+use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -31,16 +33,23 @@ impl Intake {
         }
     }
 
-    /// A datum of `bytes` bytes has come in; its event was at `event`, and its frame has that number.
-    pub fn arrived(&mut self, bytes: usize, event: Option<SystemTime>, number: Option<u64>) {
+    /// A datum has come in.
+    pub fn arrived(&mut self, datum: &Datum) {
         self.open += 1;
         self.uncounted += 1;
-        self.uncounted_bytes += bytes;
-        if let Some(number) = number {
-            let since = event.and_then(|event| event.duration_since(SystemTime::UNIX_EPOCH).ok());
+        self.uncounted_bytes += datum.value.len();
+        if let Some(number) = frame_number(&datum.headers) {
+            let since =
+                event_time(datum).and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
             let taken = since.and_then(|since| since.as_nanos().try_into().ok());
             self.numbers.push((number, taken));
         }
+    }
+
+    /// Datums that have come and are not answered.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
     }
 
     /// Adds what has arrived to the count: once per batch.
@@ -64,6 +73,13 @@ impl Intake {
         self.count();
         self.counts.settle_gaps();
     }
+}
+
+/// A datum's event time. One without comes with a time at the epoch, or before it.
+#[must_use]
+pub fn event_time(datum: &Datum) -> Option<SystemTime> {
+    let event = SystemTime::from(datum.event_time);
+    (event > SystemTime::UNIX_EPOCH).then_some(event)
 }
 
 impl Drop for Intake {

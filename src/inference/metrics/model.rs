@@ -6,6 +6,7 @@
 use crate::engine::StageTimes;
 use crate::inference::batch::Close;
 use crate::inference::failure::Failure;
+use crate::inference::ledger::Tally;
 use crate::inference::schedule::Mode;
 use crate::telemetry::names;
 use crate::telemetry::rate::RateLimit;
@@ -14,8 +15,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The outcomes of a frame that is answered, in the order of [`ModelCounts::answered`].
+const OUTCOMES: [&str; 4] = ["done", "not_finite", "rejected", "failed"];
 
 /// `model` and further labels with values from fixed lists.
 type Labels = Vec<(&'static str, String)>;
@@ -50,6 +55,8 @@ pub(super) struct Families {
     frames_with_bad_pixels: Counters,
     bad_pixels: Counters,
     results_not_finite: Counters,
+    frames: Counters,
+    backlog_full: Counters,
     stage_duration: Histograms,
 }
 
@@ -66,6 +73,8 @@ impl Families {
             frames_with_bad_pixels: Counters::default(),
             bad_pixels: Counters::default(),
             results_not_finite: Counters::default(),
+            frames: Counters::default(),
+            backlog_full: Counters::default(),
             stage_duration: Histograms::new_with_constructor(super::seconds),
         };
         let r = registry;
@@ -78,6 +87,8 @@ impl Families {
         names::FRAMES_WITH_BAD_PIXELS.register(r, families.frames_with_bad_pixels.clone());
         names::BAD_PIXELS.register(r, families.bad_pixels.clone());
         names::RESULTS_NOT_FINITE.register(r, families.results_not_finite.clone());
+        names::MODEL_FRAMES.register(r, families.frames.clone());
+        names::BACKLOG_FULL.register(r, families.backlog_full.clone());
         names::STAGE_DURATION_SECONDS.register(r, families.stage_duration.clone());
         families
     }
@@ -112,7 +123,9 @@ impl Families {
             lanes_replaced: counter(&self.lanes_replaced, alone.clone()),
             frames_with_bad_pixels: counter(&self.frames_with_bad_pixels, alone.clone()),
             bad_pixels: counter(&self.bad_pixels, alone.clone()),
-            results_not_finite: counter(&self.results_not_finite, alone),
+            results_not_finite: counter(&self.results_not_finite, alone.clone()),
+            backlog_full: counter(&self.backlog_full, alone),
+            frames: OUTCOMES.map(|outcome| counter(&self.frames, labels(&[("outcome", outcome)]))),
             engine_errors: Failure::KINDS.map(|kind| {
                 (
                     kind,
@@ -131,6 +144,7 @@ impl Families {
             failure_lines: Mutex::new(super::lines()),
             bad_pixel_lines: Mutex::new(super::lines()),
             not_finite_lines: Mutex::new(super::lines()),
+            backlog_lines: Mutex::new(super::lines()),
         }
     }
 }
@@ -163,9 +177,12 @@ pub struct ModelCounts {
     pub(super) frames_with_bad_pixels: Counter,
     pub(super) bad_pixels: Counter,
     pub(super) results_not_finite: Counter,
+    frames: [Counter; OUTCOMES.len()],
+    backlog_full: Counter,
     failure_lines: Mutex<RateLimit>,
     bad_pixel_lines: Mutex<RateLimit>,
     not_finite_lines: Mutex<RateLimit>,
+    backlog_lines: Mutex<RateLimit>,
 }
 
 fn observe(stage: &Histogram, time: Duration) {
@@ -236,6 +253,34 @@ impl ModelCounts {
                 values,
                 unlogged_before = held_back,
                 "A result has values that are no finite numbers; --on-nonfinite says what is answered."
+            );
+        }
+    }
+
+    /// Adds answered frames by outcome.
+    pub(crate) fn answered(&self, tally: Tally) {
+        let counts = [tally.done, tally.not_finite, tally.rejected, tally.failed];
+        for (frames, count) in self.frames.iter().zip(counts) {
+            frames.inc_by(count as u64);
+        }
+    }
+
+    /// Answered frames by outcome.
+    #[must_use]
+    pub(crate) fn frames(&self) -> BTreeMap<&'static str, u64> {
+        let counts = self.frames.iter().map(Counter::get);
+        OUTCOMES.into_iter().zip(counts).collect()
+    }
+
+    /// Adds a frame for which the backlog had no room, and logs it unless too many are being logged.
+    pub(crate) fn backlog_full(&self) {
+        self.backlog_full.inc();
+        if let Some(held_back) = self.backlog_lines.lock().pass(Instant::now()) {
+            tracing::warn!(
+                model = self.name,
+                unlogged_before = held_back,
+                "The backlog of a model is full: frames of all models wait for it. Raise its backlog to \
+                 limits.readBatchSize of the vertex, in streaming mode to limits.concurrency."
             );
         }
     }

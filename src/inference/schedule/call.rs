@@ -1,6 +1,7 @@
-//! The state of one call: its ledger, its batches, its times.
+//! What one model has to do in a call: its ledger, its batches, its times.
 //!
-//! In a batch map a call is one read batch, in streaming mode it is a whole stream. The collector enters datums and the batches
+//! In a batch map a call is one read batch, in streaming mode it is a whole stream. With several models each has a `Call` of its
+//! own for its datums; the intake is that of the whole call. The collector enters datums and the batches
 //! are settled side by side, so the books are behind a lock. It is held for a few steps and never across an await.
 //!
 //! What always holds: an answer goes to the outlet as soon as its frame is settled, each once; a datum that entered a call
@@ -8,32 +9,30 @@
 
 use super::{Computed, Filled};
 use crate::frame::Rejection;
+use crate::frame::frame_id;
 use crate::inference::batch::Close;
-use crate::inference::deliveries::Delivery;
+use crate::inference::common::Common;
+use crate::inference::deliveries::{self, Delivery};
 use crate::inference::failure::Failure;
 use crate::inference::ledger::{Answer, Arrival, Ledger, Outcome, Tally, Ticket};
-use crate::inference::metrics::counts::Counts;
-use crate::inference::metrics::intake::Intake;
+use crate::inference::metrics::intake::{Intake, event_time};
 use crate::inference::sync::{JoinError, Mutex};
 use numaflow::batchmap::Datum;
 use std::mem::take;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::Instant;
-
-/// How much the newest batch counts in the smoothed time.
-const NEWEST: f64 = 0.2;
 
 /// Where answers go.
 #[async_trait::async_trait]
 pub(crate) trait Outlet: Send + Sync {
-    /// Takes answers. `open` datums of the call are not answered, these included. False if the call is given up: then they
-    /// are not taken.
-    async fn answer(&self, answers: Vec<Answer>, open: usize) -> bool;
+    /// Takes answers. False if the call is given up: then they are not taken.
+    async fn answer(&self, answers: Vec<Answer>) -> bool;
 }
 
 /// One call, from its first datum to its last answer. See the module's essay.
 pub(crate) struct Call<'a> {
+    common: &'a Common,
+    intake: &'a Mutex<Intake>,
     books: Mutex<Books>,
     outlet: &'a dyn Outlet,
 }
@@ -41,12 +40,9 @@ pub(crate) struct Call<'a> {
 /// What is under the call's lock.
 struct Books {
     ledger: Ledger,
-    intake: Intake,
     report: Report,
     collection: Mean,
     inference: Mean,
-    /// The time of a batch on its lane, smoothed.
-    batch_time: Duration,
     first_arrival: Option<Instant>,
     collected: Option<Instant>,
     first_submission: Option<Instant>,
@@ -68,6 +64,26 @@ pub(crate) struct Report {
     pub(crate) depth: Option<usize>,
     /// Where its time went.
     pub(crate) times: CallTimes,
+}
+
+impl Report {
+    /// The report of a call from those of its models, whose times overlap.
+    #[must_use]
+    pub(crate) fn join(self, other: Self) -> Self {
+        Self {
+            tally: self.tally.join(other.tally),
+            batches: self.batches + other.batches,
+            padding: self.padding + other.padding,
+            retried: self.retried + other.retried,
+            // Each model has its own.
+            depth: None,
+            times: CallTimes {
+                collection: self.times.collection.max(other.times.collection),
+                inference: self.times.inference.max(other.times.inference),
+                total: self.times.total.max(other.times.total),
+            },
+        }
+    }
 }
 
 /// The mean of some times.
@@ -100,22 +116,26 @@ pub(crate) struct CallTimes {
 }
 
 impl<'a> Call<'a> {
-    /// A call without datums, whose answers go to `outlet`.
+    /// A call without datums, whose answers go to `outlet`. Its datums have come through `intake`.
     #[must_use]
-    pub(crate) fn new(counts: &Arc<Counts>, outlet: &'a dyn Outlet) -> Self {
+    pub(crate) fn new(
+        common: &'a Common,
+        intake: &'a Mutex<Intake>,
+        outlet: &'a dyn Outlet,
+    ) -> Self {
         let books = Books {
             ledger: Ledger::default(),
-            intake: Intake::new(counts),
             report: Report::default(),
             collection: Mean::default(),
             inference: Mean::default(),
-            batch_time: Duration::ZERO,
             first_arrival: None,
             collected: None,
             first_submission: None,
             last_computed: None,
         };
         Self {
+            common,
+            intake,
             books: Mutex::new(books),
             outlet,
         }
@@ -151,22 +171,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Enters a datum of this number. Its id and keys are moved out of it.
-    pub(crate) fn enter(
-        &self,
-        datum: &mut Datum,
-        number: Option<u64>,
-        delivery: Delivery,
-    ) -> Ticket {
-        let event = event_time(datum);
+    /// Enters a datum, and says which delivery it is. Its id and keys are moved out of it.
+    pub(crate) fn enter(&self, datum: &mut Datum) -> (Ticket, Delivery) {
+        let given = deliveries::given(&datum.headers);
+        let delivery = self.common.deliveries.of(&datum.id, given);
         let at = Instant::now();
+        let arrival = Arrival::new(at, event_time(datum), delivery);
         let (id, keys) = (take(&mut datum.id), take(&mut datum.keys));
         let mut books = self.books.lock();
         books.first_arrival.get_or_insert(at);
-        books.intake.arrived(datum.value.len(), event, number);
-        books
-            .ledger
-            .enter(id, keys, Arrival::new(at, event, delivery))
+        (books.ledger.enter(id, keys, arrival), delivery)
     }
 
     /// Keeps the payload of an open datum for its dead letter, if this is its last delivery.
@@ -176,7 +190,7 @@ impl<'a> Call<'a> {
 
     /// Adds what has arrived to the count: once per batch.
     pub(crate) fn count(&self) {
-        self.books.lock().intake.count();
+        self.intake.lock().count();
     }
 
     /// The id of an open datum.
@@ -195,13 +209,17 @@ impl<'a> Call<'a> {
         Some((collection.get()?, inference.get()?))
     }
 
-    /// The time of a batch on its lane, smoothed; zero before the first is done.
-    pub(crate) fn batch_time(&self) -> Duration {
-        self.books.lock().batch_time
-    }
-
-    /// Settles and answers a frame that is wrong in itself.
-    pub(crate) async fn reject(&self, ticket: Ticket, rejection: Rejection, payload: Vec<u8>) {
+    /// Counts, logs, settles and answers a frame that is wrong in itself.
+    pub(crate) async fn reject(&self, ticket: Ticket, rejection: Rejection, datum: Datum) {
+        let id = self.id(ticket);
+        let frame = frame_id(&datum.headers, &id);
+        self.common.counts.rejection(frame, &rejection);
+        // Only a dead letter needs the payload. Otherwise it would stay in memory until it is answered.
+        let payload = if self.common.dead_letters {
+            datum.value
+        } else {
+            Vec::new()
+        };
         let outcome = Outcome::Rejected(rejection, payload);
         let answer = self.books.lock().ledger.settle(ticket, outcome);
         self.answer(answer.into_iter().collect()).await;
@@ -222,7 +240,7 @@ impl<'a> Call<'a> {
                 books.report.padding += computed.padding;
                 books.report.retried += usize::from(computed.retried);
                 if let Some(times) = computed.times {
-                    books.ran(times.total());
+                    books.inference.add(times.total());
                 }
                 computed.outcomes
             }
@@ -244,14 +262,10 @@ impl<'a> Call<'a> {
         if answered == 0 {
             return;
         }
-        let open = {
-            let mut books = self.books.lock();
-            // No frame counts as answered before it counts as received.
-            books.intake.count();
-            books.ledger.open() + answered
-        };
-        if self.outlet.answer(answers, open).await {
-            self.books.lock().intake.answered(answered);
+        // No frame counts as answered before it counts as received.
+        self.count();
+        if self.outlet.answer(answers).await {
+            self.intake.lock().answered(answered);
         }
     }
 
@@ -259,8 +273,7 @@ impl<'a> Call<'a> {
     pub(crate) async fn finish(self) -> Report {
         let left = self.books.lock().ledger.finish();
         self.answer(left).await;
-        let mut books = self.books.lock();
-        books.intake.settle_gaps();
+        let books = self.books.lock();
         Report {
             tally: books.ledger.tally(),
             times: books.times(),
@@ -270,15 +283,6 @@ impl<'a> Call<'a> {
 }
 
 impl Books {
-    fn ran(&mut self, time: Duration) {
-        self.inference.add(time);
-        self.batch_time = if self.batch_time.is_zero() {
-            time
-        } else {
-            self.batch_time.mul_f64(1.0 - NEWEST) + time.mul_f64(NEWEST)
-        };
-    }
-
     /// The times of this call, if it ends now.
     fn times(&self) -> CallTimes {
         let Some(start) = self.first_arrival else {
@@ -296,10 +300,4 @@ impl Books {
             total: start.elapsed(),
         }
     }
-}
-
-/// A datum's event time. One without comes with a time at the epoch, or before it.
-fn event_time(datum: &Datum) -> Option<SystemTime> {
-    let event = SystemTime::from(datum.event_time);
-    (event > SystemTime::UNIX_EPOCH).then_some(event)
 }

@@ -1,12 +1,11 @@
 //! From datums to filled slots: the receiving part of every mode.
 
 use super::Call;
-use crate::frame::{Rejection, Scratch, frame_id, frame_number};
+use crate::frame::{Scratch, frame_id, frame_number};
 use crate::inference::batch::{Close, Fill, Lease};
 use crate::inference::decoding::{Decoding, Received};
-use crate::inference::deliveries;
-use crate::inference::ledger::Ticket;
 use crate::inference::model::Model;
+use crate::inference::routes::Choice;
 use crate::inference::sync::sleep_until;
 use futures::{Stream, StreamExt};
 use numaflow::batchmap::Datum;
@@ -112,14 +111,24 @@ impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
         let (begun, waited_before) = (Instant::now(), self.waited);
         self.decoding += received.took;
         let number = frame_number(&received.datum.headers);
-        let given = deliveries::given(&received.datum.headers);
-        let delivery = self.model.deliveries.of(&received.datum.id, given);
-        let ticket = self.call.enter(&mut received.datum, number, delivery);
+        let (ticket, delivery) = self.call.enter(&mut received.datum);
+        match self.model.common.routes.choose(&received.datum.headers) {
+            Ok(Choice::Chosen(_)) => {}
+            Ok(Choice::Unlisted(_)) => {
+                let id = self.call.id(ticket);
+                let frame = frame_id(&received.datum.headers, &id);
+                self.model.common.counts.unlisted(frame);
+            }
+            Err(rejection) => {
+                self.call.reject(ticket, rejection, received.datum).await;
+                return false;
+            }
+        }
         let mut spare = Scratch::default();
         let pixels = match received.pixels(&self.model.decoder, &mut spare) {
             Ok(pixels) => pixels,
             Err(rejection) => {
-                self.reject(ticket, rejection, received.datum).await;
+                self.call.reject(ticket, rejection, received.datum).await;
                 return false;
             }
         };
@@ -146,31 +155,16 @@ impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
                 if lease.frames() == 0 {
                     *filling = None;
                 }
-                self.reject(ticket, rejection, received.datum).await;
+                self.call.reject(ticket, rejection, received.datum).await;
                 return false;
             }
         }
         lease.number_last(number);
-        if delivery.is_last && self.model.dead_letters {
+        if delivery.is_last && self.model.common.dead_letters {
             self.call.keep(ticket, received.datum.value);
         }
         let waited = self.waited.saturating_sub(waited_before);
         self.decoding += begun.elapsed().saturating_sub(waited);
         fill.add()
-    }
-
-    /// Counts, logs and answers a frame that is wrong in itself.
-    async fn reject(&self, ticket: Ticket, rejection: Rejection, datum: Datum) {
-        let id = self.call.id(ticket);
-        self.model
-            .counts
-            .rejection(frame_id(&datum.headers, &id), &rejection);
-        // Only a dead letter needs the payload. Otherwise it would stay in memory until it is answered.
-        let payload = if self.model.dead_letters {
-            datum.value
-        } else {
-            Vec::new()
-        };
-        self.call.reject(ticket, rejection, payload).await;
     }
 }

@@ -161,7 +161,7 @@ impl Model {
         let patience = self
             .limits
             .inference_timeout
-            .saturating_mul(2 * self.ring.slots() as u32 + 1);
+            .saturating_mul(2 * self.slots_of_all as u32 + 1);
         let reply = match timeout(patience, started).await {
             Err(_) => {
                 self.lanes.condemn();
@@ -173,9 +173,7 @@ impl Model {
             Ok(Err(_)) => Ok(done.await),
             Ok(Ok(lane)) => {
                 waited = at.elapsed();
-                timeout(self.limits.inference_timeout, &mut done)
-                    .await
-                    .map_err(|_| Some(lane))
+                self.run_ends(lane, &mut done).await.ok_or(Some(lane))
             }
         };
         let attempt = match reply {
@@ -202,10 +200,32 @@ impl Model {
             }
         };
         match &attempt.result {
-            Ok(times) => self.metrics.ran(waited, *times),
+            Ok(times) => {
+                self.batch_time.add(times.total());
+                self.metrics.ran(waited, *times);
+            }
             Err(failure) => self.metrics.engine_error(failure),
         }
         attempt
+    }
+
+    /// Waits for the reply to a batch that `lane` has taken up; `None` after the time-out. After an unusual time the lane
+    /// gives way to those of other models.
+    async fn run_ends<T>(
+        &self,
+        lane: LaneId,
+        mut done: impl Future<Output = T> + Unpin,
+    ) -> Option<T> {
+        let mut limit = self.limits.inference_timeout;
+        if self.lanes.has_gates() {
+            let usual = self.batch_time.unusual().min(limit);
+            if let Ok(reply) = timeout(usual, &mut done).await {
+                return Some(reply);
+            }
+            self.lanes.give_way(lane);
+            limit = limit.saturating_sub(usual);
+        }
+        timeout(limit, done).await.ok()
     }
 
     /// Offers the last frame of a computed batch to the status page.
@@ -213,7 +233,7 @@ impl Model {
         let Some((frame, number)) = lease.last() else {
             return;
         };
-        self.newest.offer(number, || {
+        self.common.newest.offer(number, || {
             let shape = self.decoder.shape();
             let input = lease.input(frame).map(|row| {
                 let plane = (shape.height, shape.width, row.to_single());

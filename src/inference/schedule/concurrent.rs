@@ -1,9 +1,8 @@
 //! Collector, queue and workers: collecting never waits for computing, until the slots are used up.
 
-use super::{Call, Collector, Deadline, Schedule, answer};
+use super::{Call, Collector, Datums, Deadline, Schedule, answer};
 use crate::inference::model::Model;
 use futures::StreamExt;
-use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,12 +17,11 @@ pub(crate) struct Concurrent {
 
 #[async_trait::async_trait]
 impl Schedule for Concurrent {
-    async fn run(&self, datums: mpsc::Receiver<Datum>, call: &Call<'_>) {
+    async fn run(&self, datums: Datums<'_>, call: &Call<'_>) {
         // One place for each worker. The ring is the tighter bound.
         let (queue, filled) = mpsc::channel(self.workers);
         let collect = async move {
-            let source = ReceiverStream::new(datums);
-            let mut collector = Collector::new(&self.model, call, source, Deadline);
+            let mut collector = Collector::new(&self.model, call, datums, Deadline);
             while let Some(batch) = collector.next().await {
                 call.mark_submission();
                 if queue.send(batch).await.is_err() {

@@ -19,6 +19,8 @@
 //! - a failed batch is run once more, on another lane where there is one, before its frames count
 //!   as failed; a batch that timed out is not, because its pixels are in the hung lane.
 
+/// How long a batch takes.
+mod batch_time;
 /// The state of one call: its ledger, its batches, its times.
 pub(crate) mod call;
 /// Datums into filled slots.
@@ -27,6 +29,8 @@ mod collector;
 mod compute;
 /// Collector, queue and workers.
 mod concurrent;
+/// What comes in.
+mod datums;
 /// How many batches are kept in flight.
 pub(crate) mod depth;
 /// The four modes, by name.
@@ -38,10 +42,12 @@ mod sequential;
 /// A batcher that never ends.
 mod streaming;
 
+pub(crate) use batch_time::BatchTime;
 pub(crate) use call::{Call, Outlet, Report};
 pub(crate) use collector::{Closing, Collector, Deadline, Filled};
 pub(crate) use compute::{Computed, Running};
 pub(crate) use concurrent::Concurrent;
+pub(crate) use datums::Datums;
 pub use depth::Depth;
 pub use mode::Mode;
 pub(crate) use pipelined::Pipelined;
@@ -49,14 +55,12 @@ pub(crate) use sequential::Sequential;
 pub(crate) use streaming::{BatchWait, Streaming};
 
 use futures::{Stream, StreamExt};
-use numaflow::batchmap::Datum;
-use tokio::sync::mpsc;
 
 /// One of the four modes.
 #[async_trait::async_trait]
 pub(crate) trait Schedule: Send + Sync + 'static {
     /// Takes the datums of a call to their end and settles each in `call`.
-    async fn run(&self, datums: mpsc::Receiver<Datum>, call: &Call<'_>);
+    async fn run(&self, datums: Datums<'_>, call: &Call<'_>);
 }
 
 /// Answers batches as they are done, up to `most` side by side.

@@ -1,9 +1,8 @@
 //! Each batch the moment it fills: the mode for a GPU, where copying, computing and receiving overlap.
 
-use super::{Call, Collector, Deadline, Depth, Schedule, answer};
+use super::{Call, Collector, Datums, Deadline, Depth, Schedule, answer};
 use crate::inference::model::Model;
 use crate::inference::sync::Semaphore;
-use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,14 +17,13 @@ pub(crate) struct Pipelined {
 
 #[async_trait::async_trait]
 impl Schedule for Pipelined {
-    async fn run(&self, datums: mpsc::Receiver<Datum>, call: &Call<'_>) {
+    async fn run(&self, datums: Datums<'_>, call: &Call<'_>) {
         call.mark_depth(self.depth.now());
         let places = Arc::new(Semaphore::new(self.depth.places()));
         let slots = self.model.ring.slots();
         let (start, started) = mpsc::channel(slots);
         let collect = async move {
-            let source = ReceiverStream::new(datums);
-            let mut collector = Collector::new(&self.model, call, source, Deadline);
+            let mut collector = Collector::new(&self.model, call, datums, Deadline);
             while let Some(batch) = collector.next().await {
                 call.mark_filled(&batch);
                 // The semaphore is never closed.

@@ -1,11 +1,9 @@
 //! Everything first, then one batch after another: the simplest mode, and the reference for the others.
 
-use super::{Call, Collector, Deadline, Schedule};
+use super::{Call, Collector, Datums, Deadline, Schedule};
 use crate::inference::model::Model;
-use futures::stream;
-use numaflow::batchmap::Datum;
+use futures::{StreamExt, stream};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// Collects the whole read batch, then computes it batch by batch, one in flight.
 pub(crate) struct Sequential {
@@ -14,9 +12,9 @@ pub(crate) struct Sequential {
 
 #[async_trait::async_trait]
 impl Schedule for Sequential {
-    async fn run(&self, mut datums: mpsc::Receiver<Datum>, call: &Call<'_>) {
+    async fn run(&self, mut datums: Datums<'_>, call: &Call<'_>) {
         let mut collected = Vec::new();
-        while let Some(datum) = datums.recv().await {
+        while let Some(datum) = datums.next().await {
             call.mark_arrival();
             collected.push(datum);
         }

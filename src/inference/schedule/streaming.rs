@@ -22,11 +22,10 @@
 //! What always holds: a frame that was converted leaves with the next batch that closes; at most `depth` batches are in flight,
 //! and one that has filled may wait behind them; when the stream ends, what is in hand is computed and answered.
 
-use super::{Call, Closing, Collector, Depth, Schedule, answer};
+use super::{Call, Closing, Collector, Datums, Depth, Schedule, answer};
 use crate::inference::batch::{Close, Fill};
 use crate::inference::model::Model;
 use crate::inference::sync::{Mutex, sleep_until};
-use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -50,7 +49,7 @@ pub(crate) struct Streaming {
 pub(crate) enum BatchWait {
     /// So long.
     Exactly(Duration),
-    /// Half the time that a batch takes, as measured in this stream; none before the first is done.
+    /// Half the time that a batch of the model takes; none before the first is done.
     HalfOfCompute,
 }
 
@@ -64,10 +63,10 @@ impl BatchWait {
         }
     }
 
-    fn in_call(self, call: &Call<'_>) -> Duration {
+    fn of(self, model: &Model) -> Duration {
         match self {
             Self::Exactly(wait) => wait,
-            Self::HalfOfCompute => call.batch_time() / 2,
+            Self::HalfOfCompute => model.batch_time.get() / 2,
         }
     }
 }
@@ -141,7 +140,6 @@ impl Drop for Place {
 /// The rule, with the clock and the devices of a running stream.
 struct WhenIdle<'a> {
     schedule: &'a Streaming,
-    call: &'a Call<'a>,
     in_flight: Arc<InFlight>,
 }
 
@@ -152,7 +150,7 @@ impl Closing for WhenIdle<'_> {
             // Without any, every batch fails at once.
             let devices = self.schedule.model.lanes.devices().max(1);
             let idle = self.in_flight.now() < devices;
-            let wait = self.schedule.wait.in_call(self.call);
+            let wait = self.schedule.wait.of(&self.schedule.model);
             match verdict(fill, Instant::now(), idle, wait) {
                 Verdict::Close => return Close::Idle,
                 Verdict::CloseAt(at) => tokio::select! {
@@ -167,18 +165,16 @@ impl Closing for WhenIdle<'_> {
 
 #[async_trait::async_trait]
 impl Schedule for Streaming {
-    async fn run(&self, datums: mpsc::Receiver<Datum>, call: &Call<'_>) {
+    async fn run(&self, datums: Datums<'_>, call: &Call<'_>) {
         let slots = self.model.ring.slots();
         let (start, started) = mpsc::channel(slots);
         let collect = async move {
             let in_flight = InFlight::none();
             let closing = WhenIdle {
                 schedule: self,
-                call,
                 in_flight: Arc::clone(&in_flight),
             };
-            let source = ReceiverStream::new(datums);
-            let mut collector = Collector::new(&self.model, call, source, closing);
+            let mut collector = Collector::new(&self.model, call, datums, closing);
             while let Some(batch) = collector.next().await {
                 call.mark_filled(&batch);
                 in_flight.below(|| self.depth.places()).await;
