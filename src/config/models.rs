@@ -30,9 +30,9 @@ use crate::frame::BadValue;
 use crate::inference::model::ModelSettings;
 use crate::inference::routes::Route;
 use crate::telemetry::text::escaped;
-use document::{Node, Place};
+use document::{Node, Place, cut};
 use fields::{Given, cleaned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -163,7 +163,11 @@ impl Names {
     fn find(&self, field: &str, node: &Node) -> Result<usize, Mistake> {
         let name = cleaned(field, node)?;
         self.0.get(name).copied().ok_or_else(|| {
-            let what = format!("{field}: there is no model '{name}'; {}", self.remedy());
+            let what = format!(
+                "{field}: there is no model '{}'; {}",
+                cut(name),
+                self.remedy()
+            );
             node.place.mistake(what)
         })
     }
@@ -215,7 +219,7 @@ fn read_models(node: &Node, flags: &ModelSettings) -> Result<Models, Mistake> {
 }
 
 fn read_routes(node: &Node, names: &Names) -> Result<Vec<Route>, Mistake> {
-    let mut routes = Vec::<Route>::new();
+    let (mut routes, mut headers) = (Vec::new(), BTreeSet::new());
     for node in node.list("routes")? {
         let [header, values] = fields::of(node.map("a route")?, ["header", "values"])?;
         let (Some(header), Some(values)) = (header, values) else {
@@ -224,9 +228,9 @@ fn read_routes(node: &Node, names: &Names) -> Result<Vec<Route>, Mistake> {
                 .mistake("a route has header and values; write both"));
         };
         let name = header_name(header)?;
-        if routes.iter().any(|route| route.header == name) {
+        if !headers.insert(name.clone()) {
             let what =
-                format!("header: there is a route for {name} already; write all its values there");
+                "header: there is a route for this header already; write all its values there";
             return Err(header.place.mistake(what));
         }
         routes.push(Route {
@@ -253,7 +257,10 @@ fn read_values(node: &Node, names: &Names) -> Result<BTreeMap<String, usize>, Mi
             return Err(value.place.mistake("values: a value is blank; write one"));
         }
         if values.insert(text.to_owned(), model).is_some() {
-            let what = format!("values: '{text}' is given twice; write each value once");
+            let what = format!(
+                "values: '{}' is given twice; write each value once",
+                cut(text)
+            );
             return Err(value.place.mistake(what));
         }
     }

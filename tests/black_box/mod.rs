@@ -63,6 +63,8 @@ mod metrics;
 mod migration;
 /// Model files as people have them.
 mod model_files;
+/// The models file.
+mod models_file;
 /// The live mosaic of `beamflow pva-sink`.
 #[cfg(feature = "pva")]
 mod mosaic;

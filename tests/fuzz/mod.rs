@@ -81,7 +81,7 @@ $(
         }
     )* };
 }
-each!(arguments codec frame handler headers model npy script stream);
+each!(arguments codec frame handler headers model models npy script stream);
 
 fn replay(name: &str, target: Target) {
     run(name, target, b"", "nothing");

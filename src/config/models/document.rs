@@ -65,6 +65,15 @@ pub struct Mistake {
     what: String,
 }
 
+/// A text of the file in a message, cut if it is long.
+pub(super) fn cut(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
 /// A text with its place.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Text {
@@ -221,7 +230,8 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Reader<'t, E>
             };
             if let Some(line) = lines.insert(text.clone(), place.line) {
                 return Err(place.mistake(format!(
-                    "{text}: it is also given in line {line}; write it once"
+                    "{}: it is also given in line {line}; write it once",
+                    cut(&text)
                 )));
             }
             let (event, begin) = self.next()?;

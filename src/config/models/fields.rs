@@ -1,6 +1,6 @@
 //! The fields of a model, and the settings that they make.
 
-use super::document::{Map, Mistake, Node, Place};
+use super::document::{Map, Mistake, Node, Place, cut};
 use crate::config::parse::{
     bad_pixels, batch_size, clean, decoders, decoders_in_force, either, time, time_or_off,
     whole_number, word, yes_or_no,
@@ -274,7 +274,7 @@ fn unknown_field(place: Place, key: &str) -> Mistake {
             format!("use {}", either(&names))
         }
     };
-    place.mistake(format!("{key}: there is no such field; {remedy}"))
+    place.mistake(format!("{}: there is no such field; {remedy}", cut(key)))
 }
 
 /// The values of the fields `names` of a map that has no others.
@@ -294,7 +294,7 @@ pub(super) fn of<'n, const N: usize>(
         let what = || {
             format!(
                 "{}: there is no such field; use {}",
-                key.text,
+                cut(&key.text),
                 either(&names)
             )
         };

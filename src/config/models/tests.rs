@@ -2,7 +2,8 @@ use super::fields::{FIELDS, Field, Unless};
 use super::*;
 use crate::cli;
 use crate::config::Config;
-use crate::inference::model::{BACKLOG, OrAuto, Priority};
+use crate::engine::EngineOptions;
+use crate::inference::model::{BACKLOG, BadPixelSettings, Limits, OrAuto, Priority};
 use proptest::prelude::*;
 
 fn flags(flags: &[&str]) -> ModelSettings {
@@ -156,6 +157,52 @@ fn each_field_takes_all_its_values_and_changes_the_settings() {
         let changed = parsed(&one(&[(field.name, format!("'{}'", values(field)[0]))])).unwrap();
         assert_ne!(model(&changed), plain, "{}", field.name);
     }
+}
+
+/// A setting of a model that is added does not compile here: give it a field, and values above.
+#[test]
+fn each_setting_of_a_model_has_a_field() {
+    let ModelSettings {
+        name: _,
+        path: _,
+        engine:
+            EngineOptions {
+                device: _,
+                devices: _,
+                spin: _,
+                cuda_graphs: _,
+                precision: _,
+                cache: _,
+                library_path: _,
+                // Set from `batch` and `outputs`, and by commands.
+                rows: _,
+                outputs: _,
+                cache_needed: _,
+            },
+        balance: _,
+        batch_size: _,
+        frame_dtype: _,
+        bad_pixels:
+            BadPixelSettings {
+                rule: _,
+                fill: _,
+                limit: _,
+                mask: _,
+            },
+        outputs: _,
+        output_size: _,
+        output_dtype: _,
+        output_format: _,
+        decoders: _,
+        limits: Limits {
+            batch_timeout: _,
+            inference_timeout: _,
+        },
+        mixing: _,
+        priority: _,
+        backlog: _,
+    } = flags(&[]);
+    assert_eq!(FIELDS.len(), 26);
 }
 
 #[test]

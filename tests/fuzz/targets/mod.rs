@@ -19,6 +19,8 @@ pub mod handler;
 pub mod headers;
 /// Model files, prepared for the CPU engine.
 pub mod model;
+/// Models files.
+pub mod models;
 /// The `.npy` format, read and written, compared with another implementation.
 pub mod npy;
 /// Scripts of the simulated device.

@@ -58,6 +58,25 @@ fn a_mistake_in_a_name_is_shown_where_the_name_is() {
 }
 
 #[test]
+fn a_long_text_of_the_file_is_cut_in_the_message() {
+    let long = "a".repeat(1000);
+    for text in [
+        format!("models:\n- {{name: m, path: p}}\ndefault: {long}"),
+        format!("models:\n- {{name: m, path: p, ? {long} : 1}}"),
+        format!("models:\n- {{name: m, path: p}}\n? {long}\n: 1"),
+        format!("models:\n- {{name: m, path: p, batch: {long}}}"),
+    ] {
+        let shown = mistake(&text);
+        assert!(
+            shown.contains(&format!("{}…", &long[..60]))
+                || shown.contains(&format!("{}'…", &long[..60])),
+            "{shown}"
+        );
+        assert!(shown.len() < 600, "{shown}");
+    }
+}
+
+#[test]
 fn there_are_at_most_64_models() {
     let models = |n: usize| {
         let lines = (0..n).map(|n| format!("- {{name: m{n}, path: p}}\n"));
@@ -122,7 +141,7 @@ fn a_mistake_in_a_route() {
             ),
             (
                 "- {header: x-a, values: {a: m}}\n- {header: X-A, values: {b: m}}",
-                "5:12: header: there is a route for x-a already; write all its values there",
+                "5:12: header: there is a route for this header already; write all its values there",
             ),
             (
                 "- {header: energy, values: {a: m}}",
