@@ -1,6 +1,6 @@
 //! Output shown in the operations guide is the program's output.
 
-use crate::manifests::documents::{Document, files, parse, read, root};
+use crate::manifests::documents::{Document, files, parse, read, rendered, root};
 use crate::manifests::image::copy;
 use crate::manifests::pva::{named, runs};
 use beamflow_needs::needs;
@@ -84,6 +84,27 @@ fn the_guides_overlay_for_a_detector_sets_its_pv_and_its_server() {
             assert_eq!(address, "10.1.2.3/32", "{base}: {direction}");
         }
     }
+}
+
+#[needs(kubectl)]
+#[test]
+fn the_guides_overlay_for_alerts_puts_the_sites_address_into_each() {
+    let urls = |documents: &[Document]| -> Vec<String> {
+        let groups = &named(documents, "PrometheusRule", "beamflow")["spec"]["groups"];
+        let rules = groups.as_array().unwrap().iter();
+        let rules = rules.flat_map(|group| group["rules"].as_array().unwrap());
+        let url = |rule: &serde_json::Value| rule["annotations"]["runbook_url"].clone();
+        rules
+            .map(|rule| url(rule).as_str().unwrap().to_owned())
+            .collect()
+    };
+    let shipped = rendered("k8s/monitoring");
+    let documents = overlay("Alerts", "../../monitoring");
+    let at_site = |path: &String| format!("https://git.example.org/beamline/beamflow/{path}");
+    let expected: Vec<_> = urls(&shipped).iter().map(at_site).collect();
+    assert!(expected.len() > 20);
+    assert_eq!(urls(&documents), expected);
+    assert_eq!(documents.len(), shipped.len(), "nothing else is applied");
 }
 
 #[needs(kubectl)]
