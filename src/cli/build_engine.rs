@@ -24,8 +24,9 @@ pub struct BuildEngineArgs {
     pub(crate) output: Option<PathBuf>,
 
     /// Instead of a file: the engine cache of a sidecar with --device cuda. The engine is built into the cache, unless
-    /// it is already there, and opened once. Use the same --precision, --bsz-size and --devices as for the sidecar.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "batch", "compute_capability"])]
+    /// it is already there, and opened once. Use the same --precision, --bsz-size and --devices as for the sidecar. With
+    /// --compute-capability no GPU is used and the engine is not opened: the first sidecar on a card compiles its kernels.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output", "batch"])]
     pub(crate) engine_cache: Option<PathBuf>,
 
     /// With --engine-cache: frames per batch, as for the sidecar.
@@ -51,8 +52,8 @@ pub struct BuildEngineArgs {
     pub(crate) precision: Precision,
 
     /// The compute capability of the target GPU, if the target is not a GPU of this machine: 7.5, 8.0, 8.6, 8.9, 12.0
-    /// or 12.1 (TensorRT-RTX only).
-    #[arg(long, value_name = "MAJOR.MINOR")]
+    /// or 12.1 (TensorRT-RTX only: TensorRT builds for the very card).
+    #[arg(long, value_name = "MAJOR.MINOR", conflicts_with = "devices")]
     pub(crate) compute_capability: Option<ComputeCapability>,
 
     /// The folder with the TensorRT libraries; if not given, the system's library path is searched.

@@ -22,7 +22,8 @@ pub(crate) fn run(args: BuildEngineArgs) -> Result<(), EngineError> {
     }
 }
 
-/// Builds the engine that a sidecar with the same settings loads into the cache, unless it is there, and opens it once.
+/// Builds the engine that a sidecar with the same settings loads into the cache, unless it is there, and opens it once
+/// where the GPU is one of this machine.
 fn fill(args: &BuildEngineArgs, cache: &Path) -> Result<(), EngineError> {
     let options = EngineOptions {
         device: DeviceKind::Cuda,
@@ -34,6 +35,12 @@ fn fill(args: &BuildEngineArgs, cache: &Path) -> Result<(), EngineError> {
         library_path: args.tensorrt_path.clone(),
         ..EngineOptions::default()
     };
+    if let Some(capability) = args.compute_capability {
+        let (engine, description) =
+            watched(|bar| tensorrt::prebuild(&args.model, &options, capability, bar))?;
+        print!("{}", inspect::describe(&engine, &description));
+        return Ok(());
+    }
     let engine = tensorrt::load_onnx(&args.model, &options)?;
     println!("{}", engine.description());
     Ok(())
@@ -50,12 +57,19 @@ fn build(args: &BuildEngineArgs, output: &Path) -> Result<(), EngineError> {
         devices: DeviceSelection::default(),
         library_path: args.tensorrt_path.clone(),
     };
-    let bar = table::progress("Building", 0);
-    let description = tensorrt::build(&request, Box::new(Watched(bar.clone())));
-    bar.finish_and_clear();
-    let description = description?;
+    let description = watched(|bar| tensorrt::build(&request, bar))?;
     print!("{}", inspect::describe(&request.engine, &description));
     Ok(())
+}
+
+/// Runs a build with a progress bar.
+fn watched<T>(
+    build: impl FnOnce(Box<dyn BuildProgress>) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let bar = table::progress("Building", 0);
+    let built = build(Box::new(Watched(bar.clone())));
+    bar.finish_and_clear();
+    built
 }
 
 /// A build shown as a progress bar; nothing where standard error is no terminal.

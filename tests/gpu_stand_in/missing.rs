@@ -153,6 +153,24 @@ fn a_card_that_tensorrt_does_not_support_is_named_with_the_remedy() {
 }
 
 #[test]
+fn an_engine_that_cannot_be_built_without_its_card_is_refused_with_the_reason() {
+    let (card, reason) = if FLAVOUR == "TensorRT-RTX" {
+        ("9.0", "does not support compute capability 9.0")
+    } else {
+        ("8.9", "builds only for a GPU of this machine")
+    };
+    let bench = Bench::new(&usual());
+    for target in [["-o", "new.engine"], ["--engine-cache", "cache"]] {
+        let build = ["build-engine", MODEL, "--compute-capability", card];
+        let output = bench.run(&[&build[..], &target].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert!(!bench.engine().with_file_name(target[1]).exists());
+    }
+}
+
+#[test]
 fn a_driver_that_is_too_old_for_the_library_is_named_with_the_version_needed() {
     needs_the_stand_in_driver!("it sets the driver's version");
     let old = |bench: Bench| bench.with("STAND_IN_CUDA_VERSION", 12_080);

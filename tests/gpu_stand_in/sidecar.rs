@@ -166,12 +166,14 @@ impl Bench {
 
     /// Starts a sidecar, and waits until it is ready.
     pub async fn serve(self, flags: &[&str]) -> Sidecar {
-        let mut all = vec![
-            "--model-path".to_owned(),
-            self.engine().display().to_string(),
-        ];
+        let mut all = Vec::new();
+        let engine = self.engine().display().to_string();
         // By default results are sent whole, and batches close only when full or at the end.
-        for (flag, value) in [("--output-size", "full"), ("--batch-timeout", "off")] {
+        for (flag, value) in [
+            ("--model-path", engine.as_str()),
+            ("--output-size", "full"),
+            ("--batch-timeout", "off"),
+        ] {
             if !flags.contains(&flag) {
                 all.extend([flag, value].map(str::to_owned));
             }

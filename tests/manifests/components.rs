@@ -278,18 +278,29 @@ fn the_gateway_has_the_ports_of_the_node_and_the_sink_has_none() {
 fn the_jobs_make_the_engine_of_the_pipeline() {
     let documents = rendered("k8s/overlays/gpu");
     let builds = &map(&documents)["initContainers"][0];
-    for (job, command) in [
-        ("prebuild-engine", "build-engine"),
-        ("bench-engine", "bench-engine"),
+    let mut without_gpu = builds["resources"].clone();
+    let limits = without_gpu["limits"].as_object_mut().unwrap();
+    assert!(limits.remove("nvidia.com/gpu").is_some());
+    for (name, command, resources) in [
+        ("prebuild-engine", "build-engine", &builds["resources"]),
+        ("prebuild-engine-without-gpu", "build-engine", &without_gpu),
+        ("bench-engine", "bench-engine", &builds["resources"]),
     ] {
-        let documents = rendered(&format!("k8s/jobs/{job}"));
+        let documents = rendered(&format!("k8s/jobs/{name}"));
         let job = runs(&documents[0], command).unwrap();
-        for same in ["image", "resources", "volumeMounts"] {
-            assert_eq!(job.spec[same], builds[same], "{command}: {same}");
+        for same in ["image", "volumeMounts"] {
+            assert_eq!(job.spec[same], builds[same], "{name}: {same}");
         }
+        assert_eq!(&job.spec["resources"], resources, "{name}");
         let args = job.spec["args"].as_array().unwrap();
         for arg in builds["args"].as_array().unwrap().iter().skip(1) {
-            assert!(args.contains(arg), "{command}: {arg}");
+            assert!(args.contains(arg), "{name}: {arg}");
         }
+        // Without a GPU it must be named, and NVIDIA's runtime may be missing on the node.
+        let has_gpu = resources["limits"]["nvidia.com/gpu"].is_number();
+        let named = |arg: &Value| arg.as_str().unwrap().starts_with("--compute-capability=");
+        assert_eq!(args.iter().any(named), !has_gpu, "{name}");
+        let runtime = &documents[0].value["spec"]["template"]["spec"]["runtimeClassName"];
+        assert_eq!(runtime.is_string(), has_gpu, "{name}");
     }
 }

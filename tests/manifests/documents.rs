@@ -8,9 +8,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The folders for `kubectl apply -k`.
-pub const KUSTOMIZATIONS: [&str; 16] = [
+pub const KUSTOMIZATIONS: [&str; 17] = [
     "k8s/jobs/bench-engine",
     "k8s/jobs/prebuild-engine",
+    "k8s/jobs/prebuild-engine-without-gpu",
     "k8s/overlays/cpu",
     "k8s/overlays/gpu",
     "k8s/overlays/ha-buffer",

@@ -79,6 +79,44 @@ fn an_engine_for_another_gpu_is_built_and_inspected() {
 
 #[needs(tensorrt)]
 #[test]
+fn the_cache_gets_one_engine_for_each_compute_capability_and_each_is_built_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let fill = |capability| {
+        let to = ["--engine-cache", cache.to_str().unwrap()];
+        let output = run(&[
+            &["build-engine", OWN, "--compute-capability", capability][..],
+            &to,
+        ]
+        .concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let target = format!("compute capability {capability}, fp32");
+        assert!(text.contains(&target), "{text}");
+        let files = std::fs::read_dir(&cache).unwrap().map(|file| file.unwrap());
+        let mut files: Vec<_> = files
+            .map(|file| {
+                (
+                    file.file_name(),
+                    file.metadata().unwrap().modified().unwrap(),
+                )
+            })
+            .filter(|(name, _)| name != "lock")
+            .collect();
+        files.sort();
+        files
+    };
+    let first = fill("8.6");
+    assert_eq!(first.len(), 2, "the engine and its description: {first:?}");
+    assert_eq!(fill("8.6"), first);
+    let both = fill("8.9");
+    assert_eq!(both.len(), 4, "{both:?}");
+    assert!(first.iter().all(|file| both.contains(file)));
+}
+
+#[needs(tensorrt)]
+#[test]
 fn half_precision_gives_a_half_input_and_single_outputs() {
     let folder = tempfile::tempdir().unwrap();
     let (single, half) = (

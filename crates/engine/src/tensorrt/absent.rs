@@ -2,9 +2,9 @@
 
 use super::BuildProgress;
 use super::description::{Description, Inspection};
-use super::request::BuildRequest;
+use super::request::{BuildRequest, ComputeCapability};
 use crate::{Engine, EngineError, EngineOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const REMEDY: &str = "this build of beamflow has no TensorRT: build it with --features tensorrt (TensorRT 11) or \
@@ -33,6 +33,15 @@ pub(crate) fn build(
     _: Box<dyn BuildProgress>,
 ) -> Result<Description, EngineError> {
     Err(refusal(&request.model, "building an engine needs TensorRT"))
+}
+
+pub(crate) fn prebuild(
+    path: &Path,
+    _: &EngineOptions,
+    _: ComputeCapability,
+    _: Box<dyn BuildProgress>,
+) -> Result<(PathBuf, Description), EngineError> {
+    Err(refusal(path, "building an engine needs TensorRT"))
 }
 
 pub(crate) fn inspect(path: &Path, _: &EngineOptions) -> Result<Inspection, EngineError> {

@@ -39,8 +39,8 @@ use native as flavour;
 
 use super::{Engine, EngineError, EngineOptions};
 use description::{Description, Inspection};
-use request::BuildRequest;
-use std::path::Path;
+use request::{BuildRequest, ComputeCapability};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Loads the engine file at `path`.
@@ -70,6 +70,21 @@ pub fn build(
     progress: Box<dyn BuildProgress>,
 ) -> Result<Description, EngineError> {
     flavour::build(request, progress)
+}
+
+/// Builds the engine that [`load_onnx`] with the same options loads on a GPU of `capability`, into the cache, unless it is
+/// there. Needs no GPU, and does not open the engine. Returns the engine file and its description.
+///
+/// # Errors
+/// Those of [`build`], among them a compute capability that this flavour cannot build for without the GPU;
+/// [`EngineError::Load`] if the model or the cache cannot be used.
+pub fn prebuild(
+    path: &Path,
+    options: &EngineOptions,
+    capability: ComputeCapability,
+    progress: Box<dyn BuildProgress>,
+) -> Result<(PathBuf, Description), EngineError> {
+    flavour::prebuild(path, options, capability, progress)
 }
 
 /// Inspects the engine file at `path`: from the engine itself if there is a GPU, otherwise from the description next to

@@ -30,7 +30,7 @@ mod session;
 mod target;
 
 pub(crate) use build::build;
-pub(crate) use cache::load_onnx;
+pub(crate) use cache::{load_onnx, prebuild};
 
 use super::description::Inspection;
 use crate::{Engine, EngineError, EngineOptions};

@@ -27,7 +27,7 @@ impl Target {
     /// The target of a request. TensorRT must be open. What TensorRT does not run on is refused here, before the build.
     pub(crate) fn find(request: &BuildRequest) -> Result<Self, NoTarget> {
         if let Some(chosen) = request.compute_capability {
-            capability(chosen).map_err(NoTarget::Unknown)?;
+            check(chosen).map_err(NoTarget::Unknown)?;
             return Ok(Self {
                 compute_capability: chosen,
                 gpu: None,
@@ -74,6 +74,11 @@ impl Target {
     pub(crate) fn set(&self, _: &mut BuilderConfig<'_>) -> Result<(), Cause> {
         Ok(())
     }
+}
+
+/// Checks that engines can be built for `chosen` without a GPU of it. The error is the reason why not.
+pub(crate) fn check(chosen: ComputeCapability) -> Result<(), Cause> {
+    capability(chosen).map(drop)
 }
 
 #[cfg(feature = "tensorrt-rtx")]
