@@ -3,7 +3,7 @@
 #[cfg(feature = "hdf5")]
 use crate::app::file_sink;
 use crate::app::map::Stopped;
-use crate::app::{exit, map, source};
+use crate::app::{check, exit, map, source};
 #[cfg(feature = "pva")]
 use crate::app::{pva_sink, pva_source};
 use crate::cli::{self, Cli, Command, LogArgs, Reading, ServeArgs, Stop, settings, usage};
@@ -47,6 +47,10 @@ pub fn run() -> ExitCode {
         Some(Command::Demo(args)) => conclude(runtime.block_on(demo::run(args))),
         Some(Command::Send(args)) => conclude(runtime.block_on(send::run(args))),
         Some(Command::BuildEngine(args)) => conclude(build_engine::run(args)),
+        Some(Command::Check(args)) => match check::run(args) {
+            Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
+            outcome => conclude(outcome),
+        },
         Some(Command::Inspect(args)) => conclude(inspect::run(&args)),
         Some(Command::Bench(args)) => conclude(runtime.block_on(bench::run(args))),
         Some(Command::BenchEngine(args)) => conclude(bench_engine::run(&args)),

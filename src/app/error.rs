@@ -72,6 +72,10 @@ impl AppError {
     /// Whether a flag or the models file is wrong. The exit code is then 64.
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Models(_))
+        match self {
+            Self::Config(_) | Self::Models(_) => true,
+            Self::Fit(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }

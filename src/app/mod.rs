@@ -1,5 +1,7 @@
 //! Wiring: one file for each kind of vertex. It ties the rooms below together, from start to drained stop.
 
+/// The models of a file, without serving.
+pub(crate) mod check;
 /// Why a map vertex stops.
 mod error;
 /// How the process ends when something in it hangs.

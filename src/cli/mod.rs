@@ -10,6 +10,8 @@ mod bench;
 mod bench_engine;
 /// `beamflow build-engine`.
 mod build_engine;
+/// `beamflow check`.
+mod check;
 /// `beamflow demo`.
 mod demo;
 /// `beamflow file-sink`.
@@ -60,6 +62,7 @@ mod values;
 pub(crate) use bench::{BenchArgs, Peer};
 pub(crate) use bench_engine::BenchEngineArgs;
 pub(crate) use build_engine::BuildEngineArgs;
+pub(crate) use check::CheckArgs;
 pub(crate) use demo::DemoArgs;
 #[cfg(feature = "hdf5")]
 pub(crate) use file_sink::FileSinkArgs;
@@ -110,6 +113,8 @@ pub enum Command {
     Send(SendArgs),
     /// Builds a TensorRT engine from an .onnx model.
     BuildEngine(BuildEngineArgs),
+    /// Loads the models of a file as for serving, trial runs included, and prints a line for each.
+    Check(CheckArgs),
     /// Prints a model's tensors, shapes, batch range, memory and version.
     Inspect(InspectArgs),
     /// Measures the speed of sidecars, driven over their sockets as Numaflow does, and of other programs if named.

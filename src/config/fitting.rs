@@ -75,6 +75,18 @@ pub enum FitError {
 const LESS_MEMORY: &str = "lower --pipeline-depth, --max-concurrent-batches or --bsz-size, or raise the container's memory or \
                            locked-memory limit";
 
+impl FitError {
+    /// Whether a setting is wrong.
+    #[must_use]
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Of { source, .. } => source.is_usage(),
+            _ => false,
+        }
+    }
+}
+
 impl From<StartError> for FitError {
     fn from(error: StartError) -> Self {
         match error {

@@ -1,9 +1,9 @@
 //! Inference: one answer for every datum, whatever fails.
 //!
 //! ```text
-//!  datums ──▶ handler ──▶ schedule ──▶ answers
-//!                          │    ▲
-//!          frame ▶ slot ▶ lane ─┘    ledger: one outcome per datum
+//!  datums ──▶ handler ──▶ router ──▶ schedule of the model ──▶ answers
+//!                                      │    ▲
+//!                      frame ▶ slot ▶ lane ─┘    ledger: one outcome per datum
 //! ```
 //!
 //! Every datum is entered in the ledger of its call. A schedule decides when batches are computed: it converts

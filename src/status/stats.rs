@@ -91,7 +91,48 @@ pub(crate) struct DeviceStats {
     recently_busy: Option<f64>,
 }
 
+impl Stats {
+    /// A line for each model.
+    #[must_use]
+    pub(crate) fn table(&self) -> String {
+        let mut lines = vec![
+            [
+                "model", "batch", "depth", "slots", "lanes", "file", "engine",
+            ]
+            .map(str::to_owned),
+        ];
+        lines.extend(self.models.iter().map(ModelStats::line));
+        let widths: [usize; 7] = std::array::from_fn(|column| {
+            let cells = lines.iter().filter_map(|line| line.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        });
+        let line = |line: &[String; 7]| {
+            let cells = line.iter().zip(widths);
+            let cells: Vec<_> = cells
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            format!("{}\n", cells.join("  ").trim_end())
+        };
+        lines.iter().map(line).collect()
+    }
+}
+
 impl ModelStats {
+    fn line(&self) -> [String; 7] {
+        let Self { name, engine, .. } = self;
+        let lanes: usize = engine.devices.iter().map(|device| device.lanes).sum();
+        let default = if self.is_default { " (default)" } else { "" };
+        [
+            format!("{name}{default}"),
+            engine.batch_size.to_string(),
+            engine.pipeline_depth.to_string(),
+            engine.slots.to_string(),
+            lanes.to_string(),
+            engine.model.clone(),
+            engine.engine.clone(),
+        ]
+    }
+
     /// What the models, the counts and the history tell.
     #[must_use]
     pub(crate) fn all(

@@ -123,6 +123,8 @@ mod scrape;
 mod sdk;
 /// A sidecar with its HTTP server.
 mod served;
+/// Several models in one sidecar.
+mod several_models;
 /// `beamflow size`.
 mod size;
 /// A simulated source, and a sidecar that reads from it.

@@ -1,7 +1,7 @@
 //! The ring, the lanes and the schedules from the program's source, on the primitives of `sync`; the other
 //! modules are the library's.
 
-pub use beamflow::inference::{deliveries, failure, ledger, metrics};
+pub use beamflow::inference::{deliveries, failure, ledger, metrics, policy};
 
 #[path = "../../src/inference/common.rs"]
 pub(crate) mod common;
@@ -11,6 +11,8 @@ pub(crate) mod decoding;
 pub(crate) mod lane;
 #[path = "../../src/inference/model.rs"]
 pub(crate) mod model;
+#[path = "../../src/inference/models.rs"]
+pub(crate) mod models;
 #[path = "../../src/inference/routes.rs"]
 pub(crate) mod routes;
 #[path = "../../src/inference/schedule/mod.rs"]

@@ -1,4 +1,4 @@
-//! Models: the ring, the lanes and the schedules under a scheduler that decides at every lock, channel, thread
+//! Models: the ring, the lanes, the gate, the schedules and the router under a scheduler that decides at every lock, channel, thread
 //! and task which one runs next.
 //!
 //! The models run the program's own source, included here by path and built on the primitives of `sync.rs`.
@@ -26,10 +26,14 @@ mod inference;
 
 use beamflow::{engine, frame, telemetry};
 
+/// Models of the gate of a device.
+mod gates;
 /// Models of the lanes.
 mod lanes;
 /// Models of the ring.
 mod ring;
+/// Models of the router.
+mod routers;
 /// Models of the schedules.
 mod schedules;
 /// An engine with random outcomes.
@@ -66,6 +70,10 @@ const MODELS: &[Model] = models![
     lanes::condemned_lanes_leave_no_job_waiting,
     lanes::dropped_lanes_finish_their_queued_jobs,
     lanes::counts_agree_under_all_faults_at_once,
+    gates::every_batch_passes_and_no_more_run_than_there_are_places,
+    gates::a_model_that_hangs_keeps_no_place,
+    gates::a_model_that_loses_the_device_keeps_no_place,
+    routers::each_frame_is_answered_once_by_its_model_while_another_hangs,
     schedules::sound_lanes_give_every_frame_its_result,
     schedules::every_datum_has_one_outcome_under_engine_faults,
     schedules::a_call_is_answered_while_its_lanes_still_hang,

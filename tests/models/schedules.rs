@@ -37,19 +37,19 @@ use tokio::sync::mpsc;
 const LANES: usize = 2;
 const BATCH: usize = 2;
 /// Datums of a call: two full batches and a short one; one datum is not a valid frame.
-const DATUMS: usize = 6;
+pub const DATUMS: usize = 6;
 const NO_FRAME: usize = 3;
 
 /// One of the four modes, with its resources for inspection.
-struct Subject {
-    schedule: Arc<dyn Schedule>,
-    model: Arc<Model>,
+pub struct Subject {
+    pub schedule: Arc<dyn Schedule>,
+    pub model: Arc<Model>,
     gate: Gate,
     tallies: Tallies,
 }
 
 impl Subject {
-    fn new(mode: Mode, fates: &[Fate], limits: Limits) -> Self {
+    pub fn new(mode: Mode, fates: &[Fate], limits: Limits) -> Self {
         let mut engine = Scripted::new(fates);
         engine.devices = 2;
         let (gate, tallies) = (engine.gate.clone(), engine.tallies.clone());
@@ -98,7 +98,7 @@ impl Subject {
             common: Arc::new(Common {
                 counts,
                 deliveries: Deliveries::new(None),
-                routes: Routes::new(vec!["x".to_owned()], 0, Vec::new()),
+                routes: Routes::new(["x", "y"].map(str::to_owned).to_vec(), 0, Vec::new()),
                 dead_letters: false,
                 newest: Arc::new(Newest::new(true)),
             }),
@@ -146,15 +146,14 @@ impl Subject {
                 let _ = sender.send(datum(number)).await;
             }
         });
-        let answers = Collected(Mutex::new(Vec::new()));
+        let answers = Collected::default();
         let intake = Mutex::new(Intake::new(&common.counts));
         let call = Call::new(&common, &intake, &answers);
         schedule
             .run(Datums::from_outside(datums, &intake), &call)
             .await;
         let report = call.finish().await;
-        let answers = std::mem::take(&mut *answers.0.lock());
-        (answers, report)
+        (answers.take(), report)
     }
 
     fn start(&self) -> impl Future<Output = (Vec<Answer>, Report)> + Send + use<> {
@@ -162,7 +161,7 @@ impl Subject {
     }
 
     /// The lanes return and end: every slot is in the ring, no session is open.
-    fn end(self) {
+    pub fn end(self) {
         self.gate.open();
         let Self {
             schedule,
@@ -182,7 +181,7 @@ impl Subject {
     }
 }
 
-fn datum(number: usize) -> Datum {
+pub fn datum(number: usize) -> Datum {
     let value = if number == NO_FRAME {
         Vec::new()
     } else {
@@ -199,13 +198,25 @@ fn datum(number: usize) -> Datum {
 }
 
 /// The numbers of datums with a result, and without one because a lane hung.
-struct Checked {
-    done: usize,
+pub struct Checked {
+    pub done: usize,
     timed_out: usize,
 }
 
 /// The answers of a call.
-struct Collected(Mutex<Vec<Answer>>);
+pub struct Collected(Mutex<Vec<Answer>>);
+
+impl Default for Collected {
+    fn default() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+}
+
+impl Collected {
+    pub fn take(&self) -> Vec<Answer> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
 
 #[async_trait::async_trait]
 impl Outlet for Collected {
@@ -218,7 +229,7 @@ impl Outlet for Collected {
 }
 
 /// Checks that each datum has one answer, its own.
-fn check((answers, report): (Vec<Answer>, Report)) -> Checked {
+pub fn check((answers, report): (Vec<Answer>, Report)) -> Checked {
     let tally = report.tally;
     assert_eq!(
         (tally.frames, tally.repeated, tally.rejected),
@@ -250,7 +261,7 @@ fn check((answers, report): (Vec<Answer>, Report)) -> Checked {
     }
 }
 
-fn any_mode() -> Mode {
+pub fn any_mode() -> Mode {
     [
         Mode::Sequential,
         Mode::Concurrent,
@@ -259,13 +270,13 @@ fn any_mode() -> Mode {
     ][choose(4)]
 }
 
-const PATIENT: Limits = Limits {
+pub const PATIENT: Limits = Limits {
     batch_timeout: None,
     inference_timeout: Duration::MAX,
 };
 
 /// Steps instead of milliseconds: see `timeout`.
-const IMPATIENT: Limits = Limits {
+pub const IMPATIENT: Limits = Limits {
     batch_timeout: Some(Duration::from_millis(1)),
     inference_timeout: Duration::from_millis(12),
 };

@@ -273,7 +273,7 @@ impl ModelCounts {
     }
 
     /// Adds a frame for which the backlog had no room, and logs it unless too many are being logged.
-    pub(crate) fn backlog_full(&self) {
+    pub fn backlog_full(&self) {
         self.backlog_full.inc();
         if let Some(held_back) = self.backlog_lines.lock().pass(Instant::now()) {
             tracing::warn!(

@@ -154,6 +154,7 @@ impl Closing for WhenIdle<'_> {
             match verdict(fill, Instant::now(), idle, wait) {
                 Verdict::Close => return Close::Idle,
                 Verdict::CloseAt(at) => tokio::select! {
+                    biased;
                     () = sleep_until(at) => return Close::Idle,
                     () = self.in_flight.left.notified() => {}
                 },

@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardUniform};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 /// What a batch meets on its way. The more severe wins where a script names several for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +51,12 @@ pub(crate) struct Passage {
 /// The devices and their common counts.
 #[derive(Debug)]
 pub(crate) struct Hardware {
+    start: Instant,
     state: Mutex<State>,
 }
+
+/// The devices that models share, by name.
+static NAMED: Mutex<BTreeMap<String, Weak<Hardware>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug)]
 struct State {
@@ -83,13 +89,31 @@ impl Unit {
 
 impl Hardware {
     /// `devices` devices.
+    #[allow(clippy::disallowed_methods, reason = "synchronous code")]
     pub(crate) fn new(devices: usize) -> Self {
         Self {
+            start: Instant::now(),
             state: Mutex::new(State {
                 devices: vec![Device::default(); devices],
                 stats: Stats::default(),
             }),
         }
+    }
+
+    /// The devices of that name, which all models share that ask for it: at least `devices`.
+    pub(crate) fn named(name: &str, devices: usize) -> Arc<Self> {
+        let mut named = NAMED.lock();
+        let known = named.get(name).and_then(Weak::upgrade);
+        let hardware = known.unwrap_or_else(|| Arc::new(Self::new(devices)));
+        let present = &mut hardware.state.lock().devices;
+        present.resize(present.len().max(devices), Device::default());
+        named.insert(name.to_owned(), Arc::downgrade(&hardware));
+        Arc::clone(&hardware)
+    }
+
+    /// When its time began.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// Enters a batch that arrives at device `device` at `now`; a batch that fails is not copied out. `None`

@@ -11,6 +11,7 @@
 //! | `outputs` | 1 to 7 | 1 | outputs: `output`, or `output_0`, `output_1`, … |
 //! | `batch` | `dynamic`, a number, or `least:best:most` | `dynamic` | the batch dimension |
 //! | `devices` | 1 to 16 | 1 | devices, `sim-0`, `sim-1`, …, each with units of its own |
+//! | `on` | a name, such as `gpu` | its own | devices `gpu-0`, …, which all simulated models of the process with this name share |
 //! | `memory` | MiB | not told | memory of a device; a session takes what a batch takes |
 //! | `h2d`, `compute`, `d2h` | a time: `2ms`, `0.3ms`, `300us`, `0` | `0` | per batch, whatever its rows |
 //! | `jitter` | 0 to 1 | 0 | each stage takes its time × (1 ± up to this), evenly spread |
@@ -26,7 +27,7 @@
 //! | `hang-session` | sessions | none | opening the session blocks its lane for `hang-time` |
 //! | `refuse-sessions-after` | N | none | no more than N sessions open (`EngineError::Session`) |
 //!
-//! Batches are numbered from 1, over all devices, in the order in which they reach them, retries included.
+//! Batches are numbered from 1, over all devices and the models that share them, in the order in which they reach them, retries included.
 //! A time is at most 24h. Where a batch has several faults, lost goes before panic, hang and error.
 //!
 //! What always holds:
@@ -98,13 +99,11 @@ pub struct SimulatedEngine {
     model: Arc<ModelSpec>,
     results: Arc<Results>,
     hardware: Arc<Hardware>,
-    start: Instant,
 }
 
 impl SimulatedEngine {
     /// The device that `script` describes.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "synchronous code")]
     pub fn new(script: Script) -> Self {
         let tensor = |name: String| TensorSpec {
             name,
@@ -125,11 +124,13 @@ impl SimulatedEngine {
             batch: script.batch,
         };
         Self {
-            hardware: Arc::new(Hardware::new(script.devices)),
+            hardware: match &script.on {
+                Some(name) => Hardware::named(name, script.devices),
+                None => Arc::new(Hardware::new(script.devices)),
+            },
             script: Arc::new(script),
             model: Arc::new(model),
             results: Arc::new(results),
-            start: Instant::now(),
         }
     }
 
@@ -185,8 +186,9 @@ impl Engine for SimulatedEngine {
     }
 
     fn devices(&self) -> Vec<String> {
+        let name = self.script.on.as_deref().unwrap_or("sim");
         (0..self.script.devices)
-            .map(|n| format!("sim-{n}"))
+            .map(|n| format!("{name}-{n}"))
             .collect()
     }
 
@@ -264,7 +266,7 @@ impl Session for SimulatedSession {
         batch.check(model)?;
         let rows = batch.rows;
         let now = match script.clock {
-            Clock::Real => self.engine.start.elapsed(),
+            Clock::Real => hardware.start().elapsed(),
             Clock::Virtual => self.now,
         };
         let passage = hardware.submit(script, self.device, now).ok_or_else(|| {
@@ -279,7 +281,7 @@ impl Session for SimulatedSession {
             self.engine.results.write(batch);
         }
         match script.clock {
-            Clock::Real => wait_until(self.engine.start + passage.end),
+            Clock::Real => wait_until(hardware.start() + passage.end),
             Clock::Virtual => self.now = passage.end,
         }
         self.lost = passage.fate == Fate::Lost;

@@ -4,7 +4,7 @@
 //! optional; the table of keys is in the essay of `crate::simulated`. A script that parses is one the device can
 //! follow: nothing is checked again later. `Display` writes a script that parses to an equal one.
 
-use super::value::{batch, duration, fraction, number, ordinals, size};
+use super::value::{batch, duration, fraction, name, number, ordinals, size};
 use crate::BatchDimension;
 use beamflow_frame::BadValue;
 use beamflow_frame::values::Element;
@@ -14,12 +14,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Every key, in the order in which `Display` writes them.
-pub(crate) const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 22] = [
     "size",
     "input",
     "outputs",
     "batch",
     "devices",
+    "on",
     "memory",
     "h2d",
     "compute",
@@ -100,6 +101,8 @@ pub struct Script {
     pub batch: BatchDimension,
     /// Number of devices.
     pub devices: usize,
+    /// The name of the devices, which all simulated models with it share; `None`: this model has devices of its own.
+    pub on: Option<String>,
     /// Memory of each device, in MiB; `None`: it is not told.
     pub memory: Option<usize>,
     /// Host to device, per batch, whatever its rows.
@@ -126,6 +129,7 @@ impl Default for Script {
             outputs: 1,
             batch: BatchDimension::Dynamic,
             devices: 1,
+            on: None,
             memory: None,
             h2d: Duration::ZERO,
             compute: Duration::ZERO,
@@ -202,6 +206,7 @@ impl Script {
             .map(|v| self.input = v),
             "batch" => batch(value).map(|v| self.batch = v),
             "devices" => number(value, 1, 16).map(|v| self.devices = v),
+            "on" => name(value).map(|v| self.on = Some(v)),
             "memory" => number(value, 1, 1 << 20).map(|v| self.memory = Some(v)),
             "h2d" => duration(value).map(|v| self.h2d = v),
             "compute" => duration(value).map(|v| self.compute = v),
@@ -261,6 +266,7 @@ impl Script {
             },
             "input" => (self.input != default.input).then(|| self.input.to_string()),
             "devices" => (self.devices != default.devices).then(|| self.devices.to_string()),
+            "on" => self.on.clone(),
             "memory" => self.memory.map(|n| n.to_string()),
             "h2d" => time(self.h2d, default.h2d),
             "compute" => time(self.compute, default.compute),

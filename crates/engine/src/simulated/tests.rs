@@ -69,6 +69,25 @@ fn every_pixel_of_every_output_is_as_expected() {
 }
 
 #[test]
+fn models_on_the_same_devices_wait_for_each_other() {
+    let [one, other, alone] = [
+        "on=shared,clock=virtual,compute=4ms",
+        "on=shared,clock=virtual,compute=6ms,devices=2",
+        "clock=virtual,compute=6ms",
+    ]
+    .map(engine);
+    assert_eq!(one.devices(), ["shared-0"]);
+    assert_eq!(other.devices(), ["shared-0", "shared-1"]);
+    for engine in [&one, &other, &alone] {
+        let mut session = engine.open_session(place(0)).unwrap();
+        run_one(engine, session.as_mut()).unwrap();
+    }
+    assert_eq!(other.device_time(), 10 * MS);
+    assert_eq!(alone.device_time(), 6 * MS);
+    assert_eq!(one.stats().batches, 2);
+}
+
+#[test]
 fn two_sessions_overlap_copies_with_computing_and_one_does_not() {
     let script = "clock=virtual,h2d=1ms,compute=2ms,d2h=1ms";
     let one = engine(script);

@@ -52,6 +52,18 @@ pub(crate) fn batch(text: &str) -> Result<BatchDimension, BadValue> {
     }
 }
 
+/// A name: 1 to 32 of a to z, 0 to 9 and `-`.
+pub(crate) fn name(text: &str) -> Result<String, BadValue> {
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || text.len() > 32 || !text.chars().all(known) {
+        return Err(BadValue::new(
+            text,
+            "a name of up to 32 of a to z, 0 to 9 and -",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// A number from 0 to 1.
 pub(crate) fn fraction(text: &str) -> Result<f64, BadValue> {
     match text.parse::<f64>() {

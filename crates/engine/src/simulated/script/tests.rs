@@ -14,7 +14,7 @@ fn an_empty_script_is_all_defaults() {
 
 #[test]
 fn every_key_is_understood() {
-    let text = "size=48x32,input=f16,outputs=2,batch=8,devices=2,memory=64,h2d=300us,compute=2ms,d2h=0.3ms,jitter=0.1,seed=7,clock=virtual,\
+    let text = "size=48x32,input=f16,outputs=2,batch=8,devices=2,on=gpu,memory=64,h2d=300us,compute=2ms,d2h=0.3ms,jitter=0.1,seed=7,clock=virtual,\
                 error=3+7,error-every=100,panic=4,hang=5,hang-time=1.5s,lost=6,device-lost=8,\
                 hang-session=9,refuse-sessions-after=0";
     let script: Script = text.parse().unwrap();
@@ -24,6 +24,7 @@ fn every_key_is_understood() {
         outputs: 2,
         batch: BatchDimension::Static(8),
         devices: 2,
+        on: Some("gpu".to_owned()),
         memory: Some(64),
         h2d: Duration::from_micros(300),
         compute: Duration::from_millis(2),
@@ -89,6 +90,10 @@ fn a_mistake_names_the_key_the_value_and_what_is_allowed() {
             r#"sim: d2h: '1.2.3ms' is not allowed: use a time"#,
         ),
         (
+            "on=GPU 0",
+            r#"sim: on: 'GPU 0' is not allowed: use a name of up to 32"#,
+        ),
+        (
             "jitter=1.5",
             r#"sim: jitter: '1.5' is not allowed: use a number from 0 to 1"#,
         ),
@@ -148,6 +153,7 @@ proptest! {
                 (None, None) => BatchDimension::Dynamic,
             },
             devices,
+            on: (devices == 2).then(|| "gpu".to_owned()),
             memory,
             h2d,
             compute,
