@@ -26,7 +26,7 @@ pub(crate) mod fields;
 pub use document::Mistake;
 
 use super::parse::either;
-use crate::frame::BadValue;
+use crate::frame::{BadValue, headers};
 use crate::inference::model::ModelSettings;
 use crate::inference::routes::Route;
 use crate::telemetry::text::escaped;
@@ -219,7 +219,7 @@ fn read_models(node: &Node, flags: &ModelSettings) -> Result<Models, Mistake> {
 }
 
 fn read_routes(node: &Node, names: &Names) -> Result<Vec<Route>, Mistake> {
-    let (mut routes, mut headers) = (Vec::new(), BTreeSet::new());
+    let (mut routes, mut seen) = (Vec::new(), BTreeSet::new());
     for node in node.list("routes")? {
         let [header, values] = fields::of(node.map("a route")?, ["header", "values"])?;
         let (Some(header), Some(values)) = (header, values) else {
@@ -228,7 +228,11 @@ fn read_routes(node: &Node, names: &Names) -> Result<Vec<Route>, Mistake> {
                 .mistake("a route has header and values; write both"));
         };
         let name = header_name(header)?;
-        if !headers.insert(name.clone()) {
+        if name == headers::MODEL {
+            let what = "header: x-model chooses the model by itself; use another header";
+            return Err(header.place.mistake(what));
+        }
+        if !seen.insert(name.clone()) {
             let what =
                 "header: there is a route for this header already; write all its values there";
             return Err(header.place.mistake(what));

@@ -144,6 +144,10 @@ fn a_mistake_in_a_route() {
                 "5:12: header: there is a route for this header already; write all its values there",
             ),
             (
+                "- {header: X-Model, values: {a: m}}",
+                "4:12: header: x-model chooses the model by itself; use another header",
+            ),
+            (
                 "- {header: energy, values: {a: m}}",
                 "4:12: header: 'energy' is not allowed: use the name of a header that begins with x-, such as x-energy-kev",
             ),
