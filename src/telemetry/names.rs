@@ -21,7 +21,10 @@ const fn name(name: &'static str, help: &'static str) -> Name {
 }
 
 pub(crate) const BUILD: Name = name("build", "The program");
-pub(crate) const ENGINE_READY: Name = name("engine_ready", "1 while calls are answered");
+pub(crate) const ENGINE_READY: Name = name(
+    "engine_ready",
+    "1 while the frames of all models are answered",
+);
 pub(crate) const READ_BATCHES: Name = name("read_batches", "Read batches answered");
 pub(crate) const FRAMES_RECEIVED: Name = name("frames_received", "Datums that came in");
 pub(crate) const RECEIVED_BYTES: Name = name("received_bytes", "Payloads of datums that came in");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The component, what it is for, and the components before it.
-const USES: [(&str, &str, &[&str]); 42] = [
+const USES: [(&str, &str, &[&str]); 45] = [
     ("compression", "overlays/cpu", &[]),
     ("config-map", "overlays/cpu", &[]),
     ("config-map", "monovertex", &[]),
@@ -37,6 +37,9 @@ const USES: [(&str, &str, &[&str]); 42] = [
     ("model-pvc", "monovertex", &[]),
     ("model-s3", "overlays/gpu", &[]),
     ("model-s3", "monovertex", &[]),
+    ("models", "overlays/gpu", &[]),
+    ("models", "monovertex", &[]),
+    ("models", "overlays/gpu", &["model-pvc"]),
     ("network-policy", "overlays/cpu", &[]),
     ("pdb", "overlays/cpu", &[]),
     ("pva-gateway", "overlays/cpu", &["pva-sink"]),

@@ -1,24 +1,17 @@
 //! The containers that run beamflow: flags, settings, security.
 
-use crate::manifests::documents::{self, Document, read, root};
+use crate::manifests::documents::{self, Document};
+use crate::manifests::models::mounted;
 use beamflow::cli::{self, Reading};
-use beamflow::config::Config;
-use beamflow::config::memory;
-use beamflow::engine::{self, EngineOptions};
+use beamflow::config::{Config, models};
 use beamflow::inference::model::OrAuto;
-use clap::ArgMatches;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-
-/// The model's path in the image, and in the repository.
-const MODELS: [(&str, &str); 1] = [(
-    "/opt/app/models/ptychonn_64.onnx",
-    "models/ptychonn_64.onnx",
-)];
 
 /// A container that runs beamflow, and the vertex (or MonoVertex) it belongs to.
 pub struct Container<'a> {
     pub place: String,
+    pub document: &'a Document,
     pub vertex: &'a Value,
     pub spec: &'a Value,
 }
@@ -68,6 +61,7 @@ pub fn containers(document: &Document) -> Vec<Container<'_>> {
                 vertex["name"],
                 spec["args"][0]
             ),
+            document,
             vertex,
             spec,
         }));
@@ -114,8 +108,9 @@ impl Container<'_> {
         }
     }
 
-    /// Reads the container's arguments and environment; every variable must be one that the program reads.
-    fn reading(&self) -> Reading {
+    /// Reads the container's arguments and environment; every variable must be one that the program reads. A models file is
+    /// not read here: it is not on this machine.
+    pub fn reading(&self) -> Reading {
         let program = cli::command();
         let command = match self.command() {
             Some(name) => program
@@ -135,19 +130,53 @@ impl Container<'_> {
                 .unwrap_or_else(|| panic!("{}: {name} is not a string", self.place));
             environment.insert(name, value);
         }
+        let has_models = environment.remove("MODELS").is_some();
+        let place = &self.place;
+        assert!(
+            !has_models || !environment.contains_key("MODEL_PATH"),
+            "{place}"
+        );
         let arguments = self.args().into_iter().map(Into::into);
         cli::read(arguments, |name| environment.get(name).map(Into::into))
             .unwrap_or_else(|stop| panic!("{}: {stop:?}", self.place))
     }
 
-    /// The configuration of a sidecar.
+    /// The configuration of a sidecar, with its models file.
     pub fn config(&self) -> Config {
-        Config::try_from(self.reading().cli.serve).unwrap()
+        let mut config = Config::try_from(self.reading().cli.serve).unwrap();
+        config.models_file = mounted(self, "MODELS").map(|file| {
+            models::parse(file.as_bytes(), &config.model)
+                .unwrap_or_else(|mistake| panic!("{}: {mistake}", self.place))
+        });
+        config
     }
 
-    /// Frames per batch.
-    pub fn batch_size(&self) -> usize {
-        match self.config().model.batch_size {
+    /// For each model of a sidecar, the configuration as if it were the only one.
+    pub fn configs(&self) -> Vec<Config> {
+        let mut config = self.config();
+        let Some(file) = config.models_file.take() else {
+            return vec![config];
+        };
+        let alone = |model| {
+            let mut config = config.clone();
+            config.model = model;
+            config
+        };
+        file.models.into_iter().map(alone).collect()
+    }
+
+    /// Frames that must be in hand for every slot of every model to be used.
+    pub fn useful_read_batch(&self) -> usize {
+        let configs = self.configs();
+        let useful = configs
+            .iter()
+            .map(|config| config.useful_read_batch(self.batch_size(config)));
+        useful.sum()
+    }
+
+    /// Frames per batch of the only model of `config`.
+    pub fn batch_size(&self, config: &Config) -> usize {
+        match config.model.batch_size {
             OrAuto::Exactly(frames) => frames,
             OrAuto::Auto => panic!(
                 "{}: readBatchSize cannot suit a batch that is auto",
@@ -179,74 +208,6 @@ fn the_program_understands_every_flag_and_variable() {
             container.check();
         }
     }
-}
-
-#[test]
-fn every_sidecars_model_is_in_the_image_and_suits_its_settings() {
-    each_sidecar(|_, container| {
-        let config = container.config();
-        let known = MODELS.iter().find(|(path, _)| *path == config.model.path);
-        let (path, source) = known.unwrap_or_else(|| panic!("{}", container.place));
-        let folder = path.rsplit_once('/').unwrap().0;
-        let copied = format!("COPY {source} {folder}/");
-        assert!(
-            read("Dockerfile").contains(&copied),
-            "the Dockerfile has no {copied}"
-        );
-        let model = root().join(source);
-        let engine = engine::load(model.to_str().unwrap(), &EngineOptions::default()).unwrap();
-        let suited = config.suit(engine.model());
-        assert!(
-            suited.is_ok(),
-            "{}: {}",
-            container.place,
-            suited.unwrap_err()
-        );
-    });
-}
-
-#[test]
-fn the_init_container_builds_the_sidecars_engine() {
-    let mut compared = 0;
-    each_sidecar(|document, sidecar| {
-        let asked = sidecar.reading().matches;
-        if asked.get_raw("device").unwrap().next().unwrap() != "cuda" {
-            return;
-        }
-        let init = containers(document)
-            .into_iter()
-            .find(|container| container.command() == Some("build-engine"))
-            .unwrap_or_else(|| panic!("{} has no engine", sidecar.place));
-        let matches = init.reading().matches;
-        let (_, built) = matches.subcommand().unwrap();
-        let raw = |matches: &ArgMatches, id: &str| -> Option<Vec<_>> {
-            Some(matches.get_raw(id)?.map(ToOwned::to_owned).collect())
-        };
-        for (id, in_sidecar) in [
-            ("model", "model_path"),
-            ("devices", "devices"),
-            ("precision", "precision"),
-            ("engine_cache", "engine_cache"),
-            ("tensorrt_path", "tensorrt_path"),
-            ("bsz_size", "bsz_size"),
-        ] {
-            assert_eq!(
-                raw(built, id),
-                raw(&asked, in_sidecar),
-                "{}: {id}",
-                init.place
-            );
-        }
-        for same in ["image", "resources", "volumeMounts"] {
-            assert_eq!(
-                init.spec[same], sidecar.spec[same],
-                "{}: {same}",
-                init.place
-            );
-        }
-        compared += 1;
-    });
-    assert!(compared > 0);
 }
 
 #[test]
@@ -365,26 +326,4 @@ pub fn bytes(quantity: &str) -> usize {
         _ => panic!("{quantity}"),
     };
     number.parse::<usize>().unwrap() * unit
-}
-
-#[test]
-fn every_memory_limit_fits_megapixel_frames() {
-    each_sidecar(|_, container| {
-        let given = container.spec["resources"]["limits"]["memory"]
-            .as_str()
-            .unwrap();
-        let (side, batch) = (1024, container.batch_size());
-        // Input and two outputs are f32; frames are int16.
-        let slots = container.config().slots() * batch * 3 * side * side * 4;
-        let read_batch = container.vertex["limits"]["readBatchSize"]
-            .as_u64()
-            .unwrap() as usize;
-        let in_hand = memory::of_read_batch(read_batch, side * side * 2, 2 * 16_512);
-        let needed = memory::PROGRAM + slots + in_hand;
-        assert!(
-            bytes(given) >= needed,
-            "{}: {given} is less than {needed} bytes",
-            container.place
-        );
-    });
 }

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// The folders for `kubectl apply -k`.
-pub const KUSTOMIZATIONS: [&str; 17] = [
+pub const KUSTOMIZATIONS: [&str; 18] = [
     "k8s/jobs/bench-engine",
     "k8s/jobs/prebuild-engine",
     "k8s/jobs/prebuild-engine-without-gpu",
@@ -22,6 +22,7 @@ pub const KUSTOMIZATIONS: [&str; 17] = [
     "k8s/overlays/restricted",
     "k8s/overlays/simulated-detector",
     "k8s/overlays/site-example",
+    "k8s/overlays/two-models",
     "k8s/monovertex",
     "k8s/monovertex/pva",
     "k8s/monovertex/pva-files",
@@ -34,6 +35,8 @@ pub struct Document {
     /// Its origin: a file, or a folder that was rendered.
     pub origin: String,
     pub value: Value,
+    /// The config maps beside it.
+    pub config_maps: Arc<Vec<Value>>,
 }
 
 impl Document {
@@ -58,13 +61,18 @@ pub fn read(path: &str) -> String {
 
 /// Every document in `text`.
 pub fn parse(origin: &str, text: &str) -> Vec<Document> {
-    yaml_serde::Deserializer::from_str(text)
-        .map(|document| Document {
-            origin: origin.to_owned(),
-            value: Value::deserialize(document).unwrap_or_else(|e| panic!("{origin}: {e}")),
-        })
-        .filter(|document| !document.value.is_null())
-        .collect()
+    let values = yaml_serde::Deserializer::from_str(text)
+        .map(|document| Value::deserialize(document).unwrap_or_else(|e| panic!("{origin}: {e}")))
+        .filter(|value| !value.is_null());
+    let values: Vec<_> = values.collect();
+    let config_maps = values.iter().filter(|value| value["kind"] == "ConfigMap");
+    let config_maps = Arc::new(config_maps.cloned().collect());
+    let document = |value| Document {
+        origin: origin.to_owned(),
+        value,
+        config_maps: Arc::clone(&config_maps),
+    };
+    values.into_iter().map(document).collect()
 }
 
 /// `pipeline.yaml` and every YAML file under `k8s`.
@@ -142,9 +150,10 @@ fn every_yaml_file_can_be_read_and_says_what_it_is() {
         assert!(!documents.is_empty(), "{file} is empty");
         for document in documents {
             let is_patch = document.value.is_array();
-            let is_for_kustomize = file.ends_with("/fields.yaml");
+            let has_no_kind = ["/fields.yaml", "/models.yaml"];
+            let has_no_kind = has_no_kind.iter().any(|name| file.ends_with(name));
             let says_what = document.value["kind"].is_string();
-            assert!(is_patch || is_for_kustomize || says_what, "{file}");
+            assert!(is_patch || has_no_kind || says_what, "{file}");
         }
     }
 }

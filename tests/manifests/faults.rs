@@ -217,7 +217,7 @@ fn messages_in_flight(documents: &[Document]) -> Vec<String> {
                 }
                 continue;
             }
-            let slots = sidecar.config().useful_read_batch(sidecar.batch_size()) as u64;
+            let slots = sidecar.useful_read_batch() as u64;
             if concurrency < slots.max(2 * read) {
                 wrong.push(format!("{place}: a stream with {concurrency} in flight"));
             }

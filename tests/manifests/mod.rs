@@ -20,6 +20,8 @@ mod guide;
 mod image;
 /// Other images, components, sites: what kustomize makes of them.
 mod kustomize;
+/// The models of the sidecars.
+mod models;
 /// Dashboard, alerts, PodMonitors.
 mod monitoring;
 /// Vertices, edges, buffers.

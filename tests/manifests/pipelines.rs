@@ -42,7 +42,7 @@ fn a_read_batch_holds_enough_datums_for_every_slot() {
         let read = limits(container.vertex).or_else(|| limits(&document.value["spec"]));
         // Numaflow's default.
         let read = usize::try_from(read.unwrap_or(500)).unwrap();
-        let needed = container.config().useful_read_batch(container.batch_size());
+        let needed = container.useful_read_batch();
         assert!(read >= needed, "{}: {read} < {needed}", container.place);
     });
 }
