@@ -1,10 +1,10 @@
 //! The final answer of every frame, and counts of the faults.
 
-use crate::frames::{Kind, is_result};
+use crate::frames::{Frames, Kind};
 use crate::life::Ending;
 use crate::plan::Incident;
 use beamflow::vertex::client::Answer;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ type Counts<K> = BTreeMap<K, u64>;
 
 /// See the module documentation.
 pub struct Account {
-    seed: u64,
+    frames: Frames,
     /// Final answers of each frame so far.
     answered: Vec<u8>,
     open: usize,
@@ -33,11 +33,12 @@ pub struct Account {
 }
 
 impl Account {
-    pub fn new(seed: u64, frames: usize) -> Self {
+    /// Of the first `count` of `frames`.
+    pub fn new(frames: Frames, count: usize) -> Self {
         Self {
-            seed,
-            answered: vec![0; frames],
-            open: frames,
+            frames,
+            answered: vec![0; count],
+            open: count,
             fresh: 0,
             again: VecDeque::new(),
             calls: 0,
@@ -55,13 +56,15 @@ impl Account {
         self.open > 0
     }
 
-    pub fn kind(&self, frame: usize) -> Kind {
-        Kind::of(self.seed, frame)
+    pub fn frames(&self) -> Frames {
+        self.frames
     }
 
-    /// The frames of the next read batch, at most `most`: those waiting for redelivery first.
+    /// The frames of the next read batch, at most `most`: those waiting for redelivery first. Numaflow delays a nacked frame,
+    /// and other frames come meanwhile: of both, there are at most as many waiting ones as others.
     pub fn read_batch(&mut self, most: usize) -> Vec<usize> {
-        let again = most.min(self.again.len());
+        let left = self.answered.len() - self.fresh;
+        let again = self.again.len().min(most - left.min(most / 2));
         let mut batch: Vec<_> = self.again.drain(..again).collect();
         let end = (self.fresh + most - again).min(self.answered.len());
         batch.extend(self.fresh..end);
@@ -85,9 +88,13 @@ impl Account {
         assert_eq!(answer.len(), batch.len());
         for frame in batch {
             let id = frame.to_string();
-            let kind = self.kind(*frame);
+            let (kind, model) = (self.frames.kind(*frame), self.frames.model(*frame));
             if answer.tags(&id).any(|tag| tag == NACK) {
                 assert!(kind.is_good(), "frame {frame}: {kind:?} is nacked");
+                assert!(
+                    !model.is_sound,
+                    "frame {frame}: it is for {model:?}, and is nacked"
+                );
                 self.nacked += 1;
                 self.again.push_back(*frame);
                 continue;
@@ -98,7 +105,7 @@ impl Account {
                     panic!("frame {frame}: {} messages", messages.len());
                 };
                 assert!(
-                    is_result(*frame, &message.value),
+                    self.frames.is_result(*frame, &message.value),
                     "frame {frame}: wrong pixels"
                 );
             } else {
@@ -128,8 +135,21 @@ impl Account {
         self.incidents.get(&incident).copied().unwrap_or_default()
     }
 
-    pub fn engine_faults(&self) -> u64 {
-        self.faults.values().sum()
+    /// The models that had faults, as the sidecar counted them.
+    pub fn engine_faults(&self) -> BTreeSet<&str> {
+        let faults = self.faults.keys();
+        faults.filter_map(|fault| fault.split(' ').next()).collect()
+    }
+
+    /// Frames of each model that were answered, by name.
+    fn by_model(&self) -> Counts<&'static str> {
+        let mut counts = Counts::new();
+        for (frame, _) in self.answered.iter().enumerate().filter(|(_, n)| **n == 1) {
+            if self.frames.kind(frame).is_good() {
+                *counts.entry(self.frames.model(frame).name).or_default() += 1;
+            }
+        }
+        counts
     }
 
     pub fn check_all_answered(&self) {
@@ -137,9 +157,10 @@ impl Account {
         assert_eq!(wrong, 0, "frames without exactly one final answer");
     }
 
-    pub fn verdict(&self, seed: u64, time: Duration) -> String {
+    pub fn verdict(&self, time: Duration) -> String {
         let mut text = format!(
-            "campaign, seed {seed}: {} frames, {} calls completed, {:.0} s\n",
+            "campaign, seed {}: {} frames, {} calls completed, {:.0} s\n",
+            self.frames.seed,
             self.answered.len(),
             self.calls,
             time.as_secs_f64()
@@ -149,6 +170,7 @@ impl Account {
             "  answered exactly once    {}",
             self.answered.iter().filter(|n| **n == 1).count()
         );
+        let _ = writeln!(text, "  with results   {:?}", self.by_model());
         let _ = writeln!(text, "  nacked, delivered again  {}", self.nacked);
         let _ = writeln!(
             text,

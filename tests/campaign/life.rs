@@ -1,7 +1,6 @@
 //! One life of the sidecar, from start to end.
 
 use crate::account::Account;
-use crate::frames::datum;
 use crate::one_cpu::OneCpu;
 use crate::plan::{Incident, Plan};
 use beamflow::commands::child::ChildSidecar;
@@ -45,7 +44,7 @@ impl Life {
     /// Starts a sidecar; with `cpu`, all its threads run on that CPU.
     pub async fn start(plan: &mut Plan, cpu: Option<&OneCpu>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut flags = plan.flags();
+        let mut flags = plan.flags(folder.path());
         flags.extend(["--http-address".to_owned(), "127.0.0.1:0".to_owned()]);
         let program = Path::new(env!("CARGO_BIN_EXE_beamflow"));
         let command = cpu.map_or_else(|| Command::new(program), |cpu| cpu.command(program));
@@ -82,7 +81,8 @@ impl Life {
         {
             self.look().await;
         }
-        let datums: Vec<_> = batch.iter().map(|n| datum(account.kind(*n), *n)).collect();
+        let frames = account.frames();
+        let datums: Vec<_> = batch.iter().map(|n| frames.datum(*n)).collect();
         let half = datums.len() / 2;
         match incident {
             Incident::None | Incident::Burst | Incident::Stall => {
@@ -243,19 +243,27 @@ impl Life {
                 }
                 _ => {}
             }
-            let counted = line
-                .strip_prefix("beamflow_engine_errors_total{model=\"default\",kind=\"")
-                .or_else(|| line.strip_prefix("beamflow_lanes_"))
-                .or_else(|| line.strip_prefix("beamflow_devices_"));
-            let Some((kind, count)) = counted.and_then(|rest| rest.rsplit_once(' ')) else {
-                continue;
-            };
-            let kind = kind.trim_end_matches("\"}").replace("_total", "");
-            if let Ok(count @ 1..) = count.parse() {
-                self.faults.insert(kind, count);
+            if let Some((fault, count @ 1..)) = fault(line) {
+                self.faults.insert(fault, count);
             }
         }
     }
+}
+
+/// A line of the metrics that counts faults of a model, as the model and the kind of fault, and how many.
+fn fault(line: &str) -> Option<(String, u64)> {
+    let (metric, rest) = line.strip_prefix("beamflow_")?.split_once("{model=\"")?;
+    let (model, rest) = rest.split_once('"')?;
+    let (labels, count) = rest.rsplit_once(' ')?;
+    let kind = match metric {
+        "engine_errors_total" => labels
+            .trim_start_matches(",kind=\"")
+            .trim_end_matches("\"}"),
+        "lanes_replaced_total" => "lanes replaced",
+        "devices_lost" => "devices lost",
+        _ => return None,
+    };
+    Some((format!("{model} {kind}"), count.parse().ok()?))
 }
 
 /// The address of the metrics, from the sidecar's log.

@@ -18,7 +18,7 @@
 
 /// The final answer of every frame.
 mod account;
-/// Valid and invalid frames, and their expected answers.
+/// Valid and invalid frames, their models, and their expected answers.
 mod frames;
 /// One life of the sidecar, from start to end.
 mod life;
@@ -35,9 +35,11 @@ mod source;
 
 use account::Account;
 use beamflow_needs::needs;
+use frames::THREE;
 use life::{Ending, Life};
 use one_cpu::OneCpu;
 use plan::{Incident, MODES, Plan};
+use std::collections::BTreeSet;
 
 const SHORT: usize = 30_000;
 
@@ -47,10 +49,10 @@ fn setting(name: &str, default: usize) -> usize {
 }
 
 /// Sends frames through life after life, until each frame has its final answer.
-async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
+async fn campaign(mut plan: Plan, count: usize, cpu: Option<&OneCpu>) {
     let begun = std::time::Instant::now();
-    let seed = plan.seed();
-    let mut account = Account::new(seed, frames);
+    let frames = plan.frames();
+    let mut account = Account::new(frames, count);
     while account.is_open() {
         let mut life = Life::start(&mut plan, cpu).await;
         let ending = loop {
@@ -71,7 +73,7 @@ async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
             account.check_exit(life.exit_code(), 1);
         }
     }
-    println!("{}", account.verdict(seed, begun.elapsed()));
+    println!("{}", account.verdict(begun.elapsed()));
     // A campaign without faults proves nothing.
     for incident in [Incident::Disconnect, Incident::Terminate, Incident::Kill] {
         assert!(
@@ -79,7 +81,9 @@ async fn campaign(mut plan: Plan, frames: usize, cpu: Option<&OneCpu>) {
             "{incident:?} never happened"
         );
     }
-    assert!(account.engine_faults() > 0, "the engine never failed");
+    let has_faults = frames.models.iter().filter(|model| !model.is_sound);
+    let has_faults: BTreeSet<_> = has_faults.map(|model| model.name).collect();
+    assert_eq!(account.engine_faults(), has_faults, "models with faults");
     account.check_all_answered();
 }
 
@@ -91,6 +95,17 @@ fn plan(frames: usize) -> Plan {
 async fn every_frame_is_answered_once_and_rightly_under_faults() {
     let frames = setting("CAMPAIGN_FRAMES", SHORT);
     campaign(plan(frames), frames, None).await;
+}
+
+/// One model hangs and fails again and again, and the two others never: none of their frames is nacked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_hangs_and_fails_costs_the_other_models_no_frame() {
+    let frames = setting("CAMPAIGN_FRAMES", SHORT);
+    for mode in MODES {
+        println!("three models, {mode}");
+        let frames = frames / MODES.len();
+        campaign(plan(frames).only(mode).with_models(&THREE), frames, None).await;
+    }
 }
 
 #[needs(taskset)]

@@ -3,9 +3,12 @@
 //! Lives and calls have their own random numbers: the n-th life and the n-th call are the same in every
 //! campaign of a seed, even if lives end a call earlier or later.
 
+use crate::frames::{Frames, ONE, ROUTE, Target};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
 
 /// What happens around one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +32,7 @@ pub const MODES: [&str; 4] = ["sequential", "concurrent", "pipelined", "streamin
 
 /// See the module documentation.
 pub struct Plan {
-    seed: u64,
+    frames: Frames,
     only: Option<&'static str>,
     lives: ChaCha8Rng,
     calls: ChaCha8Rng,
@@ -41,6 +44,8 @@ pub struct Plan {
 const DUE: usize = 20;
 /// A campaign with fewer than [`DUE`] times as many frames counts as short.
 const FRAMES_PER_DUE: usize = 2_000;
+/// Faults are among so many batches of a device.
+const MOST: u64 = 2_000;
 const INCIDENTS: [Incident; 5] = [
     Incident::Stall,
     Incident::Disconnect,
@@ -59,7 +64,7 @@ impl Plan {
     pub fn new(seed: u64, frames: usize) -> Self {
         Self {
             due: (frames / FRAMES_PER_DUE).clamp(1, DUE),
-            seed,
+            frames: Frames { seed, models: &ONE },
             only: None,
             lives: ChaCha8Rng::seed_from_u64(seed),
             calls: ChaCha8Rng::seed_from_u64(!seed),
@@ -75,8 +80,17 @@ impl Plan {
         }
     }
 
-    pub fn seed(&self) -> u64 {
-        self.seed
+    /// The same with these models.
+    pub fn with_models(self, models: &'static [Target]) -> Self {
+        let seed = self.frames.seed;
+        Self {
+            frames: Frames { seed, models },
+            ..self
+        }
+    }
+
+    pub fn frames(&self) -> Frames {
+        self.frames
     }
 
     /// How long a stream stalls, in milliseconds.
@@ -110,21 +124,22 @@ impl Plan {
         number(&mut self.calls, 0, most) as usize
     }
 
-    /// The flags of a sidecar's life: a mode, batch settings, and a device with every kind of fault.
-    pub fn flags(&mut self) -> Vec<String> {
+    /// The flags of a sidecar's life: a mode, batch settings, and a device with every kind of fault. A models file is written
+    /// to `folder`.
+    pub fn flags(&mut self, folder: &Path) -> Vec<String> {
         let chosen = MODES[number(&mut self.lives, 0, MODES.len() as u64 - 1) as usize];
         let mode = self.only.unwrap_or(chosen);
-        let model = format!(
-            "sim:size=4x4,devices=3,error-every={},panic={},lost={},hang={},hang-time=1s,device-lost={}",
-            number(&mut self.lives, 20, 300),
-            self.ordinals(4, 2_000),
-            self.ordinals(4, 2_000),
-            self.ordinals(2, 2_000),
-            self.ordinals(2, 6_000),
-        );
+        let models = match self.frames.models {
+            [_] => ("--model-path", self.faulty((4, 4), MOST)),
+            several => {
+                let file = folder.join("models.yaml");
+                std::fs::write(&file, self.models_file(several)).unwrap();
+                ("--models", file.to_str().unwrap().to_owned())
+            }
+        };
         let flags = [
             ("--mode", mode.to_owned()),
-            ("--model-path", model),
+            models,
             ("--output-size", "full".to_owned()),
             ("--bsz-size", number(&mut self.lives, 1, 16).to_string()),
             (
@@ -145,6 +160,51 @@ impl Plan {
         flags
             .flat_map(|(flag, value)| [flag.to_owned(), value])
             .collect()
+    }
+
+    /// Devices with every kind of fault, most of them in the first `most` batches.
+    fn faulty(&mut self, (height, width): (usize, usize), most: u64) -> String {
+        let every = number(&mut self.lives, 20, 300);
+        let [panic, lost] = [(); 2].map(|()| self.ordinals(4, most));
+        let hang = self.ordinals(if most < MOST { 6 } else { 2 }, most);
+        let device_lost = self.ordinals(2, 3 * most);
+        format!(
+            "sim:size={height}x{width},devices=3,error-every={every},panic={panic},lost={lost},hang={hang},hang-time=1s,\
+             device-lost={device_lost}"
+        )
+    }
+
+    /// Several models on the same three devices. Backlogs are smaller than a read batch, or larger.
+    fn models_file(&mut self, models: &[Target]) -> String {
+        let mut list = String::new();
+        for Target {
+            name,
+            size,
+            is_sound,
+        } in models
+        {
+            let (height, width) = size;
+            let (path, timeout) = if *is_sound {
+                // On a busy machine they may be slow.
+                (format!("sim:size={height}x{width},devices=3"), "60s")
+            } else {
+                (self.faulty(*size, MOST / 10), "300ms")
+            };
+            let batch = number(&mut self.lives, 1, 16);
+            let backlog = [1, 40, 512, 4096][number(&mut self.lives, 0, 3) as usize];
+            let priority = ["normal", "high"][number(&mut self.lives, 0, 1) as usize];
+            let _ = write!(
+                list,
+                "- {{name: {name}, path: \"{path}\", batch: {batch}, backlog: {backlog}, priority: {priority}, \
+                 inference-timeout: {timeout}}}\n"
+            );
+        }
+        let values = models.iter().map(|model| format!("{0}: {0}", model.name));
+        let values = values.collect::<Vec<_>>().join(", ");
+        format!(
+            "default: {}\nmodels:\n{list}routes:\n- {{header: {ROUTE}, values: {{{values}}}}}\n",
+            models[0].name
+        )
     }
 
     /// `count` failing batches, in the syntax of the simulated device.
