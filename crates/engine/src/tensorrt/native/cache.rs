@@ -284,19 +284,19 @@ mod tests {
     fn partial_and_damaged_files_are_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let engine = folder.path().join("model.engine");
-        assert!(!whole(&engine).is_some(), "there is none");
+        assert!(whole(&engine).is_none(), "there is none");
         built(b"a whole engine").keep(&engine).unwrap();
         assert!(whole(&engine).is_some());
         for half in [&b"a whole"[..], b"", b"a whole enginE"] {
             std::fs::write(&engine, half).unwrap();
-            assert!(!whole(&engine).is_some(), "{half:?}");
+            assert!(whole(&engine).is_none(), "{half:?}");
         }
         built(b"another engine").keep(&engine).unwrap();
         assert!(whole(&engine).is_some(), "it is built again");
         std::fs::write(Description::path(&engine), "{\"flavour\":").unwrap();
-        assert!(!whole(&engine).is_some(), "half a description");
+        assert!(whole(&engine).is_none(), "half a description");
         std::fs::remove_file(Description::path(&engine)).unwrap();
-        assert!(!whole(&engine).is_some(), "no description");
+        assert!(whole(&engine).is_none(), "no description");
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
         // A folder in the engine's place: nothing can be renamed onto it.
         std::fs::create_dir(&engine).unwrap();
         assert!(built(b"an engine").keep(&engine).is_err());
-        assert!(!whole(&engine).is_some());
+        assert!(whole(&engine).is_none());
         let left = std::fs::read_dir(folder.path()).unwrap();
         assert_eq!(left.count(), 2, "the folder and a description");
     }
