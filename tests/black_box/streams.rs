@@ -1,7 +1,7 @@
 //! Streams do not delay each other, and a client that disconnects leaves nothing behind.
 
 use crate::black_box::common::{
-    Host, MODES, SIM, assert_result, call, eventually, good, result, values,
+    Host, MODES, NEVER, SIM, assert_result, call, eventually, good, result, values,
 };
 use crate::black_box::served::Served;
 use beamflow::vertex::client::pipeline::{
@@ -108,6 +108,50 @@ async fn a_frame_alone_in_a_stream_does_not_wait_for_others() {
     (0..20).for_each(|k| assert_result(&answer, k));
     assert_eq!(host.counts.totals().batches, 20);
     host.stop().await;
+}
+
+/// A batch hangs, so that the only device is busy to the end. A short batch would not start sooner, so frames that come one by
+/// one become a full one.
+#[tokio::test]
+async fn frames_of_a_stream_wait_for_a_full_batch_while_the_device_is_busy() {
+    let model = format!("{SIM},hang=1,hang-time=1h");
+    let patient = ["--mode", "streaming", "--inference-timeout", "1h"];
+    let mut served = Served::start(&[&patient[..], &["--model-path", &model]].concat()).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    let device = async || served.stats().await["devices"][0].clone();
+    driver.send_datum(good(0)).await.unwrap();
+    let begun = async {
+        while device().await["queue_depth"] != 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(NEVER, begun).await.unwrap();
+    for k in 1..=8 {
+        driver.send_datum(good(k)).await.unwrap();
+        // Until the frame is in a slot, or wrongly on its way alone.
+        let seen = async {
+            loop {
+                let told = served.stats().await;
+                if told["slots_in_use"] == 2 || told["devices"][0]["batches"] != 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(NEVER, seen).await.unwrap();
+    }
+    let mut ids = Vec::new();
+    while ids.len() < 8 {
+        let next = tokio::time::timeout(NEVER, driver.next_response()).await;
+        ids.push(next.unwrap().unwrap().unwrap().id);
+    }
+    ids.sort();
+    assert_eq!(ids, (1..=8).map(|k| k.to_string()).collect::<Vec<_>>());
+    let device = device().await;
+    assert_eq!(
+        (&device["batches"], &device["frames"]),
+        (&1.into(), &8.into())
+    );
 }
 
 /// With enough frames in flight every batch is full, whatever comes first: a wait keeps even the first one open.

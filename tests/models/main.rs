@@ -78,6 +78,7 @@ const MODELS: &[Model] = models![
     schedules::every_datum_has_one_outcome_under_engine_faults,
     schedules::a_call_is_answered_while_its_lanes_still_hang,
     schedules::lanes_that_return_late_change_no_outcome,
+    schedules::no_more_batches_run_than_the_depth_allows,
     schedules::a_call_that_is_given_up_leaves_nothing_behind,
 ];
 

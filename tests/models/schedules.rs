@@ -50,6 +50,11 @@ pub struct Subject {
 
 impl Subject {
     pub fn new(mode: Mode, fates: &[Fate], limits: Limits) -> Self {
+        Self::with_depth(Depth::fixed(LANES), mode, fates, limits)
+    }
+
+    fn with_depth(depth: Depth, mode: Mode, fates: &[Fate], limits: Limits) -> Self {
+        let depth = Arc::new(depth);
         let mut engine = Scripted::new(fates);
         engine.devices = 2;
         let (gate, tallies) = (engine.gate.clone(), engine.tallies.clone());
@@ -116,11 +121,11 @@ impl Subject {
             }),
             Mode::Pipelined => Arc::new(Pipelined {
                 model: shared,
-                depth: Arc::new(Depth::fixed(LANES)),
+                depth,
             }),
             Mode::Streaming => Arc::new(Streaming {
                 model: shared,
-                depth: Arc::new(Depth::fixed(LANES)),
+                depth,
                 wait: [
                     BatchWait::Exactly(Duration::ZERO),
                     BatchWait::Exactly(Duration::from_secs(1)),
@@ -345,6 +350,26 @@ pub fn lanes_that_return_late_change_no_outcome() {
     for call in calls {
         check(block_on(call).unwrap());
     }
+    subject.end();
+}
+
+/// A depth that follows the measured times may be below the number of lanes. Then a batch waits although a lane is free.
+pub fn no_more_batches_run_than_the_depth_allows() {
+    let depth = Depth::following();
+    while depth.now() > 1 {
+        depth.note(Duration::from_secs(1), Duration::ZERO);
+    }
+    let mode = [Mode::Pipelined, Mode::Streaming][choose(2)];
+    let subject = Subject::with_depth(depth, mode, &[Fate::Hang], PATIENT);
+    let gate = subject.gate.clone();
+    spawn(async move {
+        for _ in 0..choose(40) {
+            yield_now().await;
+        }
+        gate.open();
+    });
+    assert_eq!(check(block_on(subject.start())).done, DATUMS - 1);
+    assert_eq!(subject.tallies.most_running.load(Ordering::SeqCst), 1);
     subject.end();
 }
 

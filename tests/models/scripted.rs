@@ -72,6 +72,9 @@ pub struct Tallies {
     pub buffers: Arc<AtomicUsize>,
     /// Runs on lost sessions, which must not happen.
     pub misused: Arc<AtomicUsize>,
+    /// Runs that have begun and not ended, and the most of them at once.
+    running: Arc<AtomicUsize>,
+    pub most_running: Arc<AtomicUsize>,
 }
 
 /// Counts one while it exists.
@@ -163,7 +166,7 @@ impl Engine for Scripted {
             fates: self.fates.clone(),
             gate: self.gate.clone(),
             lost: false,
-            misused: Arc::clone(&self.tallies.misused),
+            tallies: self.tallies.clone(),
             _open: Counted::new(&self.tallies.sessions),
         }))
     }
@@ -190,14 +193,19 @@ struct Dice {
     fates: Vec<Fate>,
     gate: Gate,
     lost: bool,
-    misused: Arc<AtomicUsize>,
+    tallies: Tallies,
     _open: Counted,
 }
 
 impl Session for Dice {
     fn run(&mut self, mut batch: Batch<'_>) -> Result<StageTimes, EngineError> {
-        self.misused
-            .fetch_add(usize::from(self.lost), Ordering::SeqCst);
+        let misused = usize::from(self.lost);
+        self.tallies.misused.fetch_add(misused, Ordering::SeqCst);
+        let _running = Counted::new(&self.tallies.running);
+        let running = self.tallies.running.load(Ordering::SeqCst);
+        self.tallies
+            .most_running
+            .fetch_max(running, Ordering::SeqCst);
         let fate = Fate::any_of(&self.fates);
         self.lost = !matches!(fate, Fate::Succeed | Fate::Fail | Fate::Hang);
         let times = fate.befall(&self.gate)?;
