@@ -1,10 +1,12 @@
 //! Several models in one sidecar: each frame is answered by its own, and nothing of one delays another.
 
 use crate::black_box::common::{Host, MODES, NEVER, config, ended, eventually, values};
+use crate::black_box::page::browse;
 use crate::black_box::served::Served;
 use beamflow::app::map::Sidecar;
 use beamflow::engine::simulated::expected;
 use beamflow::vertex::client::{Datum, Driver};
+use beamflow_needs::needs;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::json;
@@ -237,6 +239,41 @@ models:
     );
     assert_eq!(metric("batch_size{model=\"high\"}"), 4.0);
     drop(driver);
+}
+
+#[needs(chromedriver)]
+#[tokio::test]
+async fn the_page_has_a_row_for_each_model() {
+    let file = File::new(THREE);
+    let mut served = Served::start(&["--models", file.path()]).await;
+    let mut driver = served.sidecar.connect().await.unwrap();
+    let frames = (0..30).map(|k| frame(k, k % 3)).collect();
+    call(&mut driver, frames).await;
+    let page = format!("http://{}/", served.address);
+    browse(async |browser| {
+        browser.client.goto(&page).await.unwrap();
+        let text = browser.shows("models", |text| text.contains("wide")).await;
+        let rows: Vec<_> = text.lines().collect();
+        assert_eq!(
+            rows[1],
+            "model state file batch depth slots answered rejected failed"
+        );
+        assert_eq!(
+            rows[2],
+            "low (default) ready sim:size=4x4 3 3 0 of 4 10 0 0"
+        );
+        assert_eq!(
+            rows[3],
+            "high ready sim:size=3x5,outputs=2 8 3 0 of 4 10 0 0"
+        );
+        let devices = browser.text("devices").await;
+        assert!(devices.contains("sim-0, wide"), "{devices}");
+        assert!(browser.text("what").await.contains("3 models"));
+        browser.screenshot("models-page.png").await;
+    })
+    .await;
+    drop(driver);
+    served.sidecar.stop().await.unwrap();
 }
 
 /// A backlog of one frame: the router waits, and says so, and no frame is lost.
