@@ -2,6 +2,7 @@
 
 use crate::manifests::containers::{Container, bytes, containers, each_sidecar};
 use crate::manifests::documents::{Document, read, rendered, root};
+use crate::manifests::kustomize::site;
 use beamflow::config::{Config, memory};
 use beamflow::engine::{self, EngineOptions};
 use beamflow_needs::needs;
@@ -139,27 +140,56 @@ fn every_memory_limit_fits_megapixel_frames() {
     });
 }
 
-/// Frames that Numaflow may have in flight to a sidecar: more wait for a model than its backlog takes, and all models wait.
-#[test]
-fn every_backlog_takes_all_that_is_in_flight() {
-    each_sidecar(|document, container| {
-        let limits = [
-            &container.vertex["limits"],
-            &document.value["spec"]["limits"],
-        ];
-        let of = |name: &str| limits.iter().find_map(|limits| limits[name].as_u64());
-        // Numaflow's defaults.
-        let read = of("readBatchSize").unwrap_or(500);
-        let in_flight = of("concurrency").unwrap_or(read).max(read);
-        for config in container.configs() {
-            let backlog = config.model.backlog as u64;
-            assert!(
-                backlog >= in_flight,
-                "{}: {backlog} < {in_flight}",
-                container.place
-            );
+/// Sizes of a sidecar's vertex that do not suit all its models: slots that no read batch fills, and a backlog that is smaller
+/// than what Numaflow has in flight, so that all models wait for one.
+fn unsuited(document: &Document, container: &Container<'_>) -> Vec<String> {
+    let (own, common) = (
+        &container.vertex["limits"],
+        &document.value["spec"]["limits"],
+    );
+    let of = |name: &str| own[name].as_u64().or(common[name].as_u64());
+    // Numaflow's defaults.
+    let read = of("readBatchSize").unwrap_or(500);
+    let in_flight = of("concurrency").unwrap_or(read).max(read);
+    let mut wrong = Vec::new();
+    let needed = container.useful_read_batch() as u64;
+    if read < needed {
+        wrong.push(format!("{}: {read} < {needed}", container.place));
+    }
+    for config in container.configs() {
+        let backlog = config.model.backlog as u64;
+        if backlog < in_flight {
+            wrong.push(format!("{}: {backlog} < {in_flight}", container.place));
         }
-    });
+    }
+    wrong
+}
+
+const NONE: [String; 0] = [];
+
+#[test]
+fn read_batches_and_backlogs_suit_all_models_of_a_sidecar() {
+    each_sidecar(|document, container| assert_eq!(unsuited(document, container), NONE));
+}
+
+#[needs(kubectl)]
+#[test]
+fn the_component_models_suits_a_pipeline_and_a_mono_vertex() {
+    for folder in ["overlays/gpu", "monovertex"] {
+        let documents = site(&format!(
+            "kind: Kustomization\nresources: [../../{folder}]\ncomponents: [../../components/models]\n"
+        ));
+        let mut checked = 0;
+        for document in &documents {
+            let sidecars = containers(document).into_iter();
+            for sidecar in sidecars.filter(|container| container.command().is_none()) {
+                assert_eq!(sidecar.configs().len(), 2, "{folder}");
+                assert_eq!(unsuited(document, &sidecar), NONE);
+                checked += 1;
+            }
+        }
+        assert_eq!(checked, 1, "{folder}");
+    }
 }
 
 #[needs(kubectl)]

@@ -36,18 +36,6 @@ pub fn takes(edge: &Value, tag: Option<&str>) -> bool {
 }
 
 #[test]
-fn a_read_batch_holds_enough_datums_for_every_slot() {
-    each_sidecar(|document, container| {
-        let limits = |value: &Value| value["limits"]["readBatchSize"].as_u64();
-        let read = limits(container.vertex).or_else(|| limits(&document.value["spec"]));
-        // Numaflow's default.
-        let read = usize::try_from(read.unwrap_or(500)).unwrap();
-        let needed = container.useful_read_batch();
-        assert!(read >= needed, "{}: {read} < {needed}", container.place);
-    });
-}
-
-#[test]
 fn every_edge_connects_two_vertices() {
     for pipeline in pipelines() {
         let names: Vec<_> = vertices(pipeline)
