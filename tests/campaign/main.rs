@@ -1,5 +1,5 @@
 //! The fault campaigns. The first: frames go through a real sidecar process over its real socket while all kinds of faults
-//! occur repeatedly. The result is a count of frames.
+//! occur repeatedly. The result is a count of frames. The same with three models, of which one has the faults.
 //!
 //! The driver plays numa and its buffer: a frame that was nacked, or was in an aborted call, is delivered
 //! again. At the end every frame has exactly one final answer, and it is the right one.
