@@ -52,7 +52,7 @@ pub struct BuildEngineArgs {
     pub(crate) precision: Precision,
 
     /// The compute capability of the target GPU, if the target is not a GPU of this machine: 7.5, 8.0, 8.6, 8.9, 12.0
-    /// or 12.1 (TensorRT-RTX only: TensorRT builds for the very card).
+    /// or 12.1 (TensorRT-RTX only: TensorRT builds for a GPU of this machine).
     #[arg(long, value_name = "MAJOR.MINOR", conflicts_with = "devices")]
     pub(crate) compute_capability: Option<ComputeCapability>,
 
