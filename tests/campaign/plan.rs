@@ -193,10 +193,10 @@ impl Plan {
             let batch = number(&mut self.lives, 1, 16);
             let backlog = [1, 40, 512, 4096][number(&mut self.lives, 0, 3) as usize];
             let priority = ["normal", "high"][number(&mut self.lives, 0, 1) as usize];
-            let _ = write!(
+            let _ = writeln!(
                 list,
                 "- {{name: {name}, path: \"{path}\", batch: {batch}, backlog: {backlog}, priority: {priority}, \
-                 inference-timeout: {timeout}}}\n"
+                 inference-timeout: {timeout}}}"
             );
         }
         let values = models.iter().map(|model| format!("{0}: {0}", model.name));
