@@ -8,10 +8,10 @@ use crate::engine::room::lanes_on;
 use crate::inference::common::Common;
 use crate::inference::deliveries::Deliveries;
 use crate::inference::handler::FrameHandler;
-use crate::inference::lane::{Gate, Health};
+use crate::inference::lane::{Gate, Health, Member};
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::Running;
-use crate::inference::model::{Model, SelectedOutput, Sharing};
+use crate::inference::model::{Model, SelectedOutput};
 use crate::inference::models::{Models, Served};
 use crate::inference::policy::{AnswerPolicy, AnsweredOutput, OnFailure, OnInvalid};
 use crate::inference::read_batch::ReadBatchWatch;
@@ -80,17 +80,22 @@ impl Sidecar {
             newest: Arc::clone(status.newest()),
         });
         let gates = gates(&fitted);
-        let slots = fitted.iter().map(|fitted| fitted.plan.slots).sum();
+        let several = fitted.len() > 1;
         let mut all = Vec::new();
         for fitted in fitted {
             let priority = fitted.config.model.priority;
             let devices = fitted.plan.engine.devices();
             let gate = |device: &String| Some(gates.get(device)?.join(priority));
-            let sharing = Sharing {
-                gates: devices.iter().map(gate).collect(),
-                slots,
-            };
-            let started = start(fitted, all.len() == default, &common, sharing);
+            let gates = devices.iter().map(gate).collect();
+            let name = fitted.config.model.name.clone();
+            let started = start(fitted, all.len() == default, &common, gates);
+            let started = started.map_err(|error| match several {
+                true => FitError::Of {
+                    model: name,
+                    source: Box::new(error),
+                },
+                false => error,
+            });
             let started = started.inspect_err(|_| {
                 all.iter()
                     .for_each(|started: &Started| started.model.lanes.end());
@@ -157,7 +162,7 @@ fn start(
     fitted: Fitted,
     is_default: bool,
     common: &Arc<Common>,
-    sharing: Sharing,
+    gates: Vec<Option<Member>>,
 ) -> Result<Started, FitError> {
     let Fitted {
         config,
@@ -168,7 +173,7 @@ fn start(
     let engine = Arc::clone(&plan.engine);
     let version = engine::version(&config.model.path)?;
     let (batch_size, lanes) = (plan.batch_size, plan.lanes);
-    let model = Arc::new(Model::start(plan, common, sharing)?);
+    let model = Arc::new(Model::start(plan, common, gates)?);
     let (devices, input) = (engine.devices(), &engine.model().input);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

@@ -17,6 +17,7 @@
 //!   which is used again. What a call leaves behind when it is given up comes back to the same few.
 
 use crate::frame::{Decoder, Pixels, Rejection, Scratch};
+use crate::inference::schedule::Arrived;
 use crate::inference::sync::{JoinHandle, Mutex, spawn};
 use futures::{Stream, ready};
 use numaflow::batchmap::Datum;
@@ -38,6 +39,8 @@ pub(crate) struct Decoders {
 /// A datum whose pixels are at hand.
 pub(crate) struct Received {
     pub(crate) datum: Datum,
+    /// When it came.
+    pub(crate) at: Instant,
     pixels: Source,
     /// How long its pixels took to be decoded.
     pub(crate) took: Duration,
@@ -106,7 +109,7 @@ impl Decoders {
         }
     }
 
-    fn start(&self, datum: Datum) -> JoinHandle<Received> {
+    fn start(&self, Arrived { datum, at }: Arrived) -> JoinHandle<Received> {
         let scratch = self.free.lock().pop().unwrap_or_default();
         let (decoder, most, free) = (self.decoder, self.most, Arc::clone(&self.free));
         let mut held = Held {
@@ -124,6 +127,7 @@ impl Decoders {
             let took = begun.elapsed();
             Received {
                 datum,
+                at,
                 pixels,
                 took,
             }
@@ -149,7 +153,7 @@ enum Begun {
     Running(JoinHandle<Received>),
 }
 
-impl<S: Stream<Item = Datum> + Unpin> Stream for Decoding<'_, S> {
+impl<S: Stream<Item = Arrived> + Unpin> Stream for Decoding<'_, S> {
     type Item = Received;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received>> {
@@ -161,13 +165,16 @@ impl<S: Stream<Item = Datum> + Unpin> Stream for Decoding<'_, S> {
                 match Pin::new(source).poll_next(cx) {
                     Poll::Pending => break,
                     Poll::Ready(None) => this.source = None,
-                    Poll::Ready(Some(datum)) if Decoder::is_compressed(&datum.headers) => {
-                        let task = this.decoders.start(datum);
+                    Poll::Ready(Some(arrived))
+                        if Decoder::is_compressed(&arrived.datum.headers) =>
+                    {
+                        let task = this.decoders.start(arrived);
                         this.begun.push_back(Begun::Running(task));
                     }
-                    Poll::Ready(Some(datum)) => {
+                    Poll::Ready(Some(Arrived { datum, at })) => {
                         let received = Received {
                             datum,
+                            at,
                             pixels: Source::Payload,
                             took: Duration::ZERO,
                         };
@@ -209,7 +216,7 @@ mod tests {
     };
 
     /// Frame `k`: four pixels of `k`, as one LZ4 literal where it is compressed.
-    fn datum(k: u8, compressed: bool) -> Datum {
+    fn datum(k: u8, compressed: bool) -> Arrived {
         let description = Description {
             number: u64::from(k),
             dtype: Dtype::U8,
@@ -217,14 +224,16 @@ mod tests {
             codec: compressed.then_some(Codec::Lz4),
         };
         let literal = if compressed { vec![4 << 4] } else { vec![] };
-        Datum {
+        let datum = Datum {
             keys: Vec::new(),
             value: [literal, vec![k; 4]].concat(),
             watermark: Default::default(),
             event_time: Default::default(),
             id: k.to_string(),
             headers: description.headers().collect(),
-        }
+        };
+        let at = Instant::now();
+        Arrived { datum, at }
     }
 
     fn decoders(most: usize) -> Decoders {

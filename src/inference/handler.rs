@@ -14,11 +14,12 @@ use crate::inference::policy::{OnFailure, Response};
 use crate::inference::read_batch::ReadBatchWatch;
 use crate::inference::schedule::{Call, Datums, Mode, Outlet, Report};
 use crate::inference::sync::Mutex;
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use numaflow::batchmap::{BatchMapper, BatchResponse, Datum};
 use std::future::pending;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +66,7 @@ impl FrameHandler {
         // The call sees these models to its end.
         let models = Arc::clone(&self.models);
         let intake = Mutex::new(Intake::new(&self.common.counts));
-        let datums = Datums::from_outside(input, &intake);
+        let datums = Datums::Coming(input, &intake);
         let outgoing = |served| Outgoing {
             handler: self,
             served,
@@ -76,19 +77,29 @@ impl FrameHandler {
             [only] => vec![outgoing(only).take(datums).await],
             all => {
                 let mut backlogs = Vec::new();
-                let runs = all.iter().map(|served| {
-                    let (backlog, datums) = mpsc::channel(served.backlog);
-                    backlogs.push((backlog, Arc::clone(&served.metrics)));
-                    let outgoing = outgoing(served);
-                    async move { outgoing.take(Datums::routed(datums)).await }
-                });
-                let runs = join_all(runs);
+                let runs: FuturesUnordered<_> = all
+                    .iter()
+                    .enumerate()
+                    .map(|(place, served)| {
+                        let (backlog, datums) = mpsc::channel(served.backlog);
+                        backlogs.push((backlog, Arc::clone(&served.metrics)));
+                        let outgoing = outgoing(served);
+                        async move { (place, outgoing.take(Datums::Routed(datums)).await) }
+                    })
+                    .collect();
                 let dealt = deal(&self.common.routes, datums, backlogs);
-                tokio::join!(dealt, runs).1
+                // In any order: each of them has its turn.
+                let (mut reports, ()) = tokio::join!(runs.collect::<Vec<_>>(), dealt);
+                reports.sort_unstable_by_key(|(place, _)| *place);
+                reports.into_iter().map(|(_, report)| report).collect()
             }
         };
-        intake.lock().settle_gaps();
-        self.note(&models, &reports);
+        let total = {
+            let mut intake = intake.lock();
+            intake.settle_gaps();
+            intake.elapsed()
+        };
+        self.note(&models, &reports, total);
     }
 
     /// The response to a datum that the host found without an answer that can be sent.
@@ -100,7 +111,7 @@ impl FrameHandler {
     }
 
     /// Counts and logs a call that has ended.
-    fn note(&self, models: &Models, reports: &[Report]) {
+    fn note(&self, models: &Models, reports: &[Report], total: Duration) {
         let joined = reports.iter().copied().reduce(Report::join);
         let report = joined.unwrap_or_default();
         let Report { tally, times, .. } = report;
@@ -113,13 +124,13 @@ impl FrameHandler {
         let what = match self.mode {
             Mode::Streaming => "A stream has ended, and is answered.",
             _ => {
-                self.common.counts.call(tally.frames, times.total);
+                self.common.counts.call(tally.frames, total);
                 self.note_in_hand(tally.frames);
                 "A read batch is answered."
             }
         };
         if tally.frames > 0 {
-            let ms = |duration: std::time::Duration| duration.as_micros() as f64 / 1000.0;
+            let ms = |duration: Duration| duration.as_micros() as f64 / 1000.0;
             let of_model = |(served, report): (&Served, &Report)| {
                 (report.tally.frames > 0)
                     .then(|| format!("{}: {}", served.name, report.tally.frames))
@@ -138,7 +149,7 @@ impl FrameHandler {
                 depth = report.depth,
                 collection_ms = ms(times.collection),
                 inference_ms = ms(times.inference),
-                total_ms = ms(times.total),
+                total_ms = ms(total),
                 "{what}"
             );
         }

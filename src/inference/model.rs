@@ -159,14 +159,6 @@ impl ModelPlan {
     }
 }
 
-/// What a model shares with the others of the sidecar.
-pub(crate) struct Sharing {
-    /// The way through the gate of each device, in the order of devices; none where no other model is on it.
-    pub(crate) gates: Vec<Option<Member>>,
-    /// The slots of all models.
-    pub(crate) slots: usize,
-}
-
 /// Why a model cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -201,20 +193,18 @@ pub(crate) struct Model {
     pub(crate) batch_is_fixed: bool,
     /// How long a batch takes.
     pub(crate) batch_time: BatchTime,
-    /// The slots of all models: so many batches may be run before one that is handed over.
-    pub(crate) slots_of_all: usize,
 }
 
 impl Model {
-    /// Tries the model, starts the lanes, warms them up and makes the slots. Blocks while it does.  `sharing`: with whom it shares
-    /// its devices.
+    /// Tries the model, starts the lanes, warms them up and makes the slots. Blocks while it does. `gates` has the way through
+    /// the gate of each device; none where no other model is on the device.
     ///
     /// # Errors
     /// [`StartError`] if the model cannot run the batches or mixes their rows, a lane cannot open its session or the slots do not fit into memory.
     pub(crate) fn start(
         plan: ModelPlan,
         common: &Arc<Common>,
-        sharing: Sharing,
+        gates: Vec<Option<Member>>,
     ) -> Result<Self, StartError> {
         let wanted = plan.wanted();
         let ModelPlan {
@@ -238,7 +228,7 @@ impl Model {
                 lanes,
                 rows: batch_size,
                 balance,
-                gates: sharing.gates,
+                gates,
             },
         )?;
         let input = engine.model().input.name.clone();
@@ -258,7 +248,6 @@ impl Model {
             input,
             batch_is_fixed,
             batch_time: BatchTime::new(),
-            slots_of_all: sharing.slots,
         })
     }
 }

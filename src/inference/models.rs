@@ -13,14 +13,14 @@
 //! - every datum goes to one model, in the order in which it came;
 //! - a model that hangs or is slow delays its own frames alone, as long as they fit into its backlog. If the backlog is full, the
 //!   router waits: no frame is dropped, and the wait is counted and logged. A backlog as large as what Numaflow has in
-//!   flight (`limits.readBatchSize`, in streaming mode `limits.concurrency`) is never full.
+//!   flight (`limits.readBatchSize`, in streaming mode `limits.concurrency`) is never full. Frames of the next read batch
+//!   come when the last frame of this one is answered, whatever model it is for: that is Numaflow's rule for a batch map.
 
 use super::metrics::model::ModelCounts;
 use super::policy::AnswerPolicy;
 use super::routes::{Choice, Routes};
-use super::schedule::{Datums, Schedule};
+use super::schedule::{Arrived, Datums, Schedule};
 use futures::StreamExt;
-use numaflow::batchmap::Datum;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -56,20 +56,20 @@ impl Models {
 pub(crate) async fn deal(
     routes: &Routes,
     mut datums: Datums<'_>,
-    backlogs: Vec<(mpsc::Sender<Datum>, Arc<ModelCounts>)>,
+    backlogs: Vec<(mpsc::Sender<Arrived>, Arc<ModelCounts>)>,
 ) {
-    while let Some(datum) = datums.next().await {
-        let model = match routes.choose(&datum.headers) {
+    while let Some(arrived) = datums.next().await {
+        let model = match routes.choose(&arrived.datum.headers) {
             Ok(Choice::Chosen(model) | Choice::Unlisted(model)) => model,
             Err(_) => routes.default_model(),
         };
         let Some((backlog, metrics)) = backlogs.get(model) else {
             continue; // Never: a choice is one of the models. The host answers for the datum.
         };
-        if let Err(TrySendError::Full(datum)) = backlog.try_send(datum) {
+        if let Err(TrySendError::Full(arrived)) = backlog.try_send(arrived) {
             metrics.backlog_full();
             // The receiver lives until the end of this call.
-            let _ = backlog.send(datum).await;
+            let _ = backlog.send(arrived).await;
         }
     }
 }

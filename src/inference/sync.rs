@@ -9,3 +9,9 @@ pub(crate) use std::thread;
 pub(crate) use tokio::sync::{Semaphore, oneshot};
 pub(crate) use tokio::task::{JoinError, JoinHandle, spawn, spawn_blocking};
 pub(crate) use tokio::time::{sleep, sleep_until, timeout};
+
+/// The time since `begun`. No model depends on the speed of the machine: there it is none.
+#[allow(clippy::disallowed_methods, reason = "a lane's own time")]
+pub(crate) fn since(begun: std::time::Instant) -> std::time::Duration {
+    begun.elapsed()
+}

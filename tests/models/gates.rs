@@ -96,7 +96,7 @@ impl Subject {
         };
         let mut done = pending.done;
         if hangs {
-            self.lanes.give_way(lane);
+            self.lanes.give_way(lane, Duration::ZERO);
             if timeout(Duration::from_millis(4), &mut done).await.is_err() {
                 self.lanes.abandon(lane);
             }

@@ -2,7 +2,7 @@
 
 use crate::inference::metrics::intake::Intake;
 use crate::inference::models::deal;
-use crate::inference::schedule::{Call, Datums, Report};
+use crate::inference::schedule::{Arrived, Call, Datums, Report};
 use crate::inference::sync::{Mutex, choose, spawn};
 use crate::schedules::{
     Checked, Collected, DATUMS, IMPATIENT, PATIENT, Subject, any_mode, check, datum,
@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 /// What one of the models answers of the datums that are dealt to it.
 async fn answer(
     subject: &Subject,
-    datums: mpsc::Receiver<numaflow::batchmap::Datum>,
+    datums: mpsc::Receiver<Arrived>,
     intake: &Mutex<Intake>,
 ) -> (Vec<Answer>, Report) {
     let answers = Collected::default();
     let call = Call::new(&subject.model.common, intake, &answers);
-    subject.schedule.run(Datums::routed(datums), &call).await;
+    subject.schedule.run(Datums::Routed(datums), &call).await;
     let report = call.finish().await;
     (answers.take(), report)
 }
@@ -54,7 +54,7 @@ pub fn each_frame_is_answered_once_by_its_model_while_another_hangs() {
             (to_sound, Arc::clone(&sound.model.metrics)),
         ];
         let routes = &sound.model.common.routes;
-        let dealt = deal(routes, Datums::from_outside(datums, &intake), backlogs);
+        let dealt = deal(routes, Datums::Coming(datums, &intake), backlogs);
         let answers = (
             answer(hangs, of_hanging, &intake),
             answer(sound, of_sound, &intake),

@@ -110,7 +110,6 @@ impl Subject {
             input: "x".to_owned(),
             batch_is_fixed: false,
             batch_time: BatchTime::new(),
-            slots_of_all: LANES + 1,
         });
         let shared = Arc::clone(&model);
         let schedule: Arc<dyn Schedule> = match mode {
@@ -154,9 +153,7 @@ impl Subject {
         let answers = Collected::default();
         let intake = Mutex::new(Intake::new(&common.counts));
         let call = Call::new(&common, &intake, &answers);
-        schedule
-            .run(Datums::from_outside(datums, &intake), &call)
-            .await;
+        schedule.run(Datums::Coming(datums, &intake), &call).await;
         let report = call.finish().await;
         (answers.take(), report)
     }

@@ -228,3 +228,8 @@ async fn within<F: Future>(steps: usize, future: F) -> Result<F::Output, Elapsed
     abort.abort();
     result
 }
+
+/// No time passes.
+pub fn since(_: std::time::Instant) -> Duration {
+    Duration::ZERO
+}

@@ -19,13 +19,15 @@
 //! - a place is held from `enter` to the first `leave` of the same lane. A lane that takes too long loses its place before its
 //!   run ends (`Lanes::give_way`), so that a model that hangs does not stop the others.
 //!
-//! It has no clock: the time of a run is what the session says, and a run that says nothing counts as long as the one before.
+//! It has no clock: the time of a run is what the session says, or for a run without a result what it took.
 
 use super::LaneId;
 use crate::inference::sync::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Batches of high priority that may pass one of normal priority in a row.
 pub(crate) const MOST_PASSED: usize = 8;
@@ -44,6 +46,8 @@ pub enum Priority {
 pub(crate) struct Gate {
     state: Mutex<State>,
     changed: Condvar,
+    /// A place was given back.
+    freed: Notify,
 }
 
 struct State {
@@ -77,6 +81,7 @@ impl Gate {
         Arc::new(Self {
             state: Mutex::new(State::new(places)),
             changed: Condvar::new(),
+            freed: Notify::new(),
         })
     }
 
@@ -86,6 +91,14 @@ impl Gate {
             gate: Arc::clone(self),
             model: self.state.lock().join(priority),
         }
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    /// What a model has used of the device.
+    pub(super) fn used(&self, model: usize) -> Duration {
+        self.state.lock().models[model].used
     }
 }
 
@@ -114,6 +127,24 @@ impl Member {
     pub(super) fn leave(&self, lane: LaneId, time: Option<Duration>) {
         self.gate.state.lock().leave((self.model, lane), time);
         self.gate.changed.notify_all();
+        self.gate.freed.notify_waiters();
+    }
+
+    /// Whether a lane of this model waits for a place.
+    pub(super) fn waits(&self) -> bool {
+        let state = self.gate.state.lock();
+        state.waiting.iter().any(|(model, _)| *model == self.model)
+    }
+
+    /// Whether no batch of any model runs or waits.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.gate.state.lock();
+        state.keys().next().is_none()
+    }
+
+    /// Resolves when a place is given back after it was enabled.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.gate.freed.notified()
     }
 }
 

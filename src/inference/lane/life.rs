@@ -7,7 +7,7 @@ use super::{Health, LaneId, Member, Reply, Work};
 use crate::engine::{Cause, Engine, EngineError, Place, Session, warm_up};
 use crate::inference::failure::Failure;
 use crate::inference::sync::atomic::Ordering;
-use crate::inference::sync::{Condvar, Mutex, mpsc};
+use crate::inference::sync::{Condvar, Mutex, mpsc, since};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,6 +85,15 @@ impl<W: Work> Shared<W> {
 
     /// Runs one job and replies; gives the failure if it cost the session.
     fn run_job(&self, lane: LaneId, session: &mut dyn Session, job: Job<W>) -> Option<Failure> {
+        if let Some(gate) = self.gate(lane) {
+            gate.enter(lane);
+            // It may have been given up while it waited, and nobody would notice that it hangs.
+            if job.done.is_closed() || !self.queue.lock().has(lane) {
+                gate.leave(lane, None);
+                job.fail(Failure::NoLane);
+                return None;
+            }
+        }
         let Job {
             mut work,
             started,
@@ -92,19 +101,16 @@ impl<W: Work> Shared<W> {
             submitted,
             ..
         } = job;
-        let gate = self.gate(lane);
-        if let Some(gate) = gate {
-            gate.enter(lane);
-        }
         // The receiver may be gone: a call may end before its last batch does.
         let _ = started.send(lane);
         let (frames, begun) = (work.frames(), Instant::now());
         let run = catch_unwind(AssertUnwindSafe(|| work.run(session)));
         self.leave(
             lane,
-            run.as_ref()
-                .ok()
-                .and_then(|run| Some(run.as_ref().ok()?.total())),
+            Some(match &run {
+                Ok(Ok(times)) => times.total(),
+                _ => since(begun),
+            }),
         );
         let waited = begun.saturating_duration_since(submitted);
         // One that was given up has a successor in its seat, whose time is counted there.

@@ -22,6 +22,8 @@ mod job;
 mod life;
 /// The work before the lanes, and who may take it.
 mod queue;
+/// Devices that other models use as well.
+mod sharing;
 /// What the lanes have done and what waits for them.
 mod usage;
 
@@ -251,16 +253,6 @@ impl<W: Work> Lanes<W> {
         }
         self.shared.changed.notify_all();
         true
-    }
-
-    /// Whether other models are on the same devices.
-    pub(crate) fn has_gates(&self) -> bool {
-        self.shared.gates.iter().any(Option::is_some)
-    }
-
-    /// A run takes so long that it may hang: batches of other models no longer wait for its place on the device.
-    pub(crate) fn give_way(&self, lane: LaneId) {
-        self.shared.leave(lane, None);
     }
 
     /// Gives up on all lanes: jobs that no lane takes up in any reasonable time mean that they hang

@@ -272,3 +272,40 @@ fn a_queued_job_without_a_waiter_is_not_run() {
     assert!(done(lanes.submit(Task::Succeed, None)).result.is_ok());
     drop(unused);
 }
+
+/// Lanes of a model that shares its only device with another.
+fn sharing(gate: &Arc<Gate>) -> Lanes<Task> {
+    let gates = vec![Some(gate.join(Priority::Normal))];
+    Lanes::start(engine(1), LanePlan { gates, ..plan(1) }).unwrap()
+}
+
+#[test]
+fn a_lane_that_is_given_up_at_the_gate_runs_nothing_and_keeps_no_place() {
+    let gate = Gate::new(1);
+    let (lanes, others) = (sharing(&gate), sharing(&gate));
+    let (release, until) = mpsc::channel();
+    let running = others.submit(Task::Hang(until), None);
+    running.started.blocking_recv().unwrap();
+    let (never, until) = mpsc::channel();
+    let waiting = lanes.submit(Task::Hang(until), None);
+    while !lanes.wait_for_others() {
+        thread::yield_now();
+    }
+    lanes.condemn();
+    drop(release);
+    assert!(matches!(done(waiting).result, Err(Failure::NoLane)));
+    assert!(done(others.submit(Task::Succeed, None)).result.is_ok());
+    drop(never);
+}
+
+/// A model whose runs fail is charged for what they take.
+#[test]
+fn runs_that_fail_use_up_the_share_of_their_model() {
+    let gate = Gate::new(1);
+    let (failing, sound) = (sharing(&gate), sharing(&gate));
+    let failed = done(failing.submit(Task::Panic, None));
+    assert!(failed.result.is_err());
+    assert!(done(sound.submit(Task::Succeed, None)).result.is_ok());
+    let [of_failing, of_sound] = [0, 1].map(|model| gate.used(model));
+    assert!(of_failing > of_sound, "{of_failing:?}, {of_sound:?}");
+}

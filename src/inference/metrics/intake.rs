@@ -5,12 +5,15 @@ use super::counts::Counts;
 use crate::frame::frame_number;
 use numaflow::batchmap::Datum;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// See the module's essay.
 #[derive(Debug)]
 pub struct Intake {
     counts: Arc<Counts>,
+    /// When the first datum came.
+    first: Option<Instant>,
     /// Received and not yet answered.
     open: usize,
     /// Of these, not yet added to the count, and their bytes.
@@ -26,6 +29,7 @@ impl Intake {
     pub fn new(counts: &Arc<Counts>) -> Self {
         Self {
             counts: Arc::clone(counts),
+            first: None,
             open: 0,
             uncounted: 0,
             uncounted_bytes: 0,
@@ -34,7 +38,8 @@ impl Intake {
     }
 
     /// A datum has come in.
-    pub fn arrived(&mut self, datum: &Datum) {
+    pub fn arrived(&mut self, datum: &Datum, at: Instant) {
+        self.first.get_or_insert(at);
         self.open += 1;
         self.uncounted += 1;
         self.uncounted_bytes += datum.value.len();
@@ -44,6 +49,12 @@ impl Intake {
             let taken = since.and_then(|since| since.as_nanos().try_into().ok());
             self.numbers.push((number, taken));
         }
+    }
+
+    /// The time since the first datum came; none before it.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.first.map_or(Duration::ZERO, |first| first.elapsed())
     }
 
     /// Datums that have come and are not answered.

@@ -80,7 +80,6 @@ impl Report {
             times: CallTimes {
                 collection: self.times.collection.max(other.times.collection),
                 inference: self.times.inference.max(other.times.inference),
-                total: self.times.total.max(other.times.total),
             },
         }
     }
@@ -111,8 +110,6 @@ pub(crate) struct CallTimes {
     pub(crate) collection: Duration,
     /// First batch submitted to last batch computed.
     pub(crate) inference: Duration,
-    /// First datum to last answer.
-    pub(crate) total: Duration,
 }
 
 impl<'a> Call<'a> {
@@ -146,12 +143,6 @@ impl<'a> Call<'a> {
         self.books.lock().report.depth = Some(depth);
     }
 
-    /// Notes that a datum has come, before it is entered.
-    pub(crate) fn mark_arrival(&self) {
-        let first = &mut self.books.lock().first_arrival;
-        first.get_or_insert_with(Instant::now);
-    }
-
     /// Notes that the last datum has come.
     pub(crate) fn mark_collected(&self) {
         let collected = &mut self.books.lock().collected;
@@ -171,11 +162,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Enters a datum, and says which delivery it is. Its id and keys are moved out of it.
-    pub(crate) fn enter(&self, datum: &mut Datum) -> (Ticket, Delivery) {
+    /// Enters a datum that came at `at`, and says which delivery it is. Its id and keys are moved out of it.
+    pub(crate) fn enter(&self, datum: &mut Datum, at: Instant) -> (Ticket, Delivery) {
         let given = deliveries::given(&datum.headers);
         let delivery = self.common.deliveries.of(&datum.id, given);
-        let at = Instant::now();
         let arrival = Arrival::new(at, event_time(datum), delivery);
         let (id, keys) = (take(&mut datum.id), take(&mut datum.keys));
         let mut books = self.books.lock();
@@ -297,7 +287,6 @@ impl Books {
                 .collected
                 .map_or(Duration::ZERO, |at| at.saturating_duration_since(start)),
             inference,
-            total: start.elapsed(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From datums to filled slots: the receiving part of every mode.
 
-use super::Call;
+use super::{Arrived, Call};
 use crate::frame::{Scratch, frame_id, frame_number};
 use crate::inference::batch::{Close, Fill, Lease};
 use crate::inference::decoding::{Decoding, Received};
@@ -8,7 +8,6 @@ use crate::inference::model::Model;
 use crate::inference::routes::Choice;
 use crate::inference::sync::sleep_until;
 use futures::{Stream, StreamExt};
-use numaflow::batchmap::Datum;
 use std::future::{Future, pending};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -59,7 +58,7 @@ pub(crate) struct Collector<'a, S, C> {
     decoding: Duration,
 }
 
-impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
+impl<'a, S: Stream<Item = Arrived> + Unpin, C: Closing> Collector<'a, S, C> {
     /// A collector that draws from `source`. A batch that is not full closes when `closing` says so, or at the end.
     pub(crate) fn new(model: &'a Model, call: &'a Call<'a>, source: S, closing: C) -> Self {
         Self {
@@ -111,7 +110,7 @@ impl<'a, S: Stream<Item = Datum> + Unpin, C: Closing> Collector<'a, S, C> {
         let (begun, waited_before) = (Instant::now(), self.waited);
         self.decoding += received.took;
         let number = frame_number(&received.datum.headers);
-        let (ticket, delivery) = self.call.enter(&mut received.datum);
+        let (ticket, delivery) = self.call.enter(&mut received.datum, received.at);
         match self.model.common.routes.choose(&received.datum.headers) {
             Ok(Choice::Chosen(_)) => {}
             Ok(Choice::Unlisted(_)) => {

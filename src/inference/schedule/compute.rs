@@ -154,15 +154,24 @@ impl Model {
 
     async fn attempt(&self, submitted: Submitted) -> Attempt {
         let Submitted { claim, at, pending } = submitted;
-        let Pending { started, mut done } = pending;
+        let Pending {
+            mut started,
+            mut done,
+        } = pending;
         let mut waited = Duration::ZERO;
         // The timeout starts when a lane takes the job, not while it is queued. With healthy lanes a job waits at most
-        // for all other jobs, each run twice.
+        // for all other jobs, each run twice, and where other models are on the device, for theirs.
         let patience = self
             .limits
             .inference_timeout
-            .saturating_mul(2 * self.slots_of_all as u32 + 1);
-        let reply = match timeout(patience, started).await {
+            .saturating_mul(2 * self.ring.slots() as u32 + 1);
+        let taken_up = loop {
+            match timeout(patience, &mut started).await {
+                Err(_) if self.lanes.wait_for_others() => {}
+                taken_up => break taken_up,
+            }
+        };
+        let reply = match taken_up {
             Err(_) => {
                 self.lanes.condemn();
                 // A lane may have taken it at this moment, and may hang with it.
@@ -222,7 +231,7 @@ impl Model {
             if let Ok(reply) = timeout(usual, &mut done).await {
                 return Some(reply);
             }
-            self.lanes.give_way(lane);
+            self.lanes.give_way(lane, usual);
             limit = limit.saturating_sub(usual);
         }
         timeout(limit, done).await.ok()

@@ -7,40 +7,36 @@ use numaflow::batchmap::Datum;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-/// See the module's essay.
-pub(crate) struct Datums<'a> {
-    datums: mpsc::Receiver<Datum>,
-    /// `None` if they were noted before.
-    intake: Option<&'a Mutex<Intake>>,
+/// A datum, and when it came.
+pub(crate) struct Arrived {
+    pub(crate) datum: Datum,
+    pub(crate) at: Instant,
 }
 
-impl<'a> Datums<'a> {
-    /// Datums that come from outside.
-    pub(crate) fn from_outside(datums: mpsc::Receiver<Datum>, intake: &'a Mutex<Intake>) -> Self {
-        Self {
-            datums,
-            intake: Some(intake),
-        }
-    }
-
-    /// Datums that the router has taken from outside.
-    pub(crate) fn routed(datums: mpsc::Receiver<Datum>) -> Self {
-        Self {
-            datums,
-            intake: None,
-        }
-    }
+/// See the module's essay.
+pub(crate) enum Datums<'a> {
+    /// From outside.
+    Coming(mpsc::Receiver<Datum>, &'a Mutex<Intake>),
+    /// Those that the router has taken from outside.
+    Routed(mpsc::Receiver<Arrived>),
 }
 
 impl Stream for Datums<'_> {
-    type Item = Datum;
+    type Item = Arrived;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Datum>> {
-        let datum = ready!(self.datums.poll_recv(context));
-        if let (Some(intake), Some(datum)) = (self.intake, &datum) {
-            intake.lock().arrived(datum);
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Arrived>> {
+        match self.get_mut() {
+            Self::Coming(datums, intake) => {
+                let datum = ready!(datums.poll_recv(context));
+                Poll::Ready(datum.map(|datum| {
+                    let at = Instant::now();
+                    intake.lock().arrived(&datum, at);
+                    Arrived { datum, at }
+                }))
+            }
+            Self::Routed(datums) => datums.poll_recv(context),
         }
-        Poll::Ready(datum)
     }
 }

@@ -47,7 +47,7 @@ pub(crate) use call::{Call, Outlet, Report};
 pub(crate) use collector::{Closing, Collector, Deadline, Filled};
 pub(crate) use compute::{Computed, Running};
 pub(crate) use concurrent::Concurrent;
-pub(crate) use datums::Datums;
+pub(crate) use datums::{Arrived, Datums};
 pub use depth::Depth;
 pub use mode::Mode;
 pub(crate) use pipelined::Pipelined;

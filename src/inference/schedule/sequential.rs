@@ -15,7 +15,6 @@ impl Schedule for Sequential {
     async fn run(&self, mut datums: Datums<'_>, call: &Call<'_>) {
         let mut collected = Vec::new();
         while let Some(datum) = datums.next().await {
-            call.mark_arrival();
             collected.push(datum);
         }
         call.mark_collected();

@@ -11,11 +11,12 @@
 //!                                --batch-wait × (1 − n ÷ B) ────────▶ close: idle
 //! ```
 //!
-//! While every device is busy, nothing but a full batch is closed, because a short one would not start any sooner: its frames
-//! use the time to become more. When a device is idle, a short batch is worth more than waiting. `--batch-wait` trades latency
-//! for fuller batches; the fuller the batch, the less is left to win, so the wait shrinks with each frame. With no wait at all, the
-//! default, the load sets the size of the batches: few frames run at once and alone, many find the device busy and fill up.
-//! An engine with a fixed batch computes as long for one frame as for a full batch; there the default is half that time.
+//! A device is idle when no batch of any model runs on it or waits for it. While every device is busy, nothing but a full
+//! batch is closed, because a short one would not start any sooner: its frames use the time to become more. When a device is
+//! idle, a short batch is worth more than waiting. `--batch-wait` trades latency for fuller batches; the fuller the batch, the
+//! less is left to win, so the wait shrinks with each frame. With no wait at all, the default, the load sets the size of the
+//! batches: few frames run at once and alone, many find the device busy and fill up. An engine with a fixed batch computes as
+//! long for one frame as for a full batch; there the default is half that time.
 //!
 //! The rule (`verdict`) is pure: it knows frames and times, and no clock.
 //!
@@ -148,17 +149,29 @@ impl Closing for WhenIdle<'_> {
         loop {
             // A batch goes to the device with the least to do: with fewer batches than devices one is idle.
             // Without any, every batch fails at once.
-            let devices = self.schedule.model.lanes.devices().max(1);
-            let idle = self.in_flight.now() < devices;
+            let lanes = &self.schedule.model.lanes;
+            let freed = lanes.device_freed();
+            let devices = lanes.devices().max(1);
+            let idle = self.in_flight.now() < devices && lanes.has_idle_device();
             let wait = self.schedule.wait.of(&self.schedule.model);
             match verdict(fill, Instant::now(), idle, wait) {
                 Verdict::Close => return Close::Idle,
                 Verdict::CloseAt(at) => tokio::select! {
                     biased;
-                    () = sleep_until(at) => return Close::Idle,
+                    () = sleep_until(at) => {
+                        // Another model may have taken the device meanwhile.
+                        if lanes.has_idle_device() {
+                            return Close::Idle;
+                        }
+                    }
                     () = self.in_flight.left.notified() => {}
+                    () = freed => {}
                 },
-                Verdict::Fill => self.in_flight.left.notified().await,
+                Verdict::Fill => tokio::select! {
+                    biased;
+                    () = self.in_flight.left.notified() => {}
+                    () = freed => {}
+                },
             }
         }
     }
