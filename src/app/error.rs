@@ -54,6 +54,7 @@ impl From<FitError> for AppError {
     fn from(error: FitError) -> Self {
         match error {
             FitError::Config(error) => Self::Config(error),
+            FitError::Models(error) => Self::Models(error),
             other => Self::Fit(other),
         }
     }

@@ -352,10 +352,7 @@ impl TryFrom<ServeArgs> for Config {
         };
         let read = |path: PathBuf| models::read(&path, &model);
         let models_file = models.map(read).transpose()?;
-        let several = models_file.as_ref().map(|file| file.models.as_slice());
-        for model in several.unwrap_or(std::slice::from_ref(&model)) {
-            config::check_nonfinite(on_nonfinite.as_ref(), model)?;
-        }
+        config::check_nonfinite(on_nonfinite.as_ref(), &model, models_file.as_ref())?;
         Ok(Self {
             mode,
             model,

@@ -1,6 +1,7 @@
 //! The settings on the loaded engine: the batch size that fits, the memory, and warnings about settings that cost more than
 //! expected.
 
+use super::models::FileError;
 use super::together::{self, Crowded};
 use crate::config::{Config, ConfigError, MAX_MESSAGE_SIZE, Suited};
 use crate::engine::options::{DeviceKind, Precision};
@@ -22,6 +23,9 @@ pub enum FitError {
     /// A setting does not fit the model.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A setting of the models file does not fit the model.
+    #[error(transparent)]
+    Models(FileError),
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -80,7 +84,7 @@ impl FitError {
     #[must_use]
     pub(crate) fn is_usage(&self) -> bool {
         match self {
-            Self::Config(_) => true,
+            Self::Config(_) | Self::Models(_) => true,
             Self::Of { source, .. } => source.is_usage(),
             _ => false,
         }
@@ -132,24 +136,14 @@ impl Config {
     /// is made.
     ///
     /// # Errors
-    /// [`FitError`], naming the model if there are several.
+    /// [`FitError`], with the place in the models file, or else the name of the model if there are several.
     pub(crate) fn fit(&self) -> Result<Vec<Fitted>, FitError> {
-        let each = self.each();
-        let several = each.len() > 1;
-        let of = |model: &str, source| match several {
-            true => FitError::Of {
-                model: model.to_owned(),
-                source: Box::new(source),
-            },
-            false => source,
-        };
         let mut fitted = Vec::new();
-        for config in each {
+        for (index, config) in self.each().into_iter().enumerate() {
             let begun = Instant::now();
-            let model = config.model.name.clone();
             let plan = config.load_engine().and_then(|engine| config.plan(engine));
             fitted.push(Fitted {
-                plan: plan.map_err(|error| of(&model, error))?,
+                plan: plan.map_err(|error| self.of_model(index, error))?,
                 config,
                 loading: begun.elapsed(),
             });
@@ -157,6 +151,25 @@ impl Config {
         together::on_devices(&mut fitted)?;
         together::in_memory(&fitted)?;
         Ok(fitted)
+    }
+
+    /// The error of the model at `index`, with what tells it from those of other models.
+    fn of_model(&self, index: usize, error: FitError) -> FitError {
+        let Some(file) = &self.models_file else {
+            return error;
+        };
+        if let FitError::Config(setting) = &error
+            && let Some(mistake) = file.mistake(index, setting)
+        {
+            return FitError::Models(mistake);
+        }
+        match (file.models.get(index), file.models.len()) {
+            (Some(model), 2..) => FitError::Of {
+                model: model.name.clone(),
+                source: Box::new(error),
+            },
+            _ => error,
+        }
     }
 
     /// Compares the settings with the engine and the memory of its devices, and warns about unexpected costs.
@@ -208,7 +221,7 @@ fn messages(config: &Config, suited: &Suited) -> Result<(), ConfigError> {
             given: config.model.output_size.to_string(),
             reason: format!(
                 "the results of a frame are {}, and Numaflow takes messages of up to {limit}; use a smaller size, fewer \
-                 outputs (--output), or --output-dtype int16",
+                 outputs, or int16 as output dtype",
                 ByteSize(results as u64)
             ),
         });

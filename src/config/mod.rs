@@ -66,7 +66,7 @@ pub struct Config {
 }
 
 /// A setting that does not fit the model or another setting.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{flag}: '{}' is not allowed: {reason}", escaped(.given))]
 pub struct ConfigError {
     /// The flag.
@@ -321,26 +321,43 @@ impl Config {
     }
 }
 
-/// Refuses to send results that are not finite in a type that has no value for them.
+/// Refuses to send results that are not finite in a type that has no value for them. The models are those of `file`, or `model`.
 ///
 /// # Errors
-/// The [`ConfigError`] of `--on-nonfinite`.
+/// The mistake in the output dtype of a model, if the file gives it, or else in `--on-nonfinite`.
 pub(crate) fn check_nonfinite(
     on_nonfinite: Option<&OnNonfinite>,
     model: &ModelSettings,
-) -> Result<(), ConfigError> {
-    if on_nonfinite == Some(&OnNonfinite::Send) && model.output_dtype == OutputDtype::Int16 {
-        let name = &model.name;
-        return Err(ConfigError {
-            flag: "--on-nonfinite",
-            given: "send".to_owned(),
-            reason: format!(
-                "int16, the output dtype of the model '{name}', has no value for NaN and infinities; use drop or tag:NAME, \
-                 or float32 as output dtype"
-            ),
-        });
+    file: Option<&ModelsFile>,
+) -> Result<(), SettingsError> {
+    if on_nonfinite != Some(&OnNonfinite::Send) {
+        return Ok(());
     }
-    Ok(())
+    let models = file.map_or(std::slice::from_ref(model), |file| &file.models);
+    let mut numbered = models.iter().enumerate();
+    let Some((index, model)) = numbered.find(|(_, model)| model.output_dtype == OutputDtype::Int16)
+    else {
+        return Ok(());
+    };
+    let of_dtype = ConfigError {
+        flag: "--output-dtype",
+        given: "int16".to_owned(),
+        reason: "it has no value for NaN and infinities, and --on-nonfinite is send; use float32, or drop or tag:NAME as \
+                 --on-nonfinite"
+            .to_owned(),
+    };
+    if let Some(mistake) = file.and_then(|file| file.mistake(index, &of_dtype)) {
+        return Err(mistake.into());
+    }
+    let name = &model.name;
+    Err(SettingsError::Flag(ConfigError {
+        flag: "--on-nonfinite",
+        given: "send".to_owned(),
+        reason: format!(
+            "int16, the output dtype of the model '{name}', has no value for NaN and infinities; use drop or tag:NAME, \
+             or float32 as output dtype"
+        ),
+    }))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(crate) mod fields;
 
 pub use document::Mistake;
 
+use super::ConfigError;
 use super::parse::either;
 use crate::frame::{BadValue, headers};
 use crate::inference::model::ModelSettings;
@@ -46,6 +47,8 @@ const LARGEST: u64 = 1 << 20;
 /// What a models file says, in settings of models.
 #[derive(Clone, Debug)]
 pub struct ModelsFile {
+    /// Where it was read; empty if it is no file.
+    pub(crate) path: PathBuf,
     /// The models, in the order of the file.
     pub models: Vec<ModelSettings>,
     /// The model without a route, by its index among the models.
@@ -84,6 +87,22 @@ pub enum FileError {
     },
 }
 
+impl ModelsFile {
+    /// A setting of the model at `index` that is not allowed, with its place; `None`: the file does not give it.
+    pub(super) fn mistake(&self, index: usize, setting: &ConfigError) -> Option<FileError> {
+        let field = fields::of_flag(setting.flag.strip_prefix("--")?)?;
+        let (place, _) = self.given.get(index)?.get(field.name)?;
+        let by_field = ConfigError {
+            flag: field.name,
+            ..setting.clone()
+        };
+        Some(FileError::Mistake {
+            path: self.path.clone(),
+            mistake: place.mistake(by_field.to_string()),
+        })
+    }
+}
+
 /// A path in a message of one line.
 fn shown(path: &Path) -> String {
     escaped(&path.to_string_lossy())
@@ -107,10 +126,11 @@ pub(crate) fn read(path: &Path, flags: &ModelSettings) -> Result<ModelsFile, Fil
             path: path.to_owned(),
         });
     }
-    parse(&bytes, flags).map_err(|mistake| FileError::Mistake {
-        path: path.to_owned(),
-        mistake,
-    })
+    let path = path.to_owned();
+    match parse(&bytes, flags) {
+        Ok(file) => Ok(ModelsFile { path, ..file }),
+        Err(mistake) => Err(FileError::Mistake { path, mistake }),
+    }
 }
 
 /// Reads the content of a models file.
@@ -148,6 +168,7 @@ pub fn parse(bytes: &[u8], flags: &ModelSettings) -> Result<ModelsFile, Mistake>
         None => Vec::new(),
     };
     Ok(ModelsFile {
+        path: PathBuf::new(),
         models,
         default,
         routes,

@@ -184,10 +184,20 @@ fn results_of_any_model_in_int16_cannot_be_sent_if_they_are_not_finite() {
     ];
     let line = mistake(&run(&args, &[]));
     assert!(
-        line.starts_with("--on-nonfinite: 'send' is not allowed: int16"),
+        line.ends_with(
+            "models.yaml:3:36: output-dtype: 'int16' is not allowed: it has no value for NaN and infinities, and \
+             --on-nonfinite is send; use float32, or drop or tag:NAME as --on-nonfinite"
+        ),
         "{line}"
     );
-    assert!(line.contains("model 'b'"), "{line}");
+    let by_flag = [&args[..], &["--output-dtype", "int16"]].concat();
+    let line = mistake(&run(&by_flag, &[]));
+    assert!(
+        line.starts_with(
+            "--on-nonfinite: 'send' is not allowed: int16, the output dtype of the model 'a', "
+        ),
+        "{line}"
+    );
 }
 
 #[test]

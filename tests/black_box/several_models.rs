@@ -367,7 +367,7 @@ async fn check_loads_the_models_and_lists_them_or_says_what_is_wrong() {
     let (code, text) = check(&small).await;
     assert_eq!(code, Some(64), "{text}");
     assert!(
-        text.contains("model 'wide': --output-size: '10x10'"),
+        text.contains("models.yaml:6:64: output-size: '10x10' is not allowed: "),
         "{text}"
     );
     let (code, text) = check(&THREE.replace("sim:size=2x9", "/no/such.onnx")).await;

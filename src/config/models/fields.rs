@@ -259,15 +259,19 @@ pub(super) fn cleaned<'n>(name: &str, node: &'n Node) -> Result<&'n str, Mistake
     }
 }
 
+/// The field that has the values of a flag, which is written without its dashes.
+pub(super) fn of_flag(name: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|field| {
+        matches!(field.unless, Flag(flag) if flag == name)
+            || (field.name, name) == ("path", "model-path")
+    })
+}
+
 /// The mistake of a field that no model has.
 fn unknown_field(place: Place, key: &str) -> Mistake {
     let plain = key.to_ascii_lowercase().replace('_', "-");
-    let meant = FIELDS.iter().find(|field| {
-        field.name == plain
-            || matches!(field.unless, Flag(flag) if flag == plain)
-            || (field.name, plain.as_str()) == ("path", "model-path")
-    });
-    let remedy = match meant {
+    let meant = FIELDS.iter().find(|field| field.name == plain);
+    let remedy = match meant.or_else(|| of_flag(&plain)) {
         Some(field) => format!("did you mean {}?", field.name),
         None => {
             let names: Vec<_> = FIELDS.iter().map(|field| field.name).collect();

@@ -259,6 +259,8 @@ fn the_field_table_of_the_documentation_is_the_programs() {
     assert_eq!(parsed(example).unwrap().models.len(), 2);
 }
 
+/// Mistakes that are found when the models are loaded.
+mod loaded;
 /// Each mistake as the line that is shown.
 mod mistakes;
 /// Mistakes in names.
