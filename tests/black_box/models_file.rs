@@ -204,7 +204,7 @@ fn results_of_any_model_in_int16_cannot_be_sent_if_they_are_not_finite() {
 fn print_config_shows_each_model_with_the_values_in_force() {
     let file = written(
         "default: low\nmodels:\n- name: low\n  path: /low.onnx\n  batch: 16\n- name: high\n  path: /high.engine\n  \
-         outputs: [phase, amplitude]\nroutes:\n- header: X-Energy\n  values: {8: low, 12: high}\n",
+         outputs: [phase, amplitude]\n  bad-pixels: max=median\nroutes:\n- header: X-Energy\n  values: {8: low, 12: high}\n",
     );
     let args = [
         "--models",
@@ -235,6 +235,10 @@ fn print_config_shows_each_model_with_the_values_in_force() {
     assert_eq!(words(2, "batch"), ["4", "BATCH_SIZE"]);
     assert_eq!(words(1, "path"), ["/low.onnx", "line", "4"]);
     assert_eq!(words(2, "outputs"), ["phase,amplitude", "line", "8"]);
+    // The fill behind a rule.
+    assert_eq!(words(2, "bad-pixels"), ["max=median", "line", "9"]);
+    assert_eq!(words(2, "bad-pixel-fill"), ["median", "line", "9"]);
+    assert_eq!(words(1, "bad-pixel-fill"), ["0", "default"]);
     assert_eq!(words(1, "precision"), ["fp16", "flag"]);
     assert_eq!(words(1, "priority"), ["normal", "default"]);
     assert_eq!(words(1, "backlog"), ["512", "default"]);

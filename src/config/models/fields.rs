@@ -172,18 +172,17 @@ fn name(text: &str) -> Result<String, BadValue> {
 }
 
 /// The rule and the fill of `RULE=FILL`. `above=0` is a rule alone: no rule is left before its last `=`.
-fn rule_with_fill(text: &str) -> Option<(&str, BadPixelFill)> {
+fn rule_with_fill(text: &str) -> Option<(&str, &str)> {
     let (rule, fill) = text.rsplit_once('=')?;
-    let fill = fill.parse().ok()?;
-    bad_pixels(rule.trim())
-        .is_ok()
-        .then_some((rule.trim(), fill))
+    let (rule, fill) = (rule.trim(), fill.trim());
+    let are_both = bad_pixels(rule).is_ok() && fill.parse::<BadPixelFill>().is_ok();
+    are_both.then_some((rule, fill))
 }
 
 fn rule(settings: &mut BadPixelSettings, text: &str) -> Result<(), BadValue> {
     let rule = match rule_with_fill(text) {
         Some((rule, fill)) => {
-            settings.fill = fill;
+            settings.fill = fill.parse()?;
             rule
         }
         None => text,
@@ -198,7 +197,7 @@ fn rule(settings: &mut BadPixelSettings, text: &str) -> Result<(), BadValue> {
     Ok(())
 }
 
-/// The values of the fields that are given, as text, with their places.
+/// The values of the fields that are given, as text, with their places. A fill in `bad-pixels` is also that of `bad-pixel-fill`.
 pub(crate) type Given = BTreeMap<&'static str, (Place, String)>;
 
 /// The settings of one model: those of its fields, and those of `flags`.
@@ -222,15 +221,18 @@ pub(super) fn read(node: &Node, flags: &ModelSettings) -> Result<(ModelSettings,
             return Err(node.place.mistake(what));
         }
     }
-    let both = given.get("bad-pixels").zip(given.get("bad-pixel-fill"));
-    if let Some(((_, rule), (place, fill))) = both
-        && let Some((rule, _)) = rule_with_fill(rule)
+    if let Some((place, text)) = given.get("bad-pixels")
+        && let Some((rule, fill)) = rule_with_fill(text)
     {
-        // Whichever is read last would win.
-        let what = format!(
-            "bad-pixel-fill: '{fill}' is a second fill; write it here, or behind '{rule}='"
-        );
-        return Err(place.mistake(what));
+        if let Some((place, second)) = given.get("bad-pixel-fill") {
+            // Whichever is read last would win.
+            let what = format!(
+                "bad-pixel-fill: '{second}' is a second fill; write it here, or behind '{rule}='"
+            );
+            return Err(place.mistake(what));
+        }
+        let fill = (*place, fill.to_owned());
+        given.insert("bad-pixel-fill", fill);
     }
     Ok((model, given))
 }
