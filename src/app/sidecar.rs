@@ -211,6 +211,8 @@ fn start(
         mode: config.mode.to_string(),
         devices,
         batch_size,
+        priority: config.model.priority,
+        backlog: config.model.backlog,
         read_batch_needed: useful,
         ring: model.ring.watch(),
         lanes: model.lanes.watch(),

@@ -2,7 +2,7 @@
 
 use super::history::History;
 use super::phase::Phase;
-use crate::inference::lane::{DeviceUsage, Usage};
+use crate::inference::lane::{DeviceUsage, Priority, Usage};
 use crate::inference::metrics::counts::Counts;
 use crate::inference::metrics::running::Running;
 use crate::inference::metrics::totals::{Recent, Totals};
@@ -47,6 +47,10 @@ pub(crate) struct ModelStats {
     is_default: bool,
     /// Whether it has a lane.
     is_ready: bool,
+    /// Which model's batches a shared device computes first: `normal` or `high`.
+    priority: &'static str,
+    /// Frames that wait while all slots are full, at most.
+    backlog: usize,
     /// Answered frames by outcome.
     frames: BTreeMap<&'static str, u64>,
     #[serde(flatten)]
@@ -150,6 +154,11 @@ impl ModelStats {
             name: model.name.clone(),
             is_default: model.is_default,
             is_ready: !model.is_lost(),
+            priority: match model.priority {
+                Priority::Normal => "normal",
+                Priority::High => "high",
+            },
+            backlog: model.backlog,
             frames: counts.model(&model.name).frames(),
             engine: EngineStats::new(model, usage, &mut busy),
         };

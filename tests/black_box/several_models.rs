@@ -200,7 +200,7 @@ async fn a_lost_model_fails_alone_and_readiness_and_stats_say_which() {
 default: low
 models:
   - { name: low, path: 'sim:size=4x4,device-lost=1', batch: 4 }
-  - { name: high, path: 'sim:size=3x5,outputs=2', batch: 4 }
+  - { name: high, path: 'sim:size=3x5,outputs=2', batch: 4, priority: high, backlog: 64 }
   - { name: wide, path: 'sim:size=2x9', batch: 1 }
 ",
     );
@@ -226,6 +226,9 @@ models:
         [of(0, "is_ready"), of(1, "is_ready")],
         [json!(false), json!(true)]
     );
+    let given = |n| [of(n, "priority"), of(n, "backlog")];
+    assert_eq!(given(0), [json!("normal"), json!(512)]);
+    assert_eq!(given(1), [json!("high"), json!(64)]);
     assert_eq!(of(0, "frames")["failed"], 10);
     assert_eq!(of(1, "frames")["done"], 10);
     assert_eq!(of(1, "devices")[0]["device"], "sim-0");

@@ -1,7 +1,7 @@
 //! The state of a loaded model, and the metrics that are read from it at a scrape.
 
 use crate::inference::batch::RingWatch;
-use crate::inference::lane::{Health, LanesWatch};
+use crate::inference::lane::{Health, LanesWatch, Priority};
 use crate::inference::schedule::Depth;
 use crate::telemetry::names::{self, Name};
 use prometheus_client::collector::Collector;
@@ -28,6 +28,10 @@ pub(crate) struct Running {
     pub(crate) devices: Vec<String>,
     /// Frames per batch.
     pub(crate) batch_size: usize,
+    /// Whether its batches are computed before those of other models.
+    pub(crate) priority: Priority,
+    /// Frames that wait while all slots are full, at most.
+    pub(crate) backlog: usize,
     /// Datums that a read batch must hold for every slot to be used.
     pub(crate) read_batch_needed: usize,
     pub(crate) ring: RingWatch,
