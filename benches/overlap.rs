@@ -28,7 +28,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-const BATCHES: u32 = 24;
 const BATCH: u32 = 8;
 /// Time per batch of the slower of arrival and computation.
 const SLOWER: Duration = Duration::from_millis(16);
@@ -51,6 +50,9 @@ struct Args {
     /// A file for the plot.
     #[arg(long)]
     plot: Option<PathBuf>,
+    /// Batches of a round.
+    #[arg(long, default_value = "24")]
+    batches: u32,
     /// Rounds per case.
     #[arg(long, default_value = "7")]
     rounds: usize,
@@ -74,15 +76,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .enable_all()
         .build()?;
     println!(
-        "{BATCHES} batches of {BATCH} frames, the slower of arriving and computing takes {SLOWER:?} a batch;\n\
+        "{} batches of {BATCH} frames, the slower of arriving and computing takes {SLOWER:?} a batch;\n\
          median of {} rounds of the time, relative to the ideal\n",
-        args.rounds
+        args.batches, args.rounds
     );
-    let whole = BATCHES * BATCH;
-    let figures = runtime.block_on(table(whole, args.rounds))?;
+    let (batches, rounds) = (args.batches, args.rounds);
+    let figures = runtime.block_on(table(batches, batches * BATCH, rounds))?;
     println!("\nthe same frames in read batches of {READ_BATCH}\n");
-    runtime.block_on(table(READ_BATCH, args.rounds))?;
-    runtime.block_on(latency())?;
+    runtime.block_on(table(batches, READ_BATCH, rounds))?;
+    runtime.block_on(latency(batches))?;
     if let Some(path) = args.plot {
         let names = SUBJECTS.map(|(name, ..)| name);
         plot::write(&path, &RATIOS, &names, &figures).map_err(|error| error.to_string())?;
@@ -91,13 +93,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints and returns the medians of each subject at all ratios.
-async fn table(read_batch: u32, rounds: usize) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
+async fn table(
+    batches: u32,
+    read_batch: u32,
+    rounds: usize,
+) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
     print!("  arriving : computing ");
     RATIOS.iter().for_each(|ratio| print!("{ratio:>8}"));
     println!();
     let mut figures = vec![Vec::new(); SUBJECTS.len()];
     for ratio in RATIOS {
-        let medians = measure(ratio, read_batch, rounds).await?;
+        let medians = measure(ratio, batches, read_batch, rounds).await?;
         for (figures, median) in figures.iter_mut().zip(medians) {
             figures.push(median);
         }
@@ -111,10 +117,10 @@ async fn table(read_batch: u32, rounds: usize) -> Result<Vec<Vec<f64>>, Box<dyn 
 }
 
 /// Prints how long frames take in streaming mode, at a third of the rate that the device carries.
-async fn latency() -> Result<(), Box<dyn Error>> {
+async fn latency(batches: u32) -> Result<(), Box<dyn Error>> {
     let mut subject = Subject::start("streaming", 3, SLOWER).await?;
     let mut times = Vec::new();
-    let frames = frames(0..BATCHES * BATCH, Instant::now(), 3 * SLOWER);
+    let frames = frames(0..batches * BATCH, Instant::now(), 3 * SLOWER);
     let streamed = subject
         .driver
         .stream(frames, |answered| times.push(answered.duration));
@@ -143,20 +149,25 @@ fn frames(
 }
 
 /// Measures one ratio. The subjects alternate, so that drift of the machine affects all of them equally.
-async fn measure(ratio: f64, read_batch: u32, rounds: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+async fn measure(
+    ratio: f64,
+    batches: u32,
+    read_batch: u32,
+    rounds: usize,
+) -> Result<Vec<f64>, Box<dyn Error>> {
     let (arriving, computing) = if ratio >= 1.0 {
         (SLOWER, SLOWER.div_f64(ratio))
     } else {
         (SLOWER.mul_f64(ratio), SLOWER)
     };
-    let ideal = arriving + computing + SLOWER * (BATCHES - 1);
+    let ideal = arriving + computing + SLOWER * (batches - 1);
     let mut subjects = Vec::new();
     for (_, mode, depth) in SUBJECTS {
         subjects.push(Subject::start(mode, depth, computing).await?);
     }
     for _ in 0..rounds {
         for subject in &mut subjects {
-            let time = subject.run(arriving, read_batch).await?;
+            let time = subject.run(arriving, batches * BATCH, read_batch).await?;
             subject.times.push(time.as_secs_f64() / ideal.as_secs_f64());
         }
     }
@@ -205,14 +216,14 @@ impl Subject {
         })
     }
 
-    /// Sends all frames, whose batches take `arriving` each to arrive, in read batches where there are such.
+    /// Sends `all` frames, whose batches take `arriving` each to arrive, in read batches where there are such.
     async fn run(
         &mut self,
         arriving: Duration,
+        all: u32,
         read_batch: u32,
     ) -> Result<Duration, Box<dyn Error>> {
         let start = Instant::now();
-        let all = BATCHES * BATCH;
         let read_batch = match self.driver.map_mode() {
             MapMode::Batch => read_batch,
             MapMode::Unary => all,

@@ -95,7 +95,7 @@ pub struct Suited {
     pub batch_size: usize,
     /// What frames are.
     pub(crate) decoder: Decoder,
-    /// Which pixels are bad, and what becomes of them.
+    /// Which pixels are bad, and what replaces them.
     pub(crate) bad_pixels: BadPixels,
     /// The results sent on, in order.
     pub outputs: Vec<SelectedOutput>,

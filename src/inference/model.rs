@@ -74,7 +74,7 @@ pub struct ModelSettings {
     pub batch_size: OrAuto,
     /// The dtype of raw frames without a dtype header.
     pub(crate) frame_dtype: Dtype,
-    /// Which pixels are bad, and what becomes of them.
+    /// Which pixels are bad, and what replaces them.
     pub(crate) bad_pixels: BadPixelSettings,
     /// The outputs sent on, by name, in this order; all of the model's if empty.
     pub(crate) outputs: Vec<String>,
@@ -96,7 +96,7 @@ pub struct ModelSettings {
     pub backlog: usize,
 }
 
-/// Which pixels are bad, and what becomes of them; the mask is not read yet.
+/// Which pixels are bad, and what replaces them; the mask is not read yet.
 #[derive(Clone, Debug)]
 pub(crate) struct BadPixelSettings {
     /// Which values mark a bad pixel; `None`: none does.
@@ -176,7 +176,7 @@ pub(crate) struct Model {
     pub(crate) decoder: Decoder,
     /// What decodes the compressed ones.
     pub(crate) decoders: Decoders,
-    /// Which pixels are bad, and what becomes of them.
+    /// Which pixels are bad, and what replaces them.
     pub(crate) bad_pixels: BadPixels,
     pub(crate) ring: Ring,
     pub(crate) lanes: Lanes<Lease>,

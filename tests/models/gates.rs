@@ -1,4 +1,4 @@
-//! Models of the gate: the lanes of two models on one device, whatever becomes of their runs.
+//! Models of the gate: the lanes of two models on one device, with runs that succeed, fail or hang.
 
 use crate::engine::{EngineError, Session, StageTimes};
 use crate::inference::lane::{Balance, Gate as Door, LanePlan, Lanes, Priority, Work};

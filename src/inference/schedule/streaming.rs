@@ -133,7 +133,7 @@ struct Place(Arc<InFlight>);
 impl Drop for Place {
     fn drop(&mut self) {
         *self.0.batches.lock() -= 1;
-        // Stored if nobody waits: the next wait looks again at once.
+        // If no task waits, the notification is stored: the next wait ends at once.
         self.0.left.notify_one();
     }
 }
