@@ -80,22 +80,14 @@ impl Sidecar {
             newest: Arc::clone(status.newest()),
         });
         let gates = gates(&fitted);
-        let several = fitted.len() > 1;
         let mut all = Vec::new();
         for fitted in fitted {
             let priority = fitted.config.model.priority;
             let devices = fitted.plan.engine.devices();
             let gate = |device: &String| Some(gates.get(device)?.join(priority));
             let gates = devices.iter().map(gate).collect();
-            let name = fitted.config.model.name.clone();
             let started = start(fitted, all.len() == default, &common, gates);
-            let started = started.map_err(|error| match several {
-                true => FitError::Of {
-                    model: name,
-                    source: Box::new(error),
-                },
-                false => error,
-            });
+            let started = started.map_err(|error| config.of_model(all.len(), error));
             let started = started.inspect_err(|_| {
                 all.iter()
                     .for_each(|started: &Started| started.model.lanes.end());

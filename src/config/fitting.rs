@@ -154,7 +154,7 @@ impl Config {
     }
 
     /// The error of the model at `index`, with what tells it from those of other models.
-    fn of_model(&self, index: usize, error: FitError) -> FitError {
+    pub(crate) fn of_model(&self, index: usize, error: FitError) -> FitError {
         let Some(file) = &self.models_file else {
             return error;
         };
