@@ -221,7 +221,7 @@ fn messages(config: &Config, suited: &Suited) -> Result<(), ConfigError> {
             given: config.model.output_size.to_string(),
             reason: format!(
                 "the results of a frame are {}, and Numaflow takes messages of up to {limit}; use a smaller size, fewer \
-                 outputs, or int16 as output dtype",
+                 outputs (--output), or --output-dtype int16",
                 ByteSize(results as u64)
             ),
         });
