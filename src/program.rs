@@ -47,7 +47,7 @@ pub fn run() -> ExitCode {
         Some(Command::Demo(args)) => conclude(runtime.block_on(demo::run(args))),
         Some(Command::Send(args)) => conclude(runtime.block_on(send::run(args))),
         Some(Command::BuildEngine(args)) => conclude(build_engine::run(args)),
-        Some(Command::Check(args)) => match check::run(args) {
+        Some(Command::Check(args)) => match check::run(*args) {
             Err(mistake) if mistake.is_usage() => refuse(&mistake.to_string()),
             outcome => conclude(outcome),
         },

@@ -114,7 +114,7 @@ pub enum Command {
     /// Builds a TensorRT engine from an .onnx model.
     BuildEngine(BuildEngineArgs),
     /// Loads the models of a file as for serving, trial runs included, and prints a line for each.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
     /// Prints a model's tensors, shapes, batch range, memory and version.
     Inspect(InspectArgs),
     /// Measures the speed of sidecars, driven over their sockets as Numaflow does, and of other programs if named.

@@ -16,7 +16,7 @@
 //!
 //! `document` reads the YAML, `fields` the fields of a model with the readers of the flags: both allow the same values. A field
 //! that is not given has the value of its flag. The file is strict: an unknown field, a name twice or a route to no model is a
-//! [`Mistake`] with line and column. In an accepted file every index is one of `models`.
+//! `Mistake` with line and column. In an accepted file every index is one of `models`.
 
 /// YAML as a tree with places.
 mod document;
