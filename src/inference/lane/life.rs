@@ -87,7 +87,7 @@ impl<W: Work> Shared<W> {
     fn run_job(&self, lane: LaneId, session: &mut dyn Session, job: Job<W>) -> Option<Failure> {
         if let Some(gate) = self.gate(lane) {
             gate.enter(lane);
-            // It may have been given up while it waited, and nobody would notice that it hangs.
+            // It may have been given up while it waited. No owner would give it up again if its run hangs.
             if job.done.is_closed() || !self.queue.lock().has(lane) {
                 gate.leave(lane, None);
                 job.fail(Failure::NoLane);
